@@ -1,0 +1,146 @@
+/* gridcentric/gc-guest.h - the guest's side of VM fork, for C99 and C++.
+ *
+ * Link with -lgridcentric. Every function may be called from any thread at any time; calls of different threads
+ * do not wait for each other. Times are milliseconds: 0 tries once, a negative one waits for ever.
+ * A function that fails returns -1 and sets errno to a GC_E_* value, so perror() works; gc_error_text() says what
+ * was given, what was expected and what to do.
+ *
+ * The first call of a program that has no host (no GRIDCENTRIC_HOST in its environment) starts a private one.
+ * A call that one thread has open while another clones the domain goes on in the caller; in each clone it fails
+ * at once with GC_E_INTERRUPTED_BY_CLONE. A signal handler that runs does not end a call.
+ */
+#ifndef GRIDCENTRIC_GC_GUEST_H
+#define GRIDCENTRIC_GC_GUEST_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef GC_API
+#define GC_API __attribute__((visibility("default")))
+#endif
+
+enum {
+#define GC_ERROR(NAME, ERRNO, EXIT, PYTHON, PYTHON_BASE, TEXT) GC_E_##NAME = ERRNO,
+#include <gridcentric/errors.def>
+#undef GC_ERROR
+  GC_OK = 0
+};
+
+/* The name of a ticket: 36 characters of a UUID and a final 0. */
+typedef struct gc_uuid {
+  char value[37];
+} gc_uuid_t;
+
+typedef enum gc_ticket_status {
+  GC_TICKET_PENDING,  /* waits in line for CPUs */
+  GC_TICKET_RESERVED, /* has its CPUs; clone() may use it */
+  GC_TICKET_CLONING,  /* the clones are being made */
+  GC_TICKET_ACTIVE,   /* at least one clone lives */
+  GC_TICKET_CLOSED    /* all clones have ended, the CPUs are free */
+} gc_ticket_status_t;
+
+typedef struct gc_ticket_info {
+  gc_uuid_t id;
+  gc_ticket_status_t status;
+  int cpus;         /* CPUs reserved */
+  int vms;          /* clones that clone() will make, or has made: cpus / mincpuspervm */
+  int mincpuspervm; /* CPUs of each clone */
+} gc_ticket_info_t;
+
+typedef struct gc_domain {
+  int vmid;         /* 0: the master */
+  int parent;       /* vmid of the domain that cloned it; -1 for the master */
+  char ip[46];      /* its address, numeric */
+  gc_uuid_t ticket; /* the ticket it was born of */
+  char state[16];   /* "starting", "running" or "ending" */
+} gc_domain_t;
+
+typedef enum gc_end_kind {
+  GC_END_JOINED, /* called gc_join() or gc_join_noreport(); status is 0 */
+  GC_END_EXITED, /* ended by itself without joining; status is its exit code */
+  GC_END_KILLED, /* ended by a signal or by gc_kill(); status is the signal */
+  GC_END_LOST    /* gone, and nobody knows how; status is 0 */
+} gc_end_kind_t;
+
+typedef struct gc_result {
+  int vmid;
+  gc_end_kind_t how;
+  int status;
+  int has_report; /* 0 when it ended without one */
+  size_t report_size;
+  const unsigned char *report; /* NULL without a report; followed by a 0 byte that is not part of it */
+} gc_result_t;
+
+/* Text of the last error of the calling thread; "" when there was none. Valid until the thread's next gc_ call. */
+GC_API const char *gc_error_text(void);
+/* Word of an error (GC_E_*) as on the wire and in JavaScript: "timed_out"; NULL for another number. */
+GC_API const char *gc_error_name(int error);
+/* "0.1.0" */
+GC_API const char *gc_version(void);
+
+/* Reserve CPUs for clones: the largest multiple of mincpuspervm that is free and at most maxcpus, granted once it is
+ * enough for minvms clones; else waits in line, first come first served. All counts are at least 1.
+ * Errors: INVALID_ARGUMENT (a count below 1, minvms * mincpuspervm above maxcpus or above what the host has, ticket
+ * NULL), TIMED_OUT, INTERRUPTED_BY_CLONE, HOST_UNREACHABLE, PROTOCOL; those three last ones any call may meet. */
+GC_API int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, gc_uuid_t *ticket);
+
+/* Give back a ticket that was not used. Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED. */
+GC_API int gc_release_ticket(const gc_uuid_t *ticket);
+
+/* The family's tickets in the order of request, the master's own first. *tickets is one block for gc_free(). */
+GC_API int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count);
+GC_API int gc_ticket_info(const gc_uuid_t *ticket, gc_ticket_info_t *info);
+GC_API const char *gc_ticket_status_string(gc_ticket_status_t status); /* "reserved"; "unknown" out of range */
+
+/* Make the ticket's clones, all or none: 0 in the caller, the (positive) vmid in each clone.
+ * Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED, CLONE_FAILED, NOT_SUPPORTED. After
+ * CLONE_FAILED and NOT_SUPPORTED the ticket is reserved as before and nobody was cloned. */
+GC_API int gc_clone(const gc_uuid_t *ticket);
+
+/* Who am I: from memory, below a microsecond. Asks the host only on a process's first call. -1 / NULL: no host. */
+GC_API int gc_vmid(void);
+GC_API int gc_ismaster(void); /* 1 in the master, 0 in a clone, -1: error */
+/* Copies the numeric address into ip; INVALID_ARGUMENT when size is too small (46 is always enough). */
+GC_API int gc_my_ip(char *ip, size_t size);
+
+/* The family's living domains by vmid. *domains is one block for gc_free(). */
+GC_API int gc_list_domains(gc_domain_t **domains, size_t *count);
+
+/* Barrier of the ticket's clones and the domain that cloned them. In a clone pass NULL (or the ticket it was born of).
+ * Errors: TIMED_OUT (this caller's time ran out), BARRIER_BROKEN (another's did, or a member has ended),
+ * NO_SUCH_TICKET, NOT_YOUR_TICKET, INVALID_ARGUMENT. */
+GC_API int gc_sync(const gc_uuid_t *ticket, int timeout);
+
+/* End this clone and hand report (size bytes, at most 1 MiB) to the domain that made it. Flushes stdout and stderr,
+ * then ends the process without running exit handlers. Returns only on an error: INVALID_ARGUMENT (in the master),
+ * TOO_LARGE. */
+GC_API int gc_join(const void *report, size_t size);
+GC_API int gc_join_noreport(void);
+
+/* Wait until all clones of the ticket have ended. *results, in the order of vmids and with the reports, is one block for
+ * gc_free(). Errors: TIMED_OUT, NO_SUCH_TICKET, NOT_YOUR_TICKET, INVALID_ARGUMENT (not yet cloned). */
+GC_API int gc_wait(const gc_uuid_t *ticket, int timeout, gc_result_t **results, size_t *count);
+
+/* End a clone of the family. Errors: INVALID_ARGUMENT (the master), NO_SUCH_DOMAIN. */
+GC_API int gc_kill(int vmid);
+
+/* Run handler(vmid, data) in each clone, before clone() returns there, in the order of registration.
+ * There is no way to take a handler back. INVALID_ARGUMENT: handler NULL. */
+typedef void (*gc_clone_handler_t)(int vmid, void *data);
+GC_API int gc_on_clone(gc_clone_handler_t handler, void *data);
+
+/* Can this process be cloned here? 1 yes, 0 no, -1 error; *report (for gc_free()) is a readable text with one line a
+ * finding. Nothing is stopped or changed. */
+GC_API int gc_explain(char **report);
+
+GC_API void gc_free(void *block);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,111 @@
+// The driver contract: what the host asks of a hypervisor, and what a hypervisor tells the host.
+// A driver knows this file and nothing of tickets, barriers, connections or other drivers.
+//
+// Threads: the host calls a driver on its loop's thread only. A driver may work elsewhere, but calls back through
+// Loop::post(). A driver never blocks the loop.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gridcentric {
+
+// A domain for as long as the host runs; never reused. The host's numbering, not the driver's.
+using DomainKey = std::uint64_t;
+
+enum class EndKind { joined, exited, killed, lost };
+
+// What a driver needs of the host's event loop. All but post() on the loop's thread only.
+class Loop {
+ public:
+  virtual ~Loop() = default;
+  virtual std::int64_t now_ms() const = 0;  // monotonic; the fake's virtual clock under --control
+  virtual std::uint64_t call_at(std::int64_t when_ms, std::function<void()> work) = 0;  // returns an id for cancel()
+  virtual void cancel(std::uint64_t id) = 0;
+  // Calls work each time fd is readable, until unwatch(). The fd stays the caller's.
+  virtual void watch(int fd, std::function<void()> work) = 0;
+  virtual void unwatch(int fd) = 0;
+  virtual void post(std::function<void()> work) = 0;  // from any thread
+};
+
+// The process behind a connection, as SO_PEERCRED has it in the host's pid namespace.
+struct Peer {
+  int pid = -1;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+};
+
+// The call that asked for a cloning. Drivers that need the guest to clone itself (process) talk to it through this;
+// others ignore it. Lines are as docs/protocol.md has them, without the ID and the newline.
+class Caller {
+ public:
+  virtual ~Caller() = default;
+  virtual Peer peer() const = 0;
+  virtual void order(std::string_view line) = 0;  // "fork pidns 1@127.77.0.1 ..."
+  // The guest's answers to the order, with the descriptors that came along (they become the callee's).
+  // Not called again after the driver's done().
+  virtual void on_answer(std::function<void(std::string_view line, std::vector<int> fds)> handler) = 0;
+};
+
+struct CloneRequest {
+  DomainKey parent;
+  std::vector<DomainKey> clones;  // to be made, all or none, in the order of their vmids
+  std::vector<int> vmids;         // the same clones
+  std::vector<std::string> addresses;  // filled by address_of() of each
+  int cpus_per_vm = 1;
+  std::shared_ptr<Caller> caller;
+};
+
+struct CloneResult {
+  bool ok = false;
+  int error = 0;       // GC_E_CLONE_FAILED or GC_E_NOT_SUPPORTED when not ok
+  std::string reason;  // said to the guest as it is
+};
+
+struct Capabilities {
+  bool clone = true;          // can clone at all
+  bool clone_of_clone = true;
+  bool whole_machine = false;  // clones every process of the domain (a shell script can clone itself)
+  std::string mode;            // how it clones here: "pidns", "plain", "kvm", "tcg"; "" when there is only one way
+  std::string why;             // why this mode
+};
+
+class Hypervisor {
+ public:
+  // The host's ears. Called on the loop's thread, never from inside a call into the driver.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void ended(DomainKey domain, EndKind how, int status) = 0;  // once for each domain
+  };
+
+  virtual ~Hypervisor() = default;
+  virtual std::string_view name() const = 0;  // "fake", "process", "qemu"
+  virtual Capabilities capabilities() const = 0;
+  virtual void set_listener(Listener *listener) = 0;
+
+  // A program said hello and becomes the master of a new family: watch it, give it an address (numeric).
+  // "" and *error set when it can't be had.
+  virtual std::string adopt(DomainKey domain, const Peer &peer, std::string *error) = 0;
+
+  // Make the clones, all or none; calls done exactly once, later, never from inside clone(). After !ok nothing of them is left.
+  virtual void clone(CloneRequest request, std::function<void(CloneResult)> done) = 0;
+  // The asker is gone: undo what was begun; done is still called (with !ok) when nothing is left.
+  virtual void cancel_clone(DomainKey parent) = 0;
+
+  // End a domain; ended() follows when it is gone. Unknown or ended keys are ignored.
+  virtual void end(DomainKey domain) = 0;
+  // The domain said join and ends by itself now; the driver makes sure that it does (a shell script's join does not end its
+  // domain: the driver does). ended() follows.
+  virtual void joined(DomainKey domain) = 0;
+
+  virtual std::string address_of(DomainKey domain) const = 0;  // "" unknown
+  virtual int pid_of(DomainKey domain) const = 0;              // -1: no process of this host
+  // Which living domain does a process belong to: itself or its nearest ancestor. 0: none.
+  virtual DomainKey domain_of(int pid) const = 0;
+};
+
+}  // namespace gridcentric
