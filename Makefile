@@ -1,0 +1,31 @@
+# A thin face: what a target does is in noxfile.py (and scripts/bootstrap, which brings nox).
+.PHONY: help build demo test bench lint format clean
+NOX := .venv/bin/nox
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1	/' | expand -t 16
+
+build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
+	@scripts/bootstrap
+	@$(NOX) -s build
+
+demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process
+	@PORT="$(PORT)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
+
+test:  ## everything that CI runs
+	@scripts/bootstrap --test
+	@$(NOX)
+
+bench: build  ## the figures of the design, each as a ratio: a table, bench-out/*.json and plots
+	@$(NOX) -s bench -- $(ROWS)
+
+lint:  ## ruff, mypy, clang-format, clang-tidy, eslint, tsc
+	@scripts/bootstrap --test
+	@$(NOX) -s lint
+
+format:  ## let the formatters rewrite the sources
+	@scripts/bootstrap --test
+	@$(NOX) -s format
+
+clean:  ## forget everything built
+	rm -rf build .venv .nox node_modules bindings-node/build bindings-node/core bench-out dist

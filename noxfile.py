@@ -1,0 +1,269 @@
+"""What `make` does, as nox sessions. Each works alone: it brings what it needs first (nox -s NAME).
+
+All sessions share .venv and node_modules of the checkout, so that what is tested is what `make build` gives to a
+user. `needs()` rebuilds a part only when the files it is made of have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent.resolve()
+VENV = ROOT / ".venv"
+PYTHON = str(VENV / "bin" / "python")
+BUILD = ROOT / "build"
+STAMPS = BUILD / "stamps"
+
+nox.options.default_venv_backend = "none"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = [
+    "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "conformance",
+    "hypervisors", "live_clone", "autoscale", "demos", "readme", "packaging",
+]  # fmt: skip
+
+# The files each part is made of: a change in one of them makes the part anew.
+CORE = ["VERSION", "CMakeLists.txt", "cmake", "core"]
+PARTS: dict[str, list[str]] = {
+    "dev": ["scripts/requirements-dev.txt"],
+    "python": [*CORE, "pyproject.toml", "bindings-python", "dashboard"],
+    "node": [*CORE, "package.json", "package-lock.json", "bindings-node", "dashboard"],
+}
+NOT_SOURCES = {"build", "core.packed", "node_modules", "__pycache__", ".mypy_cache", ".pytest_cache", ".hypothesis"}
+
+
+def files_of(paths: Iterable[str]) -> Iterable[Path]:
+    for name in paths:
+        path = ROOT / name
+        if path.is_file():
+            yield path
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(set(folders) - NOT_SOURCES)
+            if Path(folder) == ROOT / "bindings-node":  # the packed copy of the core
+                folders[:] = [f for f in folders if f != "core"]
+            yield from (Path(folder) / n for n in sorted(names) if not n.endswith((".pyc", ".so", ".node")))
+
+
+def digest(paths: Iterable[str]) -> str:
+    sum_ = hashlib.sha256(str(ROOT).encode())
+    for path in files_of(paths):
+        sum_.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return sum_.hexdigest()
+
+
+def ccache() -> list[str]:
+    return ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+
+
+def environment() -> dict[str, str]:
+    """The environment of everything the sessions run: the checkout's own venv and node_modules first."""
+    path = f"{VENV / 'bin'}:{ROOT / 'node_modules' / '.bin'}:{os.environ['PATH']}"
+    env = {"PATH": path, "VIRTUAL_ENV": str(VENV), "PYTHONDONTWRITEBYTECODE": "1"}
+    if shutil.which("ccache"):
+        env |= {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CXX": "ccache g++", "CCACHE_NOHASHDIR": "1"}
+        env |= {"CCACHE_BASEDIR": str(ROOT), "CCACHE_SLOPPINESS": "time_macros"}
+    return env
+
+
+def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
+    session.run(*command, env=environment() | (env or {}), external=True)
+
+
+def needs(session: nox.Session, *parts: str) -> None:
+    """Build the parts that are not there or not up to date."""
+    if not Path(PYTHON).exists():
+        subprocess.run([str(ROOT / "scripts" / "bootstrap")], check=True)
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        stamp, now = STAMPS / part, digest(PARTS[part])
+        if stamp.exists() and stamp.read_text() == now:
+            continue
+        session.log(f"building: {part}")
+        stamp.unlink(missing_ok=True)
+        {"dev": make_dev, "python": make_python, "node": make_node}[part](session)
+        stamp.write_text(now)
+
+
+def make_dev(session: nox.Session) -> None:
+    run(session, PYTHON, "-m", "pip", "install", "--quiet", "-r", "scripts/requirements-dev.txt")
+
+
+def make_python(session: nox.Session) -> None:
+    # CXX is left to CMake here: the launcher variable brings ccache in.
+    env = environment()
+    env.pop("CXX", None)
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", ".", env=env, external=True)
+
+
+def make_node(session: nox.Session) -> None:
+    env = {} if not Path("/usr/include/node/node_api.h").exists() else {"npm_config_nodedir": "/usr"}
+    run(session, "npm", "install", "--no-audit", "--no-fund", "--foreground-scripts", "--loglevel=error", env=env)
+
+
+def pytest(session: nox.Session, *args: str) -> None:
+    # The guard against hangs is generous: it never decides between right and wrong, only ends what would not end.
+    run(session, PYTHON, "-m", "pytest", "-q", "--timeout=300", *args, *session.posargs)
+
+
+def core_tests(session: nox.Session, name: str, *options: str, env: dict[str, str] | None = None) -> None:
+    folder = str(BUILD / name)
+    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DGC_TESTS=ON", *ccache(), *options, env={"CXX": "g++"})
+    run(session, "cmake", "--build", folder)
+    run(session, "ctest", "--test-dir", folder, "--output-on-failure", "--timeout", "300", *session.posargs, env=env)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """What `make build` promises: .venv with gridcentric and gc, node_modules/gridcentric."""
+    needs(session, "python", "node")
+    run(session, "gc", "--version")
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """The core's unit tests."""
+    core_tests(session, "core")
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """The core's unit tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    core_tests(session, "asan", "-DCMAKE_BUILD_TYPE=Debug", "-DGC_SANITIZE=address,undefined",
+               env={"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})  # fmt: skip
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """The core's unit tests under ThreadSanitizer."""
+    core_tests(session, "tsan", "-DCMAKE_BUILD_TYPE=Debug", "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The wire decoder under libFuzzer for 30 seconds, starting from the kept corpus (-- SECONDS for longer)."""
+    folder, seconds = BUILD / "fuzz", session.posargs[0] if session.posargs else "30"
+    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", str(folder), "-DGC_FUZZ=ON", "-DCMAKE_CXX_COMPILER=clang++-14")
+    run(session, "cmake", "--build", str(folder), "--target", "fuzz_wire")
+    found = folder / "found"
+    found.mkdir(exist_ok=True)
+    program = next(p for p in folder.rglob("fuzz_wire") if p.is_file())
+    run(session, str(program), f"-max_total_time={seconds}", "-timeout=10", f"-artifact_prefix={folder}/", str(found),
+        "tests/core/corpus/wire")  # fmt: skip
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """The reference core, and the C++ rules in lockstep with it."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/reference")
+
+
+@nox.session
+def python(session: nox.Session) -> None:
+    """What Python makes different."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/python", "--ignore=tests/python/test_packaging.py")
+
+
+@nox.session
+def node(session: nox.Session) -> None:
+    """What Node makes different."""
+    needs(session, "dev", "python", "node")
+    tests = sorted(str(p) for p in (ROOT / "tests" / "node").glob("*.test.js") if p.name != "packaging.test.js")
+    run(session, "node", "--test", "--test-timeout=300000", *tests, *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Shared behaviour: host x language x case."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/conformance")
+
+
+@nox.session
+def hypervisors(session: nox.Session) -> None:
+    """The driver contract, for every driver."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/hypervisors")
+
+
+@nox.session
+def live_clone(session: nox.Session) -> None:
+    """The live clone: one testee a kind of resource, in both modes."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/live_clone")
+
+
+@nox.session
+def autoscale(session: nox.Session) -> None:
+    """The scaling cases, for both languages on the fake hypervisor."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/autoscale")
+
+
+@nox.session
+def demos(session: nox.Session) -> None:
+    """The demos for real, in headless Chromium too."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/demos")
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Every example of the README runs."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/readme")
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """pip install from the sdist and npm install from the tarball, outside the checkout."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/python/test_packaging.py")
+    run(session, "node", "--test", "--test-timeout=600000", "tests/node/packaging.test.js")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The figures of the design (-- ROW ... for some of them; -- --list names them)."""
+    needs(session, "dev", "python", "node")
+    run(session, PYTHON, "-m", "bench", *session.posargs, env={"PYTHONPATH": str(ROOT)})
+
+
+PYTHON_SOURCES = ["noxfile.py", "bindings-python", "tests", "demos", "bench"]
+CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "tests/core", "tests/live_clone"]
+
+
+def cpp_sources() -> list[str]:
+    endings = {".c", ".cpp", ".h", ".hpp"}
+    return sorted(str(p.relative_to(ROOT)) for p in files_of(CPP_FOLDERS) if p.suffix in endings)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, mypy --strict, clang-format, clang-tidy, eslint, tsc."""
+    needs(session, "dev", "python", "node")
+    run(session, PYTHON, "-m", "ruff", "check", *PYTHON_SOURCES)
+    run(session, PYTHON, "-m", "ruff", "format", "--check", *PYTHON_SOURCES)
+    run(session, PYTHON, "-m", "mypy", "--strict", "-p", "gridcentric")
+    run(session, "clang-format-14", "--dry-run", "--Werror", *cpp_sources())
+    folder = str(BUILD / "tidy")
+    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DCMAKE_CXX_COMPILER=clang++-14")
+    tidy = [s for s in cpp_sources() if s.startswith("core/") and s.endswith(".cpp")]
+    run(session, "run-clang-tidy-14", "-quiet", "-p", folder, *tidy)
+    run(session, "npm", "run", "--silent", "lint")
+
+
+@nox.session
+def format(session: nox.Session) -> None:
+    """Let the formatters rewrite the sources."""
+    needs(session, "dev")
+    run(session, PYTHON, "-m", "ruff", "check", "--fix", *PYTHON_SOURCES)
+    run(session, PYTHON, "-m", "ruff", "format", *PYTHON_SOURCES)
+    run(session, "clang-format-14", "-i", *cpp_sources())
