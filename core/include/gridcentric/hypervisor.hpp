@@ -11,12 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include <gridcentric/domain.hpp>
+
 namespace gridcentric {
-
-// A domain for as long as the host runs; never reused. The host's numbering, not the driver's.
-using DomainKey = std::uint64_t;
-
-enum class EndKind { joined, exited, killed, lost };
 
 // What a driver needs of the host's event loop. All but post() on the loop's thread only.
 class Loop {
