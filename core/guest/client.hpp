@@ -2,7 +2,7 @@
 // made of this file and need nothing else of core/guest.
 // It must not know: a language, the rules (the host decides everything), how a process is cloned.
 //
-// Errors: every function throws gridcentric::Error; its code is a GC_E_* of gc-guest.h, or error_cancelled.
+// Errors: every function throws gridcentric::guest::Error; its code is a GC_E_* of gc-guest.h, or error_cancelled.
 // Threads: every function may be called from any thread at any time; a call that waits holds no lock.
 // Times are milliseconds: 0 tries once, a negative one waits for ever.
 // Forked children (plain fork()) and clones need no care: each call works there at once.
@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace gridcentric {
+namespace gridcentric::guest {
 
 // The code of a call that was taken back by Call::cancel() or by its hook. Not in errors.def: the caller asked for it and
 // knows. It never comes out of the C API.
@@ -148,4 +148,4 @@ const char *end_kind_name(gc_end_kind_t how) noexcept;
 // the first call.
 void ask_only() noexcept;
 
-}  // namespace gridcentric
+}  // namespace gridcentric::guest
