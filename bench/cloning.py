@@ -1,0 +1,201 @@
+"""Rows of the process hypervisor: real servers, really cloned. "Answered" means that a clone has answered a request
+on its own address with state that it inherited."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from . import report
+from .report import Figure
+from .servers import PROGRAMS, Server, ask, clone_and_ask, clones_of, pss_mib, start_many
+
+MODES = ("pidns", "plain")
+
+
+def plain_fork_addon(folder: str) -> str:
+    path = f"{folder}/plain_fork.node"
+    include = os.environ.get("NODE_INCLUDE", "/usr/include/node")
+    source = str(PROGRAMS / "plain_fork.c")
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", f"-I{include}", source, "-o", path], check=True)
+    return path
+
+
+def stages(trace: Path) -> list[dict[str, float]]:
+    """The lines of GRIDCENTRIC_TRACE: KEY=VALUE pairs, the times in ms."""
+    result = []
+    for line in trace.read_text().splitlines():
+        pairs = (field.split("=", 1) for field in line.split() if "=" in field)
+        result.append({k: float(v) for k, v in pairs if v.replace(".", "", 1).isdigit()})
+    return result
+
+
+def one() -> list[Figure]:
+    """one clone of a 60 MB Node server beside a plain fork() of the same process"""
+    figures = []
+    for mode, bar in zip(MODES, (3, 5)):
+        with tempfile.TemporaryDirectory() as folder:
+            trace = Path(folder) / "trace"
+            env = {"PLAIN_FORK": plain_fork_addon(folder), "GRIDCENTRIC_CLONE_MODE": mode, "GRIDCENTRIC_TRACE": str(trace)}
+            with Server("server.js", "10", env=env) as server:
+                forks, clones = [], []
+                for _ in range(10):
+                    forks.append(server.ask("/fork")["ms"])
+                    clones.append(server.ask("/clone?n=1")["clone_ms"])
+                    server.ask("/end")
+            traced = stages(trace)
+            fork, clone = statistics.median(forks), statistics.median(clones)
+            keys = sorted({k for t in traced for k in t if k.endswith("_ms")})
+            medians = {k: round(statistics.median(t.get(k, 0) for t in traced), 3) for k in keys}
+            print(f"  stages, {mode}: {medians}")
+            figures.append(
+                Figure("one", f"clone() of a Node server, {mode}", clone, "ms", "a plain fork() of it", fork,
+                       f"within {bar}x", clone <= bar * fork, {"stages": medians})
+            )  # fmt: skip
+            if "pause_ms" in medians:
+                pause = medians["pause_ms"]
+                figures.append(Figure("one", f"pause of the master, {mode}", pause, "ms", bar="below 10 ms", met=pause < 10))
+    return figures
+
+
+def _sixty_one(name: str, program: str, required: float, mode: str) -> tuple[list[Figure], float]:
+    with Server(program, env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
+        clone = asyncio.run(clone_and_ask(server, 61))
+    ms = float(clone["all_answered_ms"])
+    start = start_many(program, 61)
+    what = f"1 -> 61 {name} servers, all answered, {mode}"
+    bar = f"below 1,000 ms, {required:g}x faster"
+    return [Figure(f"{name.lower()}61", what, ms, "ms", "starting 61", start, bar, ms < 1000 and ms * required <= start,
+                   {"call_ms": clone["clone_ms"]})], ms  # fmt: skip
+
+
+def node61() -> list[Figure]:
+    """1 -> 61 Node servers, all answered, beside starting 61"""
+    return [figure for mode in MODES for figure in _sixty_one("Node", "server.js", 10, mode)[0]]
+
+
+def python61() -> list[Figure]:
+    """1 -> 61 Python servers, all answered, beside starting 61 and beside os.fork()"""
+    figures = []
+    for mode in MODES:
+        figures += _sixty_one("Python", "server.py", 1, mode)[0]
+    with Server("server.py") as server:
+        forks = [server.ask("/fork")["ms"] for _ in range(10)]
+        clones = []
+        for _ in range(10):
+            clones.append(server.ask("/clone?n=1")["clone_ms"])
+            server.ask("/end")
+    figures.append(Figure("python61", "clone() of a Python server", statistics.median(clones), "ms", "os.fork() of it", statistics.median(forks)))
+    return figures
+
+
+def cornering() -> list[Figure]:
+    """application A to 100 clones, end all, application B to 100 clones, all answered"""
+    with Server("server.js") as a, Server("server.py") as b:
+        start = time.perf_counter()
+        asyncio.run(clone_and_ask(a, 100))
+        a.ask("/end")
+        asyncio.run(clone_and_ask(b, 100))
+        ms = (time.perf_counter() - start) * 1e3
+    return [Figure("cornering", "A to 100, end, B to 100, all answered", ms, "ms", bar="below 3,000 ms", met=ms < 3000)]
+
+
+def memory() -> list[Figure]:
+    """PSS of an answered Node clone after 10 s and how it grows; beside a started node"""
+    with Server("server.js") as server:
+        asyncio.run(clone_and_ask(server, 20))
+        pids = clones_of(server.process.pid)
+        points = []
+        start = time.perf_counter()
+        for at in (0, 2, 5, 10, 20, 30):
+            time.sleep(max(0.0, start + at - time.perf_counter()))
+            points.append((float(at), statistics.mean(pss_mib(pids).values())))
+        server.ask("/end")
+    with Server("server.js") as first, Server("server.js") as second:
+        fresh = statistics.mean(pss_mib([first.process.pid, second.process.pid]).values())
+    report.plot("memory", "PSS of an answered, idle Node clone", "s after its answer", "MiB", {"mean of 20 clones": points})
+    at10 = dict(points)[10.0]
+    return [Figure("memory", "PSS of an answered Node clone after 10 s", at10, "MiB", "a started node server", fresh,
+                   "below 6 MiB", at10 < 6, {"mib_at_s": points})]  # fmt: skip
+
+
+def heap() -> list[Figure]:
+    """the cost of one clone by size of the heap: 0, 125, 250, 500 and 2000 MB of Python objects"""
+    series: dict[str, list[tuple[float, float]]] = {"plain fork()": []}
+    figures = []
+    for mode in MODES:
+        series[mode] = []
+        for mb in (0, 125, 250, 500, 2000):
+            with Server("server.py", str(mb), env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
+                clones, forks = [], []
+                for _ in range(3):
+                    forks.append(server.ask("/fork")["ms"])
+                    clones.append(server.ask("/clone?n=1")["clone_ms"])
+                    server.ask("/end")
+            series[mode].append((mb, statistics.median(clones)))
+            if mode == "pidns":
+                series["plain fork()"].append((mb, statistics.median(forks)))
+            if mb in (500, 2000):
+                figures.append(Figure("heap", f"clone() of a Python server, {mb} MB, {mode}", statistics.median(clones), "ms",
+                                      "a plain fork() of it", statistics.median(forks)))  # fmt: skip
+    report.plot("heap", "One clone by size of the heap", "MB", "ms", series)
+    for mode in MODES:
+        points = dict(series[mode])
+        # Four times the memory may cost at most about four times the time: 6x leaves room for noise, a square would be 16x.
+        growth = points[2000] / points[500]
+        figures.append(Figure("heap", f"growth from 500 MB to 2 GB, {mode}", growth, "x", bar="linear: below 6x", met=growth < 6))
+    return figures
+
+
+async def _clients(server: Server, n: int, stop: asyncio.Event) -> list[float]:
+    times: list[float] = []
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        while not stop.is_set():
+            t0 = time.perf_counter()
+            writer.write(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length"))
+            body = await reader.readexactly(length)
+            if b'"vmid":0,' not in body.replace(b" ", b""):
+                raise RuntimeError(f"a client of the master was answered by {body!r}")
+            times.append((time.perf_counter() - t0) * 1e3)
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(n)))
+    return times
+
+
+def keepalive() -> list[Figure]:
+    """20 keep-alive clients on the master during 50 clonings: no failed request, p99"""
+
+    async def measure(server: Server, clonings: int) -> list[float]:
+        stop = asyncio.Event()
+        clients = asyncio.create_task(_clients(server, 20, stop))
+        if clonings == 0:
+            await asyncio.sleep(3)
+        for _ in range(clonings):
+            await ask("127.0.0.1", server.port, "/clone?n=1")
+            await ask("127.0.0.1", server.port, "/end")
+        stop.set()
+        return await clients
+
+    with Server("server.js") as server:
+        quiet = asyncio.run(measure(server, 0))
+        busy = asyncio.run(measure(server, 50))
+
+    def p99(times: list[float]) -> float:
+        return statistics.quantiles(times, n=100)[98]
+
+    details: dict[str, Any] = {"requests": len(busy), "longest_ms": max(busy)}
+    return [Figure("keepalive", f"p99 of {len(busy):,} requests during 50 clonings, none failed", p99(busy), "ms",
+                   "without cloning", p99(quiet), "no failed request", True, details)]  # fmt: skip
+
+

@@ -1,0 +1,55 @@
+// The Node server that is cloned and measured: state in its heap, threads in its pool, an HTTP port for all.
+// GET /            {vmid, ip, state}: who answers, with state inherited from the master
+// GET /clone?n=N   make N clones; answers in the master with the time the call took
+// GET /fork        a plain fork() of this process (the addon given as PLAIN_FORK), ms
+// GET /end         end all clones and wait for them
+'use strict';
+const http = require('node:http');
+const fs = require('node:fs');
+const gridcentric = require('gridcentric');
+
+const port = Number(process.argv[2]);
+const megabytes = Number(process.argv[3] || 0);
+const state = 'state-' + process.argv[2];
+const heap = [];
+for (let i = 0; i < megabytes; i++) {
+  const chunk = [];
+  for (let j = 0; j < 1024; j++) chunk.push(`${i}/${j} `.padEnd(1000, 'x').split('').reverse().join(''));
+  heap.push(chunk);
+}
+const tickets = [];
+
+async function answer(url) {
+  switch (url.pathname) {
+    case '/clone': {
+      const n = Number(url.searchParams.get('n') || 1);
+      const t0 = performance.now();
+      const ticket = await gridcentric.request_ticket(n, n, 1, 0);
+      const t1 = performance.now();
+      const vmid = await gridcentric.clone(ticket);
+      if (vmid === 0) tickets.push(ticket);
+      const clones = vmid === 0 ? (await gridcentric.list_domains()).filter((d) => d.vmid > 0) : [];
+      return { vmid, ticket_ms: t1 - t0, clone_ms: performance.now() - t1, clones };
+    }
+    case '/fork':
+      return { ms: require(process.env.PLAIN_FORK).fork() };
+    case '/end': {
+      const t0 = performance.now();
+      for (const d of await gridcentric.list_domains()) if (d.vmid > 0) await gridcentric.kill(d.vmid);
+      for (const ticket of tickets.splice(0)) await gridcentric.wait(ticket, -1);
+      return { ms: performance.now() - t0 };
+    }
+    default:
+      return { vmid: gridcentric.vmid(), ip: gridcentric.my_ip(), state, heap: heap.length };
+  }
+}
+
+const server = http.createServer((request, response) => {
+  answer(new URL(request.url, 'http://x')).then(
+    (result) => response.end(JSON.stringify(result)),
+    (error) => response.writeHead(500).end(JSON.stringify({ error: `${error.code}: ${error.message}` })),
+  );
+});
+server.keepAliveTimeout = 60000;
+// Touch the thread pool, so that its threads are there to be cloned.
+fs.readFile(__filename, () => server.listen(port, '0.0.0.0', () => console.log('ready')));

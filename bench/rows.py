@@ -1,0 +1,26 @@
+"""The rows of the bench: one function a row, each with its comparison in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import cloning, host
+from .report import Figure
+
+Row = Callable[[], "list[Figure]"]
+
+
+def table() -> dict[str, Row]:
+    return {
+        "ticket": host.ticket,
+        "vmid": host.vmid,
+        "barrier": host.barrier,
+        "fake": host.fake,
+        "one": cloning.one,
+        "node61": cloning.node61,
+        "python61": cloning.python61,
+        "cornering": cloning.cornering,
+        "memory": cloning.memory,
+        "heap": cloning.heap,
+        "keepalive": cloning.keepalive,
+    }
