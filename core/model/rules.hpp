@@ -1,18 +1,18 @@
 // The rules of families, tickets and barriers (docs/protocol.md, "What the calls mean"), numbered as there.
-// Start reading here: ledger.hpp (CPUs and the line), barrier.hpp and registry.hpp (who is who) are its parts.
+// Start reading here: ledger.hpp (CPUs and the line), barrier.hpp and registry.hpp (who is who) are its
+// parts.
 //
-// Pure: no clock, socket, process or driver. Time comes in with each call (milliseconds, never decreasing); what the
-// world must do comes out as a list of events. The same calls give the same answers and events.
-// Not thread-safe: one thread at a time.
+// Pure: no clock, socket, process or driver. Time comes in with each call (milliseconds, never decreasing);
+// what the world must do comes out as a list of events. The same calls give the same answers and events. Not
+// thread-safe: one thread at a time.
 #pragma once
 #include <cstdint>
+#include <gridcentric/domain.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <gridcentric/domain.hpp>
 
 #include "core/model/error.hpp"
 
@@ -23,7 +23,11 @@ using CallId = std::uint64_t;  // a waiting call; chosen by the user of the rule
 enum class Verb { request_ticket, clone, sync, wait };
 enum class TicketStatus { pending, reserved, cloning, active, closed };
 enum class DomainState { starting, running, ending };
-enum class OnExit { by_bye, end, keep };  // what a master's end does to its clones; by_bye: keep only after bye
+enum class OnExit {
+  by_bye,
+  end,
+  keep
+};  // what a master's end does to its clones; by_bye: keep only after bye
 
 std::string_view word(Verb);
 std::string_view word(TicketStatus);
@@ -73,7 +77,8 @@ struct Event {
     reply,         // answer `call` (code, text; ticket of request_ticket; results of wait) and forget it
     drop,          // forget `call`, it gets no answer: its domain has ended
     start_clone,   // make `clones` of `domain` for `call`; then clone_done(call, ...)
-    cancel_clone,  // the cloning `call` of `domain` is not wanted any more: undo it; then clone_done(call, ...)
+    cancel_clone,  // the cloning `call` of `domain` is not wanted any more: undo it; then clone_done(call,
+                   // ...)
     end_domain,    // end `domain`; then ended(domain, ...)
   };
   Kind kind{};
@@ -90,8 +95,8 @@ struct Event {
 
 class Rules {
  public:
-  static constexpr std::size_t max_report = 1 << 20;    // bytes, rule 8
-  static constexpr std::size_t max_closed = 1000;       // closed tickets of a family, rule 9
+  static constexpr std::size_t max_report = 1 << 20;  // bytes, rule 8
+  static constexpr std::size_t max_closed = 1000;     // closed tickets of a family, rule 9
 
   // cpus: what the host offers in all, at least 1. seed: of the UUIDs.
   explicit Rules(std::int64_t cpus, std::uint64_t seed = 0);
@@ -127,10 +132,12 @@ class Rules {
   // ticket "-": the one the caller was born of.
   void sync(CallId call, DomainKey caller, std::string_view ticket, std::int64_t timeout, std::int64_t now);
   void wait(CallId call, DomainKey caller, std::string_view ticket, std::int64_t timeout, std::int64_t now);
-  // The asker is gone or took its call back: as if it had never waited, no event for it. Unknown calls are ignored.
+  // The asker is gone or took its call back: as if it had never waited, no event for it. Unknown calls are
+  // ignored.
   void cancel(CallId call, std::int64_t now);
 
-  // The answer to start_clone or cancel_clone, once for each start_clone. code: CLONE_FAILED or NOT_SUPPORTED.
+  // The answer to start_clone or cancel_clone, once for each start_clone. code: CLONE_FAILED or
+  // NOT_SUPPORTED.
   void clone_done(CallId call, Answer answer, std::int64_t now);
 
   // --- time ------------------------------------------------------------------------------------------------
@@ -148,8 +155,9 @@ class Rules {
   std::optional<DomainInfo> domain(DomainKey domain) const;
   DomainKey find(std::string_view family, std::int64_t vmid) const;  // 0: none
   std::vector<DomainInfo> all_domains() const;  // families in the order of birth, then by vmid
-  std::vector<std::pair<std::string, TicketInfo>> all_tickets() const;  // (family, ticket), in the order of request
-  std::vector<CallInfo> all_calls() const;                              // by id
+  std::vector<std::pair<std::string, TicketInfo>> all_tickets()
+      const;                                // (family, ticket), in the order of request
+  std::vector<CallInfo> all_calls() const;  // by id
   std::size_t open_calls(Verb verb) const;
   // End a domain from outside any family; vmid 0: the whole family.
   Answer kill_domain(std::string_view family, std::int64_t vmid);

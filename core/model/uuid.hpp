@@ -13,7 +13,7 @@ struct Uuid {
   std::uint64_t low = 0;
   bool operator==(const Uuid &) const = default;
 
-  std::string text() const;  // 36 characters, lower case
+  std::string text() const;                                 // 36 characters, lower case
   static std::optional<Uuid> parse(std::string_view text);  // lower case only; nullopt: malformed
 };
 

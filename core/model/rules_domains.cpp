@@ -1,0 +1,286 @@
+// Domains: their birth, by hello or by clone(), and their end. The rules are numbered as in docs/protocol.md.
+#include <utility>
+
+#include "core/model/rules_state.hpp"
+
+namespace gridcentric {
+namespace {
+
+bool keeps_clones(const Family &family) {
+  return family.on_exit == OnExit::keep || (family.on_exit == OnExit::by_bye && family.bye);
+}
+
+}  // namespace
+
+// --- masters ---------------------------------------------------------------------------------------------
+
+DomainKey Rules::adopt(OnExit on_exit, std::string name, std::int64_t now) {
+  advance(now);
+  State &s = *state_;
+  Family &family = s.registry.new_family(s.uuids.next());
+  family.on_exit = on_exit;
+  Domain &master = s.registry.new_domain(family, 0, -1, nullptr);
+  master.name = std::move(name);
+  master.born_ms = now;
+  Ticket &own = s.registry.new_ticket(s.uuids.next(), master);  // rule 4
+  own.born_with_master = true;
+  own.status = TicketStatus::active;
+  own.cpus = own.vms = own.living = 1;
+  master.born_of = &own;
+  return master.key;
+}
+
+void Rules::set_on_exit(DomainKey master, OnExit on_exit) {
+  Domain *domain = state_->registry.domain(master);
+  if (domain && domain->vmid == 0) domain->family->on_exit = on_exit;
+}
+
+void Rules::set_name(DomainKey key, std::string name) {
+  if (Domain *domain = state_->registry.domain(key)) domain->name = std::move(name);
+}
+
+void Rules::bye(DomainKey key) {
+  Domain *domain = state_->registry.domain(key);
+  if (domain && domain->vmid == 0) domain->family->bye = true;
+}
+
+Answer Rules::check_caller(DomainKey caller) const {
+  Domain *domain;
+  return state_->find_caller(caller, &domain);
+}
+
+// --- cloning ---------------------------------------------------------------------------------------------
+
+void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64_t now) {
+  advance(now);
+  State &s = *state_;
+  const auto refuse = [&](Answer answer) { s.reply(call, Verb::clone, caller, std::move(answer)); };
+  Domain *domain;
+  Ticket *ticket;
+  if (Answer bad = s.find_ticket(caller, id, &domain, &ticket); !bad.ok()) return refuse(std::move(bad));
+  if (ticket->owner != domain)
+    return refuse({Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " was requested by domain " +
+                                              std::to_string(ticket->owner_vmid) +
+                                              ", only that one can clone with it"});
+  if (ticket->status != TicketStatus::reserved)
+    return refuse({ticket->status == TicketStatus::pending ? Code::INVALID_ARGUMENT : Code::TICKET_USED,
+                   "ticket " + std::string(id) + " is " + std::string(word(ticket->status)) +
+                       ", expected a reserved one: request another"});
+
+  ticket->status = TicketStatus::cloning;
+  s.open(call, Verb::clone, *domain, *ticket, -1, now);
+  Cloning &cloning = s.clonings[call];
+  cloning.ticket = ticket;
+  cloning.parent = domain->key;
+  Family &family = *domain->family;
+  for (std::int64_t i = 0; i < ticket->vms; ++i) {
+    Domain &clone = s.registry.new_domain(family, ++family.last_vmid, domain->vmid, ticket);
+    clone.state = DomainState::starting;
+    clone.born_ms = now;
+    clone.name = domain->name;
+    cloning.clones.push_back(&clone);
+  }
+  domain->clonings.push_back(call);
+  if (domain->clonings.size() == 1) s.start_cloning(call);  // rule 16
+}
+
+void Rules::State::start_cloning(CallId call) {
+  Cloning &cloning = clonings.at(call);
+  cloning.started = true;
+  Event &event = events.emplace_back();
+  event.kind = Event::Kind::start_clone;
+  event.call = call;
+  event.domain = cloning.parent;
+  event.verb = Verb::clone;
+  event.ticket = cloning.ticket->id.text();
+  event.cpus_per_vm = static_cast<int>(cloning.ticket->mincpuspervm);
+  for (const Domain *clone : cloning.clones) {
+    event.clones.push_back(clone->key);
+    event.vmids.push_back(clone->vmid);
+  }
+}
+
+void Rules::clone_done(CallId call, Answer answer, std::int64_t now) {
+  advance(now);
+  State &s = *state_;
+  const auto found = s.clonings.find(call);
+  if (found == s.clonings.end()) return;  // forgotten by clear()
+  if (!answer.ok()) {
+    // Rule 14: the ticket is as before; rule 15: nobody is left to use it.
+    if (!found->second.unwanted) s.finish(call, std::move(answer));
+    return s.remove_cloning(call, !found->second.unwanted);
+  }
+  Ticket &ticket = *found->second.ticket;
+  const bool end_them = found->second.unwanted || ticket.family->ending;
+  ticket.status = TicketStatus::active;
+  ticket.living = ticket.vms;
+  ticket.unwanted = found->second.unwanted;
+  ticket.barrier.emplace(static_cast<std::size_t>(ticket.vms) + 1);
+  for (Domain *clone : found->second.clones) {
+    clone->state = DomainState::running;
+    if (end_them) s.end(*clone);
+  }
+  if (!found->second.unwanted) s.finish(call, {});
+  found->second.clones.clear();
+  s.remove_cloning(call, true);
+}
+
+// The cloning is over: clones that were not made are forgotten, and the parent's next one begins.
+void Rules::State::remove_cloning(CallId call, bool give_ticket_back) {
+  const auto found = clonings.find(call);
+  const Cloning cloning = std::move(found->second);
+  clonings.erase(found);
+  if (cloning.ticket->status == TicketStatus::cloning) {
+    if (give_ticket_back) cloning.ticket->status = TicketStatus::reserved;
+    const bool released = !give_ticket_back;
+    const std::int64_t cpus = cloning.ticket->cpus;
+    if (released) registry.forget(*cloning.ticket);
+    for (Domain *clone : cloning.clones) registry.forget(*clone);
+    if (released) give_back(cpus);
+  }
+  Domain *parent = registry.domain(cloning.parent);
+  if (!parent) return;
+  std::erase(parent->clonings, call);
+  if (!parent->clonings.empty() && !clonings.at(parent->clonings.front()).started)
+    start_cloning(parent->clonings.front());
+}
+
+// Rule 15. The call itself is closed already.
+void Rules::State::abandon_cloning(CallId call) {
+  Cloning &cloning = clonings.at(call);
+  cloning.unwanted = true;
+  if (!cloning.started) return remove_cloning(call, false);
+  Event &event = events.emplace_back();
+  event.kind = Event::Kind::cancel_clone;
+  event.call = call;
+  event.domain = cloning.parent;
+  event.verb = Verb::clone;
+}
+
+// --- ends ------------------------------------------------------------------------------------------------
+
+Answer Rules::join(DomainKey caller, std::optional<std::string> report) {
+  State &s = *state_;
+  if (report && report->size() > max_report)
+    return {Code::TOO_LARGE, "the report has " + std::to_string(report->size()) +
+                                 " bytes, expected at most " + std::to_string(max_report) +
+                                 ": hand over a file's name instead"};
+  Domain *domain;
+  if (Answer bad = s.find_caller(caller, &domain); !bad.ok()) return bad;
+  if (domain->vmid == 0)
+    return {Code::INVALID_ARGUMENT, "this domain is the master, only a clone can join: exit instead"};
+  domain->state = DomainState::ending;
+  domain->joined = true;
+  domain->report = std::move(report);
+  return {};
+}
+
+void Rules::State::end(Domain &domain) {
+  if (domain.state == DomainState::starting) return;  // its cloning is abandoned with its parent
+  domain.state = DomainState::ending;
+  Event &event = events.emplace_back();
+  event.kind = Event::Kind::end_domain;
+  event.domain = domain.key;
+}
+
+void Rules::State::end_family(Family &family) {
+  family.ending = true;
+  for (const auto &[vmid, domain] : family.domains) end(*domain);
+}
+
+Answer Rules::kill(DomainKey caller, std::int64_t vmid) {
+  State &s = *state_;
+  if (vmid < 1 || vmid > 2147483647)
+    return {Code::INVALID_ARGUMENT,
+            "vmid is " + std::to_string(vmid) +
+                ", expected that of a clone, 1 to 2147483647: a master can't be killed"};
+  Domain *domain;
+  if (Answer bad = s.find_caller(caller, &domain); !bad.ok()) return bad;
+  const auto found = domain->family->domains.find(static_cast<int>(vmid));
+  if (found == domain->family->domains.end() || found->second->state == DomainState::starting)
+    return {Code::NO_SUCH_DOMAIN, "the family has no living domain " + std::to_string(vmid)};
+  s.end(*found->second);
+  return {};
+}
+
+Answer Rules::kill_domain(std::string_view id, std::int64_t vmid) {
+  State &s = *state_;
+  const auto uuid = Uuid::parse(id);
+  if (!uuid)
+    return {Code::INVALID_ARGUMENT,
+            "family is \"" + std::string(id.substr(0, 64)) + "\", expected a UUID in lower case"};
+  if (vmid < 0 || vmid > 2147483647)
+    return {Code::INVALID_ARGUMENT,
+            "vmid is " + std::to_string(vmid) + ", expected 0 (the family) to 2147483647"};
+  Family *family = s.registry.family(*uuid);
+  if (!family) return {Code::NO_SUCH_DOMAIN, "there is no family " + std::string(id) + " (any more)"};
+  if (vmid == 0) {
+    s.end_family(*family);
+    return {};
+  }
+  const DomainKey key = find(id, vmid);
+  if (key == 0) return {Code::NO_SUCH_DOMAIN, "the family has no living domain " + std::to_string(vmid)};
+  s.end(*s.registry.domain(key));
+  return {};
+}
+
+void Rules::ended(DomainKey key, EndKind how, int status, std::int64_t now) {
+  advance(now);
+  State &s = *state_;
+  Domain *domain = s.registry.domain(key);
+  if (!domain || domain->state == DomainState::starting) return;
+  const Family &family = *domain->family;
+  const Uuid family_id = family.id;
+  const bool ends_family = domain->vmid == 0 && !family.ending && !keeps_clones(family);
+  Ticket *born_of = domain->born_of->born_with_master ? nullptr : domain->born_of;
+  domain->state = DomainState::ending;
+
+  // Rule 13: its open calls have no answer. It leaves the line altogether before anybody is served.
+  for (const CallId call : domain->calls) s.ledger.leave_line(call);
+  while (!domain->calls.empty()) {
+    const CallId call = *domain->calls.begin();
+    Event &event = s.events.emplace_back();
+    event.kind = Event::Kind::drop;
+    event.call = call;
+    event.domain = key;
+    event.verb = s.calls.at(call).verb;
+    s.withdraw(call);
+  }
+  if (born_of) {
+    Result &result = born_of->results.emplace_back();
+    result.vmid = domain->vmid;
+    result.how = domain->joined ? EndKind::joined : how;
+    result.status = domain->joined || how == EndKind::lost ? 0 : status;
+    if (domain->joined) result.report = std::move(domain->report);
+    --born_of->living;
+    s.break_barrier(*born_of, *domain);
+  }
+  s.leave_tickets(*domain);
+  if (born_of && born_of->living == 0) s.close_ticket(*born_of);
+  s.registry.forget(*domain);
+  if (Family *left = ends_family ? s.registry.family(family_id) : nullptr) s.end_family(*left);
+}
+
+// What becomes of the tickets of a domain that has ended: rules 9 and 13.
+void Rules::State::leave_tickets(Domain &domain) {
+  for (Ticket *ticket : std::exchange(domain.tickets, {})) {
+    ticket->owner = nullptr;
+    break_barrier(*ticket, domain);
+    switch (ticket->status) {
+      case TicketStatus::reserved:
+        release(*ticket);
+        break;
+      case TicketStatus::closed:
+        registry.forget(*ticket);
+        break;
+      case TicketStatus::active:
+        if (ticket->born_with_master) registry.forget(*ticket);
+        break;
+      case TicketStatus::pending:  // withdrawn with its call
+      case TicketStatus::cloning:
+        break;  // abandoned with its call
+    }
+  }
+}
+
+}  // namespace gridcentric

@@ -1,0 +1,75 @@
+// What Rules is made of inside: the parts and the calls in flight. Only rules*.cpp include this.
+#pragma once
+#include <set>
+#include <unordered_map>
+
+#include "core/model/ledger.hpp"
+#include "core/model/registry.hpp"
+#include "core/model/rules.hpp"
+
+namespace gridcentric {
+
+// A call that waits. clone: until clone_done().
+struct OpenCall {
+  Verb verb;
+  Domain *domain;
+  Ticket *ticket;
+  std::optional<std::int64_t> deadline;
+};
+
+// From clone() to clone_done(); outlives its call and its parent when they go before.
+struct Cloning {
+  Ticket *ticket;
+  DomainKey parent;
+  std::vector<Domain *> clones;
+  bool started = false;   // the driver is at it
+  bool unwanted = false;  // rule 15
+};
+
+struct Rules::State {
+  State(std::int64_t cpus, std::uint64_t seed) : ledger(cpus), uuids(seed) {}
+
+  Ledger ledger;
+  Registry registry;
+  UuidSource uuids;
+  std::map<CallId, OpenCall> calls;
+  std::map<CallId, Cloning> clonings;
+  std::set<std::pair<std::int64_t, CallId>> deadlines;
+  std::vector<Event> events;
+
+  // Calls. open() keeps a call until finish(), which replies, or close_call(), which says nothing.
+  void open(CallId call, Verb verb, Domain &domain, Ticket &ticket, std::int64_t timeout, std::int64_t now);
+  OpenCall close_call(CallId call);
+  Event &finish(CallId call, Answer answer);
+  Event &reply(CallId call, Verb verb, DomainKey domain, Answer answer);
+  void finish_all(const Barrier::Calls &calls, Answer answer);
+  // The call is taken out of whatever it waits for. Its ticket goes with it when nobody else could want it.
+  void withdraw(CallId call);
+  void time_out(CallId call);
+
+  // Lookups with their errors.
+  Answer find_caller(DomainKey key, Domain **domain);
+  Answer find_ticket(DomainKey caller, std::string_view id, Domain **domain, Ticket **ticket);
+
+  // CPUs and tickets.
+  void give_back(std::int64_t cpus);
+  void serve_line();
+  void grant(Ticket &ticket, std::int64_t cpus);
+  void release(Ticket &ticket);  // forgets it, its CPUs are free
+  void close_ticket(Ticket &ticket);
+  void answer_wait(CallId call, const Ticket &ticket);
+  void break_barrier(Ticket &ticket, const Domain &ended);
+
+  // Clonings and ends.
+  void start_cloning(CallId call);
+  void abandon_cloning(CallId call);
+  void remove_cloning(CallId call, bool give_ticket_back);
+  void end(Domain &domain);
+  void end_family(Family &family);
+  void leave_tickets(Domain &domain);
+
+  TicketInfo info(const Ticket &ticket) const;
+  DomainInfo info(const Domain &domain) const;
+};
+
+}  // namespace gridcentric
