@@ -47,7 +47,7 @@ struct Domain {
   std::optional<std::string> report;
   std::set<CallId> calls;         // open ones
   std::vector<Ticket *> tickets;  // that it owns
-  std::vector<CallId> clonings;   // the first one is with the driver, the others wait for it (rule 16)
+  bool cloning = false;           // a driver clones it: one at a time
 };
 
 struct Family {

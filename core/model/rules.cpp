@@ -283,7 +283,7 @@ Answer Rules::State::find_caller(DomainKey key, Domain **domain) {
   return {};
 }
 
-// In the order of rule 18.
+// In the order of rule 17.
 Answer Rules::State::find_ticket(DomainKey caller, std::string_view id, Domain **domain, Ticket **ticket) {
   const auto uuid = Uuid::parse(id);
   if (!uuid)

@@ -67,11 +67,22 @@ void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64
                    "ticket " + std::string(id) + " is " + std::string(word(ticket->status)) +
                        ", expected a reserved one: request another"});
 
+  if (domain->cloning)
+    return refuse({Code::CLONE_FAILED, "this domain is cloning another ticket: try again when that is done"});
+
   ticket->status = TicketStatus::cloning;
   s.open(call, Verb::clone, *domain, *ticket, -1, now);
+  domain->cloning = true;
   Cloning &cloning = s.clonings[call];
   cloning.ticket = ticket;
   cloning.parent = domain->key;
+  Event &event = s.events.emplace_back();
+  event.kind = Event::Kind::start_clone;
+  event.call = call;
+  event.domain = domain->key;
+  event.verb = Verb::clone;
+  event.ticket = id;
+  event.cpus_per_vm = static_cast<int>(ticket->mincpuspervm);
   Family &family = *domain->family;
   for (std::int64_t i = 0; i < ticket->vms; ++i) {
     Domain &clone = s.registry.new_domain(family, ++family.last_vmid, domain->vmid, ticket);
@@ -79,24 +90,8 @@ void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64
     clone.born_ms = now;
     clone.name = domain->name;
     cloning.clones.push_back(&clone);
-  }
-  domain->clonings.push_back(call);
-  if (domain->clonings.size() == 1) s.start_cloning(call);  // rule 16
-}
-
-void Rules::State::start_cloning(CallId call) {
-  Cloning &cloning = clonings.at(call);
-  cloning.started = true;
-  Event &event = events.emplace_back();
-  event.kind = Event::Kind::start_clone;
-  event.call = call;
-  event.domain = cloning.parent;
-  event.verb = Verb::clone;
-  event.ticket = cloning.ticket->id.text();
-  event.cpus_per_vm = static_cast<int>(cloning.ticket->mincpuspervm);
-  for (const Domain *clone : cloning.clones) {
-    event.clones.push_back(clone->key);
-    event.vmids.push_back(clone->vmid);
+    event.clones.push_back(clone.key);
+    event.vmids.push_back(clone.vmid);
   }
 }
 
@@ -105,51 +100,39 @@ void Rules::clone_done(CallId call, Answer answer, std::int64_t now) {
   State &s = *state_;
   const auto found = s.clonings.find(call);
   if (found == s.clonings.end()) return;  // forgotten by clear()
-  if (!answer.ok()) {
-    // Rule 14: the ticket is as before; rule 15: nobody is left to use it.
-    if (!found->second.unwanted) s.finish(call, std::move(answer));
-    return s.remove_cloning(call, !found->second.unwanted);
-  }
-  Ticket &ticket = *found->second.ticket;
-  const bool end_them = found->second.unwanted || ticket.family->ending;
-  ticket.status = TicketStatus::active;
-  ticket.living = ticket.vms;
-  ticket.unwanted = found->second.unwanted;
-  ticket.barrier.emplace(static_cast<std::size_t>(ticket.vms) + 1);
-  for (Domain *clone : found->second.clones) {
-    clone->state = DomainState::running;
-    if (end_them) s.end(*clone);
-  }
-  if (!found->second.unwanted) s.finish(call, {});
-  found->second.clones.clear();
-  s.remove_cloning(call, true);
-}
-
-// The cloning is over: clones that were not made are forgotten, and the parent's next one begins.
-void Rules::State::remove_cloning(CallId call, bool give_ticket_back) {
-  const auto found = clonings.find(call);
   const Cloning cloning = std::move(found->second);
-  clonings.erase(found);
-  if (cloning.ticket->status == TicketStatus::cloning) {
-    if (give_ticket_back) cloning.ticket->status = TicketStatus::reserved;
-    const bool released = !give_ticket_back;
-    const std::int64_t cpus = cloning.ticket->cpus;
-    if (released) registry.forget(*cloning.ticket);
-    for (Domain *clone : cloning.clones) registry.forget(*clone);
-    if (released) give_back(cpus);
+  s.clonings.erase(found);
+  if (Domain *parent = s.registry.domain(cloning.parent)) parent->cloning = false;
+  Ticket &ticket = *cloning.ticket;
+
+  if (answer.ok()) {
+    const bool end_them = cloning.unwanted || ticket.family->ending;
+    ticket.status = TicketStatus::active;
+    ticket.living = ticket.vms;
+    ticket.unwanted = cloning.unwanted;
+    ticket.barrier.emplace(static_cast<std::size_t>(ticket.vms) + 1);
+    for (Domain *clone : cloning.clones) clone->state = DomainState::running;
+    if (!cloning.unwanted) s.finish(call, {});
+    if (end_them)
+      for (Domain *clone : cloning.clones) s.end(*clone);
+    return;
   }
-  Domain *parent = registry.domain(cloning.parent);
-  if (!parent) return;
-  std::erase(parent->clonings, call);
-  if (!parent->clonings.empty() && !clonings.at(parent->clonings.front()).started)
-    start_cloning(parent->clonings.front());
+  if (!cloning.unwanted) {  // rule 14: the ticket is as before
+    ticket.status = TicketStatus::reserved;
+    s.finish(call, std::move(answer));
+    for (Domain *clone : cloning.clones) s.registry.forget(*clone);
+    return;
+  }
+  const std::int64_t cpus = ticket.cpus;
+  s.registry.forget(ticket);  // before the clones: the family may go with the last of them
+  for (Domain *clone : cloning.clones) s.registry.forget(*clone);
+  s.give_back(cpus);
 }
 
 // Rule 15. The call itself is closed already.
 void Rules::State::abandon_cloning(CallId call) {
   Cloning &cloning = clonings.at(call);
   cloning.unwanted = true;
-  if (!cloning.started) return remove_cloning(call, false);
   Event &event = events.emplace_back();
   event.kind = Event::Kind::cancel_clone;
   event.call = call;

@@ -22,7 +22,6 @@ struct Cloning {
   Ticket *ticket;
   DomainKey parent;
   std::vector<Domain *> clones;
-  bool started = false;   // the driver is at it
   bool unwanted = false;  // rule 15
 };
 
@@ -61,9 +60,7 @@ struct Rules::State {
   void break_barrier(Ticket &ticket, const Domain &ended);
 
   // Clonings and ends.
-  void start_cloning(CallId call);
   void abandon_cloning(CallId call);
-  void remove_cloning(CallId call, bool give_ticket_back);
   void end(Domain &domain);
   void end_family(Family &family);
   void leave_tickets(Domain &domain);

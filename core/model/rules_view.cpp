@@ -98,7 +98,7 @@ DomainKey Rules::find(std::string_view id, std::int64_t vmid) const {
   const Family *family = uuid ? state_->registry.family(*uuid) : nullptr;
   if (!family || vmid < 0 || vmid > 2147483647) return 0;
   const auto found = family->domains.find(static_cast<int>(vmid));
-  if (found == family->domains.end() || found->second->state == DomainState::starting) return 0;  // rule 17
+  if (found == family->domains.end() || found->second->state == DomainState::starting) return 0;  // rule 14
   return found->second->key;
 }
 
