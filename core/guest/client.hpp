@@ -132,6 +132,13 @@ void kill(int vmid, Call *call = nullptr);
 // Runs in each clone, in the thread that called clone(), in the order of registration; what it throws leaves clone().
 void on_clone(std::function<void(int vmid)> handler);
 
+// Brackets the moment in which this process is copied, in the thread that called clone(): before() runs right before,
+// after() in the caller as soon as its threads run again, and in each clone after the handlers of on_clone(). A binding
+// holds its interpreter still with it, so that no code of the program runs in a clone before those handlers have.
+// What before() throws leaves clone(), nobody is cloned; after() must not throw. Hypervisors that copy whole machines
+// don't come by here.
+void around_copy(std::function<void()> before, std::function<void()> after);
+
 struct Explanation {
   bool can_clone;
   std::string report;  // one line a finding, each with its newline

@@ -1,0 +1,17 @@
+// For clone.cpp: brackets the copying of this process with the handlers of around_copy() (client.hpp).
+// It must not know: what the handlers hold still.
+#pragma once
+
+namespace gridcentric::guest {
+
+// Made right before the process is copied, ended in the caller as soon as its threads run again and in each clone after
+// the handlers of on_clone(). What a handler throws leaves the constructor, after those that had begun have ended.
+class AroundCopy {
+ public:
+  AroundCopy();
+  ~AroundCopy();
+  AroundCopy(const AroundCopy &) = delete;
+  AroundCopy &operator=(const AroundCopy &) = delete;
+};
+
+}  // namespace gridcentric::guest
