@@ -1,0 +1,55 @@
+"""VM fork as a library: a running program clones itself. Start with `gridcentric.guest` (or `gridcentric.aio` to await).
+
+The errors are here: every one is a gridcentric.Error with a `code` (the word that all languages share), an `errno` (that of
+the C API) and an `exit_code` (that of the gc command). Everything is loaded on first use, so that gridcentric.reference runs
+where nothing could be compiled.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gridcentric import aio as aio
+    from gridcentric import guest as guest
+    from gridcentric._arguments import WrongArgumentType as WrongArgumentType
+    from gridcentric._native import BarrierBroken as BarrierBroken
+    from gridcentric._native import CloneFailed as CloneFailed
+    from gridcentric._native import Error as Error
+    from gridcentric._native import HostUnreachable as HostUnreachable
+    from gridcentric._native import InterruptedByClone as InterruptedByClone
+    from gridcentric._native import InvalidArgument as InvalidArgument
+    from gridcentric._native import NoSuchDomain as NoSuchDomain
+    from gridcentric._native import NoSuchTicket as NoSuchTicket
+    from gridcentric._native import NotInDomain as NotInDomain
+    from gridcentric._native import NotSupported as NotSupported
+    from gridcentric._native import NotYourTicket as NotYourTicket
+    from gridcentric._native import ProtocolError as ProtocolError
+    from gridcentric._native import TicketUsed as TicketUsed
+    from gridcentric._native import TimedOut as TimedOut
+    from gridcentric._native import TooLarge as TooLarge
+    from gridcentric._native import version as __version__
+    from gridcentric.guest import explain as explain
+    from gridcentric.guest import on_clone as on_clone
+
+# name -> the module it lives in
+_HOMES = {
+    "WrongArgumentType": "_arguments",
+    "__version__": "_native",
+    "explain": "guest",
+    "on_clone": "guest",
+    "aio": "aio",
+    "guest": "guest",
+    **dict.fromkeys(
+        (
+            "BarrierBroken", "CloneFailed", "Error", "HostUnreachable", "InterruptedByClone", "InvalidArgument",
+            "NoSuchDomain", "NoSuchTicket", "NotInDomain", "NotSupported", "NotYourTicket", "ProtocolError", "TicketUsed",
+            "TimedOut", "TooLarge",
+        ),
+        "_native",
+    ),
+}  # fmt: skip
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605

@@ -1,0 +1,81 @@
+"""The calls, once: check the arguments, call the client, name the result. gridcentric.guest and gridcentric.aio are two
+faces of this file: each function takes the Call that its face made, which can be taken back from elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Optional, Union
+
+from gridcentric import _after_clone, _arguments, _native, _paths
+from gridcentric.results import Domain, Result, TicketInfo
+
+if TYPE_CHECKING:
+    import uuid
+
+Ticket = Union[str, "uuid.UUID"]
+Report = Union[bytes, bytearray, memoryview, str, None]
+
+# Private hosts are started from this package's own gc, unless the user has said which one.
+if _paths.GC.exists():
+    os.environ.setdefault("GRIDCENTRIC_GC", str(_paths.GC))
+_native.set_after_clone(_after_clone.run)
+
+
+def _flush() -> None:
+    """Write out what is buffered: a clone would write it again, and join() ends without exit handlers."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # pythonw, daemons
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # nobody reads it, or it is closed: nothing is written twice either
+                continue
+
+
+def request_ticket(call: _native.Call, maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -> str:
+    return call.request_ticket(
+        _arguments.count("maxcpus", maxcpus),
+        _arguments.count("minvms", minvms),
+        _arguments.count("mincpuspervm", mincpuspervm),
+        _arguments.timeout_of(timeout),
+    )
+
+
+def release_ticket(call: _native.Call, ticket: Ticket) -> None:
+    call.release_ticket(_arguments.ticket_of(ticket))
+
+
+def list_tickets(call: _native.Call) -> list[TicketInfo]:
+    return [TicketInfo(*fields) for fields in call.list_tickets()]
+
+
+def ticket_info(call: _native.Call, ticket: Ticket) -> TicketInfo:
+    return TicketInfo(*call.ticket_info(_arguments.ticket_of(ticket)))
+
+
+def clone(call: _native.Call, ticket: Ticket) -> int:
+    _flush()
+    return call.clone(_arguments.ticket_of(ticket))
+
+
+def list_domains(call: _native.Call) -> list[Domain]:
+    return [Domain(*fields) for fields in call.list_domains()]
+
+
+def sync(call: _native.Call, ticket: Optional[Ticket], timeout: int) -> None:
+    call.sync(None if ticket is None else _arguments.ticket_of(ticket), _arguments.timeout_of(timeout))
+
+
+def wait(call: _native.Call, ticket: Ticket, timeout: int) -> list[Result]:
+    return [Result(*fields) for fields in call.wait(_arguments.ticket_of(ticket), _arguments.timeout_of(timeout))]
+
+
+def kill(call: _native.Call, vmid: int) -> None:
+    call.kill(_arguments.count("vmid", vmid))
+
+
+def join(call: _native.Call, report: Report) -> None:
+    data = _arguments.report_of(report)
+    _flush()
+    call.join(data)

@@ -1,0 +1,10 @@
+"""Where this installation has its header, library and gc. Knows files only: nothing is imported or started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+INCLUDE = PACKAGE / "include"
+LIB = PACKAGE / "lib"
+GC = PACKAGE / "bin" / "gc"

@@ -1,0 +1,152 @@
+"""The calls of gridcentric.guest, to be awaited: same names, arguments, results and errors.
+
+    from gridcentric import aio
+
+    async def scale() -> None:
+        ticket = await aio.request_ticket(4, 4, 1, 1000)
+        if await aio.clone(ticket):         # the event loop goes on in the master and in each clone
+            ...
+
+An open call waits in a thread of its own, so that any number of them leaves the loop's executor free. Cancelling the task
+takes the call back on the host before CancelledError comes out: a ticket that was granted meanwhile is released. Clones
+that were there already when their task was cancelled stay; the task is cancelled in them too, as they share its past.
+Works on any event loop with call_soon_threadsafe() (asyncio's, uvloop's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Callable, Optional, TypeVar
+
+from gridcentric import _calls, _native
+from gridcentric._calls import Report, Ticket
+from gridcentric.guest import on_clone
+from gridcentric.results import Domain, Explanation, Result, TicketInfo
+
+__all__ = [
+    "Domain", "Explanation", "Result", "TicketInfo",
+    "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
+    "release_ticket", "request_ticket", "sync", "ticket_info", "vmid", "wait",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+
+async def _run(work: Callable[[_native.Call], T], undo: Optional[Callable[[_native.Call, T], None]] = None) -> T:
+    """Let a thread do work(call) and wait for it. When the task is cancelled the call is taken back, and the thread's end
+    is waited for all the same; undo(call, result) makes up for a call that had succeeded by then.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+    call = _native.Call()
+
+    def post(settle: Callable[..., None], outcome: object) -> None:
+        try:
+            loop.call_soon_threadsafe(settle, outcome)
+        except RuntimeError:  # the loop was closed with the call open: nobody waits any more
+            return
+
+    def wait_in_thread() -> None:
+        try:
+            result = work(call)
+        except BaseException as error:
+            post(ended.set_exception, error)
+        else:
+            post(ended.set_result, result)
+
+    threading.Thread(target=wait_in_thread, name="gridcentric.aio", daemon=True).start()
+    cancelled: Optional[asyncio.CancelledError] = None
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError as error:
+            call.cancel()
+            cancelled = error
+    if cancelled is None:
+        return ended.result()
+    if ended.exception() is None and undo is not None:
+        result = ended.result()
+        # A second cancellation ends this wait, not the undoing.
+        await asyncio.shield(asyncio.ensure_future(_run(lambda again: undo(again, result))))
+    raise cancelled
+
+
+async def _identify() -> None:
+    if not _native.identity_known():
+        await _run(lambda call: call.identify())
+
+
+async def request_ticket(maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -> str:
+    """See gridcentric.guest.request_ticket."""
+    return await _run(
+        lambda call: _calls.request_ticket(call, maxcpus, minvms, mincpuspervm, timeout), undo=_calls.release_ticket
+    )
+
+
+async def release_ticket(ticket: Ticket) -> None:
+    """See gridcentric.guest.release_ticket."""
+    await _run(lambda call: _calls.release_ticket(call, ticket))
+
+
+async def list_tickets() -> list[TicketInfo]:
+    """See gridcentric.guest.list_tickets."""
+    return await _run(_calls.list_tickets)
+
+
+async def ticket_info(ticket: Ticket) -> TicketInfo:
+    """See gridcentric.guest.ticket_info."""
+    return await _run(lambda call: _calls.ticket_info(call, ticket))
+
+
+async def clone(ticket: Ticket) -> int:
+    """See gridcentric.guest.clone. The handlers of on_clone() run in the thread of this call, not in the loop's."""
+    return await _run(lambda call: _calls.clone(call, ticket))
+
+
+async def vmid() -> int:
+    """See gridcentric.guest.vmid."""
+    await _identify()
+    return _native.vmid()
+
+
+async def ismaster() -> bool:
+    """See gridcentric.guest.ismaster."""
+    await _identify()
+    return _native.ismaster()
+
+
+async def my_ip() -> str:
+    """See gridcentric.guest.my_ip."""
+    await _identify()
+    return _native.my_ip()
+
+
+async def list_domains() -> list[Domain]:
+    """See gridcentric.guest.list_domains."""
+    return await _run(_calls.list_domains)
+
+
+async def sync(ticket: Optional[Ticket] = None, timeout: int = -1) -> None:
+    """See gridcentric.guest.sync."""
+    await _run(lambda call: _calls.sync(call, ticket, timeout))
+
+
+async def join(report: Report = None) -> None:
+    """See gridcentric.guest.join. It ends the process: other tasks are not finished first."""
+    await _run(lambda call: _calls.join(call, report))
+
+
+async def wait(ticket: Ticket, timeout: int = -1) -> list[Result]:
+    """See gridcentric.guest.wait."""
+    return await _run(lambda call: _calls.wait(call, ticket, timeout))
+
+
+async def kill(vmid: int) -> None:
+    """See gridcentric.guest.kill."""
+    await _run(lambda call: _calls.kill(call, vmid))
+
+
+async def explain() -> Explanation:
+    """See gridcentric.guest.explain."""
+    return await _run(lambda _: Explanation(*_native.explain()))

@@ -1,0 +1,38 @@
+// What the files of gridcentric._native share.
+#pragma once
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/guest/client.hpp"
+
+namespace gridcentric::python {
+
+namespace py = pybind11;
+
+// A call under way, known to close_calls(). Made and unmade with the GIL held. Once the interpreter is on its
+// way out a new call is cancelled at once, unless it is the main thread's (from another exit handler): nobody
+// else may be waiting then.
+class OpenCall {
+ public:
+  OpenCall(guest::Call &call, bool in_main_thread);
+  ~OpenCall();
+  OpenCall(const OpenCall &) = delete;
+  OpenCall &operator=(const OpenCall &) = delete;
+
+ private:
+  guest::Call &call_;
+};
+
+// The ends of calls that are not their own: interpreter exit and os.fork().
+void add_open_calls(py::module_ &module);
+
+// What holds Python still while the process is copied, and what runs in a clone first.
+void add_clone_hooks(py::module_ &module);
+
+}  // namespace gridcentric::python

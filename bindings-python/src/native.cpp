@@ -1,0 +1,219 @@
+// gridcentric._native: the guest client as Python sees it: the Call object with every call as a method, the
+// exceptions made of the one table of errors, and the hooks around a clone. The Python modules above it check
+// arguments and give results their names; nothing is decided here. Nothing outside guest/client.hpp is known
+// of the core.
+#include "gridcentric_python.hpp"
+
+namespace gridcentric::python {
+namespace {
+
+using guest::Call;
+
+py::handle error_class;      // gridcentric.Error
+py::handle cancelled_class;  // gridcentric._native.Cancelled
+py::object *main_thread;     // threading.main_thread; leaked: a thread may ask until the very end
+
+// One class for each row of errors.def, all below gridcentric.Error, and the built-in exception the row
+// names. They live as long as the process, like the built-in ones.
+void add_errors(py::module_ &module) {
+  auto make = [&](const char *name, const char *doc, py::object bases, py::dict attributes) {
+    const std::string full = std::string("gridcentric.") + name;
+    py::handle cls = PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), attributes.ptr());
+    if (!cls) throw py::error_already_set();
+    module.attr(name) = cls;
+    return cls;
+  };
+  const auto attributes = [](const char *word, int code, int exit) {
+    return py::dict(py::arg("code") = word, py::arg("errno") = code, py::arg("exit_code") = exit);
+  };
+  error_class = make("Error", "What every error of gridcentric is.",
+                     py::reinterpret_borrow<py::object>(PyExc_Exception), attributes("error", 0, 1));
+  const py::module_ builtins = py::module_::import("builtins");
+  py::list table;
+  for (const guest::ErrorRow &row : guest::error_table()) {
+    const std::string base = row.python_base;
+    py::object bases = base == "Exception"
+                           ? py::object(py::make_tuple(error_class))
+                           : py::object(py::make_tuple(error_class, builtins.attr(row.python_base)));
+    table.append(make(row.python, row.text, bases, attributes(row.word, row.code, row.exit)));
+  }
+  module.attr("ERRORS") = py::tuple(table);
+  cancelled_class = make("Cancelled", "A call was taken back by Call.cancel().",
+                         py::reinterpret_borrow<py::object>(PyExc_Exception), py::dict());
+}
+
+void raise(const guest::Error &error) {
+  if (error.code == guest::error_cancelled) {
+    PyErr_SetString(cancelled_class.ptr(), error.what());
+    return;
+  }
+  const guest::ErrorRow *row = guest::find_error(error.code);
+  const py::object cls = row ? py::module_::import("gridcentric._native").attr(row->python)
+                             : py::reinterpret_borrow<py::object>(error_class);
+  // A text of a hostile host need not be UTF-8.
+  const auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+      error.text.data(), static_cast<Py_ssize_t>(error.text.size()), "backslashreplace"));
+  if (text) PyErr_SetObject(cls.ptr(), text.ptr());
+}
+
+// Python runs handlers of signals in its main thread only; elsewhere a signal is no reason to look.
+bool in_main_thread() {
+  return (*main_thread)().attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
+}
+
+// Do work with the GIL released. Ctrl-C (any signal whose Python handler raises) takes the call back on the
+// host.
+template <class Work>
+auto waiting(Call &call, Work work) {
+  const bool main = in_main_thread();
+  const OpenCall open(call, main);  // unregistered with the GIL held again
+  if (main) {
+    call.on_wait_interrupted = [] {
+      const py::gil_scoped_acquire gil;
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      return false;
+    };
+  }
+  const py::gil_scoped_release release;
+  return work();
+}
+
+py::tuple tuple_of(const guest::TicketInfo &info) {
+  return py::make_tuple(info.id, guest::ticket_status_name(info.status), info.cpus, info.vms,
+                        info.mincpuspervm);
+}
+
+py::tuple tuple_of(const guest::Domain &domain) {
+  const py::object parent = domain.parent < 0 ? py::object(py::none()) : py::object(py::int_(domain.parent));
+  return py::make_tuple(domain.vmid, parent, domain.ip, domain.ticket, domain.state);
+}
+
+py::tuple tuple_of(const guest::Result &result) {
+  const py::object report = result.report ? py::object(py::bytes(*result.report)) : py::object(py::none());
+  return py::make_tuple(result.vmid, guest::end_kind_name(result.how), result.status, report);
+}
+
+template <class T>
+py::list tuples_of(const std::vector<T> &items) {
+  py::list list;
+  for (const T &item : items) list.append(tuple_of(item));
+  return list;
+}
+
+// Who am I is answered from memory after the first time: without letting go of the GIL, which costs more than
+// the answer.
+bool identity_known = false;
+
+void identify(Call &call) {
+  waiting(call, [&] { guest::vmid(&call); });
+  identity_known = true;
+}
+
+template <class Question>
+auto who_am_i(Question question) {
+  if (!identity_known) {
+    Call call;
+    identify(call);
+  }
+  return question();
+}
+
+void join(Call &call, const std::optional<py::bytes> &report) {
+  std::optional<std::string_view> text;
+  if (report) text = static_cast<std::string_view>(*report);
+  waiting(call, [&] { guest::join(text, &call); });
+}
+
+void add_calls(py::module_ &module) {
+  using namespace py::literals;
+  py::class_<Call>(module, "Call", "One call, which another thread can take back. For one use.")
+      .def(py::init<>())
+      .def("cancel", &Call::cancel, "Take the call back: it raises Cancelled. Never blocks.")
+      .def(
+          "request_ticket",
+          [](Call &call, int maxcpus, int minvms, int mincpuspervm, int timeout) {
+            return waiting(
+                call, [&] { return guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout, &call); });
+          },
+          "maxcpus"_a, "minvms"_a, "mincpuspervm"_a, "timeout"_a)
+      .def(
+          "release_ticket",
+          [](Call &call, const std::string &ticket) {
+            waiting(call, [&] { guest::release_ticket(ticket, &call); });
+          },
+          "ticket"_a)
+      .def("list_tickets",
+           [](Call &call) { return tuples_of(waiting(call, [&] { return guest::list_tickets(&call); })); })
+      .def(
+          "ticket_info",
+          [](Call &call, const std::string &ticket) {
+            return tuple_of(waiting(call, [&] { return guest::ticket_info(ticket, &call); }));
+          },
+          "ticket"_a)
+      .def(
+          "clone",
+          [](Call &call, const std::string &ticket) {
+            return waiting(call, [&] { return guest::clone(ticket, &call); });
+          },
+          "ticket"_a)
+      .def("list_domains",
+           [](Call &call) { return tuples_of(waiting(call, [&] { return guest::list_domains(&call); })); })
+      .def(
+          "sync",
+          [](Call &call, const std::optional<std::string> &ticket, int timeout) {
+            waiting(call, [&] { guest::sync(ticket, timeout, &call); });
+          },
+          "ticket"_a, "timeout"_a)
+      .def(
+          "wait",
+          [](Call &call, const std::string &ticket, int timeout) {
+            return tuples_of(waiting(call, [&] { return guest::wait(ticket, timeout, &call); }));
+          },
+          "ticket"_a, "timeout"_a)
+      .def(
+          "kill", [](Call &call, int vmid) { waiting(call, [&] { guest::kill(vmid, &call); }); }, "vmid"_a)
+      .def("join", &join, "report"_a)
+      .def("identify", &identify,
+           "Ask the host once who this domain is; vmid() and its like know it from then on.");
+  module.def(
+      "vmid", [] { return who_am_i([] { return guest::vmid(); }); },
+      "The number of this domain in its family: 0 in the master. From memory.");
+  module.def(
+      "ismaster", [] { return who_am_i([] { return guest::ismaster(); }); },
+      "Whether this domain is the master. From memory.");
+  module.def(
+      "my_ip", [] { return who_am_i([] { return guest::my_ip(); }); },
+      "The numeric address of this domain. From memory.");
+  module.def(
+      "identity_known", [] { return identity_known; }, "Whether vmid() and its like answer from memory.");
+  module.def("explain", [] {
+    const guest::Explanation found = [] {
+      const py::gil_scoped_release release;
+      return guest::explain();
+    }();
+    return py::make_tuple(found.can_clone, found.report);
+  });
+}
+
+}  // namespace
+}  // namespace gridcentric::python
+
+// The state is that of the process (one domain), so a subinterpreter is refused; and it is guarded by the
+// GIL, so a free-threaded Python turns the GIL on for it.
+PYBIND11_MODULE(_native, module, pybind11::multiple_interpreters::not_supported()) {
+  using namespace gridcentric::python;
+  module.doc() = "The guest client. Private: use gridcentric.guest or gridcentric.aio.";
+  main_thread = new py::object(py::module_::import("threading").attr("main_thread"));
+  add_errors(module);
+  py::register_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const gridcentric::guest::Error &error) {
+      raise(error);
+    }
+  });
+  module.attr("version") = gc_version();
+  add_calls(module);
+  add_open_calls(module);
+  add_clone_hooks(module);
+}
