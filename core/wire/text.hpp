@@ -1,0 +1,28 @@
+// How values are written on the wire (docs/protocol.md, "Lines"): numbers, bytes as base64, free text in
+// percent encoding. Every decoder takes anything and says no with nullopt. Used by host and guest alike.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace gridcentric::wire {
+
+// "-12" but not "+12", "012", "-0" or what does not fit.
+std::optional<std::int64_t> parse_number(std::string_view text);
+
+// "-" when there is no report, "=" for the empty one, else base64 with padding.
+std::string encode_report(const std::optional<std::string> &report);
+// False: neither of these. Padding bits must be 0, so that each report has one text only.
+bool decode_report(std::string_view text, std::optional<std::string> *report);
+
+// One token of any bytes: all but letters, digits and "._~/:-" become %XX; "" is "-", and so "-" is "%2D".
+std::string percent_encode(std::string_view text);
+std::optional<std::string> percent_decode(std::string_view token);
+
+bool is_utf8(std::string_view text);
+
+// A text that is fit to end a line: one line, valid UTF-8, at most 1,000 bytes.
+std::string one_line(std::string_view text);
+
+}  // namespace gridcentric::wire
