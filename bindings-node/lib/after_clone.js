@@ -1,0 +1,83 @@
+'use strict';
+// What makes a clone of a Node program right before the program itself goes on in it: what Node keeps in memory and must
+// not be the same in two processes. Then the program's own handlers (on('clone')). Runs in each thread's environment.
+// OpenSSL's generators are reseeded by the addon, before this (src/random.cpp).
+// It must not know: calls, tickets.
+const crypto = require('node:crypto');
+const { native } = require('./native.js');
+const { wrong } = require('./arguments.js');
+
+/** Entries of crypto.randomUUID()'s cache: after as many calls it has been filled anew and holds nothing inherited. */
+const UUID_CACHE = 128;
+/** The same for crypto.randomInt(): 6 KiB of 6 bytes each. */
+const INT_CACHE = 1024;
+
+function dropCryptoCaches() {
+  if (!crypto.randomUUID) return; // a Node built without OpenSSL
+  for (let i = 0; i < UUID_CACHE; ++i) crypto.randomUUID();
+  for (let i = 0; i < INT_CACHE; ++i) crypto.randomInt(2); // at least one entry each
+}
+
+/** xoshiro128**, for a V8 whose own generator can't be reseeded. */
+function otherRandom() {
+  const state = crypto.getRandomValues(new Uint32Array(4));
+  const next = () => {
+    const x = Math.imul(state[1], 5);
+    const result = Math.imul((x << 7) | (x >>> 25), 9) >>> 0;
+    const t = state[1] << 9;
+    state[2] ^= state[0];
+    state[3] ^= state[1];
+    state[1] ^= state[2];
+    state[0] ^= state[3];
+    state[2] ^= t;
+    state[3] = (state[3] << 11) | (state[3] >>> 21);
+    return result;
+  };
+  return function random() {
+    return ((next() >>> 5) * 2 ** 26 + (next() >>> 6)) / 2 ** 53;
+  };
+}
+
+function reseedMathRandom() {
+  // With the other one, references to Math.random that were taken before the clone still repeat.
+  if (!native.reseedMathRandom()) Math.random = otherRandom();
+}
+
+/** Node reads its pid once; in plain mode a clone has another. */
+function renewPid() {
+  const pid = native.pid();
+  if (pid !== process.pid) Object.defineProperty(process, 'pid', { value: pid, enumerable: true, configurable: true });
+}
+
+const builtIn = [dropCryptoCaches, reseedMathRandom, renewPid];
+const handlers = [];
+
+/**
+ * Registers a handler for an event; the only one is 'clone': handler(vmid) runs in each clone, before clone()'s result
+ * is delivered there, in the order of registration. An exception of it is an uncaught one; the others run all the same.
+ */
+function on(event, handler) {
+  if (event !== 'clone') throw wrong(`Argument 0 must be 'clone', not ${typeof event === 'string' ? `'${event}'` : event}.`);
+  if (typeof handler !== 'function') throw wrong('Argument 1 must be a Function.');
+  handlers.push(handler);
+}
+
+/** Takes a handler back; does nothing when it isn't registered. */
+function off(event, handler) {
+  const index = event === 'clone' ? handlers.indexOf(handler) : -1;
+  if (index >= 0) handlers.splice(index, 1);
+}
+
+function runCloneHandlers(vmid) {
+  for (const handler of [...builtIn, ...handlers]) {
+    try {
+      handler(vmid);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  }
+}
+
+module.exports = { on, off, runCloneHandlers };

@@ -1,0 +1,99 @@
+'use strict';
+// The API of DESIGN's table for Node: names, arguments and forms. index.d.ts documents every call. Start reading here.
+// Quick calls (vmid, ismaster, my_ip) are synchronous; all others take a callback last, called with the result first, or
+// return a promise.
+const { native } = require('./native.js');
+const check = require('./arguments.js');
+const { call } = require('./calls.js');
+const { on, off } = require('./after_clone.js');
+
+const { version, vmid, ismaster, my_ip } = native;
+
+function request_ticket(...given) {
+  return call('request_ticket', check.parse(given, [check.count, check.count, check.count, check.timeout]));
+}
+
+function release_ticket(...given) {
+  return call('release_ticket', check.parse(given, [check.ticket]));
+}
+
+function list_tickets(...given) {
+  return call('list_tickets', check.parse(given, []));
+}
+
+function ticket_info(...given) {
+  return call('ticket_info', check.parse(given, [check.ticket]));
+}
+
+function clone(...given) {
+  const parsed = check.parse(given, [check.ticket]);
+  // What is still in a stream's buffer would be written by the clones as well.
+  return afterOutput(() => call('clone', parsed, (error) => -Math.abs(error.errno ?? 1)));
+}
+
+function list_domains(...given) {
+  return call('list_domains', check.parse(given, []));
+}
+
+function sync(...given) {
+  return call('sync', check.parse(given, [check.ticketOrNone, check.timeoutOrForEver]));
+}
+
+function join(...given) {
+  const parsed = check.parse(given, [check.report]);
+  // It ends the process without exit handlers: what the program has printed must be out.
+  return afterOutput(() => call('join', parsed));
+}
+
+function join_noreport(...given) {
+  const { options, done } = check.parse(given, []);
+  return afterOutput(() => call('join', { values: [undefined], options, done }));
+}
+
+/** Makes a call once stdout and stderr have handed everything to the kernel, or can't any more; at once mostly. */
+function afterOutput(make) {
+  const full = [process.stdout, process.stderr].filter((stream) => stream.writable && stream.writableLength > 0);
+  if (full.length === 0) return make();
+  return Promise.all(full.map((stream) => new Promise((resolve) => stream.write('', resolve)))).then(make);
+}
+
+function wait(...given) {
+  return call('wait', check.parse(given, [check.ticket, check.timeoutOrForEver]));
+}
+
+function kill(...given) {
+  return call('kill', check.parse(given, [check.count]));
+}
+
+function explain(...given) {
+  return call('explain', check.parse(given, []));
+}
+
+module.exports = {
+  version,
+  vmid,
+  ismaster,
+  my_ip,
+  request_ticket,
+  release_ticket,
+  list_tickets,
+  ticket_info,
+  clone,
+  list_domains,
+  sync,
+  join,
+  join_noreport,
+  wait,
+  kill,
+  explain,
+  on,
+  off,
+  isMaster: ismaster,
+  myIp: my_ip,
+  requestTicket: request_ticket,
+  releaseTicket: release_ticket,
+  listTickets: list_tickets,
+  ticketInfo: ticket_info,
+  listDomains: list_domains,
+  joinNoreport: join_noreport,
+};

@@ -1,0 +1,102 @@
+// What the addon shows to lib/: begin a call that waits, take it back, and the quick calls that answer from memory.
+// It must not know: what a call does (verbs.cpp), how it waits (environment.cpp), argument checks (lib/arguments.js).
+#include <napi.h>
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <system_error>
+
+#include "environment.hpp"
+#include "random.hpp"
+#include "verbs.hpp"
+
+namespace gridcentric::node {
+namespace {
+
+Environment &of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+// connect(gc, deliver, cloned): gc is the path of the package's own gc command, which starts private hosts.
+void connect(const Napi::CallbackInfo &info) {
+  // Not through process.env: that of a worker is a copy.
+  ::setenv("GRIDCENTRIC_GC", info[0].As<Napi::String>().Utf8Value().c_str(), 0);
+  of(info.Env()).connect(info[1].As<Napi::Function>(), info[2].As<Napi::Function>());
+}
+
+// start(verb, arguments, keep_alive) -> number of the call
+Napi::Value start(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = of(env);
+  if (environment.closed()) throw Napi::Error::New(env, "gridcentric: this thread of the program is ending");
+  Work work = make_work(env, info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Array>());
+  try {
+    return Napi::Number::New(env, environment.start(std::move(work), info[2].As<Napi::Boolean>().Value()));
+  } catch (const std::system_error &failure) {
+    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE, std::string("no thread to wait in: ") + failure.what() +
+                                                             "; fewer calls at a time, or a higher limit (ulimit -u)"));
+  }
+}
+
+void cancel(const Napi::CallbackInfo &info) { of(info.Env()).cancel(info[0].As<Napi::Number>().Uint32Value()); }
+
+void close(const Napi::CallbackInfo &info) { of(info.Env()).close(); }
+
+Napi::Value reseed(const Napi::CallbackInfo &info) { return Napi::Boolean::New(info.Env(), reseed_math_random()); }
+
+// The pid as it is now; process.pid is that of Node's start.
+Napi::Value pid(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), ::getpid()); }
+
+Napi::Value vmid(const Napi::CallbackInfo &info) {
+  try {
+    return Napi::Number::New(info.Env(), guest::vmid());
+  } catch (const guest::Error &error) {
+    throw to_js(info.Env(), error);
+  }
+}
+
+Napi::Value ismaster(const Napi::CallbackInfo &info) {
+  try {
+    return Napi::Boolean::New(info.Env(), guest::ismaster());
+  } catch (const guest::Error &error) {
+    throw to_js(info.Env(), error);
+  }
+}
+
+Napi::Value my_ip(const Napi::CallbackInfo &info) {
+  try {
+    return Napi::String::New(info.Env(), guest::my_ip());
+  } catch (const guest::Error &error) {
+    throw to_js(info.Env(), error);
+  }
+}
+
+// errors: { timed_out: 110, ... }
+Napi::Object errors(Napi::Env env) {
+  Napi::Object table = Napi::Object::New(env);
+  for (const guest::ErrorRow &row : guest::error_table()) table.Set(row.word, Napi::Number::New(env, row.code));
+  return table;
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment(env));
+  exports.Set("version", gc_version());
+  exports.Set("errors", errors(env));
+  exports.Set("connect", Napi::Function::New(env, connect));
+  exports.Set("start", Napi::Function::New(env, start));
+  exports.Set("cancel", Napi::Function::New(env, cancel));
+  exports.Set("close", Napi::Function::New(env, close));
+  exports.Set("reseedMathRandom", Napi::Function::New(env, reseed));
+  exports.Set("pid", Napi::Function::New(env, pid));
+  exports.Set("vmid", Napi::Function::New(env, vmid));
+  exports.Set("ismaster", Napi::Function::New(env, ismaster));
+  exports.Set("my_ip", Napi::Function::New(env, my_ip));
+  return exports;
+}
+
+}  // namespace
+}  // namespace gridcentric::node
+
+static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  return gridcentric::node::initialize(env, exports);
+}
+NODE_API_MODULE(gridcentric, initialize)

@@ -1,0 +1,189 @@
+#include "environment.hpp"
+
+#include <set>
+#include <utility>
+
+#include "random.hpp"
+
+namespace gridcentric::node {
+namespace {
+
+// All environments of the process: a clone must wake every one of them.
+std::mutex environments_mutex;
+std::set<Environment *> environments;
+
+}  // namespace
+
+thread_local Environment::OpenCall *Environment::call_of_thread_ = nullptr;
+
+Napi::Error to_js(Napi::Env env, const guest::Error &error) {
+  Napi::Error made = Napi::Error::New(env, error.text);
+  const guest::ErrorRow *row = guest::find_error(error.code);
+  made.Set("code", Napi::String::New(env, row ? row->word : "cancelled"));
+  made.Set("errno", Napi::Number::New(env, error.code));
+  return made;
+}
+
+Environment::Environment(Napi::Env env) : env_(env), generation_(guest::generation()) {
+  napi_value name = Napi::String::New(env, "gridcentric");
+  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this,
+                                                             on_message, &messages_);
+  if (status != napi_ok) throw Napi::Error::New(env, "gridcentric: this environment is ending");
+  napi_unref_threadsafe_function(env, messages_);
+  // Runs before the environment takes messages_ away: hooks run last one first.
+  napi_add_env_cleanup_hook(env, [](void *self) { static_cast<Environment *>(self)->close(); }, this);
+
+  static std::once_flag once;
+  std::call_once(once, [] {
+    guest::on_clone(on_clone);
+    guest::around_copy([] { if (call_of_thread_) call_of_thread_->environment->hold(*call_of_thread_); },
+                       [] { if (call_of_thread_) call_of_thread_->environment->release(*call_of_thread_); });
+  });
+  std::lock_guard lock(environments_mutex);
+  environments.insert(this);
+}
+
+Environment::~Environment() {
+  std::lock_guard lock(environments_mutex);
+  environments.erase(this);
+}
+
+void Environment::connect(Napi::Function deliver, Napi::Function cloned) {
+  deliver_ = Napi::Persistent(deliver);
+  cloned_ = Napi::Persistent(cloned);
+}
+
+unsigned Environment::start(Work work, bool keep_alive_while_open) {
+  const unsigned id = ++last_id_;
+  auto open = std::make_unique<OpenCall>();
+  open->environment = this;
+  open->keep_alive = keep_alive_while_open;
+  open->thread = std::thread([this, id, call = open.get(), work = std::move(work)] { run(id, *call, work); });
+  if (keep_alive_while_open) keep_alive(+1);
+  calls_.emplace(id, std::move(open));
+  return id;
+}
+
+void Environment::run(unsigned id, OpenCall &open, const Work &work) {
+  call_of_thread_ = &open;
+  const auto failed = [&](const guest::Error &error) {
+    post([this, id, error](Napi::Env env) { deliver(env, id, nullptr, &error); });
+  };
+  try {
+    Answer answer = work(&open.call);
+    post([this, id, answer = std::move(answer)](Napi::Env env) { deliver(env, id, answer, nullptr); });
+  } catch (const guest::Error &error) {
+    failed(error);
+  } catch (const std::exception &failure) {  // out of memory or descriptors
+    failed(guest::Error(GC_E_HOST_UNREACHABLE, std::string("the call could not be made: ") + failure.what()));
+  }
+}
+
+void Environment::cancel(unsigned id) {
+  const auto found = calls_.find(id);
+  if (found != calls_.end()) found->second->call.cancel();
+}
+
+void Environment::close() {
+  if (closed_) return;
+  closed_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+  for (auto &[id, open] : calls_) open->call.cancel();
+  for (auto &[id, open] : calls_) open->thread.join();
+  calls_.clear();
+  if (keeping_alive_ > 0) keep_alive(-keeping_alive_);
+}
+
+void Environment::keep_alive(int change) {
+  const bool before = keeping_alive_ > 0;
+  keeping_alive_ += change;
+  const bool now = keeping_alive_ > 0;
+  if (now && !before) napi_ref_threadsafe_function(env_, messages_);
+  if (before && !now) napi_unref_threadsafe_function(env_, messages_);
+}
+
+bool Environment::post(Message message) {
+  auto *data = new Message(std::move(message));
+  if (napi_call_threadsafe_function(messages_, data, napi_tsfn_nonblocking) == napi_ok) return true;
+  delete data;
+  return false;
+}
+
+void Environment::on_message(napi_env raw_env, napi_value, void *context, void *data) {
+  std::unique_ptr<Message> message(static_cast<Message *>(data));
+  auto *self = static_cast<Environment *>(context);
+  if (raw_env == nullptr || self->closed_) return;  // what was under way when the environment ended
+  Napi::Env env(raw_env);
+  try {
+    self->notice_clone(env);
+    (*message)(env);
+  } catch (const Napi::Error &error) {
+    // Thrown by a callback of the program: as for every callback of Node, nobody is there to catch it.
+    napi_fatal_exception(raw_env, error.Value());
+  }
+}
+
+void Environment::deliver(Napi::Env env, unsigned id, const Answer &answer, const guest::Error *error) {
+  const auto found = calls_.find(id);
+  if (found == calls_.end()) return;
+  const std::unique_ptr<OpenCall> open = std::move(found->second);
+  calls_.erase(found);
+  open->thread.join();  // it has nothing left to do
+  if (open->keep_alive) keep_alive(-1);
+  Napi::Value failure = error ? to_js(env, *error).Value() : env.Undefined();
+  deliver_.Call({Napi::Number::New(env, id), failure, answer ? answer(env) : env.Undefined()});
+}
+
+// ---- around a clone
+
+void Environment::on_clone(int) {
+  reseed_openssl();
+  std::lock_guard lock(environments_mutex);
+  for (Environment *environment : environments) environment->post([](Napi::Env) {});  // wakes it: notice_clone()
+}
+
+void Environment::notice_clone(Napi::Env) {
+  const unsigned generation = guest::generation();
+  if (generation == generation_) return;
+  generation_ = generation;
+  cloned_.Call({Napi::Number::New(env_, guest::vmid())});
+}
+
+void Environment::hold(OpenCall &open) {
+  const auto hold = std::make_shared<Hold>();
+  std::unique_lock lock(mutex_);
+  const bool posted = post([this, hold](Napi::Env env) { stand_still(env, *hold); });
+  changed_.wait(lock, [&] { return hold->standing || closing_ || !posted; });
+  if (hold->standing && !open.call.cancelled()) {
+    open.hold = hold;
+    return;
+  }
+  hold->over = true;
+  changed_.notify_all();
+  throw guest::Error(guest::error_cancelled, "taken back before the process was copied");
+}
+
+void Environment::release(OpenCall &open) {
+  {
+    std::lock_guard lock(mutex_);
+    open.hold->over = true;
+  }
+  open.hold.reset();
+  changed_.notify_all();
+}
+
+void Environment::stand_still(Napi::Env env, Hold &hold) {
+  {
+    std::unique_lock lock(mutex_);
+    hold.standing = true;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return hold.over; });
+  }
+  notice_clone(env);
+}
+
+}  // namespace gridcentric::node

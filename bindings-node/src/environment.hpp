@@ -1,0 +1,94 @@
+// One JavaScript environment (the main thread's or a worker's): its open calls, each waiting in a thread of its own, and
+// the way their answers take to the event loop. Start reading here, then addon.cpp (what JavaScript sees) and verbs.cpp
+// (what each call does).
+// It must not know: single calls, callbacks, promises, signals (lib/calls.js).
+//
+// Around a clone: the environment whose call clones stands still between two turns of its event loop while the process is
+// copied, so that in the clone no JavaScript of it runs before the handlers of on('clone'). Others run them in their
+// next turn.
+#pragma once
+#include <napi.h>
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "core/guest/client.hpp"
+
+namespace gridcentric::node {
+
+// What a call has brought, as a JavaScript value; made on the environment's thread.
+using Answer = std::function<Napi::Value(Napi::Env)>;
+// A call, ready to be waited for in any thread. Throws guest::Error.
+using Work = std::function<Answer(guest::Call *)>;
+
+// A JavaScript Error with code, errno and the text of the error.
+Napi::Error to_js(Napi::Env env, const guest::Error &error);
+
+// All functions on the environment's own thread, but hold() and release().
+class Environment {
+ public:
+  explicit Environment(Napi::Env env);
+  ~Environment();
+  Environment(const Environment &) = delete;
+  Environment &operator=(const Environment &) = delete;
+
+  // deliver(id, error | undefined, value) is called for each call that has ended, cloned(vmid) in each clone.
+  void connect(Napi::Function deliver, Napi::Function cloned);
+
+  // Begins a call; its number is what deliver() and cancel() name it by. While a call with keep_alive is open the event
+  // loop does not end. Throws std::system_error when there is no thread to be had.
+  unsigned start(Work work, bool keep_alive);
+  void cancel(unsigned id);  // it is delivered all the same. No such call: nothing happens
+
+  // Takes all calls back and waits for their threads; nothing is delivered any more. Later calls are refused.
+  void close();
+  bool closed() const { return closed_; }
+
+ private:
+  // The event loop is asked to stand still, does, and goes on when it is over.
+  struct Hold {
+    bool standing = false;
+    bool over = false;
+  };
+  struct OpenCall {
+    Environment *environment;
+    bool keep_alive;
+    guest::Call call;
+    std::shared_ptr<Hold> hold;  // while its thread copies the process
+    std::thread thread;
+  };
+  using Message = std::function<void(Napi::Env)>;
+
+  static void on_message(napi_env env, napi_value, void *context, void *data);
+  static void on_clone(int vmid);
+  bool post(Message message);  // from any thread
+  void deliver(Napi::Env env, unsigned id, const Answer &answer, const guest::Error *error);
+  void stand_still(Napi::Env env, Hold &hold);
+  void notice_clone(Napi::Env env);
+  void keep_alive(int change);
+  void run(unsigned id, OpenCall &open, const Work &work);  // a call's thread
+  void hold(OpenCall &open);     // by a call's thread, before the process is copied
+  void release(OpenCall &open);  // by the same thread, in the caller and in each clone
+  static thread_local OpenCall *call_of_thread_;
+
+  Napi::Env env_;
+  napi_threadsafe_function messages_ = nullptr;
+  Napi::FunctionReference deliver_;
+  Napi::FunctionReference cloned_;
+  std::map<unsigned, std::unique_ptr<OpenCall>> calls_;
+  unsigned last_id_ = 0;
+  int keeping_alive_ = 0;
+  unsigned generation_;
+  bool closed_ = false;
+
+  std::mutex mutex_;  // of what follows
+  std::condition_variable changed_;
+  bool closing_ = false;
+};
+
+}  // namespace gridcentric::node
