@@ -26,6 +26,12 @@ Answer check_counts(std::int64_t maxcpus, std::int64_t minvms, std::int64_t minc
   return {};
 }
 
+Answer check_timeout(std::int64_t timeout) {
+  if (timeout >= -int32_max - 1 && timeout <= int32_max) return {};
+  return invalid("timeout is " + number(timeout) + ", expected milliseconds up to " + number(int32_max) +
+                 "; 0 tries once, a negative one waits for ever");
+}
+
 }  // namespace
 
 Rules::Rules(std::int64_t cpus, std::uint64_t seed) : state_(std::make_unique<State>(cpus, seed)) {}
@@ -53,6 +59,7 @@ void Rules::request_ticket(CallId call, DomainKey caller, std::int64_t maxcpus, 
   State &s = *state_;
   const auto refuse = [&](Answer answer) { s.reply(call, Verb::request_ticket, caller, std::move(answer)); };
   if (Answer bad = check_counts(maxcpus, minvms, mincpuspervm); !bad.ok()) return refuse(std::move(bad));
+  if (Answer bad = check_timeout(timeout); !bad.ok()) return refuse(std::move(bad));
   Domain *domain;
   if (Answer bad = s.find_caller(caller, &domain); !bad.ok()) return refuse(std::move(bad));
   const Ledger::Request request{call, maxcpus, minvms, mincpuspervm};
@@ -120,6 +127,7 @@ void Rules::sync(CallId call, DomainKey caller, std::string_view id, std::int64_
   advance(now);
   State &s = *state_;
   const auto refuse = [&](Answer answer) { s.reply(call, Verb::sync, caller, std::move(answer)); };
+  if (Answer bad = check_timeout(timeout); !bad.ok()) return refuse(std::move(bad));
   Domain *domain;
   Ticket *ticket;
   if (id == "-") {
@@ -157,6 +165,7 @@ void Rules::wait(CallId call, DomainKey caller, std::string_view id, std::int64_
   advance(now);
   State &s = *state_;
   const auto refuse = [&](Answer answer) { s.reply(call, Verb::wait, caller, std::move(answer)); };
+  if (Answer bad = check_timeout(timeout); !bad.ok()) return refuse(std::move(bad));
   Domain *domain;
   Ticket *ticket;
   if (Answer bad = s.find_ticket(caller, id, &domain, &ticket); !bad.ok()) return refuse(std::move(bad));
@@ -276,14 +285,12 @@ void Rules::State::time_out(CallId call) {
 
 Answer Rules::State::find_caller(DomainKey key, Domain **domain) {
   *domain = registry.domain(key);
-  if (!*domain) return {Code::NO_SUCH_DOMAIN, "this domain has ended"};
+  if (!*domain) return invalid("this domain has ended, it can call nothing");
   if ((*domain)->state == DomainState::ending)
-    return invalid("domain " + number((*domain)->vmid) +
-                   " has joined or was killed and is ending, it can call nothing");
+    return invalid("domain " + number((*domain)->vmid) + " has joined and is ending, it can call nothing");
   return {};
 }
 
-// In the order of rule 17.
 Answer Rules::State::find_ticket(DomainKey caller, std::string_view id, Domain **domain, Ticket **ticket) {
   const auto uuid = Uuid::parse(id);
   if (!uuid)

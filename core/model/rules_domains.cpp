@@ -144,14 +144,14 @@ void Rules::State::abandon_cloning(CallId call) {
 
 Answer Rules::join(DomainKey caller, std::optional<std::string> report) {
   State &s = *state_;
-  if (report && report->size() > max_report)
-    return {Code::TOO_LARGE, "the report has " + std::to_string(report->size()) +
-                                 " bytes, expected at most " + std::to_string(max_report) +
-                                 ": hand over a file's name instead"};
   Domain *domain;
   if (Answer bad = s.find_caller(caller, &domain); !bad.ok()) return bad;
   if (domain->vmid == 0)
     return {Code::INVALID_ARGUMENT, "this domain is the master, only a clone can join: exit instead"};
+  if (report && report->size() > max_report)
+    return {Code::TOO_LARGE, "the report has " + std::to_string(report->size()) +
+                                 " bytes, expected at most " + std::to_string(max_report) +
+                                 ": hand over a file's name instead"};
   domain->state = DomainState::ending;
   domain->joined = true;
   domain->report = std::move(report);
@@ -160,7 +160,6 @@ Answer Rules::join(DomainKey caller, std::optional<std::string> report) {
 
 void Rules::State::end(Domain &domain) {
   if (domain.state == DomainState::starting) return;  // its cloning is abandoned with its parent
-  domain.state = DomainState::ending;
   Event &event = events.emplace_back();
   event.kind = Event::Kind::end_domain;
   event.domain = domain.key;
