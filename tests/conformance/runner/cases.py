@@ -1,0 +1,88 @@
+"""The cases: loading them, checking them against the schema, and which of them apply to which language.
+
+It must not know how a case is played.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+FOLDER = Path(__file__).resolve().parents[1]
+LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "shell")
+DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "host")  # besides actors
+EXPECTATIONS = ("ok", "error", "text", "has", "hasnt")
+
+
+def is_actor(word: str) -> bool:
+    return word not in DOERS and word not in EXPECTATIONS and word != "start"
+
+
+@dataclass(frozen=True)
+class Case:
+    group: str
+    name: str
+    steps: list[dict[str, Any]]
+    only: dict[str, str] = field(default_factory=dict)
+    not_applicable: dict[str, str] = field(default_factory=dict)
+    env: dict[str, dict[str, str]] = field(default_factory=dict)
+    about: str = ""
+    must_fail_with: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.group}/{self.name}"
+
+    def applies_to(self, language: str) -> bool:
+        return language not in self.not_applicable and (not self.only or language in self.only)
+
+    @property
+    def actors(self) -> list[str]:
+        """All who do something, in the order of their first step; masters first, as clones need a family."""
+        names = {word: None for step in self.steps for word in step if is_actor(word)}
+        if any(name.startswith("clone") for name in names):
+            names = {"master": None} | names
+        if any(name.startswith("other_clone") for name in names):
+            names = names | {"other": None}
+        return sorted(names, key=lambda name: "clone" in name)
+
+
+def load(folder: str = "cases") -> list[Case]:
+    """All cases of a folder; raises jsonschema.ValidationError or ValueError for a file that is wrong."""
+    schema = json.loads((FOLDER / "schema.json").read_text())
+    cases: list[Case] = []
+    for path in sorted((FOLDER / folder).glob("*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        try:
+            jsonschema.validate(content, schema)
+        except jsonschema.ValidationError as error:
+            raise ValueError(f"{path.name}: {error.json_path}: {error.message}") from None
+        for case in content["cases"]:
+            made = Case(group=content["group"], **case)
+            check(made)
+            cases.append(made)
+    ids = [case.id for case in cases]
+    twice = {name for name in ids if ids.count(name) > 1}
+    if twice:
+        raise ValueError(f"cases of the same name: {', '.join(sorted(twice))}")
+    return cases
+
+
+def check(case: Case) -> None:
+    """What the schema cannot say: exactly one doer a step, and every started call is finished or abandoned."""
+    started: list[str] = []
+    ended: list[str] = []
+    for number, step in enumerate(case.steps, 1):
+        doers = [word for word in step if is_actor(word) or word in DOERS]
+        if len(doers) != 1:
+            raise ValueError(f"{case.id} step {number}: one of an actor or {', '.join(DOERS)}; there are {doers}")
+        if "start" in step:
+            started.append(step["start"])
+        ended += [step[word] for word in ("finish", "abandon") if word in step]
+    if sorted(started) != sorted(ended):
+        raise ValueError(f"{case.id}: started {sorted(started)}, but finished or abandoned {sorted(ended)}")

@@ -1,0 +1,135 @@
+"""Hosts to test against: starting one with a control channel, driving it, and proving that it leaves nothing.
+
+It must not know languages or cases.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .wire import HANG_GUARD_S, Connection
+
+ROOT = Path(__file__).resolve().parents[3]
+CPUS = 8  # what every host of the suite offers; the cases count on it
+HOSTS = ("core", "reference")
+
+
+class Missing(Exception):
+    """Something the suite needs is not built; the text says what would build it."""
+
+
+def gc_binary() -> str:
+    """The gc command under test: $GRIDCENTRIC_GC, or the one of the Python that runs the tests, or on PATH."""
+    beside = Path(sys.executable).with_name("gc")
+    found = os.environ.get("GRIDCENTRIC_GC") or (str(beside) if beside.exists() else shutil.which("gc"))
+    if not found:
+        raise Missing("there is no gc: run `make build`, or set GRIDCENTRIC_GC to the binary")
+    return found
+
+
+def python_path() -> str:
+    """PYTHONPATH for children: the checkout's package only where none is installed (it has no extension module)."""
+    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    try:
+        import gridcentric  # noqa: F401
+    except ImportError:
+        paths.append(str(ROOT / "bindings-python"))
+    return os.pathsep.join(paths)
+
+
+def host_command(kind: str) -> list[str]:
+    if kind == "core":
+        return [gc_binary(), "host", "--hypervisor", "fake"]
+    if kind == "reference":
+        return [sys.executable, "-m", "gridcentric.reference"]
+    raise ValueError(f"host {kind!r}; there are {', '.join(HOSTS)}")
+
+
+class Host:
+    """A host process under control. The socket lies in a folder of its own, which goes with close()."""
+
+    def __init__(self, kind: str, *options: str, cpus: int = CPUS, seed: int = 1, command: list[str] | None = None) -> None:
+        self.kind = kind
+        self.folder = tempfile.mkdtemp(prefix="gridcentric-test-")
+        self.socket = f"{self.folder}/host.sock"
+        self.address = f"unix:{self.socket}"
+        self._errors = open(f"{self.folder}/stderr", "w+")  # noqa: SIM115 - lives as long as the host
+        argv = [*(command or host_command(kind)), "--control", "--socket", self.socket]
+        argv += ["--cpus", str(cpus), "--seed", str(seed), *options]
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": python_path()},
+        )
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        if first != f"listening on {self.address}\n":
+            self.process.kill()
+            self.process.wait()
+            raise Missing(f"{' '.join(argv)} said {first!r} instead of that it listens; stderr: {self.stderr()}")
+        self.control = Connection(self.socket, "control")
+
+    def stderr(self) -> str:
+        return Path(self._errors.name).read_text()
+
+    def command(self, verb: str, *args: object) -> list[list[str]] | list[str]:
+        """A control verb: its items when it answers with items (or is one that may), else its fields."""
+        items, fields = self.control.call(verb, *args)
+        return items if items or verb in ("dump", "domains") else fields
+
+    def descriptors(self) -> list[str]:
+        """What the host has open. One round trip first, so that what it is closing is closed."""
+        self.command("now")
+        folder = f"/proc/{self.process.pid}/fd"
+        return sorted(os.readlink(f"{folder}/{fd}").split(":")[0] for fd in os.listdir(folder))
+
+    def kill(self) -> None:
+        """As a crash would: no clean-up in the host."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask the host to end and check that it ends well and takes its socket with it."""
+        self.control.close()
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=HANG_GUARD_S)
+        errors, left = self.stderr(), os.path.exists(self.socket)
+        self.close()
+        assert status == 0, f"the {self.kind} host ended with status {status} on SIGTERM; stderr: {errors}"
+        assert not left, f"the {self.kind} host left its socket behind"
+        assert not group_of(self.process.pid), f"the {self.kind} host left processes behind"
+        assert "Sanitizer" not in errors and "Traceback" not in errors, errors
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self.control.close()
+        if self.process.stdout:
+            self.process.stdout.close()
+        self._errors.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def group_of(leader: int) -> list[int]:
+    """The living processes of a session started by `leader` (zombies are dead)."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            state, _parent, _group, session = stat.rpartition(")")[2].split()[:4]
+            if int(session) == leader and state not in "ZX":
+                found.append(int(entry))
+    return found

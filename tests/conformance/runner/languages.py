@@ -1,0 +1,108 @@
+"""The languages: how the adapter of each is built and started.
+
+It must not know cases. A language whose parts are not built raises Missing, which says what would build it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .actors import Actor
+from .hosts import ROOT, Missing, gc_binary, python_path
+
+ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
+Command = Callable[[bool], list[str]]  # of: is it in a domain of its own making (a master)?
+
+
+def python_adapter(name: str) -> Command:
+    return lambda master: [sys.executable, str(ADAPTERS / f"{name}.py")]
+
+
+def python_binding(name: str) -> Command:
+    probe = subprocess.run(
+        [sys.executable, "-c", "import gridcentric.guest"], capture_output=True, text=True, check=False
+    )
+    if probe.returncode:
+        raise Missing(f"the Python binding is not installed: run `make build`\n{probe.stderr}")
+    return python_adapter(name)
+
+
+def node_adapter(form: str) -> Command:
+    node = shutil.which("node")
+    module = os.environ.get("GRIDCENTRIC_NODE_MODULE", str(ROOT / "node_modules" / "gridcentric"))
+    if not node or not Path(module).exists():
+        raise Missing(f"there is no node, or no {module}: run `make build`, or set GRIDCENTRIC_NODE_MODULE")
+    return lambda master: [node, str(ADAPTERS / "node.js"), module, form]
+
+
+def c_adapter() -> Command:
+    """Built once a run, as strict C99, against the installed header and library."""
+    flags = os.environ.get("GRIDCENTRIC_C_FLAGS")
+    if flags is None:
+        asked = [sys.executable, "-m", "gridcentric", "--include", "--libs"]
+        probe = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if probe.returncode:
+            raise Missing(f"`{' '.join(asked)}` failed: run `make build`, or set GRIDCENTRIC_C_FLAGS\n{probe.stderr}")
+        flags = probe.stdout
+    folder = tempfile.TemporaryDirectory(prefix="gridcentric-adapter-")
+    binary = f"{folder.name}/adapter"
+    compiler = ["gcc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]
+    built = subprocess.run(
+        [*compiler, "-o", binary, str(ADAPTERS / "c.c"), *shlex.split(flags), "-lpthread"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        raise Missing(f"the C adapter does not build:\n{built.stderr}")
+
+    def command(master: bool, kept: tempfile.TemporaryDirectory[str] = folder) -> list[str]:
+        return [f"{kept.name}/adapter"]  # the folder lives as long as this function
+
+    return command
+
+
+def shell_adapter() -> Command:
+    script = ["bash", str(ADAPTERS / "shell.sh"), gc_binary()]
+    return lambda master: [gc_binary(), "run", "--", *script] if master else script
+
+
+@functools.cache
+def command_of(language: str) -> Command:
+    make: dict[str, Callable[[], Command]] = {
+        "wire": lambda: python_adapter("wire"),
+        "c": c_adapter,
+        "python": lambda: python_binding("python"),
+        "aio": lambda: python_binding("aio"),
+        "node": lambda: node_adapter("promise"),
+        "node_callback": lambda: node_adapter("callback"),
+        "shell": shell_adapter,
+    }
+    return make[language]()
+
+
+def make_actor(language: str) -> Callable[[str, bool, dict[str, str]], Actor]:
+    """A maker of actors of this language; raises Missing."""
+    command = command_of(language)
+
+    def make(name: str, clone: bool, env: dict[str, str]) -> Actor:
+        argv = command(not clone and name != "stranger")
+        return Actor(name, argv, {"PYTHONPATH": python_path(), "GRIDCENTRIC_GC": gc_path()} | env)
+
+    return make
+
+
+def gc_path() -> str:
+    """For libraries: no private host is ever started here, but GRIDCENTRIC_GC must not point elsewhere."""
+    try:
+        return gc_binary()
+    except Missing:
+        return ""
