@@ -18,7 +18,13 @@ native.connect(gc, deliver, runCloneHandlers);
 // Open calls are taken back before the program's last moments: no thread of ours lives through them.
 process.once('exit', native.close);
 
-/** Begins a call; settle(error, value) is called once, in a later turn of the event loop. */
+/**
+ * Begins a call; settle(error, value) is called once, later.
+ * @param {string} verb
+ * @param {any[]} values
+ * @param {{ signal?: AbortSignal, ref: boolean }} options
+ * @param {(error: any, value?: any) => void} settle
+ */
 function begin(verb, values, { signal, ref }, settle) {
   if (signal?.aborted) return void queueMicrotask(() => settle(signal.reason));
   let id;
@@ -39,7 +45,7 @@ function begin(verb, values, { signal, ref }, settle) {
  * Makes a call: a promise, or undefined when there is a callback `done(result, error)`. `failed` makes the result that
  * a callback gets with an error.
  * @param {string} verb
- * @param {{ values: any[], options: { signal?: AbortSignal, ref: boolean }, done?: Function }} parsed
+ * @param {{ values: any[], options: { signal?: AbortSignal, ref: boolean }, done?: (...args: any[]) => any }} parsed
  * @param {(error: any) => any} failed
  */
 function call(verb, { values, options, done }, failed = () => undefined) {
