@@ -1,0 +1,297 @@
+'use strict';
+// The loop: every interval list the family, plan, clone or drain, let the held requests go, check the clones' health.
+// Start here to read autoscale. The rules are in policy.js, the clones in family.js, the traffic in proxy.js.
+
+const http = require('node:http');
+const { Policy, Refused, isId } = require('./policy');
+const { Family } = require('./family');
+const { Proxy, cookieOf } = require('./proxy');
+const { Dashboard } = require('./dashboard');
+const cloneSide = require('./clone_side');
+
+const UNHEALTHY_AFTER = 3; // health checks failed in a row
+const DRAIN_GRACE_MS = 5000; // a clone that was asked to join and still lives is killed
+const CLOSE_GRACE_MS = 2000;
+
+class Autoscaler {
+  constructor(options) {
+    this.options = options;
+    this.policy = new Policy(options);
+    this.family = new Family(options.guest, options.listenPort);
+    this.held = new Map(); // a held request's stream -> { user, go, refuse }
+    this.records = new Map(); // vmid -> { ms, of, at, firstAnswer, failures, drainedAt }: what is shown and watched
+    this.tickets = [];
+    this.lastReason = null;
+    this.closing = null;
+    this.proxy = new Proxy({
+      appPort: options.appPort,
+      family: this.family,
+      retryAfter: Math.max(1, Math.ceil(options.interval / 1000)),
+      enter: (cookie) => this.#enter(cookie),
+      exit: (user) => this.policy.exit(user, this.#now()),
+      place: (user, stream) => this.#place(user, stream),
+      lost: () => this.#lost(),
+      answered: (clone) => this.#answered(clone),
+    });
+    this.dashboard = new Dashboard({
+      enabled: options.dashboard, clock: options.clock, snapshot: () => this.state(), me: (request) => this.#me(request),
+    });
+    this.server = http.createServer({ headersTimeout: 15000, requestTimeout: 120000 });
+    this.server.on('request', (request, response) => this.#request(request, response));
+    this.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    this.onSignal = (signal) => this.#signal(signal);
+    /** Resolves once the proxy listens; rejects when it can't. */
+    this.ready = this.#start();
+  }
+
+  /** One round, as every interval. Resolves when it is done; rounds never overlap. */
+  tick() {
+    this.round ??= this.#round().finally(() => { this.round = null; });
+    return this.round;
+  }
+
+  /** What the dashboard shows. */
+  state() {
+    const { listenPort, appPort, usersPerClone, minClones, maxClones, interval, strategy } = this.options;
+    const clones = [...this.policy.clones.values()].map(({ vmid, ip, users, draining }) => {
+      const { ms, of, at, firstAnswer, failures } = this.records.get(vmid);
+      return { vmid, parent: 0, ip, users, draining, ms, of, at, firstAnswer, healthy: failures === 0 };
+    });
+    return {
+      master: { vmid: 0, ip: this.options.guest.my_ip(), listenPort, appPort, pid: process.pid, language: 'Node.js' },
+      options: { usersPerClone, minClones, maxClones, interval, strategy: typeof strategy === 'function' ? 'function' : strategy },
+      users: this.policy.active, held: this.held.size, clones, tickets: this.tickets, problem: this.lastReason,
+    };
+  }
+
+  /** End all clones, close all connections and the proxy. The app in this process goes on. */
+  close() {
+    this.closing ??= this.#close();
+    return this.closing;
+  }
+
+  async #start() {
+    const { signals, host, listenPort } = this.options;
+    this.family.isClone(); // the first call: from here on who we are is known from memory
+    if (signals) for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, this.onSignal);
+    await new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen({ port: listenPort, host }, resolve);
+    });
+    this.#schedule();
+  }
+
+  #schedule() {
+    this.timer = setTimeout(async () => {
+      await this.tick();
+      if (!this.closing && !this.family.isClone()) this.#schedule();
+    }, this.options.interval);
+  }
+
+  async #round() {
+    let failure = null;
+    try {
+      await this.#refresh();
+      this.policy.expire(this.#now());
+      const plan = this.closing ? { request: 0, drain: [] } : this.policy.plan(this.#now());
+      for (const vmid of plan.drain) this.#drain(vmid);
+      if (plan.request && (await this.#grow(plan.request))) return; // in the clone
+      this.lastReason = null;
+    } catch (error) {
+      failure = error.message;
+      if (failure !== this.lastReason) this.#tell('failed', `no clone could be made: ${failure}`, { reason: failure });
+      this.lastReason = failure;
+    }
+    this.#settle(failure);
+    for (const clone of this.policy.clones.values()) this.#check(clone);
+    this.tickets = await this.family.ledger().catch(() => this.tickets);
+    this.dashboard.point(this.policy.active, this.policy.clones.size);
+  }
+
+  /** What the host says of the family becomes what the policy knows. */
+  async #refresh(made = {}) {
+    const { added, lost } = this.policy.observe(await this.family.living(), this.#now());
+    for (const vmid of added) {
+      this.records.set(vmid, { ms: null, of: 1, firstAnswer: null, failures: 0, ...made, at: Math.round(this.#now() - this.dashboard.started) });
+    }
+    for (const vmid of lost) {
+      const drained = this.records.get(vmid).drainedAt !== undefined;
+      this.records.delete(vmid);
+      this.proxy.forget(vmid);
+      this.#tell('ended', `clone ${vmid} ${drained ? 'has joined' : 'has ended'}`, { vmids: [vmid] });
+    }
+    return added;
+  }
+
+  /** True in a clone. */
+  async #grow(count) {
+    const before = performance.now();
+    if ((await this.family.grow(count)) > 0) {
+      this.#becomeClone();
+      return true;
+    }
+    const ms = Math.round((performance.now() - before) * 10) / 10;
+    const added = await this.#refresh({ ms, of: count });
+    for (const vmid of added) this.records.get(vmid).of = added.length;
+    if (added.length) this.#tell('cloned', `clone ${added.join(', ')} in ${ms} ms`, { vmids: added, ms });
+    return false;
+  }
+
+  /** From here on this process is a plain app: the proxy's timers, connections and held requests are the master's. */
+  #becomeClone() {
+    clearTimeout(this.timer);
+    for (const { refuse } of [...this.held.values()]) refuse(new Refused('this is a clone'));
+    this.dashboard.close();
+    this.proxy.close();
+    this.server.closeAllConnections();
+  }
+
+  #drain(vmid) {
+    const record = this.records.get(vmid);
+    record.drainedAt = this.#now();
+    this.#tell('drain', `clone ${vmid} has no users and is asked to join`, { vmids: [vmid] });
+    this.family.drain(this.policy.clones.get(vmid)).catch(() => this.#kill(vmid, 'did not take the request to join'));
+  }
+
+  async #check(clone) {
+    const record = this.records.get(clone.vmid);
+    if (clone.draining) {
+      if (this.#now() - record.drainedAt > DRAIN_GRACE_MS) this.#kill(clone.vmid, 'did not join');
+      return;
+    }
+    if (record.checking) return;
+    record.checking = true;
+    const healthy = await this.family.answers(clone).catch(() => false);
+    record.checking = false;
+    record.failures = healthy ? 0 : record.failures + 1;
+    if (record.failures === UNHEALTHY_AFTER) this.#kill(clone.vmid, `did not answer ${UNHEALTHY_AFTER} health checks`);
+  }
+
+  async #kill(vmid, why) {
+    if (!this.policy.clones.has(vmid)) return;
+    this.#tell('killed', `clone ${vmid} ${why}: it is ended`, { vmids: [vmid] });
+    await this.family.kill(vmid).catch((error) => this.options.log(`clone ${vmid} could not be ended: ${error.message}`));
+  }
+
+  #enter(cookie) {
+    if (this.closing) throw new Refused('the service is being shut down');
+    const user = this.policy.enter(isId(cookie ?? '') ? cookie : undefined, this.#now());
+    this.dashboard.changed();
+    return user;
+  }
+
+  /** The clone the user goes to; later, when there is none yet. Rejects with Refused when there will be none. */
+  #place(user, stream) {
+    const clone = this.policy.place(user, this.#now());
+    if (clone) return clone;
+    return new Promise((resolve, reject) => {
+      const done = (settle) => (value) => {
+        clearTimeout(timer);
+        this.held.delete(stream);
+        settle(value);
+      };
+      const refuse = done(reject);
+      const limit = this.options.holdTimeout;
+      const timer = setTimeout(() => refuse(new Refused(`no clone came within ${limit} ms`)), limit);
+      stream.once('close', () => refuse(new Refused('the client has gone')));
+      this.held.set(stream, { user, go: done(resolve), refuse });
+    });
+  }
+
+  /** After a round the held requests go where they can; with a failure and no clone at all they are refused. */
+  #settle(failure) {
+    for (const { user, go, refuse } of [...this.held.values()]) {
+      try {
+        const clone = this.policy.place(user, this.#now(), true);
+        if (clone) go(clone);
+        else if (failure) refuse(new Refused(`no clone could be made: ${failure}`));
+      } catch (error) {
+        refuse(error);
+      }
+    }
+  }
+
+  async #lost() {
+    try {
+      await this.#refresh();
+    } catch (error) {
+      throw new Refused(error.message); // the host does not answer
+    }
+  }
+
+  #answered(clone) {
+    const record = this.records.get(clone.vmid);
+    if (!record || record.firstAnswer !== null) return;
+    record.firstAnswer = Math.round(this.#now() - this.dashboard.started - record.at);
+  }
+
+  #me(request) {
+    const user = this.policy.users.get(cookieOf(request));
+    const clone = user && this.policy.clones.get(user.vmid);
+    const family = { clones: this.policy.clones.size, users: this.policy.active };
+    return clone ? { vmid: clone.vmid, ip: clone.ip, here: clone.users, ...family } : { vmid: null, ip: null, here: 0, ...family };
+  }
+
+  #request(request, response) {
+    if (this.family.isClone()) return cloneSide.answer(request, response, this.family);
+    if (Dashboard.owns(request.url)) return this.dashboard.handle(request, response);
+    this.proxy.handle(request, response).catch((error) => this.#broken(error, response));
+  }
+
+  #upgrade(request, socket, head) {
+    if (this.family.isClone()) return socket.destroy();
+    this.proxy.upgrade(request, socket, head).catch((error) => this.#broken(error, socket));
+  }
+
+  /** A defect of ours costs this one client its connection, nobody else anything. */
+  #broken(error, stream) {
+    this.options.log(`a request failed: ${error.stack ?? error}`);
+    stream.destroy();
+  }
+
+  async #close() {
+    clearTimeout(this.timer);
+    for (const signal of ['SIGINT', 'SIGTERM']) process.removeListener(signal, this.onSignal);
+    await this.round; // a cloning that is under way ends first
+    for (const { refuse } of [...this.held.values()]) refuse(new Refused('the service is being shut down'));
+    const closed = new Promise((resolve) => { this.server.close(resolve); });
+    await this.#endClones().catch((error) => this.options.log(`the clones could not be ended: ${error.message}`));
+    this.dashboard.close();
+    this.proxy.close();
+    this.server.closeAllConnections();
+    await closed;
+  }
+
+  async #endClones() {
+    const clones = [...(await this.family.living())];
+    await Promise.allSettled(clones.map((clone) => this.family.drain(clone)));
+    const until = performance.now() + CLOSE_GRACE_MS;
+    let left = await this.family.living();
+    while (left.length && performance.now() < until) {
+      await new Promise((resolve) => { setTimeout(resolve, 20); });
+      left = await this.family.living();
+    }
+    await Promise.all(left.map((clone) => this.family.kill(clone.vmid)));
+  }
+
+  /** Ctrl-C or SIGTERM: the family ends, then the signal does what it would have done. */
+  async #signal(signal) {
+    if (this.family.isClone()) return void this.options.guest.join('stopped');
+    await this.close();
+    if (!process.listenerCount(signal)) process.kill(process.pid, signal);
+  }
+
+  #tell(kind, text, more) {
+    this.options.log(text);
+    this.dashboard.note(kind, text);
+    try {
+      this.options.onScale({ kind, users: this.policy.active, clones: this.policy.clones.size, ...more });
+    } catch (error) {
+      this.options.log(`onScale failed: ${error.stack ?? error}`);
+    }
+  }
+
+  #now() { return this.options.clock(); }
+}
+
+module.exports = { Autoscaler };

@@ -1,0 +1,97 @@
+'use strict';
+// The clones that autoscale made, as the host knows them: make, list, drain, end. The only file here that calls the
+// guest library. Knows nothing of users or of HTTP requests other than its own to the clones' control port.
+
+const http = require('node:http');
+const { randomBytes } = require('node:crypto');
+const { CONTROL_PATH, TOKEN_HEADER } = require('./clone_side');
+
+const CONTROL_TIMEOUT_MS = 2000;
+
+class Family {
+  constructor(guest, listenPort) {
+    this.guest = guest;
+    this.listenPort = listenPort;
+    this.tickets = new Set(); // those whose clones are ours; the program may have clones of its own
+    this.token = randomBytes(16).toString('hex'); // known to the clones, as they are born with this memory
+    this.running = null;
+    this.next = null;
+  }
+
+  /** True in a clone. From memory, so that it may be asked with every request. */
+  isClone() { return this.guest.vmid() > 0; }
+
+  /**
+   * The living clones. The answer was asked for after this call: who has just connected to a clone's address learns
+   * whether the clone was there. Calls at the same time share one listing.
+   */
+  living() {
+    this.next ??= this.#after(this.running);
+    return this.next;
+  }
+
+  async #after(running) {
+    await running?.catch(() => {});
+    this.running = this.next;
+    this.next = null;
+    const domains = await this.guest.list_domains();
+    return domains.filter((domain) => this.tickets.has(domain.ticket) && domain.state !== 'ending');
+  }
+
+  async lives(vmid) { return (await this.living()).some((domain) => domain.vmid === vmid); }
+
+  /**
+   * Clone this process as often as there is room for, at most `count` times. Returns the vmid: 0 in the master.
+   * @throws the guest library's error; the ticket is given back then
+   */
+  async grow(count) {
+    const ticket = await this.guest.request_ticket(count, 1, 1, 0);
+    this.tickets.add(ticket);
+    try {
+      return await this.guest.clone(ticket);
+    } catch (error) {
+      this.tickets.delete(ticket);
+      await this.guest.release_ticket(ticket).catch(() => {}); // the first error is the one that matters
+      throw error;
+    }
+  }
+
+  /** The clone at this address answers with its vmid, from its event loop. */
+  async answers(clone) {
+    return (await this.#control('GET', clone, 'health')).vmid === clone.vmid;
+  }
+
+  /** Ask a clone to end by join. It ends a little later. */
+  async drain(clone) { await this.#control('POST', clone, 'join'); }
+
+  async kill(vmid) {
+    await this.guest.kill(vmid).catch((error) => {
+      if (error.code !== 'no_such_domain') throw error; // ended by itself in the meantime
+    });
+  }
+
+  async ledger() { return this.guest.list_tickets(); }
+
+  #control(method, clone, what) {
+    return new Promise((resolve, reject) => {
+      const request = http.request({
+        method, host: clone.ip, port: this.listenPort, path: `${CONTROL_PATH}${what}`, agent: false,
+        headers: { [TOKEN_HEADER]: this.token }, timeout: CONTROL_TIMEOUT_MS,
+      });
+      request.on('timeout', () => request.destroy(new Error(`no answer within ${CONTROL_TIMEOUT_MS} ms`)));
+      request.on('error', reject);
+      request.on('response', async (response) => {
+        try {
+          let text = '';
+          for await (const chunk of response) text += chunk;
+          resolve(JSON.parse(text));
+        } catch (error) {
+          reject(error);
+        }
+      });
+      request.end();
+    });
+  }
+}
+
+module.exports = { Family };

@@ -1,0 +1,83 @@
+'use strict';
+// The options of autoscale.setup(): their defaults, what each may be, and the error when it is something else.
+// docs/autoscale.md holds the same table in words; gridcentric/autoscale/options.py is its twin in Python.
+// Knows nothing of sockets or clones.
+
+const STRATEGIES = ['latest', 'round-robin', 'least-loaded', 'random'];
+
+const MAX_MS = 2 ** 31 - 1; // what setTimeout takes
+
+const integer = (low, high) => ({
+  expected: `a whole number from ${low} to ${high}`,
+  holds: (value) => Number.isInteger(value) && value >= low && value <= high,
+});
+const orFalse = (rule) => ({
+  expected: `${rule.expected}, or false`,
+  holds: (value) => value === false || rule.holds(value),
+});
+const aFunction = { expected: 'a function', holds: (value) => typeof value === 'function' };
+const aBoolean = { expected: 'true or false', holds: (value) => typeof value === 'boolean' };
+
+/** name: [default, rule]. A default of undefined: nothing unless given. */
+const TABLE = {
+  usersPerClone: [2, integer(1, 1e6)],
+  minClones: [0, integer(0, 1024)],
+  maxClones: [32, integer(1, 1024)],
+  interval: [1000, integer(10, MAX_MS)],
+  strategy: ['latest', {
+    expected: `one of ${STRATEGIES.join(', ')}, or a function`,
+    holds: (value) => STRATEGIES.includes(value) || typeof value === 'function',
+  }],
+  cooldown: [0, integer(0, MAX_MS)],
+  drain: [60000, orFalse(integer(0, MAX_MS))],
+  userTimeout: [30000, integer(1, MAX_MS)],
+  holdTimeout: [15000, integer(1, MAX_MS)],
+  host: [undefined, { expected: 'an address to listen on', holds: (value) => typeof value === 'string' }],
+  dashboard: [true, aBoolean],
+  signals: [true, aBoolean],
+  onScale: [() => {}, aFunction],
+  log: [(text) => process.stderr.write(`gridcentric: ${text}\n`), aFunction],
+  // What tests put in the place of the world.
+  guest: [undefined, { expected: 'a module like gridcentric', holds: (value) => typeof value === 'object' && value !== null }],
+  clock: [() => performance.now(), aFunction],
+  random: [Math.random, aFunction],
+};
+
+const port = integer(1, 65535);
+
+/**
+ * All options with their defaults.
+ * @throws {TypeError} naming the option, what was given and what was expected
+ */
+function readOptions(listenPort, appPort, given = {}) {
+  for (const [name, value] of [['listenPort', listenPort], ['appPort', appPort]]) {
+    if (!port.holds(value)) throw new TypeError(`autoscale: ${name} is ${show(value)}, expected ${port.expected}`);
+  }
+  if (listenPort === appPort) {
+    throw new TypeError(`autoscale: listenPort and appPort are both ${appPort}; the app needs a port of its own behind the proxy`);
+  }
+  if (given === null || typeof given !== 'object') {
+    throw new TypeError(`autoscale: options is ${show(given)}, expected an object`);
+  }
+  const options = { listenPort, appPort };
+  for (const [name, [standard]] of Object.entries(TABLE)) options[name] = standard;
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(TABLE, name)) {
+      throw new TypeError(`autoscale: there is no option '${name}'; there are ${Object.keys(TABLE).join(', ')}`);
+    }
+    if (value === undefined) continue;
+    const [, rule] = TABLE[name];
+    if (!rule.holds(value)) throw new TypeError(`autoscale: ${name} is ${show(value)}, expected ${rule.expected}`);
+    options[name] = value;
+  }
+  if (options.minClones > options.maxClones) {
+    throw new TypeError(`autoscale: minClones (${options.minClones}) is above maxClones (${options.maxClones})`);
+  }
+  return Object.freeze(options);
+}
+
+function show(value) {
+  return typeof value === 'string' ? `'${value.slice(0, 80)}'` : String(value);
+}
+
+module.exports = { readOptions };

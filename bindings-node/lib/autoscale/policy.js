@@ -1,0 +1,169 @@
+'use strict';
+// The rules of scaling, pure: who are the users, which clone does one go to, how many clones are missing, which may go.
+// No sockets, no timers, no guest library: time and chance are handed in. gridcentric/autoscale/policy.py is its twin;
+// tests/autoscale/cases drive both.
+
+const { randomBytes } = require('node:crypto');
+
+// A user who never came back with its cookie (a probe, a script) counts for this long only.
+const UNCONFIRMED_MS = 5000;
+// How long an absent user's clone is remembered, so that one who comes back finds the same room.
+const AFFINITY_MS = 3600000;
+// More users than this are refused: what they cost in memory is bounded.
+const MAX_USERS = 100000;
+
+/** Why a user can be sent nowhere. The text is what the user reads. */
+class Refused extends Error {}
+
+/** The id of a user, as the cookie carries it: unguessable, so that nobody takes another's place. */
+const newId = () => randomBytes(16).toString('hex');
+const isId = (text) => /^[0-9a-f]{32}$/.test(text);
+
+const strategies = {
+  latest: (clones) => clones.reduce((a, b) => (b.vmid > a.vmid ? b : a)),
+  'least-loaded': (clones) => clones.reduce((a, b) => (b.users < a.users ? b : a)),
+  'round-robin': (clones, policy) => {
+    const next = clones.find((clone) => clone.vmid > policy.lastPlaced) ?? clones[0];
+    policy.lastPlaced = next.vmid;
+    return next;
+  },
+  random: (clones, policy) => clones[Math.floor(policy.random() * clones.length)],
+};
+
+class Policy {
+  /** @param options usersPerClone, minClones, maxClones, strategy, cooldown, drain, userTimeout, interval, random */
+  constructor(options) {
+    this.options = options;
+    this.random = options.random;
+    this.users = new Map(); // id -> { id, vmid | null, open, seen, active, confirmed }
+    this.clones = new Map(); // vmid -> { vmid, ip, users, emptySince, draining }; in the order of vmids
+    this.active = 0;
+    this.lastPlaced = 0;
+    this.lastScaled = -Infinity;
+  }
+
+  /**
+   * A request of a user begins. id: what its cookie says, if it says anything; an unknown one makes a new user.
+   * @throws {Refused} there are too many users
+   */
+  enter(id, now) {
+    let user = this.users.get(id);
+    if (user) {
+      user.confirmed = true;
+    } else {
+      if (this.users.size >= MAX_USERS) throw new Refused(`more than ${MAX_USERS} users`);
+      user = { id: newId(), vmid: null, open: 0, seen: now, active: false, confirmed: false };
+      this.users.set(user.id, user);
+    }
+    if (!user.active) {
+      user.active = true;
+      this.active++;
+      this.#occupy(user, 1, now);
+    }
+    user.open++;
+    user.seen = now;
+    return user;
+  }
+
+  /** That request has ended. */
+  exit(user, now) {
+    user.open--;
+    user.seen = now;
+  }
+
+  /** Users without an open request for a while are not active any more; long absent ones are forgotten. */
+  expire(now) {
+    const { userTimeout, interval } = this.options;
+    const unconfirmed = Math.min(userTimeout, Math.max(UNCONFIRMED_MS, 2 * interval));
+    for (const user of this.users.values()) {
+      if (user.open) continue;
+      const absent = now - user.seen;
+      if (user.active && absent >= (user.confirmed ? userTimeout : unconfirmed)) {
+        user.active = false;
+        this.active--;
+        this.#occupy(user, -1, now);
+      }
+      if (!user.active && (!user.confirmed || absent >= AFFINITY_MS)) this.users.delete(user.id);
+    }
+  }
+
+  /** The clones that live, as the host lists them. Returns the vmids that are new and those that have ended. */
+  observe(domains, now) {
+    const living = new Map(domains.map((domain) => [domain.vmid, domain]));
+    const lost = [...this.clones.keys()].filter((vmid) => !living.has(vmid));
+    for (const vmid of lost) this.clones.delete(vmid);
+    const added = [...living.keys()].filter((vmid) => !this.clones.has(vmid)).sort((a, b) => a - b);
+    for (const vmid of added) {
+      this.clones.set(vmid, { vmid, ip: living.get(vmid).ip, users: 0, emptySince: now, draining: false });
+    }
+    // Its users go elsewhere with their next request.
+    if (lost.length) for (const user of this.users.values()) if (lost.includes(user.vmid)) user.vmid = null;
+    return { added, lost };
+  }
+
+  /**
+   * The clone a user goes to. A user stays where it is; a new one goes to a clone with room, by the strategy; when there
+   * is none, but one may still come, to none yet (null: hold the request); when none can come, to one of the fullest.
+   * @param final: nothing more will come now, as the last attempt to scale has ended
+   */
+  place(user, now, final = false) {
+    const here = this.clones.get(user.vmid);
+    if (here && !here.draining) return here;
+    const open = [...this.clones.values()].filter((clone) => !clone.draining);
+    let candidates = open.filter((clone) => clone.users < this.options.usersPerClone);
+    if (!candidates.length) {
+      if (!open.length || (!final && this.#canGrow(now))) return null;
+      const least = Math.min(...open.map((clone) => clone.users));
+      candidates = open.filter((clone) => clone.users === least);
+    }
+    const clone = this.#choose(candidates, user);
+    user.vmid = clone.vmid;
+    if (user.active) this.#occupy(user, 1, now);
+    return clone;
+  }
+
+  /** What to do now: how many clones to request, which ones to drain. */
+  plan(now) {
+    const { usersPerClone, minClones, maxClones, cooldown, drain } = this.options;
+    if (now - this.lastScaled < cooldown) return { request: 0, drain: [] };
+    const open = [...this.clones.values()].filter((clone) => !clone.draining);
+    const target = Math.min(maxClones, Math.max(minClones, Math.ceil(this.active / usersPerClone)));
+    // Clones on their way out still count against maxClones.
+    const request = Math.max(0, Math.min(target - open.length, maxClones - this.clones.size));
+    const idle = drain === false ? [] : open.filter((clone) => !clone.users && now - clone.emptySince >= drain);
+    const draining = idle.slice(0, Math.max(0, open.length - target));
+    for (const clone of draining) clone.draining = true;
+    if (request || draining.length) this.lastScaled = now;
+    return { request, drain: draining.map((clone) => clone.vmid) };
+  }
+
+  #canGrow(now) {
+    return this.clones.size < this.options.maxClones && now - this.lastScaled >= this.options.cooldown;
+  }
+
+  #choose(candidates, user) {
+    const { strategy } = this.options;
+    if (typeof strategy !== 'function') return strategies[strategy](candidates, this);
+    let answer;
+    try {
+      answer = strategy(candidates.map(({ vmid, ip, users }) => ({ vmid, ip, users })), user.id);
+    } catch (error) {
+      throw new Refused(`the strategy function failed: ${error?.message ?? error}`);
+    }
+    const chosen = candidates.find((clone) => clone.vmid === (answer?.vmid ?? answer));
+    if (!chosen) {
+      const vmids = candidates.map((clone) => clone.vmid).join(', ');
+      throw new Refused(`the strategy function chose ${JSON.stringify(answer)}, expected one of the clones ${vmids}`);
+    }
+    return chosen;
+  }
+
+  #occupy(user, change, now) {
+    const clone = this.clones.get(user.vmid);
+    if (!clone) return;
+    clone.users += change;
+    if (!clone.users) clone.emptySince = now;
+  }
+}
+
+module.exports = { Policy, Refused, isId };

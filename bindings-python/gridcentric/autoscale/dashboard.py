@@ -1,0 +1,137 @@
+"""The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
+
+Shows what it is handed; knows neither the guest library nor the rules. The page is dashboard/index.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from aiohttp import web
+
+PREFIX = "/_gridcentric"
+HISTORY = 900  # points kept for the chart of a page that opens later
+EVENTS = 60
+READERS = 64
+UNREAD = 200  # messages a page may leave unread before it is cut off
+AT_MOST_EVERY_S = 0.1
+
+# In the installed package the page lies beside this file; in a checkout in a folder of its own, as Node shares it.
+_HERE = Path(__file__).parent
+_PAGES = [_HERE / "dashboard" / "index.html", _HERE.parents[2] / "dashboard" / "index.html"]
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+
+
+class Dashboard:
+    """snapshot() -> the state as docs/autoscale.md lists it; me(request) -> who the asker is."""
+
+    def __init__(
+        self,
+        enabled: bool,
+        snapshot: Callable[[], dict[str, Any]],
+        me: Callable[[web.BaseRequest], dict[str, Any]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._enabled, self._snapshot, self._me, self._clock = enabled, snapshot, me, clock
+        self.started = clock()
+        self._page = next(page for page in _PAGES if page.exists()).read_bytes() if enabled else b""
+        self._history: deque[list[int]] = deque(maxlen=HISTORY)  # [ms, users, clones]
+        self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self._readers: set[asyncio.Queue[Optional[bytes]]] = set()
+        self._pending: Optional[asyncio.TimerHandle] = None
+
+    @staticmethod
+    def owns(path: str) -> bool:
+        return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if request.method not in ("GET", "HEAD"):
+            return _reply(405, {"error": "GET only"}, {"Allow": "GET"})
+        if path == f"{PREFIX}/me":
+            return _reply(200, self._me(request))
+        if not self._enabled:
+            return _reply(404, {"error": "the dashboard is off (option dashboard)"})
+        if path in (PREFIX, f"{PREFIX}/"):
+            headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+            return web.Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
+        if path == f"{PREFIX}/state":
+            return _reply(200, self._full())
+        if path == f"{PREFIX}/events":
+            return await self._subscribe(request)
+        return _reply(404, {"error": f"there is {PREFIX}, {PREFIX}/state, {PREFIX}/events and {PREFIX}/me"})
+
+    def note(self, kind: str, text: str) -> None:
+        """Something happened: it is shown in the list of events."""
+        self._events.append({"t": self._now(), "kind": kind, "text": text})
+        self.changed()
+
+    def point(self, users: int, clones: int) -> None:
+        """A point of the chart."""
+        self._history.append([self._now(), users, clones])
+        self.changed()
+
+    def changed(self) -> None:
+        """Tell all pages, soon."""
+        if self._readers and not self._pending:
+            self._pending = asyncio.get_running_loop().call_later(AT_MOST_EVERY_S, self._send)
+
+    def close(self) -> None:
+        if self._pending:
+            self._pending.cancel()
+            self._pending = None
+        for queue in self._readers:
+            _cut_off(queue)
+
+    def _now(self) -> int:
+        return round(self._clock() - self.started)
+
+    def _state(self) -> dict[str, Any]:
+        return {"now": self._now(), **self._snapshot(), "events": list(self._events)}
+
+    def _full(self) -> dict[str, Any]:
+        return {**self._state(), "history": list(self._history)}
+
+    async def _subscribe(self, request: web.BaseRequest) -> web.StreamResponse:
+        if len(self._readers) >= READERS:
+            return _reply(503, {"error": f"{READERS} pages are watching already"}, {"Retry-After": "10"})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        queue: asyncio.Queue[Optional[bytes]] = asyncio.Queue(UNREAD)
+        queue.put_nowait(b"retry: 1000\n" + _event("hello", self._full()))
+        self._readers.add(queue)
+        try:
+            await response.prepare(request)
+            while (text := await queue.get()) is not None:
+                await response.write(text)
+        except ConnectionError:
+            pass  # the page was closed
+        finally:
+            self._readers.discard(queue)
+        return response
+
+    def _send(self) -> None:
+        self._pending = None
+        text = _event("state", {**self._state(), "point": self._history[-1] if self._history else None})
+        for queue in self._readers:
+            if queue.full():
+                _cut_off(queue)
+            else:
+                queue.put_nowait(text)
+
+
+def _cut_off(queue: asyncio.Queue[Optional[bytes]]) -> None:
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(None)
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _reply(status: int, body: dict[str, Any], headers: Optional[dict[str, str]] = None) -> web.Response:
+    return web.json_response(body, status=status, headers={"Cache-Control": "no-store", **(headers or {})})

@@ -1,0 +1,92 @@
+"""The clones that autoscale made, as the host knows them: make, list, drain, end.
+
+The only file here that calls the guest library. Knows nothing of users or of HTTP requests other than its own to the
+clones' control port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any, Optional
+
+import aiohttp
+
+from gridcentric import Error, NoSuchDomain, aio, guest
+from gridcentric.autoscale.clone_side import CONTROL_PATH, TOKEN_HEADER
+from gridcentric.autoscale.policy import Clone
+from gridcentric.results import Domain, TicketInfo
+
+CONTROL_TIMEOUT_S = 2.0
+
+
+class Family:
+    def __init__(self, listen_port: int) -> None:
+        self.listen_port = listen_port
+        self.tickets: set[str] = set()  # those whose clones are ours; the program may have clones of its own
+        self.token = secrets.token_hex(16)  # known to the clones, as they are born with this memory
+        self._running: Optional[asyncio.Task[list[Domain]]] = None
+        self._next: Optional[asyncio.Task[list[Domain]]] = None
+
+    def is_clone(self) -> bool:
+        """True in a clone. From memory, so that it may be asked with every request."""
+        return guest.vmid() > 0
+
+    async def living(self) -> list[Domain]:
+        """The living clones.
+
+        The answer was asked for after this call: who has just connected to a clone's address learns whether the clone
+        was there. Calls at the same time share one listing.
+        """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._after(self._running))
+        # One who is cancelled must not take the others' answer with it.
+        return await asyncio.shield(self._next)
+
+    async def _after(self, running: Optional[asyncio.Task[list[Domain]]]) -> list[Domain]:
+        if running:
+            await asyncio.wait([running])
+        self._running, self._next = self._next, None
+        return [d for d in await aio.list_domains() if d.ticket in self.tickets and d.state != "ending"]
+
+    async def lives(self, vmid: int) -> bool:
+        return any(domain.vmid == vmid for domain in await self.living())
+
+    async def grow(self, count: int) -> int:
+        """Clone this process as often as there is room for, at most count times. Returns the vmid: 0 in the master.
+
+        Raises the guest library's error; the ticket is given back then.
+        """
+        ticket = await aio.request_ticket(count, 1, 1, 0)
+        self.tickets.add(ticket)
+        try:
+            return await aio.clone(ticket)
+        except Error:
+            self.tickets.discard(ticket)
+            with contextlib.suppress(Error):  # the first error is the one that matters
+                await aio.release_ticket(ticket)
+            raise
+
+    async def answers(self, clone: Clone) -> bool:
+        """The clone at this address answers with its vmid, from its event loop."""
+        return bool((await self._control("GET", clone.ip, "health")).get("vmid") == clone.vmid)
+
+    async def drain(self, ip: str) -> None:
+        """Ask a clone to end by join. It ends a little later."""
+        await self._control("POST", ip, "join")
+
+    async def kill(self, vmid: int) -> None:
+        with contextlib.suppress(NoSuchDomain):  # ended by itself in the meantime
+            await aio.kill(vmid)
+
+    async def ledger(self) -> list[TicketInfo]:
+        return await aio.list_tickets()
+
+    async def _control(self, method: str, ip: str, what: str) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S)
+        headers = {TOKEN_HEADER: self.token, "Connection": "close"}
+        url = f"http://{ip}:{self.listen_port}{CONTROL_PATH}{what}"
+        async with aiohttp.request(method, url, headers=headers, timeout=timeout) as response:
+            answer = await response.json(content_type=None)
+            return answer if isinstance(answer, dict) else {}

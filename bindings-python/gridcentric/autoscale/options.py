@@ -1,0 +1,105 @@
+"""The options of autoscale.setup(): their defaults, what each may be, and the error when it is something else.
+
+docs/autoscale.md holds the same table in words; bindings-node/lib/autoscale/options.js is its twin.
+Knows nothing of sockets or clones.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from dataclasses import dataclass, field, fields
+from typing import Any, Callable, Optional, Union
+
+STRATEGIES = ("latest", "round-robin", "least-loaded", "random")
+MAX_MS = 2**31 - 1
+
+
+def _log(text: str) -> None:
+    print(f"gridcentric: {text}", file=sys.stderr, flush=True)
+
+
+def _whole(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return holds, f"a whole number from {low} to {high}"
+
+
+def _strategy(value: Any) -> bool:
+    return callable(value) or (isinstance(value, str) and value in STRATEGIES)
+
+
+_PORT = _whole(1, 65535)
+_FUNCTION = (callable, "a function")
+_BOOLEAN = (lambda value: isinstance(value, bool), "True or False")
+_DRAIN = _whole(0, MAX_MS)
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "listen_port": _PORT,
+    "app_port": _PORT,
+    "users_per_clone": _whole(1, 10**6),
+    "min_clones": _whole(0, 1024),
+    "max_clones": _whole(1, 1024),
+    "interval": _whole(10, MAX_MS),
+    "strategy": (_strategy, f"one of {', '.join(STRATEGIES)}, or a function"),
+    "cooldown": _whole(0, MAX_MS),
+    "drain": (lambda value: value is False or _DRAIN[0](value), f"{_DRAIN[1]}, or False"),
+    "user_timeout": _whole(1, MAX_MS),
+    "hold_timeout": _whole(1, MAX_MS),
+    "host": (lambda value: value is None or isinstance(value, str), "an address to listen on"),
+    "dashboard": _BOOLEAN,
+    "signals": _BOOLEAN,
+    "on_scale": _FUNCTION,
+    "log": _FUNCTION,
+    "clock": _FUNCTION,
+    "random": _FUNCTION,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options with their defaults. A wrong one raises ValueError naming it, what was given and what was expected."""
+
+    listen_port: int
+    app_port: int
+    users_per_clone: int = 2
+    min_clones: int = 0
+    max_clones: int = 32
+    interval: int = 1000
+    strategy: Union[str, Callable[[list[dict[str, Any]], str], Any]] = "latest"
+    cooldown: int = 0
+    drain: Union[int, bool] = 60000
+    user_timeout: int = 30000
+    hold_timeout: int = 15000
+    host: Optional[str] = None
+    dashboard: bool = True
+    signals: bool = True
+    on_scale: Callable[[dict[str, Any]], Any] = lambda event: None
+    log: Callable[[str], Any] = _log
+    # What tests put in the place of the world.
+    clock: Callable[[], float] = field(default=lambda: time.monotonic() * 1000)
+    random: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        for name, (holds, expected) in _RULES.items():
+            value = getattr(self, name)
+            if not holds(value):
+                raise ValueError(f"autoscale: {name} is {repr(value)[:80]}, expected {expected}")
+        if self.listen_port == self.app_port:
+            raise ValueError(
+                f"autoscale: listen_port and app_port are both {self.app_port}; "
+                "the app needs a port of its own behind the proxy"
+            )
+        if self.min_clones > self.max_clones:
+            raise ValueError(f"autoscale: min_clones ({self.min_clones}) is above max_clones ({self.max_clones})")
+
+
+def read_options(listen_port: int, app_port: int, given: dict[str, Any]) -> Options:
+    """The options, or ValueError."""
+    known = [option.name for option in fields(Options)][2:]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"autoscale: there is no option '{name}'; there are {', '.join(known)}")
+    return Options(listen_port, app_port, **given)

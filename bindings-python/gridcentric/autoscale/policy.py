@@ -1,0 +1,218 @@
+"""The rules of scaling, pure: who are the users, which clone does one go to, how many clones are missing, which may go.
+
+No sockets, no timers, no guest library: time and chance are handed in. bindings-node/lib/autoscale/policy.js is its twin;
+tests/autoscale/cases drive both.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from gridcentric.autoscale.options import Options
+
+# A user who never came back with its cookie (a probe, a script) counts for this long only.
+UNCONFIRMED_MS = 5000
+# How long an absent user's clone is remembered, so that one who comes back finds the same room.
+AFFINITY_MS = 3600000
+# More users than this are refused: what they cost in memory is bounded.
+MAX_USERS = 100000
+
+# The id of a user, as the cookie carries it: unguessable, so that nobody takes another's place.
+is_id = re.compile(r"[0-9a-f]{32}").fullmatch
+
+
+class Refused(Exception):
+    """Why a user can be sent nowhere. The text is what the user reads."""
+
+
+@dataclass(eq=False)
+class User:
+    id: str
+    seen: float
+    vmid: Optional[int] = None
+    open: int = 0  # requests under way
+    active: bool = False  # counts as a user now
+    confirmed: bool = False  # has come back with its cookie
+
+
+@dataclass(eq=False)
+class Clone:
+    vmid: int
+    ip: str
+    empty_since: float
+    users: int = 0  # active ones
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    request: int
+    drain: list[int]
+
+
+def _latest(clones: list[Clone], policy: Policy) -> Clone:
+    return max(clones, key=lambda clone: clone.vmid)
+
+
+def _least_loaded(clones: list[Clone], policy: Policy) -> Clone:
+    return min(clones, key=lambda clone: clone.users)
+
+
+def _round_robin(clones: list[Clone], policy: Policy) -> Clone:
+    chosen = next((clone for clone in clones if clone.vmid > policy.last_placed), clones[0])
+    policy.last_placed = chosen.vmid
+    return chosen
+
+
+def _random(clones: list[Clone], policy: Policy) -> Clone:
+    return clones[math.floor(policy.options.random() * len(clones))]
+
+
+_STRATEGIES: dict[str, Callable[[list[Clone], Policy], Clone]] = {
+    "latest": _latest,
+    "least-loaded": _least_loaded,
+    "round-robin": _round_robin,
+    "random": _random,
+}
+
+
+class Policy:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.users: dict[str, User] = {}
+        self.clones: dict[int, Clone] = {}  # in the order of vmids
+        self.active = 0
+        self.last_placed = 0
+        self.last_scaled = -math.inf
+
+    def enter(self, id: Optional[str], now: float) -> User:
+        """A request of a user begins. id: what its cookie says, if it says anything; an unknown one makes a new user.
+
+        Raises Refused: there are too many users.
+        """
+        user = self.users.get(id) if id else None
+        if user:
+            user.confirmed = True
+        else:
+            if len(self.users) >= MAX_USERS:
+                raise Refused(f"more than {MAX_USERS} users")
+            user = User(secrets.token_hex(16), now)
+            self.users[user.id] = user
+        if not user.active:
+            user.active = True
+            self.active += 1
+            self._occupy(user, 1, now)
+        user.open += 1
+        user.seen = now
+        return user
+
+    def exit(self, user: User, now: float) -> None:
+        """That request has ended."""
+        user.open -= 1
+        user.seen = now
+
+    def expire(self, now: float) -> None:
+        """Users without an open request for a while are not active any more; long absent ones are forgotten."""
+        timeout = self.options.user_timeout
+        unconfirmed = min(timeout, max(UNCONFIRMED_MS, 2 * self.options.interval))
+        for user in list(self.users.values()):
+            if user.open:
+                continue
+            absent = now - user.seen
+            if user.active and absent >= (timeout if user.confirmed else unconfirmed):
+                user.active = False
+                self.active -= 1
+                self._occupy(user, -1, now)
+            if not user.active and (not user.confirmed or absent >= AFFINITY_MS):
+                del self.users[user.id]
+
+    def observe(self, domains: Iterable[Any], now: float) -> tuple[list[int], list[int]]:
+        """The clones that live, as the host lists them. Returns the vmids that are new and those that have ended."""
+        living = {domain.vmid: domain for domain in domains}
+        lost = [vmid for vmid in self.clones if vmid not in living]
+        for vmid in lost:
+            del self.clones[vmid]
+        added = sorted(vmid for vmid in living if vmid not in self.clones)
+        for vmid in added:
+            self.clones[vmid] = Clone(vmid, living[vmid].ip, empty_since=now)
+        if lost:  # its users go elsewhere with their next request
+            for user in self.users.values():
+                if user.vmid in lost:
+                    user.vmid = None
+        return added, lost
+
+    def place(self, user: User, now: float, final: bool = False) -> Optional[Clone]:
+        """The clone a user goes to.
+
+        A user stays where it is; a new one goes to a clone with room, by the strategy; when there is none, but one may
+        still come, to none yet (None: hold the request); when none can come, to one of the fullest. final: nothing more
+        will come now, as the last attempt to scale has ended.
+        """
+        here = self.clones.get(user.vmid) if user.vmid is not None else None
+        if here and not here.draining:
+            return here
+        open_ = [clone for clone in self.clones.values() if not clone.draining]
+        candidates = [clone for clone in open_ if clone.users < self.options.users_per_clone]
+        if not candidates:
+            if not open_ or (not final and self._can_grow(now)):
+                return None
+            least = min(clone.users for clone in open_)
+            candidates = [clone for clone in open_ if clone.users == least]
+        clone = self._choose(candidates, user)
+        user.vmid = clone.vmid
+        if user.active:
+            self._occupy(user, 1, now)
+        return clone
+
+    def plan(self, now: float) -> Plan:
+        """What to do now: how many clones to request, which ones to drain."""
+        options = self.options
+        if now - self.last_scaled < options.cooldown:
+            return Plan(0, [])
+        open_ = [clone for clone in self.clones.values() if not clone.draining]
+        wanted = math.ceil(self.active / options.users_per_clone)
+        target = min(options.max_clones, max(options.min_clones, wanted))
+        # Clones on their way out still count against max_clones.
+        request = max(0, min(target - len(open_), options.max_clones - len(self.clones)))
+        idle = [
+            clone
+            for clone in open_
+            if options.drain is not False and not clone.users and now - clone.empty_since >= options.drain
+        ]
+        draining = idle[: max(0, len(open_) - target)]
+        for clone in draining:
+            clone.draining = True
+        if request or draining:
+            self.last_scaled = now
+        return Plan(request, [clone.vmid for clone in draining])
+
+    def _can_grow(self, now: float) -> bool:
+        return len(self.clones) < self.options.max_clones and now - self.last_scaled >= self.options.cooldown
+
+    def _choose(self, candidates: list[Clone], user: User) -> Clone:
+        strategy = self.options.strategy
+        if isinstance(strategy, str):
+            return _STRATEGIES[strategy](candidates, self)
+        try:
+            answer = strategy([{"vmid": c.vmid, "ip": c.ip, "users": c.users} for c in candidates], user.id)
+        except Exception as error:
+            raise Refused(f"the strategy function failed: {error}") from error
+        wanted = answer.get("vmid") if isinstance(answer, dict) else answer
+        for clone in candidates:
+            if clone.vmid == wanted:
+                return clone
+        vmids = ", ".join(str(clone.vmid) for clone in candidates)
+        raise Refused(f"the strategy function chose {answer!r}, expected one of the clones {vmids}")
+
+    def _occupy(self, user: User, change: int, now: float) -> None:
+        clone = self.clones.get(user.vmid) if user.vmid is not None else None
+        if not clone:
+            return
+        clone.users += change
+        if not clone.users:
+            clone.empty_since = now
