@@ -1,0 +1,440 @@
+"""The rules: what every call means, and what happens when a domain ends. This is the heart of the specification.
+
+Calls that are answered at once return their answer or raise Refused. Those that wait (request_ticket, clone, sync, wait) are
+given a call id; they raise Refused, or are answered by an event with that id, perhaps at once. `events` is what the world
+has to do, in this order; whoever drives the rules takes the events out.
+
+Pure: time comes from `clock` (milliseconds, never going back), UUIDs from `new_uuid`. Timeouts: 0 tries once, negative waits
+for ever.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Callable
+
+from .barrier import Barrier
+from .calls import (
+    CLONE,
+    REQUEST_TICKET,
+    SYNC,
+    WAIT,
+    Answered,
+    Call,
+    CallRefused,
+    Deadlines,
+    Dropped,
+    EndDomain,
+    Event,
+    MakeClones,
+    UndoClones,
+)
+from .checks import MAX_INT, check_range, check_timeout, check_uuid
+from .errors import (
+    BARRIER_BROKEN,
+    CLONE_FAILED,
+    INVALID_ARGUMENT,
+    NO_SUCH_DOMAIN,
+    NO_SUCH_TICKET,
+    NOT_YOUR_TICKET,
+    TICKET_USED,
+    TIMED_OUT,
+    TOO_LARGE,
+    Refused,
+)
+from .ledger import Ledger, Want
+from .registry import (
+    ACTIVE,
+    CLONING,
+    CLOSED,
+    ENDING,
+    JOINED,
+    PENDING,
+    RESERVED,
+    RUNNING,
+    STARTING,
+    Domain,
+    Registry,
+    Result,
+    Ticket,
+)
+
+MAX_REPORT = 1 << 20
+"""Bytes of a report."""
+
+
+class Rules:
+    """All families of one host that offers `cpus` CPUs."""
+
+    def __init__(self, cpus: int, clock: Callable[[], int], new_uuid: Callable[[], str]) -> None:
+        self._clock = clock
+        self._deadlines = Deadlines()
+        self.ledger: Ledger[str] = Ledger(cpus)  # CPUs are held by tickets
+        self.registry = Registry(new_uuid)
+        self.calls: dict[int, Call] = {}  # those that are open, in the order of asking
+        self.events: deque[Event] = deque()
+        self._clonings: dict[int, Ticket] = {}  # by call, until the hypervisor is done
+
+    # --- tickets -----------------------------------------------------------------------------------------------------
+
+    def request_ticket(self, call: int, caller: int, maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -> None:
+        """Reserve CPUs, or wait in line for them. What can never be granted is refused, not queued."""
+        domain = self._caller(caller)
+        for name, value in (("maxcpus", maxcpus), ("minvms", minvms), ("mincpuspervm", mincpuspervm)):
+            check_range(name, value, 1, MAX_INT)
+        check_timeout(timeout)
+        want = Want(maxcpus, minvms, mincpuspervm)
+        for name, limit in (("maxcpus is", maxcpus), ("this host offers", self.ledger.cpus)):
+            if want.least > limit:
+                raise Refused(
+                    INVALID_ARGUMENT,
+                    f"minvms {minvms} * mincpuspervm {mincpuspervm} = {want.least} CPUs, but {name} {limit}: "
+                    "such a ticket can never be granted, ask for less",
+                )
+        ticket = self.registry.add_ticket(domain, want)
+        ticket.request = call
+        self._open(call, domain, REQUEST_TICKET, ticket)
+        self.ledger.ask(ticket.id, want)
+        self._serve_line()
+        if ticket.status == PENDING:
+            self._wait_until(call, timeout)
+
+    def release_ticket(self, caller: int, ticket_id: str) -> None:
+        """Give back a ticket that has not been cloned with; the request of a pending one is refused. It is gone then."""
+        ticket = self._own_ticket(self._caller(caller), ticket_id)
+        if ticket.status not in (PENDING, RESERVED):
+            raise Refused(TICKET_USED, f"ticket {ticket_id} is {ticket.status}: only an unused ticket can be released")
+        if ticket.status == PENDING:
+            self._refuse(ticket.request, NO_SUCH_TICKET, f"ticket {ticket_id} was released while it was waited for")
+        self._release(ticket)
+        self._serve_line()
+
+    def list_tickets(self, caller: int) -> list[Ticket]:
+        """The family's tickets in the order of request, the master's own first."""
+        return list(self._caller(caller).family.tickets.values())
+
+    def ticket_info(self, caller: int, ticket_id: str) -> Ticket:
+        """Any ticket of the family, whoever owns it."""
+        domain = self._caller(caller)
+        ticket = self._ticket(ticket_id)
+        if ticket.family is not domain.family:
+            raise Refused(NOT_YOUR_TICKET, f"ticket {ticket_id} belongs to another family")
+        return ticket
+
+    # --- cloning -----------------------------------------------------------------------------------------------------
+
+    def clone(self, call: int, caller: int, ticket_id: str) -> None:
+        """Make the ticket's clones of the caller, all or none. A ticket clones once, and only its owner."""
+        domain = self._caller(caller)
+        ticket = self._own_ticket(domain, ticket_id)
+        if ticket.status == PENDING:
+            raise Refused(INVALID_ARGUMENT, f"ticket {ticket_id} is pending: wait until its request is granted")
+        if ticket.status != RESERVED:
+            raise Refused(TICKET_USED, f"ticket {ticket_id} is {ticket.status}: a ticket clones once, request another")
+        if domain.cloning:
+            raise Refused(
+                CLONE_FAILED,
+                f"this domain is being cloned with ticket {domain.cloning.id}: try again when that is done",
+            )
+        ticket.status, domain.cloning, self._clonings[call] = CLONING, ticket, ticket
+        self.registry.add_clones(ticket, self._clock())
+        self._open(call, domain, CLONE, ticket)
+        self.events.append(MakeClones(call, domain.key, tuple(clone.key for clone in ticket.clones)))
+
+    def cloned(self, call: int) -> None:
+        """All clones of this cloning are there. If nobody wants them any more they are ended."""
+        ticket = self._clonings.pop(call)
+        ticket.status, ticket.owner.cloning = ACTIVE, None
+        ticket.barrier = Barrier([ticket.owner.key] + [clone.key for clone in ticket.clones])
+        for clone in ticket.clones:
+            clone.state = RUNNING
+        if ticket.unwanted:
+            self._end_domains(ticket.clones)
+        else:
+            self._answer(Answered(call))
+
+    def clone_failed(self, call: int, code: str, reason: str) -> None:
+        """Nothing of this cloning is left: the ticket is reserved again, or released if nobody wants it any more."""
+        ticket = self._clonings.pop(call)
+        ticket.status, ticket.owner.cloning = RESERVED, None
+        for clone in ticket.clones:
+            self.registry.remove_domain(clone)
+        ticket.drop_clones()
+        if ticket.unwanted:
+            self._release(ticket)
+            self._serve_line()
+        else:
+            self._refuse(call, code, reason)
+
+    # --- meeting and waiting -----------------------------------------------------------------------------------------
+
+    def sync(self, call: int, caller: int, ticket_id: str, timeout: int) -> None:
+        """Meet the ticket's clones and the domain that cloned them. "-" is the ticket the caller was born of."""
+        domain = self._caller(caller)
+        check_timeout(timeout)
+        if ticket_id == "-" and domain.is_master:
+            raise Refused(INVALID_ARGUMENT, "a master was born of no ticket: name the ticket whose clones it shall meet")
+        ticket = domain.ticket if ticket_id == "-" else self._ticket(ticket_id)
+        if ticket.owner is not domain and ticket is not domain.ticket:
+            raise Refused(
+                NOT_YOUR_TICKET,
+                f"vmid {domain.vmid} has not cloned with ticket {ticket.id}, nor is it its clone",
+            )
+        self._check_has_clones(ticket)
+        barrier = ticket.barrier
+        if barrier.broken:
+            raise Refused(BARRIER_BROKEN, f"the barrier of ticket {ticket.id} is broken: a member has ended")
+        if domain.key in barrier.waiting:
+            raise Refused(INVALID_ARGUMENT, f"vmid {domain.vmid} waits at the barrier of ticket {ticket.id} already")
+        self._open(call, domain, SYNC, ticket)
+        for passed in barrier.arrive(domain.key, call):
+            self._answer(Answered(passed))
+        if call in self.calls:
+            self._wait_until(call, timeout)
+
+    def wait(self, call: int, caller: int, ticket_id: str, timeout: int) -> None:
+        """Wait until all clones of the ticket have ended; answered again as often as asked while it is remembered."""
+        domain = self._caller(caller)
+        check_timeout(timeout)
+        ticket = self._own_ticket(domain, ticket_id)
+        self._check_has_clones(ticket)
+        self._open(call, domain, WAIT, ticket)
+        ticket.waiters[call] = None
+        if ticket.status == CLOSED:
+            self._answer_waiters(ticket)
+        else:
+            self._wait_until(call, timeout)
+
+    # --- domains -----------------------------------------------------------------------------------------------------
+
+    def adopt(self, on_exit: str = "", name: bytes = b"") -> int:
+        """A program said hello: the key of the master of a new family. `on_exit`: "end", "keep" or ""."""
+        master = self.registry.found_family(self._clock())
+        master.family.on_exit, master.name = on_exit, name
+        return master.key
+
+    def bye(self, domain: int) -> None:
+        """A master is about to exit normally: unless told otherwise its clones will outlive it. A clone's says nothing."""
+        found = self.registry.domains[domain]
+        found.family.said_bye |= found.is_master
+
+    def whoami(self, caller: int) -> Domain:
+        return self._caller(caller)
+
+    def list_domains(self, caller: int) -> list[Domain]:
+        """The family's living domains by vmid, those that are starting or ending too."""
+        return list(self._caller(caller).family.domains.values())
+
+    def join(self, caller: int, report: bytes | None) -> None:
+        """A clone ends itself: from now on it is `ending`, and its calls are refused. A master cannot."""
+        domain = self._caller(caller)
+        if domain.is_master:
+            raise Refused(INVALID_ARGUMENT, "a master has nobody to report to: only a clone can join")
+        if report is not None and len(report) > MAX_REPORT:
+            raise Refused(TOO_LARGE, f"the report has {len(report)} bytes, at most {MAX_REPORT} are carried")
+        domain.state, domain.joined, domain.report = ENDING, True, report
+
+    def kill(self, caller: int, vmid: int) -> None:
+        """End a clone of the family, oneself included; never the master."""
+        family = self._caller(caller).family
+        check_range("vmid", vmid, 1, MAX_INT)
+        self._end_domains([self._found(family.id, vmid)])
+
+    def kill_domain(self, family: str, vmid: int) -> None:
+        """End a domain from outside; vmid 0: the whole family, also when its master has ended."""
+        check_range("vmid", vmid, 0, MAX_INT)
+        if vmid == 0 and family in self.registry.families:
+            self._end_domains(list(self.registry.families[family].domains.values()))
+        else:
+            self._end_domains([self._found(family, vmid)])
+
+    def ended(self, key: int, how: str, status: int) -> None:
+        """A domain is gone. How it ended is what it said itself if it had joined. Unknown and starting ones are ignored.
+
+        Its open calls get no answer. Its unused tickets are released; its closed ones, and a master's own, are forgotten; a
+        cloning of it is undone; its active tickets live on until their clones have ended. It breaks the barriers it is a
+        member of. When it was the last clone of its ticket, the ticket closes. A master takes its family along, unless
+        it said bye, or `on_exit` says otherwise.
+        """
+        domain = self.registry.domains.get(key)
+        if domain is None or domain.state == STARTING:
+            return
+        for call in list(domain.calls):
+            self._take_back(call)
+            self.events.append(Dropped(call))
+        self.registry.remove_domain(domain)
+        for ticket in list(domain.tickets.values()):
+            self._owner_ended(ticket)
+        if not domain.is_master:
+            result = Result(domain.vmid, JOINED, 0, domain.report) if domain.joined else Result(domain.vmid, how, status)
+            self._clone_ended(domain.ticket, domain, result)
+        elif domain.family.on_exit == "end" or not (domain.family.said_bye or domain.family.on_exit == "keep"):
+            self._end_domains(list(domain.family.domains.values()))
+        self._serve_line()
+
+    def _owner_ended(self, ticket: Ticket) -> None:
+        ticket.unwanted = True
+        if ticket.status == RESERVED:
+            self._release(ticket)
+        elif ticket.status == CLOSED or ticket.is_masters_own:
+            self.registry.forget_ticket(ticket)
+        elif ticket.status == ACTIVE:
+            self._break_barrier(ticket, ticket.owner)
+
+    def _clone_ended(self, ticket: Ticket, clone: Domain, result: Result) -> None:
+        ticket.results[clone.vmid] = result
+        ticket.alive.remove(clone.vmid)
+        self._break_barrier(ticket, clone)
+        if not ticket.alive:
+            self.registry.close_ticket(ticket)
+            self.ledger.give_back(ticket.id)
+            self._answer_waiters(ticket)
+
+    # --- time and second thoughts ------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> int | None:
+        """When `expire` is due."""
+        return self._deadlines.next()
+
+    def expire(self) -> None:
+        """Refuse the calls whose time has run out, in the order of their times."""
+        call = self._deadlines.pop_due(self._clock())
+        while call is not None:
+            self._time_out(call)
+            call = self._deadlines.pop_due(self._clock())
+
+    def _wait_until(self, call: int, timeout: int) -> None:
+        if timeout > 0:
+            self._deadlines.set(call, self._clock() + timeout)
+        elif timeout == 0:
+            self._time_out(call)
+
+    def _time_out(self, call_id: int) -> None:
+        call = self.calls[call_id]
+        ticket = self.registry.tickets[call.ticket]
+        if call.verb == SYNC:
+            others = ticket.barrier.give_up(call.domain)
+            self._refuse(call_id, TIMED_OUT, f"not all members came to the barrier of ticket {ticket.id} in time")
+            for other in others:
+                self._refuse(other, BARRIER_BROKEN, f"a member gave up waiting at the barrier of ticket {ticket.id}")
+        elif call.verb == WAIT:
+            del ticket.waiters[call_id]
+            self._refuse(
+                call_id,
+                TIMED_OUT,
+                f"clones of ticket {ticket.id} have not ended in time: {len(ticket.alive)}",
+            )
+        else:
+            self._refuse(
+                call_id,
+                TIMED_OUT,
+                f"{ticket.want.least} CPUs were not to be had in time: {self.ledger.free} of {self.ledger.cpus} are free and "
+                f"{len(self.ledger.line)} requests in line; wait longer or ask for less",
+            )
+            self._release(ticket)
+            self._serve_line()
+
+    def cancel(self, call: int) -> None:
+        """The asker is gone or took the call back: as if it had never waited. There is no answer; a cloning is undone."""
+        if call in self.calls:
+            self._take_back(call)
+            self._serve_line()
+
+    def _take_back(self, call_id: int) -> None:
+        call = self._close(call_id)
+        ticket = self.registry.tickets[call.ticket]
+        if call.verb == REQUEST_TICKET:
+            self._release(ticket)
+        elif call.verb == CLONE:
+            ticket.unwanted = True
+            self.events.append(UndoClones(call_id, call.domain))
+        elif call.verb == SYNC:
+            ticket.barrier.withdraw(call.domain)
+        else:
+            del ticket.waiters[call_id]
+
+    # --- what the above share ----------------------------------------------------------------------------------------
+
+    def _caller(self, key: int) -> Domain:
+        """A domain that has joined, or is gone, may not call."""
+        domain = self.registry.domains.get(key)
+        if domain is None or domain.state != RUNNING:
+            raise Refused(INVALID_ARGUMENT, "this domain has joined or ended: it can make no more calls")
+        return domain
+
+    def _ticket(self, ticket_id: str) -> Ticket:
+        check_uuid("ticket", ticket_id)
+        if ticket_id not in self.registry.tickets:
+            raise Refused(
+                NO_SUCH_TICKET,
+                f"there is no ticket {ticket_id}, or not any more: list_tickets shows those there are",
+            )
+        return self.registry.tickets[ticket_id]
+
+    def _own_ticket(self, domain: Domain, ticket_id: str) -> Ticket:
+        """A ticket is used by the domain that asked for it only."""
+        ticket = self._ticket(ticket_id)
+        if ticket.owner is not domain:
+            whose = f"vmid {ticket.owner.vmid}" if ticket.family is domain.family else "another family"
+            raise Refused(NOT_YOUR_TICKET, f"ticket {ticket_id} belongs to {whose}: only who asked for it can use it")
+        return ticket
+
+    def _check_has_clones(self, ticket: Ticket) -> None:
+        if ticket.is_masters_own or ticket.status not in (ACTIVE, CLOSED):
+            what = "the master's own" if ticket.is_masters_own else ticket.status
+            raise Refused(INVALID_ARGUMENT, f"ticket {ticket.id} is {what} and has no clones: clone with a ticket first")
+
+    def _found(self, family: str, vmid: int) -> Domain:
+        domain = self.registry.find(family, vmid)
+        if domain is None:
+            raise Refused(NO_SUCH_DOMAIN, f"family {family} has no vmid {vmid}, or it has ended already")
+        return domain
+
+    def _end_domains(self, domains: list[Domain]) -> None:
+        self.events.extend(EndDomain(domain.key) for domain in domains if domain.state != STARTING)
+
+    def _release(self, ticket: Ticket) -> None:
+        """The ticket is gone and holds nothing any more. The line is to be served afterwards."""
+        if ticket.status == PENDING:
+            self.ledger.leave(ticket.id)
+        else:
+            self.ledger.give_back(ticket.id)
+        self.registry.forget_ticket(ticket)
+
+    def _serve_line(self) -> None:
+        for ticket_id, cpus in self.ledger.serve():
+            ticket = self.registry.tickets[ticket_id]
+            ticket.status, ticket.cpus = RESERVED, cpus
+            self._answer(Answered(ticket.request, ticket=ticket_id))
+
+    def _break_barrier(self, ticket: Ticket, ended: Domain) -> None:
+        for call in ticket.barrier.end():
+            self._refuse(
+                call,
+                BARRIER_BROKEN,
+                f"vmid {ended.vmid}, a member of the barrier of ticket {ticket.id}, has ended",
+            )
+
+    def _answer_waiters(self, ticket: Ticket) -> None:
+        results = tuple(ticket.results[vmid] for vmid in sorted(ticket.results))
+        for call in list(ticket.waiters):
+            del ticket.waiters[call]
+            self._answer(Answered(call, results=results))
+
+    def _open(self, call: int, domain: Domain, verb: str, ticket: Ticket) -> None:
+        self.calls[call] = Call(call, domain.key, verb, ticket.id)
+        domain.calls[call] = None
+
+    def _close(self, call_id: int) -> Call:
+        call = self.calls.pop(call_id)
+        del self.registry.domains[call.domain].calls[call_id]
+        self._deadlines.clear(call_id)
+        return call
+
+    def _answer(self, answer: Answered) -> None:
+        self._close(answer.call)
+        self.events.append(answer)
+
+    def _refuse(self, call: int, code: str, text: str) -> None:
+        self._close(call)
+        self.events.append(CallRefused(call, code, text))
