@@ -8,7 +8,6 @@ where nothing could be compiled.
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,26 +29,39 @@ if TYPE_CHECKING:
     from gridcentric._native import TicketUsed as TicketUsed
     from gridcentric._native import TimedOut as TimedOut
     from gridcentric._native import TooLarge as TooLarge
-    from gridcentric._native import version as __version__
+    from gridcentric._native import __version__ as __version__
     from gridcentric.guest import explain as explain
     from gridcentric.guest import on_clone as on_clone
 
-# name -> the module it lives in
+# name -> the module it lives in; "" when it is one itself
 _HOMES = {
-    "WrongArgumentType": "_arguments",
-    "__version__": "_native",
+    "aio": "",
+    "guest": "",
     "explain": "guest",
     "on_clone": "guest",
-    "aio": "aio",
-    "guest": "guest",
+    "WrongArgumentType": "_arguments",
     **dict.fromkeys(
         (
             "BarrierBroken", "CloneFailed", "Error", "HostUnreachable", "InterruptedByClone", "InvalidArgument",
-            "NoSuchDomain", "NoSuchTicket", "NotInDomain", "NotSupported", "NotYourTicket", "ProtocolError", "TicketUsed",
-            "TimedOut", "TooLarge",
+            "NoSuchDomain", "NoSuchTicket", "NotInDomain", "NotSupported", "NotYourTicket", "ProtocolError",
+            "TicketUsed", "TimedOut", "TooLarge", "__version__",
         ),
         "_native",
     ),
 }  # fmt: skip
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'gridcentric' has no attribute '{name}'")
+    module = importlib.import_module(f"gridcentric.{home or name}")
+    value = getattr(module, name) if home else module
+    globals()[name] = value  # the next time without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,9 +16,7 @@ def main() -> int:
     parser.add_argument("--gc", action="store_true", help="the gc command")
     chosen = parser.parse_args()
     wanted = [
-        path
-        for path, asked in ((_paths.INCLUDE, chosen.include), (_paths.LIB, chosen.libs), (_paths.GC, chosen.gc))
-        if asked
+        path for path, asked in ((_paths.INCLUDE, chosen.include), (_paths.LIB, chosen.libs), (_paths.GC, chosen.gc)) if asked
     ]
     if wanted:
         print(*wanted, sep="\n")

@@ -212,7 +212,7 @@ PYBIND11_MODULE(_native, module, pybind11::multiple_interpreters::not_supported(
       raise(error);
     }
   });
-  module.attr("version") = gc_version();
+  module.attr("__version__") = gc_version();
   add_calls(module);
   add_open_calls(module);
   add_clone_hooks(module);
