@@ -1,0 +1,243 @@
+// The C API (gridcentric/gc-guest.h): checks pointers, calls client.hpp, turns errors into errno and structs into blocks.
+#include <gridcentric/gc-guest.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "core/guest/client.hpp"
+
+namespace {
+
+namespace guest = gridcentric::guest;
+
+thread_local std::string last_error;
+
+int fail(int code, const std::string &text) {
+  last_error = text;
+  errno = code;
+  return -1;
+}
+
+// Runs work; no exception gets past here into C.
+template <typename Work>
+int guarded(Work work) noexcept {
+  try {
+    return work();
+  } catch (const guest::Error &error) {
+    return fail(error.code, error.text);
+  } catch (const std::bad_alloc &) {
+    errno = ENOMEM;
+    return -1;
+  } catch (const std::exception &error) {
+    return fail(GC_E_PROTOCOL, error.what());
+  }
+}
+
+void need(const void *pointer, const char *name, const char *expected) {
+  if (pointer != nullptr) return;
+  throw guest::Error(GC_E_INVALID_ARGUMENT, std::string(name) + " is NULL, expected " + expected);
+}
+
+std::string text_of(const gc_uuid_t *ticket) {
+  need(ticket, "ticket", "the address of a ticket that gc_request_ticket() gave");
+  return std::string(ticket->value, strnlen(ticket->value, sizeof ticket->value));
+}
+
+void fill(char *place, std::size_t size, const std::string &text) {
+  const std::size_t length = text.size() < size ? text.size() : size - 1;
+  std::memcpy(place, text.data(), length);
+  std::memset(place + length, 0, size - length);
+}
+
+void fill(gc_uuid_t *ticket, const std::string &text) { fill(ticket->value, sizeof ticket->value, text); }
+
+void fill(gc_ticket_info_t *info, const guest::TicketInfo &ticket) {
+  fill(&info->id, ticket.id);
+  info->status = ticket.status;
+  info->cpus = ticket.cpus;
+  info->vms = ticket.vms;
+  info->mincpuspervm = ticket.mincpuspervm;
+}
+
+void fill(gc_domain_t *place, const guest::Domain &domain) {
+  place->vmid = domain.vmid;
+  place->parent = domain.parent;
+  fill(place->ip, sizeof place->ip, domain.ip);
+  fill(&place->ticket, domain.ticket);
+  fill(place->state, sizeof place->state, domain.state);
+}
+
+// Never NULL, so that an empty list is a block like any other.
+template <typename Type>
+Type *block(std::size_t count, std::size_t more_bytes = 0) {
+  auto *memory = static_cast<Type *>(std::calloc(1, count * sizeof(Type) + more_bytes + 1));
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+template <typename Type, typename Source>
+int give_list(const std::vector<Source> &source, Type **list, std::size_t *count) {
+  auto *memory = block<Type>(source.size());
+  for (std::size_t at = 0; at < source.size(); ++at) fill(&memory[at], source[at]);
+  *list = memory;
+  *count = source.size();
+  return 0;
+}
+
+int give_results(const std::vector<guest::Result> &source, gc_result_t **results, std::size_t *count) {
+  std::size_t report_bytes = 0;
+  for (const auto &result : source) report_bytes += result.report ? result.report->size() + 1 : 0;
+  auto *memory = block<gc_result_t>(source.size(), report_bytes);
+  auto *report = reinterpret_cast<unsigned char *>(memory + source.size());
+  for (std::size_t at = 0; at < source.size(); ++at) {
+    const auto &from = source[at];
+    memory[at] = {from.vmid, from.how, from.status, from.report.has_value(), 0, nullptr};
+    if (!from.report) continue;
+    memory[at].report_size = from.report->size();
+    memory[at].report = report;
+    std::memcpy(report, from.report->data(), from.report->size());
+    report += from.report->size() + 1;
+  }
+  *results = memory;
+  *count = source.size();
+  return 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+const char *gc_error_text(void) { return last_error.c_str(); }
+
+const char *gc_error_name(int error) {
+  const auto *row = guest::find_error(error);
+  return row != nullptr ? row->word : nullptr;
+}
+
+const char *gc_version(void) { return GC_VERSION; }
+
+int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, gc_uuid_t *ticket) {
+  return guarded([&] {
+    need(ticket, "ticket", "the address of a gc_uuid_t");
+    fill(ticket, guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout));
+    return 0;
+  });
+}
+
+int gc_release_ticket(const gc_uuid_t *ticket) {
+  return guarded([&] {
+    guest::release_ticket(text_of(ticket));
+    return 0;
+  });
+}
+
+int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count) {
+  return guarded([&] {
+    need(tickets, "tickets", "the address of a pointer");
+    need(count, "count", "the address of a size_t");
+    return give_list(guest::list_tickets(), tickets, count);
+  });
+}
+
+int gc_ticket_info(const gc_uuid_t *ticket, gc_ticket_info_t *info) {
+  return guarded([&] {
+    const std::string name = text_of(ticket);
+    need(info, "info", "the address of a gc_ticket_info_t");
+    fill(info, guest::ticket_info(name));
+    return 0;
+  });
+}
+
+const char *gc_ticket_status_string(gc_ticket_status_t status) { return guest::ticket_status_name(status); }
+
+int gc_clone(const gc_uuid_t *ticket) {
+  return guarded([&] { return guest::clone(text_of(ticket)); });
+}
+
+int gc_vmid(void) {
+  return guarded([] { return guest::vmid(); });
+}
+
+int gc_ismaster(void) {
+  return guarded([] { return guest::ismaster() ? 1 : 0; });
+}
+
+int gc_my_ip(char *ip, size_t size) {
+  return guarded([&] {
+    need(ip, "ip", "the address of a buffer of 46 bytes");
+    const std::string address = guest::my_ip();
+    if (address.size() >= size) {
+      throw guest::Error(GC_E_INVALID_ARGUMENT, "size is " + std::to_string(size) + ", the address '" + address +
+                                                    "' needs " + std::to_string(address.size() + 1) +
+                                                    " (46 is always enough)");
+    }
+    std::memcpy(ip, address.c_str(), address.size() + 1);
+    return 0;
+  });
+}
+
+int gc_list_domains(gc_domain_t **domains, size_t *count) {
+  return guarded([&] {
+    need(domains, "domains", "the address of a pointer");
+    need(count, "count", "the address of a size_t");
+    return give_list(guest::list_domains(), domains, count);
+  });
+}
+
+int gc_sync(const gc_uuid_t *ticket, int timeout) {
+  return guarded([&] {
+    guest::sync(ticket != nullptr ? std::optional(text_of(ticket)) : std::nullopt, timeout);
+    return 0;
+  });
+}
+
+int gc_join(const void *report, size_t size) {
+  return guarded([&]() -> int {
+    if (size > 0) need(report, "report", "the address of size bytes, or size 0");
+    guest::join(std::string_view(static_cast<const char *>(report), size));
+  });
+}
+
+int gc_join_noreport(void) {
+  return guarded([]() -> int { guest::join(std::nullopt); });
+}
+
+int gc_wait(const gc_uuid_t *ticket, int timeout, gc_result_t **results, size_t *count) {
+  return guarded([&] {
+    const std::string name = text_of(ticket);
+    need(results, "results", "the address of a pointer");
+    need(count, "count", "the address of a size_t");
+    return give_results(guest::wait(name, timeout), results, count);
+  });
+}
+
+int gc_kill(int vmid) {
+  return guarded([&] {
+    guest::kill(vmid);
+    return 0;
+  });
+}
+
+int gc_on_clone(gc_clone_handler_t handler, void *data) {
+  return guarded([&] {
+    if (handler == nullptr) throw guest::Error(GC_E_INVALID_ARGUMENT, "handler is NULL, expected a function");
+    guest::on_clone([handler, data](int vmid) { handler(vmid, data); });
+    return 0;
+  });
+}
+
+int gc_explain(char **report) {
+  return guarded([&] {
+    need(report, "report", "the address of a pointer");
+    const auto explanation = guest::explain();
+    *report = block<char>(explanation.report.size());
+    std::memcpy(*report, explanation.report.data(), explanation.report.size());
+    return explanation.can_clone ? 1 : 0;
+  });
+}
+
+void gc_free(void *memory) { std::free(memory); }
+
+}  // extern "C"

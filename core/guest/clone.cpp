@@ -1,0 +1,212 @@
+// clone(): what the host orders, the engine does. The order of things and who undoes what is here and nowhere else:
+//
+//   caller: ask host -> "fork" -> pre-clone hook -> around_copy's before() -> engine holds N clones -> around_copy's after()
+//           -> "pidfds", "forked" -> "ok" -> open the gate -> post-clone hook -> clone() returns 0
+//   clone:  gate opens -> new identity -> on_clone handlers -> around_copy's after() -> post-clone hook -> the vmid
+//
+// A host whose hypervisor makes the clones itself answers "ok" at once.
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+
+#include "core/guest/around_copy.hpp"
+#include "core/guest/attach.hpp"
+#include "core/guest/exchange.hpp"
+#include "core/guest/hooks.hpp"
+#include "core/guest/reply.hpp"
+#include "core/guest/spawn.hpp"
+#include "core/guest/ticket.hpp"
+#include "core/guest/trace.hpp"
+#include "core/live_clone/live_clone.hpp"
+#include "core/wire/text.hpp"
+
+namespace gridcentric::guest {
+namespace {
+
+constexpr std::size_t descriptors_per_message = 250;  // docs/protocol.md, "Cloning"
+
+// One cloning of this process at a time, from the host's order until the gate is open.
+std::mutex one_at_a_time;
+
+struct Handlers {
+  std::mutex lock;
+  std::vector<std::function<void(int)>> list;
+};
+
+Handlers &handlers() {
+  static Handlers &instance = *new Handlers;  // never destroyed: a clone may be made while the process ends
+  return instance;
+}
+
+struct ForkOrder {
+  live_clone::Order engine;
+  std::vector<int> vmids;
+  std::vector<std::string> addresses;
+};
+
+// MODE VMID@IP VMID@IP ...
+ForkOrder parse_order(const std::string &line) {
+  Fields fields(line);
+  ForkOrder order;
+  const std::string mode = fields.text();
+  if (mode == live_clone::mode_name(live_clone::Mode::pidns)) {
+    order.engine.mode = live_clone::Mode::pidns;
+  } else if (mode == live_clone::mode_name(live_clone::Mode::plain)) {
+    order.engine.mode = live_clone::Mode::plain;
+  } else {
+    fields.malformed();
+  }
+  do {
+    const std::string clone = fields.text();
+    const auto at = clone.find('@');
+    if (at == std::string::npos) fields.malformed();
+    const std::string vmid = clone.substr(0, at), ip = clone.substr(at + 1);
+    in_addr address{};
+    if (::inet_pton(AF_INET, ip.c_str(), &address) != 1) fields.malformed();
+    order.vmids.push_back(Fields(vmid).number());
+    order.addresses.push_back(ip);
+    order.engine.addresses.push_back(ntohl(address.s_addr));
+  } while (fields.more());
+  return order;
+}
+
+// Tells the host that there will be no clones. Throws the error that the host makes of it.
+[[noreturn]] void fail(Exchange &exchange, int error, const std::string &reason) {
+  exchange.answer("failed " + std::to_string(error) + " " + wire::one_line(reason));
+  const auto line = exchange.next();
+  Fields(line.word + " " + line.rest).malformed();
+}
+
+// gc-reaper is beside gc.
+std::string find_reaper(Exchange &exchange) {
+  char resolved[PATH_MAX];
+  const std::string gc = find_gc();
+  if (gc.empty() || ::realpath(gc.c_str(), resolved) == nullptr) {
+    fail(exchange, ENOENT, "there is no gc command beside the library or on PATH (gc-reaper is needed, which is beside it): "
+                           "set GRIDCENTRIC_GC to its path");
+  }
+  const std::string path(resolved);
+  return path.substr(0, path.rfind('/') + 1) + "gc-reaper";
+}
+
+void hand_over(Exchange &exchange, const std::vector<int> &pidfds) {
+  const std::span<const int> all(pidfds);
+  for (std::size_t at = 0; at < all.size(); at += descriptors_per_message) {
+    const auto part = all.subspan(at, std::min(descriptors_per_message, all.size() - at));
+    exchange.answer("pidfds " + std::to_string(part.size()), part);
+  }
+  exchange.answer("forked " + std::to_string(all.size()));
+}
+
+void run_clone_handlers(int vmid) {
+  std::vector<std::function<void(int)>> list;
+  {
+    std::lock_guard guard(handlers().lock);
+    list = handlers().list;
+  }
+  for (const auto &handler : list) handler(vmid);
+}
+
+void finish_clone(const HookContext &context) {
+  if (const auto outcome = run_hook("post-clone", context); outcome.status != 0) {
+    std::fprintf(stderr, "gridcentric: clone %d ends: %s\n", context.vmid, outcome.text.c_str());
+    std::fflush(stderr);
+    ::_exit(outcome.status);
+  }
+}
+
+// Copies this process; in the clone it returns as that domain.
+live_clone::Outcome copy_process(const ForkOrder &order, const Identity &self, Connection &lifeline) {
+  AroundCopy held_still;
+  CloningAhead ahead;
+  auto outcome = live_clone::clone(order.engine);
+  if (outcome.index > 0) {
+    const auto at = static_cast<std::size_t>(outcome.index) - 1;
+    lifeline.forget();  // the engine closed it here
+    become({self.family, order.vmids[at], order.addresses[at], self.vmid, self.hypervisor});
+    run_clone_handlers(order.vmids[at]);
+  }
+  return outcome;
+}
+
+int clone_this_process(Exchange &exchange, const std::string &ticket, const std::string &order_line) {
+  std::unique_lock turn(one_at_a_time);
+  if (exchange.lease().became_clone()) throw exchange.lease().broken();  // while waiting for the turn
+  if (only_asks()) {
+    fail(exchange, EOPNOTSUPP,
+         "gc clone would clone the gc command alone, as the process hypervisor clones one process: call clone() in the "
+         "program itself (C, C++, Python, Node), or use the qemu hypervisor, which clones the shell with its whole machine");
+  }
+  if (is_forked_child()) {
+    fail(exchange, EOPNOTSUPP,
+         "this process is a child of the domain's own process, and the process hypervisor clones that one only: call "
+         "clone() there, or use the qemu hypervisor, which clones every process of a machine");
+  }
+  const Identity &self = known_identity(nullptr);
+  const HookContext context{self.vmid, self.ip, ticket, false};
+  ForkOrder order = parse_order(order_line);
+  order.engine.reaper_path = find_reaper(exchange);
+  if (const auto outcome = run_hook("pre-clone", context); outcome.status != 0) fail(exchange, EIO, outcome.text);
+
+  const auto lifeline = open_connection("lifeline " + self.family, nullptr);
+  order.engine.lifeline = lifeline->fd();
+  exchange.make_final();
+  live_clone::Outcome outcome;
+  try {
+    outcome = copy_process(order, self, *lifeline);
+  } catch (...) {
+    if (exchange.lease().became_clone()) throw;  // a handler of on_clone() did not like it here
+    exchange.answer("failed " + std::to_string(ECANCELED) + " a handler that runs before the copy refused it");
+    throw;
+  }
+  if (outcome.index > 0) {
+    turn.unlock();
+    const Identity &mine = known_identity(nullptr);
+    finish_clone({mine.vmid, mine.ip, ticket, true});
+    return mine.vmid;
+  }
+  if (outcome.index < 0) fail(exchange, outcome.err, outcome.message);
+  try {
+    hand_over(exchange, outcome.pidfds);
+    const auto line = exchange.next();
+    if (line.word != "ok") Fields(line.word + " " + line.rest).malformed();
+  } catch (...) {
+    live_clone::abort();
+    throw;
+  }
+  live_clone::commit();
+  for (const int fd : outcome.pidfds) ::close(fd);
+  turn.unlock();
+  trace_cloning(order.engine, outcome);
+  if (const auto hook = run_hook("post-clone", context); hook.status != 0) {
+    std::fprintf(stderr, "gridcentric: in the domain that cloned: %s\n", hook.text.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+
+int clone(const std::string &ticket, Call *call) {
+  Exchange exchange("clone " + checked_ticket(ticket), call);
+  try {
+    const auto line = exchange.next();
+    if (line.word == "ok") return 0;
+    if (line.word == "fork") return clone_this_process(exchange, ticket, line.rest);
+    Fields(line.word + " " + line.rest).malformed();
+  } catch (const Error &error) {
+    if (error.code == error_cancelled && exchange.won()) return 0;  // too late: the clones are there
+    throw;
+  }
+}
+
+void on_clone(std::function<void(int)> handler) {
+  if (!handler) throw Error(GC_E_INVALID_ARGUMENT, "the handler of on_clone is empty, expected a function");
+  std::lock_guard guard(handlers().lock);
+  handlers().list.push_back(std::move(handler));
+}
+
+}  // namespace gridcentric::guest

@@ -1,0 +1,184 @@
+#include "core/guest/connection.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace gridcentric::guest {
+namespace {
+
+// A line of a `wait` reply carries a report of 1 MiB in base64 and a few fields (docs/protocol.md, "Lines").
+constexpr std::size_t longest_line = 1'400'000;
+constexpr std::string_view version_prefix = "gridcentric/1 ";
+
+std::string system_text(int error) {
+  char space[128];
+  return strerror_r(error, space, sizeof space);  // the GNU one: it returns the text
+}
+
+int connect_to(const std::string &path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    throw Error(GC_E_HOST_UNREACHABLE, "the path of the host's socket has " + std::to_string(path.size()) +
+                                           " bytes, expected 1 to " +
+                                           std::to_string(sizeof address.sun_path - 1) + ": '" + path + "'");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    throw Error(GC_E_HOST_UNREACHABLE, "cannot make a socket: " + system_text(errno));
+  }
+  int result;
+  do {
+    result = ::connect(fd, reinterpret_cast<const sockaddr *>(&address), sizeof address);
+  } while (result < 0 && errno == EINTR);
+  if (result < 0) {
+    const std::string reason = system_text(errno);
+    ::close(fd);
+    throw Error(GC_E_HOST_UNREACHABLE,
+                "no host listens on 'unix:" + path + "' (" + reason +
+                    "): start one with 'gc host', or unset GRIDCENTRIC_HOST for a private one");
+  }
+  return fd;
+}
+
+}  // namespace
+
+Call::Call() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (fd_ < 0) {
+    throw Error(GC_E_HOST_UNREACHABLE, "cannot make a descriptor for a call: " + system_text(errno));
+  }
+}
+
+Call::~Call() { ::close(fd_); }
+
+void Call::cancel() noexcept {
+  const int saved = errno;
+  const std::uint64_t one = 1;
+  // It fails only when the counter is full, and then the call is cancelled already.
+  [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof one);
+  errno = saved;
+}
+
+bool Call::cancelled() const noexcept {
+  pollfd entry{fd_, POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 1;
+}
+
+Connection::Connection(const std::string &path, std::string_view handshake, Call *call) : fd_(connect_to(path)) {
+  try {
+    send(std::string(version_prefix).append(handshake));
+    std::string line = receive(call);
+    if (line.starts_with("gridcentric/1 ok ")) {
+      greeting_ = line.substr(std::strlen("gridcentric/1 ok "));
+      return;
+    }
+    constexpr std::string_view refusal = "gridcentric/1 error ";
+    if (line.starts_with(refusal)) {
+      const auto space = line.find(' ', refusal.size());
+      const auto *row = find_error(std::string_view(line).substr(refusal.size(), space - refusal.size()));
+      if (row != nullptr) {
+        throw Error(row->code, space == std::string::npos ? row->text : line.substr(space + 1));
+      }
+    }
+    throw Error(GC_E_PROTOCOL, "'unix:" + path + "' does not speak gridcentric/1: it answered '" +
+                                   line.substr(0, 80) + "'");
+  } catch (const Disconnected &) {
+    ::close(fd_);
+    throw Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + path +
+                                           "' hung up during the handshake: it takes connections of its own user "
+                                           "only, or it is ending");
+  } catch (...) {
+    ::close(fd_);
+    throw;
+  }
+}
+
+Connection::~Connection() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void Connection::wait_for(short events, Call *call, int wait_ms) const {
+  // POLLRDHUP is not asked for: what the host said before it hung up must be read first.
+  pollfd entries[2] = {{fd_, events, 0}, {call != nullptr ? call->wakeup_fd() : -1, POLLIN, 0}};
+  for (;;) {
+    const int ready = ::poll(entries, 2, wait_ms);
+    if (ready == 0) throw Disconnected{};
+    if (ready < 0) {
+      if (errno != EINTR && errno != EAGAIN) throw Disconnected{};
+      if (call != nullptr && call->on_wait_interrupted && call->on_wait_interrupted()) call->cancel();
+      continue;
+    }
+    if (entries[1].revents != 0) throw Error(error_cancelled, "the call was cancelled");
+    return;
+  }
+}
+
+void Connection::send(std::string_view line, std::span<const int> descriptors) {
+  std::string bytes;
+  bytes.reserve(line.size() + 1);
+  bytes.append(line).push_back('\n');
+
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 250)];  // 250: docs/protocol.md, "Cloning"
+  msghdr message{};
+  if (!descriptors.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  for (std::size_t sent = 0; sent < bytes.size();) {
+    iovec part{bytes.data() + sent, bytes.size() - sent};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    const auto count = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count > 0) {
+      sent += static_cast<std::size_t>(count);
+      message.msg_control = nullptr;  // the descriptors went with the first byte
+      message.msg_controllen = 0;
+    } else if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
+      wait_for(POLLOUT, nullptr, -1);
+    } else {
+      return;  // the host hung up; it may have said why before: receive() finds out
+    }
+  }
+}
+
+std::string Connection::receive(Call *call, int wait_ms) {
+  for (;;) {
+    const auto end = buffer_.find('\n', scanned_);
+    if (end != std::string::npos) {
+      std::string line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      scanned_ = 0;
+      return line;
+    }
+    scanned_ = buffer_.size();
+    if (scanned_ > longest_line) {
+      throw Error(GC_E_PROTOCOL, "the host sent a line of more than " + std::to_string(longest_line) + " bytes");
+    }
+    wait_for(POLLIN, call, wait_ms);
+    char chunk[16384];
+    const auto count = ::recv(fd_, chunk, sizeof chunk, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (count > 0) {
+      buffer_.append(chunk, static_cast<std::size_t>(count));
+    } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+      throw Disconnected{};
+    }
+  }
+}
+
+bool Connection::idle() const {
+  char byte;
+  return buffer_.empty() && ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+}  // namespace gridcentric::guest

@@ -1,0 +1,51 @@
+// One connection of a guest to a host: bytes and lines, a handshake, descriptors that go along, a wait that can be taken
+// back. Used by one thread at a time.
+// It must not know: what a line means, pools, forks, clones.
+#pragma once
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/guest/client.hpp"
+
+namespace gridcentric::guest {
+
+// The other end closed, or the connection broke. What that means (host dead, process cloned) is the session's business.
+struct Disconnected {};
+
+class Connection {
+ public:
+  // Connects and says the handshake line (without its newline). Throws Error: HOST_UNREACHABLE when nobody listens there
+  // or the host hangs up, PROTOCOL, the host's own refusal, error_cancelled.
+  Connection(const std::string &path, std::string_view handshake, Call *call);
+  ~Connection();
+  Connection(const Connection &) = delete;
+  Connection &operator=(const Connection &) = delete;
+
+  // What followed "gridcentric/1 ok " in the host's answer.
+  const std::string &greeting() const { return greeting_; }
+  int fd() const { return fd_; }
+  void forget() { fd_ = -1; }  // somebody else has closed the descriptor
+
+  // Sends a line (without its newline), with descriptors in the same message. A broken connection is noticed by receive().
+  void send(std::string_view line, std::span<const int> descriptors = {});
+
+  // The next line without its newline. Throws Disconnected, Error PROTOCOL (a line longer than the protocol allows) and
+  // error_cancelled. A hook's exception leaves it as it is.
+  // wait_ms: how long to wait at most, -1 for ever; Disconnected when the time is over.
+  std::string receive(Call *call, int wait_ms = -1);
+
+  // Nothing came in and nobody hung up since the last call ended: fit for another one.
+  bool idle() const;
+
+ private:
+  void wait_for(short events, Call *call, int wait_ms) const;
+
+  int fd_;
+  std::string buffer_;
+  std::size_t scanned_ = 0;  // bytes of buffer_ known to hold no newline
+  std::string greeting_;
+};
+
+}  // namespace gridcentric::guest

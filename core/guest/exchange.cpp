@@ -1,0 +1,98 @@
+#include "core/guest/exchange.hpp"
+
+#include "core/guest/reply.hpp"
+
+namespace gridcentric::guest {
+namespace {
+
+// Two IDs are enough: a connection carries one call at a time, and perhaps its cancel.
+constexpr std::string_view call_id = "1";
+constexpr std::string_view cancel_id = "2";
+constexpr int take_back_ms = 1000;  // then the connection is closed, which cancels as well
+
+struct Parts {
+  std::string id;
+  Exchange::Line line;
+};
+
+Parts split(const std::string &text) {
+  Fields fields(text);
+  Parts parts;
+  parts.id = fields.text();
+  parts.line.word = fields.text();
+  parts.line.rest = fields.tail();
+  return parts;
+}
+
+[[noreturn]] void throw_error(const std::string &text, const std::string &rest) {
+  Fields fields(rest);
+  const ErrorRow *row = find_error(fields.text());
+  if (row == nullptr) Fields(text).malformed();
+  const std::string said = fields.tail();
+  throw Error(row->code, said.empty() ? row->text : said);
+}
+
+}  // namespace
+
+Exchange::Exchange(std::string_view request, Call *call) : call_(call), lease_(call) {
+  lease_->send(std::string(call_id).append(" ").append(request));
+}
+
+void Exchange::answer(std::string_view line, std::span<const int> descriptors) {
+  lease_->send(std::string(call_id).append(" ").append(line), descriptors);
+}
+
+Exchange::Line Exchange::next() {
+  std::string text;
+  try {
+    text = lease_->receive(call_);
+  } catch (const Disconnected &) {
+    throw lease_.broken();
+  } catch (...) {
+    take_back();
+    throw;
+  }
+  auto [id, line] = split(text);
+  // "0 error ...": the host could not read the request at all, and says so of no call.
+  if (line.word == "error" && (id == call_id || id == "0")) {
+    if (id == call_id) lease_.done();
+    throw_error(text, line.rest);
+  }
+  if (id != call_id) Fields(text).malformed();
+  if (line.word == "ok") lease_.done();
+  return line;
+}
+
+void Exchange::take_back() {
+  try {
+    lease_->send(std::string(cancel_id).append(" cancel ").append(call_id));
+    for (;;) {
+      const auto [id, line] = split(lease_->receive(nullptr, take_back_ms));
+      if (id == cancel_id) {
+        lease_.done();
+        return;
+      }
+      if (id == call_id && line.word == "ok") {
+        won_ = true;
+        won_fields_ = line.rest;
+      }
+    }
+  } catch (const Disconnected &) {
+    // The connection is closed with the lease; that takes the call back too.
+  } catch (const Error &) {
+    // A host that talks nonsense: the same.
+  }
+}
+
+std::vector<std::string> call_host(std::string_view request, Call *call) {
+  Exchange exchange(request, call);
+  std::vector<std::string> lines;
+  for (;;) {
+    auto line = exchange.next();
+    lines.push_back(std::move(line.rest));
+    if (line.word == "ok") return lines;
+    if (line.word != "item") Fields(line.word + " " + lines.back()).malformed();
+  }
+}
+
+}  // namespace gridcentric::guest

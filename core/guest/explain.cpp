@@ -1,0 +1,34 @@
+// explain(): the engine's preflight as a text for people. `gc check PID` prints the same of another process.
+#include "core/guest/explain.hpp"
+
+#include <cstdlib>
+#include <string_view>
+
+namespace gridcentric::guest {
+
+live_clone::Mode mode_here() {
+  const char *forced = std::getenv("GRIDCENTRIC_CLONE_MODE");
+  for (const auto mode : {live_clone::Mode::pidns, live_clone::Mode::plain}) {
+    if (forced != nullptr && std::string_view(forced) == live_clone::mode_name(mode)) return mode;
+  }
+  return live_clone::probe().mode;
+}
+
+Explanation readable(const live_clone::Preflight &preflight, live_clone::Mode mode) {
+  Explanation result{preflight.can_clone, ""};
+  result.report.append(preflight.can_clone ? "can be cloned" : "can not be cloned")
+      .append(" (mode ")
+      .append(live_clone::mode_name(mode))
+      .append(", " + std::to_string(preflight.threads) + " threads, " + std::to_string(preflight.descriptors) +
+              " descriptors)\n");
+  for (const auto &refusal : preflight.refusals) result.report.append("refused: " + refusal.what + "\n");
+  for (const auto &note : preflight.notes) result.report.append("note: " + note + "\n");
+  return result;
+}
+
+Explanation explain() {
+  const auto mode = mode_here();
+  return readable(live_clone::preflight(mode), mode);
+}
+
+}  // namespace gridcentric::guest

@@ -1,0 +1,239 @@
+#include "core/guest/session.hpp"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+
+#include "core/guest/attach.hpp"
+#include "core/guest/private_host.hpp"
+
+namespace gridcentric::guest {
+namespace {
+
+constexpr std::size_t most_idle = 16;
+constexpr int bye_wait_ms = 1000;  // a host that does not answer must not keep a program from ending
+
+// One word on a page that the kernel wipes in every child process: 0 says "copied, and nobody has looked yet".
+std::atomic<std::uint32_t> *make_copy_mark() {
+  void *page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) std::abort();  // no memory for one page while the library is loaded
+  ::madvise(page, 4096, MADV_WIPEONFORK);
+  auto *mark = new (page) std::atomic<std::uint32_t>(1);
+  return mark;
+}
+
+struct State {
+  std::mutex lock;          // for all below that is not atomic; never held while waiting for a host
+  std::mutex start_lock;    // one thread at a time finds or starts the host
+  std::vector<std::unique_ptr<Connection>> idle;
+  std::vector<int> open;    // descriptors of all connections, leased ones too: a fork()ed child closes them
+  std::atomic<unsigned> generation{0};
+  std::atomic<const Identity *> identity{nullptr};
+  std::vector<std::unique_ptr<const Identity>> identities;  // keeps every one: my_ip() may be reading an old one
+  std::string host_path;
+  std::atomic<bool> cloning{false};
+  std::atomic<bool> forked{false};
+  pid_t master_pid = -1;    // the process that says bye when it ends; -1: nobody does
+  std::atomic<std::uint32_t> *copy_mark = make_copy_mark();
+};
+
+void prepare_fork();
+void after_fork_in_parent();
+void after_fork_in_child();
+void say_bye();
+
+// Never destroyed: threads may still call while the process ends.
+State &state() {
+  static State &instance = [] () -> State & {
+    auto *made = new State;
+    ::pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
+    std::atexit(say_bye);
+    return *made;
+  }();
+  return instance;
+}
+
+void prepare_fork() {
+  state().start_lock.lock();
+  state().lock.lock();
+}
+
+void after_fork_in_parent() {
+  state().lock.unlock();
+  state().start_lock.unlock();
+}
+
+void after_fork_in_child() {
+  State &s = state();
+  for (auto &connection : s.idle) (void)connection.release();  // their descriptors are in `open` as well
+  s.idle.clear();
+  for (const int fd : s.open) ::close(fd);
+  s.open.clear();
+  s.forked = true;
+  s.cloning = false;  // the thread that was cloning does not exist here
+  s.master_pid = -1;
+  s.copy_mark->store(1);
+  s.lock.unlock();
+  s.start_lock.unlock();
+}
+
+// With s.lock held: nothing of the copied process's connections is of use here.
+void forget_connections(State &s) {
+  for (auto &connection : s.idle) std::erase(s.open, connection->fd());
+  s.idle.clear();  // leased ones are closed by the calls that hold them
+  s.master_pid = -1;
+  s.generation.fetch_add(1);
+}
+
+// Returns once it is known which domain this process is, or that it must be asked.
+void settle() {
+  State &s = state();
+  while (s.copy_mark->load(std::memory_order_acquire) == 0) {
+    if (s.cloning) {
+      // The thread that cloned is alive here too and is about to call become().
+      ::syscall(SYS_futex, s.copy_mark, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+      continue;
+    }
+    std::lock_guard guard(s.lock);
+    if (s.copy_mark->load() != 0) return;
+    forget_connections(s);
+    s.identity = nullptr;
+    s.copy_mark->store(1, std::memory_order_release);
+  }
+}
+
+const std::string &host_path(State &s) {
+  std::lock_guard guard(s.start_lock);
+  if (s.host_path.empty()) s.host_path = find_or_start_host();
+  return s.host_path;
+}
+
+// With s.lock held.
+void publish(State &s, Identity identity) {
+  const Identity *old = s.identity;
+  if (old != nullptr && old->family == identity.family && old->vmid == identity.vmid) return;
+  s.identities.push_back(std::make_unique<const Identity>(std::move(identity)));
+  s.identity = s.identities.back().get();
+}
+
+std::unique_ptr<Connection> connect(Call *call, unsigned generation) {
+  State &s = state();
+  const std::string handshake = attach_handshake(s.identity, s.forked);
+  auto connection = std::make_unique<Connection>(host_path(s), handshake, call);
+  Identity identity = parse_greeting(connection->greeting());
+  std::lock_guard guard(s.lock);
+  s.open.push_back(connection->fd());
+  if (s.generation == generation) {
+    if (identity.vmid == 0 && attaches(handshake)) s.master_pid = ::getpid();
+    publish(s, std::move(identity));
+  }
+  return connection;
+}
+
+// At exit of the domain's own process: its clones may finish their work (docs/protocol.md, rule 13).
+void say_bye() {
+  State &s = state();
+  if (s.master_pid != ::getpid() || s.copy_mark->load() == 0) return;
+  try {
+    Lease lease(nullptr);
+    lease->send("1 bye");
+    lease->receive(nullptr, bye_wait_ms);
+  } catch (...) {
+    // There is nobody left to tell: the host is gone, and the family with it.
+  }
+}
+
+}  // namespace
+
+const Identity &known_identity(Call *call) {
+  settle();
+  State &s = state();
+  for (;;) {
+    if (const Identity *known = s.identity.load(std::memory_order_acquire)) return *known;
+    Lease(call).done();  // the handshake of a new connection tells
+  }
+}
+
+unsigned generation() noexcept {
+  settle();
+  return state().generation;
+}
+
+bool is_forked_child() noexcept { return state().forked; }
+
+Lease::Lease(Call *call) {
+  if (call != nullptr && call->cancelled()) throw Error(error_cancelled, "the call was cancelled before it began");
+  settle();
+  State &s = state();
+  generation_ = s.generation;
+  for (;;) {
+    std::lock_guard guard(s.lock);
+    if (s.idle.empty()) break;
+    connection_ = std::move(s.idle.back());
+    s.idle.pop_back();
+    if (connection_->idle()) return;
+    std::erase(s.open, connection_->fd());  // the host restarted, or ended
+    connection_.reset();
+  }
+  try {
+    connection_ = connect(call, generation_);
+  } catch (const Error &error) {
+    if (error.code == GC_E_HOST_UNREACHABLE && became_clone()) throw broken();
+    throw;
+  }
+}
+
+Lease::~Lease() {
+  if (connection_ == nullptr) return;
+  State &s = state();
+  std::lock_guard guard(s.lock);
+  if (reusable_ && s.generation == generation_ && s.idle.size() < most_idle) {
+    s.idle.push_back(std::move(connection_));
+  } else {
+    std::erase(s.open, connection_->fd());
+    connection_.reset();
+  }
+}
+
+bool Lease::became_clone() const {
+  settle();
+  return state().generation != generation_;
+}
+
+Error Lease::broken() const {
+  if (became_clone()) {
+    return Error(GC_E_INTERRUPTED_BY_CLONE,
+                 "this domain was cloned while the call was open: it goes on in the domain that cloned, call again here");
+  }
+  return Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + state().host_path +
+                                          "' ended or hung up in the middle of the call; what it did of it is unknown");
+}
+
+std::unique_ptr<Connection> open_connection(const std::string &handshake, Call *call) {
+  return std::make_unique<Connection>(host_path(state()), handshake, call);
+}
+
+CloningAhead::CloningAhead() { state().cloning = true; }
+
+CloningAhead::~CloningAhead() { state().cloning = false; }
+
+void become(Identity identity) {
+  State &s = state();
+  {
+    std::lock_guard guard(s.lock);
+    forget_connections(s);
+    s.identity = nullptr;
+    publish(s, std::move(identity));
+    s.copy_mark->store(1, std::memory_order_release);
+  }
+  ::syscall(SYS_futex, s.copy_mark, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0);
+}
+
+}  // namespace gridcentric::guest

@@ -1,0 +1,157 @@
+#include "core/guest/spawn.hpp"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <string_view>
+
+extern char **environ;
+
+namespace gridcentric::guest {
+namespace {
+
+constexpr std::size_t stack_bytes = 64 * 1024;
+
+// What the two processes between the program and the helper work on. They share the program's memory while the calling
+// thread is stopped (CLONE_VM | CLONE_VFORK), so they may neither allocate nor take locks.
+struct Launch {
+  const char *path;
+  char *const *arguments;
+  char *const *environment;
+  int channel;
+  bool quiet;
+  char *stack;  // of the helper to be, until it executes
+  int error;    // why it could not be
+};
+
+void close_from(unsigned first) {
+  if (::syscall(SYS_close_range, first, ~0U, 0) == 0) return;
+  const long limit = ::sysconf(_SC_OPEN_MAX);  // before Linux 5.9
+  for (int fd = static_cast<int>(first); fd < limit; ++fd) ::close(fd);
+}
+
+bool arrange_descriptors(const Launch &launch) {
+  // Descriptor 3 may be what 0-2 are to be made of: move the channel out of the way first.
+  const int channel = ::fcntl(launch.channel, F_DUPFD, 4);
+  if (channel < 0) return false;
+  if (launch.quiet) {
+    const int nothing = ::open("/dev/null", O_RDWR);
+    if (nothing < 0 || ::dup2(nothing, 0) < 0 || ::dup2(nothing, 1) < 0 || ::dup2(channel, 2) < 0) return false;
+    ::setsid();
+  }
+  if (::dup2(channel, 3) < 0) return false;
+  close_from(4);
+  return true;
+}
+
+int become_helper(void *argument) {
+  auto *launch = static_cast<Launch *>(argument);
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &standard, nullptr);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (arrange_descriptors(*launch)) ::execve(launch->path, launch->arguments, launch->environment);
+  launch->error = errno;
+  ::_exit(127);
+}
+
+int stand_between(void *argument) {
+  auto *launch = static_cast<Launch *>(argument);
+  const int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
+  if (::clone(become_helper, launch->stack + stack_bytes, flags, launch) < 0) launch->error = errno;
+  ::_exit(0);  // the helper's parent is init now, or the nearest subreaper
+}
+
+std::vector<char *> pointers(const std::vector<std::string> &texts) {
+  std::vector<char *> result;
+  for (const auto &text : texts) result.push_back(const_cast<char *>(text.c_str()));
+  result.push_back(nullptr);
+  return result;
+}
+
+// The file this code was loaded from: a shared library, or the program itself.
+std::string own_file() {
+  Dl_info info{};
+  link_map *map = nullptr;
+  void *extra = nullptr;
+  char resolved[PATH_MAX];
+  const bool library = ::dladdr1(reinterpret_cast<void *>(&own_file), &info, &extra, RTLD_DL_LINKMAP) != 0 &&
+                       (map = static_cast<link_map *>(extra)) != nullptr && map->l_name[0] != '\0';
+  return ::realpath(library ? map->l_name : "/proc/self/exe", resolved) != nullptr ? resolved : "";
+}
+
+bool is_program(const std::string &path) { return ::access(path.c_str(), X_OK) == 0; }
+
+}  // namespace
+
+int start_helper(const Helper &helper) {
+  const auto arguments = pointers(helper.arguments);
+  const auto environment = pointers(helper.environment);
+  void *stacks = ::mmap(nullptr, 2 * stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stacks == MAP_FAILED) return errno;
+  auto *memory = static_cast<char *>(stacks);
+  Launch launch{helper.path.c_str(), arguments.data(), environment.data(), helper.channel, helper.quiet, memory, 0};
+
+  // No handler of the program may run in a process that shares its memory.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  // Exit signal 0: no SIGCHLD, and only a wait with __WCLONE or __WALL sees it.
+  const int pid = ::clone(stand_between, memory + 2 * stack_bytes, CLONE_VM | CLONE_VFORK, &launch);
+  int error = pid < 0 ? errno : 0;
+  if (pid > 0) {
+    while (::waitpid(pid, nullptr, __WCLONE) < 0 && errno == EINTR) {
+    }
+    error = launch.error;
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::munmap(stacks, 2 * stack_bytes);
+  return error;
+}
+
+std::string find_gc() {
+  if (const char *named = std::getenv("GRIDCENTRIC_GC"); named != nullptr && *named != '\0') return named;
+  const std::string file = own_file();
+  const std::string folder = file.substr(0, file.rfind('/') + 1);
+  for (const char *place : {"../bin/gc", "../lib/gridcentric/gc", "bin/gc", "gc"}) {
+    if (!folder.empty() && is_program(folder + place)) return folder + place;
+  }
+  const char *path = std::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "";
+  while (!rest.empty()) {
+    const auto colon = rest.find(':');
+    const std::string place(rest.substr(0, colon));
+    rest = colon == std::string_view::npos ? "" : rest.substr(colon + 1);
+    if (!place.empty() && is_program(place + "/gc") && is_program(place + "/gc-reaper")) return place + "/gc";
+  }
+  return "";
+}
+
+std::vector<std::string> environment_with(const std::vector<std::string> &changes) {
+  const auto is_changed = [&](std::string_view entry) {
+    for (const auto &change : changes) {
+      if (entry.starts_with(std::string_view(change).substr(0, change.find('=') + 1))) return true;
+    }
+    return false;
+  };
+  std::vector<std::string> result;
+  for (char **entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (!is_changed(*entry)) result.emplace_back(*entry);
+  }
+  result.insert(result.end(), changes.begin(), changes.end());
+  return result;
+}
+
+}  // namespace gridcentric::guest
