@@ -4,6 +4,7 @@
 // OpenSSL's generators are reseeded by the addon, before this (src/random.cpp).
 // It must not know: calls, tickets.
 const crypto = require('node:crypto');
+const { inspect } = require('node:util');
 const { native } = require('./native.js');
 const { wrong } = require('./arguments.js');
 
@@ -57,7 +58,7 @@ const handlers = [];
  * is delivered there, in the order of registration. An exception of it is an uncaught one; the others run all the same.
  */
 function on(event, handler) {
-  if (event !== 'clone') throw wrong(`Argument 0 must be 'clone', not ${typeof event === 'string' ? `'${event}'` : event}.`);
+  if (event !== 'clone') throw wrong(`Argument 0 must be 'clone', not ${inspect(event)}.`);
   if (typeof handler !== 'function') throw wrong('Argument 1 must be a Function.');
   handlers.push(handler);
 }

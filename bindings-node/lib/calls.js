@@ -26,6 +26,8 @@ process.once('exit', native.close);
  * @param {(error: any, value?: any) => void} settle
  */
 function begin(verb, values, { signal, ref }, settle) {
+  const place = { stack: '' };
+  Error.captureStackTrace(place, call); // an error that comes from another thread has no frames of its own
   if (signal?.aborted) return void queueMicrotask(() => settle(signal.reason));
   let id;
   try {
@@ -37,7 +39,10 @@ function begin(verb, values, { signal, ref }, settle) {
   signal?.addEventListener('abort', abort, { once: true });
   open.set(id, (error, value) => {
     signal?.removeEventListener('abort', abort);
-    settle(error && signal?.aborted && error.code === 'cancelled' ? signal.reason : error, value);
+    if (error === undefined) return settle(undefined, value);
+    if (error.code === 'cancelled' && signal?.aborted) return settle(signal.reason);
+    error.stack = `${error.name}: ${error.message}${place.stack.slice(place.stack.indexOf('\n    at '))}`;
+    settle(error);
   });
 }
 

@@ -46,6 +46,20 @@ const TABLE = {
 const port = integer(1, 65535);
 
 /**
+ * What GRIDCENTRIC_AUTOSCALE says: a JSON object of options, listenPort and appPort among them, that a program is
+ * started with. It goes before what the program itself says.
+ * @throws {TypeError} it is no such object
+ */
+function fromEnvironment(text = process.env.GRIDCENTRIC_AUTOSCALE) {
+  if (!text) return {};
+  try {
+    const value = JSON.parse(text);
+    if (value && typeof value === 'object' && !Array.isArray(value)) return value;
+  } catch { /* said below */ }
+  throw new TypeError(`autoscale: GRIDCENTRIC_AUTOSCALE is ${show(text)}, expected a JSON object of options`);
+}
+
+/**
  * All options with their defaults.
  * @throws {TypeError} naming the option, what was given and what was expected
  */
@@ -80,4 +94,4 @@ function show(value) {
   return typeof value === 'string' ? `'${value.slice(0, 80)}'` : String(value);
 }
 
-module.exports = { readOptions };
+module.exports = { fromEnvironment, readOptions };

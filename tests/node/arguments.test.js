@@ -1,0 +1,78 @@
+'use strict';
+// A wrong argument is a TypeError at once, in every call, and nothing is sent.
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const gridcentric = require('gridcentric');
+
+const uuid = '8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11';
+const notNumbers = ['1', null, undefined, true, 1n, [], new Date(), Symbol('x'), () => 1];
+const notTickets = [1, null, undefined, true, [], new Date(), Symbol('x')];
+const notCounts = [0, -1, 1.5, NaN, Infinity, -Infinity, 2 ** 31, 2 ** 63, -(2 ** 31) - 1];
+const notTimeouts = [1.5, NaN, Infinity, 2 ** 31, -(2 ** 31) - 1, 2 ** 63];
+
+const wrong = (message) => ({ name: 'TypeError', code: 'invalid_argument', errno: 22, message });
+
+/** Calls with a good argument everywhere; what stands in for one of them makes it wrong. */
+const calls = {
+  request_ticket: { args: [1, 1, 1, 0], kinds: ['count', 'count', 'count', 'timeout'] },
+  release_ticket: { args: [uuid], kinds: ['ticket'] },
+  ticket_info: { args: [uuid], kinds: ['ticket'] },
+  clone: { args: [uuid], kinds: ['ticket'] },
+  wait: { args: [uuid, 0], kinds: ['ticket', 'timeout'] },
+  kill: { args: [1], kinds: ['count'] },
+};
+
+for (const [name, { args, kinds }] of Object.entries(calls)) {
+  kinds.forEach((kind, index) => {
+    const attempt = (value) => () => gridcentric[name](...args.map((arg, at) => (at === index ? value : arg)));
+    test(`${name}: argument ${index} is a ${kind}`, () => {
+      if (kind === 'ticket') {
+        for (const value of notTickets) assert.throws(attempt(value), wrong(`Argument ${index} must be a String.`));
+        return;
+      }
+      const optional = name === 'wait';
+      for (const value of notNumbers.filter((v) => !(optional && v === undefined))) {
+        const last = typeof value === 'function' && index === args.length - 1; // taken for the callback
+        if (last && optional) continue;
+        assert.throws(attempt(value), wrong(`Argument ${index} must be a Number.`));
+      }
+      const [bad, least] = kind === 'count' ? [notCounts, 1] : [notTimeouts, -(2 ** 31)];
+      for (const value of bad) {
+        const text = `Argument ${index} must be a whole Number from ${least} to 2147483647, not ${value}.`;
+        assert.throws(attempt(value), wrong(text));
+      }
+    });
+  });
+}
+
+test('sync: an optional ticket and timeout', () => {
+  assert.throws(() => gridcentric.sync(1), wrong('Argument 0 must be a String.'));
+  assert.throws(() => gridcentric.sync(uuid, '1'), wrong('Argument 1 must be a Number.'));
+  assert.throws(() => gridcentric.sync(undefined, 1.5), wrong(/^Argument 1 must be a whole Number/));
+});
+
+test('join: a report of text or bytes', () => {
+  for (const value of [1, true, new ArrayBuffer(1), [1], Symbol('x'), new Date()]) {
+    assert.throws(() => gridcentric.join(value), wrong('Argument 0 must be a String, a Buffer or a TypedArray.'));
+  }
+});
+
+test('the callback is a function', () => {
+  assert.throws(() => gridcentric.list_tickets(1), wrong('Argument 0 must be a Function.'));
+  assert.throws(() => gridcentric.clone(uuid, 'done'), wrong('Argument 1 must be a Function.'));
+  assert.throws(() => gridcentric.request_ticket(1, 1, 1, 0, 5), wrong('Argument 4 must be a Function.'));
+});
+
+test('options are a signal and ref', () => {
+  const signal = 'Argument 1 must have an AbortSignal as its signal.';
+  assert.throws(() => gridcentric.clone(uuid, { signal: 1 }), wrong(signal));
+  assert.throws(() => gridcentric.clone(uuid, { ref: 0 }), wrong('Argument 1 must have a Boolean as its ref.'));
+  assert.throws(() => gridcentric.clone(uuid, { timeout: 1 }), wrong(/^Argument 1 has the option 'timeout'/));
+});
+
+test('on: the event and the handler', () => {
+  assert.throws(() => gridcentric.on('fork', () => {}), wrong("Argument 0 must be 'clone', not 'fork'."));
+  assert.throws(() => gridcentric.on(undefined, () => {}), wrong("Argument 0 must be 'clone', not undefined."));
+  assert.throws(() => gridcentric.on(Symbol('x'), () => {}), wrong("Argument 0 must be 'clone', not Symbol(x)."));
+  assert.throws(() => gridcentric.on('clone'), wrong('Argument 1 must be a Function.'));
+});
