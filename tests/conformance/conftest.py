@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from runner.cases import LANGUAGES
-from runner.hosts import HOSTS, Host, Missing
+from runner import table
+from runner.hosts import Host, Missing
 from runner.languages import make_actor
 from runner.play import MakeActor
 
-RESULTS = pytest.StashKey[dict[tuple[str, str, str], dict[str, int]]]()
-MARKS = {"passed": "passed", "failed": "FAILED", "not_applicable": "n/a", "missing": "missing"}
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RESULTS] = defaultdict(lambda: defaultdict(int))
-
-
-def missing(reason: Missing) -> None:
+def missing(reason: Missing) -> NoReturn:
     """What is not built fails the run where it counts, and is skipped at a developer's desk."""
     if os.environ.get("CI") == "true":
         pytest.fail(str(reason), pytrace=False)
@@ -95,13 +87,11 @@ def actors(request: pytest.FixtureRequest, language: str) -> MakeActor:
     except Missing as reason:
         count(request, "missing")
         missing(reason)
-        raise AssertionError from reason
 
 
 def count(request: pytest.FixtureRequest, mark: str) -> None:
     values = request.node.callspec.params
-    results = request.config.stash[RESULTS]
-    results[values["host_kind"], values["language"], values["case"].group][mark] += 1
+    table.count(values["host_kind"], values["language"], values["case"].group, mark)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,42 +99,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     report = yield
     values = getattr(getattr(item, "callspec", None), "params", {})
     if "case" in values and "host_kind" in values:
-        results = item.config.stash[RESULTS][values["host_kind"], values["language"], values["case"].group]
+        mark = "failed" if report.failed else "passed" if report.when == "call" and report.passed else ""
         if report.failed:
             item.failed = True  # type: ignore[attr-defined]
-            results["failed"] += 1
-        elif report.when == "call" and report.passed:
-            results["passed"] += 1
+        if mark:
+            table.count(values["host_kind"], values["language"], values["case"].group, mark)
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    results = config.stash[RESULTS]
-    if not results:
-        return
-    groups = sorted({group for _, _, group in results})
-    rows = [["host", "language", *groups, "in all"]]
-    for kind in HOSTS:
-        for language in LANGUAGES:
-            cells = [results.get((kind, language, group), {}) for group in groups]
-            if any(cells):
-                rows.append([kind, language, *map(cell, cells), cell(sum_up(cells))])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    terminalreporter.section("conformance: cases that hold, of those that apply (-: not applicable, !: failed)")
-    for row in rows:
-        terminalreporter.write_line("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
-
-
-def sum_up(cells: list[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = defaultdict(int)
-    for one in cells:
-        for mark, number in one.items():
-            total[mark] += number
-    return total
-
-
-def cell(marks: dict[str, int]) -> str:
-    """12/12, 11/12! with a failure, ? where something is not built, + -3 not applicable."""
-    applying = marks.get("passed", 0) + marks.get("failed", 0)
-    text = f"{marks.get('passed', 0)}/{applying}" if applying else "?" if marks.get("missing") else ""
-    return text + ("!" if marks.get("failed") else "") + (f" -{marks['not_applicable']}" if "not_applicable" in marks else "")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = table.lines()
+    if lines:
+        terminalreporter.section("conformance: cases that hold, of those that apply")
+        for line in lines:
+            terminalreporter.write_line(line)

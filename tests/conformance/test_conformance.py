@@ -6,7 +6,6 @@ Start reading at README.md; what is right stands in cases/.
 from __future__ import annotations
 
 import pytest
-from conftest import RESULTS
 from runner.cases import LANGUAGES, Case, load
 from runner.hosts import HOSTS, Host
 from runner.play import MakeActor, play
@@ -31,12 +30,13 @@ def test_case(host: Host, actors: MakeActor, case: Case) -> None:
     play(case, host, actors)
 
 
-def test_enough_cases_and_languages_that_do_not_apply_say_why(request: pytest.FixtureRequest) -> None:
+def test_there_are_enough_cases() -> None:
+    assert len([case for case in CASES if not case.only]) >= 80
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_does_not_apply_is_little_and_says_why(language: str) -> None:
     common = [case for case in CASES if not case.only]
-    assert len(common) >= 80
-    for language in LANGUAGES:
-        for case in CASES:
-            if not case.applies_to(language):
-                assert case.only or case.not_applicable[language]
-                for kind in HOSTS:
-                    request.config.stash[RESULTS][kind, language, case.group]["not_applicable"] += 1
+    applying = [case for case in common if case.applies_to(language)]
+    assert len(applying) >= 0.85 * len(common)
+    assert all(len(case.not_applicable[language]) >= 10 for case in common if not case.applies_to(language))

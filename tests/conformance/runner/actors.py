@@ -9,11 +9,12 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .hosts import group_of
 from .wire import HANG_GUARD_S
@@ -27,20 +28,66 @@ class Hung(Exception):
     """The generous guard against hangs has struck."""
 
 
+class Forked:
+    """An adapter started by a zygote (adapters/zygote.py), with the part of Popen's face that Actor needs."""
+
+    def __init__(self, zygote: Zygote, env: dict[str, str], stderr: IO[str]) -> None:
+        child_in, stdin = os.pipe()
+        stdout, child_out = os.pipe()
+        status, child_status = os.pipe()
+        theirs = [child_in, child_out, stderr.fileno(), child_status]
+        zygote.start(env, theirs)
+        for fd in (child_in, child_out, child_status):
+            os.close(fd)
+        self.stdin: IO[bytes] = os.fdopen(stdin, "wb")
+        self.stdout: IO[bytes] = os.fdopen(stdout, "rb")
+        self._status = os.fdopen(status, "rb")
+        self.pid = int(self._status.readline())
+        self._ended: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self._ended is None:
+            if timeout is not None and not select.select([self._status], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("adapter", timeout)
+            self._ended = os.waitstatus_to_exitcode(int(self._status.readline()))
+            self._status.close()
+        return self._ended
+
+
+class Zygote:
+    """The process that forks adapters of one Python module. It ends with the runner."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [argv[0], argv[1], str(theirs.fileno()), *argv[2:]]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | env)
+        theirs.close()
+
+    def start(self, env: dict[str, str], descriptors: list[int]) -> None:
+        socket.send_fds(self._channel, [json.dumps(env).encode()], descriptors)
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.wait()
+
+
 class Actor:
     """One process of one language. start() begins a call, reply() waits for its answer."""
 
-    def __init__(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+    def __init__(self, name: str, program: list[str] | Zygote, env: dict[str, str]) -> None:
         self.name = name
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the actor
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            start_new_session=True,
-            env=os.environ | env,
-        )
+        if isinstance(program, Zygote):
+            self._process: subprocess.Popen[bytes] | Forked = Forked(program, env, self._stderr)
+        else:
+            self._process = subprocess.Popen(
+                program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                start_new_session=True,
+                env=os.environ | env,
+            )
         self._buffer = bytearray()
         self._replies: dict[int, dict[str, Any]] = {}
         self._last_id = 0
@@ -93,14 +140,13 @@ class Actor:
         except subprocess.TimeoutExpired:
             raise Hung(f"{self.name} has not ended in {HANG_GUARD_S:.0f} s{self._why()}") from None
 
-    def exit(self) -> int:
-        """Let the program end normally (its input ends); its exit status."""
+    def end_input(self) -> None:
+        """Ask the program to end normally; wait_end() tells how it did."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
         except BrokenPipeError:
-            pass  # it ended before: wait_end() tells how
-        return self.wait_end()
+            pass  # it has ended before
 
     def kill(self) -> None:
         """SIGKILL, and all that it started."""

@@ -5,6 +5,7 @@ It must not know cases. A language whose parts are not built raises Missing, whi
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shlex
@@ -14,25 +15,29 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Union
 
-from .actors import Actor
+from .actors import Actor, Zygote
 from .hosts import ROOT, Missing, gc_binary, python_path
 
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
-Command = Callable[[bool], list[str]]  # of: is it in a domain of its own making (a master)?
+Program = Union[list[str], Zygote]  # what starts an adapter
+Command = Callable[[bool], Program]  # of: is it a master?
 
 
-def python_adapter(name: str) -> Command:
-    return lambda master: [sys.executable, str(ADAPTERS / f"{name}.py")]
+def python_adapter(module: str, *options: str) -> Command:
+    zygote = Zygote([sys.executable, str(ADAPTERS / "zygote.py"), module, *options], environment())
+    atexit.register(zygote.close)
+    return lambda master: zygote
 
 
-def python_binding(name: str) -> Command:
+def python_binding(module: str) -> Command:
     probe = subprocess.run(
         [sys.executable, "-c", "import gridcentric.guest"], capture_output=True, text=True, check=False
     )
     if probe.returncode:
         raise Missing(f"the Python binding is not installed: run `make build`\n{probe.stderr}")
-    return python_adapter(name)
+    return python_adapter("python_adapter", module)
 
 
 def node_adapter(form: str) -> Command:
@@ -51,7 +56,8 @@ def c_adapter() -> Command:
         probe = subprocess.run(asked, capture_output=True, text=True, check=False)
         if probe.returncode:
             raise Missing(f"`{' '.join(asked)}` failed: run `make build`, or set GRIDCENTRIC_C_FLAGS\n{probe.stderr}")
-        flags = probe.stdout
+        include, libs = probe.stdout.split()
+        flags = f"-I{include} -L{libs} -Wl,-rpath,{libs} -lgridcentric"
     folder = tempfile.TemporaryDirectory(prefix="gridcentric-adapter-")
     binary = f"{folder.name}/adapter"
     compiler = ["gcc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]
@@ -78,9 +84,9 @@ def shell_adapter() -> Command:
 @functools.cache
 def command_of(language: str) -> Command:
     make: dict[str, Callable[[], Command]] = {
-        "wire": lambda: python_adapter("wire"),
+        "wire": lambda: python_adapter("wire_adapter"),
         "c": c_adapter,
-        "python": lambda: python_binding("python"),
+        "python": lambda: python_binding("guest"),
         "aio": lambda: python_binding("aio"),
         "node": lambda: node_adapter("promise"),
         "node_callback": lambda: node_adapter("callback"),
@@ -94,15 +100,11 @@ def make_actor(language: str) -> Callable[[str, bool, dict[str, str]], Actor]:
     command = command_of(language)
 
     def make(name: str, clone: bool, env: dict[str, str]) -> Actor:
-        argv = command(not clone and name != "stranger")
-        return Actor(name, argv, {"PYTHONPATH": python_path(), "GRIDCENTRIC_GC": gc_path()} | env)
+        return Actor(name, command(not clone and name != "stranger"), environment() | env)
 
     return make
 
 
-def gc_path() -> str:
-    """For libraries: no private host is ever started here, but GRIDCENTRIC_GC must not point elsewhere."""
-    try:
-        return gc_binary()
-    except Missing:
-        return ""
+def environment() -> dict[str, str]:
+    """What every adapter has: the way to the checkout's package where none is installed."""
+    return {"PYTHONPATH": python_path()}

@@ -135,7 +135,8 @@ class Play:
         return rows[0] if len(rows) == 1 else rows or None
 
     def end_normally(self, name: str) -> None:
-        status = self.actors[name].exit()
+        self.actors[name].end_input()
+        status = self.actors[name].wait_end()
         self.gone.add(name)
         if status != 0:
             raise Failure(f"{name} ended with status {status} instead of 0")
@@ -212,6 +213,7 @@ class Play:
         """End what still lives; then no domain, ticket, call, CPU, process or descriptor may be left."""
         if not self.host_killed:
             families = {self.names[name]: name.removesuffix(".family") for name in self.names if name.endswith(".family")}
+            self.host.command("advance", 0)  # so that what actors have closed is closed in the host
             for kind, *row in self.host.command("dump"):
                 if kind == "call":
                     raise Failure(f"{families.get(row[0], row[0])}.{row[2]} was left open (vmid {row[1]})")
@@ -222,9 +224,11 @@ class Play:
             cpus, queue = dump[0], dump[1]
             if cpus[1] != cpus[2] or queue != ["queue", "0"] or len(dump) != 2:
                 raise Failure(f"left in the ledger: {dump}")
-        for name in self.actors:
-            if name not in self.gone:
-                self.end_normally(name)
+        still_there = [name for name in self.actors if name not in self.gone]
+        for name in still_there:
+            self.actors[name].end_input()  # all at once: ending takes time in some languages
+        for name in still_there:
+            self.end_normally(name)
 
     def end_family(self, family: str) -> None:
         """The master is killed and takes its clones along; those who outlived it end one by one."""

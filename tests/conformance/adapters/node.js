@@ -1,0 +1,83 @@
+'use strict';
+// The adapter for Node: `node.js MODULE promise|callback` makes each call in that form.
+// Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know what a call
+// means: it hands arguments on and puts results into the form that all languages share.
+const fs = require('node:fs');
+const readline = require('node:readline');
+
+const [, , path, form] = process.argv;
+const gridcentric = require(path);
+const controllers = new Map(); // ID of an open call -> what cancels it
+
+const QUICK = new Set(['vmid', 'ismaster', 'my_ip']);
+const BYTES = new Set(['join', 'noreport']);
+const ticket = (info) => [info.id, info.status, info.cpus, info.vms, info.mincpuspervm];
+const VALUES = {
+  request_ticket: (id) => id,
+  list_tickets: (list) => list.map(ticket),
+  ticket_info: ticket,
+  clone: (vmid) => vmid,
+  list_domains: (list) => list.map((d) => [d.vmid, d.parent === -1 ? null : d.parent, d.ip, d.ticket, d.state]),
+  wait: (list) => list.map((r) => [r.vmid, r.how, r.status, r.report === undefined ? null : r.report.toString('base64')]),
+};
+
+function argument(value) {
+  if (typeof value !== 'object' || value === null) return value;
+  return { nan: NaN, inf: Infinity, '-inf': -Infinity }[value.float];
+}
+
+function answer(id, reply) {
+  fs.writeSync(1, `${JSON.stringify({ id, ...reply })}\n`);
+}
+
+function failed(id, error) {
+  const code = error.name === 'AbortError' ? 'cancelled' : error.code;
+  answer(id, { error: code ?? `unexpected_${error.name.toLowerCase()}`, text: error.message });
+}
+
+function succeeded(id, verb, value) {
+  answer(id, { ok: verb in VALUES ? VALUES[verb](value) : null });
+}
+
+/** Begins a call that waits, in the chosen form. */
+function begin(id, name, args, verb) {
+  const controller = new AbortController();
+  controllers.set(id, controller);
+  const options = { signal: controller.signal };
+  if (form === 'promise') {
+    gridcentric[name](...args, options).then(
+      (value) => succeeded(id, verb, value),
+      (error) => failed(id, error),
+    );
+    return;
+  }
+  gridcentric[name](...args, options, (value, error) => {
+    if (error === undefined) succeeded(id, verb, value);
+    else if (verb === 'clone' ? value < 0 : value === undefined) failed(id, error);
+    else answer(id, { error: 'unexpected_result', text: `${value} with ${error}` });
+  });
+}
+
+function run({ id, call, args: given }) {
+  const args = given.map(argument);
+  try {
+    if (call === 'attach') {
+      if (args[0]) process.env.GRIDCENTRIC_ATTACH = args[0];
+      answer(id, { ok: gridcentric.vmid() });
+    } else if (call === 'cancel') {
+      controllers.get(args[0]).abort();
+      answer(id, { ok: null });
+    } else if (QUICK.has(call)) {
+      answer(id, { ok: gridcentric[call]() });
+    } else if (BYTES.has(call)) {
+      const report = args.map((text) => (typeof text === 'string' ? Buffer.from(text, 'base64') : text));
+      begin(id, call === 'noreport' ? 'join_noreport' : 'join', report, call);
+    } else {
+      begin(id, call, args, call);
+    }
+  } catch (error) {
+    failed(id, error); // a wrong argument throws at once
+  }
+}
+
+readline.createInterface({ input: process.stdin }).on('line', (line) => run(JSON.parse(line)));

@@ -1,0 +1,35 @@
+"""The table host x language x group of cases that is printed at the end of a run."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from .cases import LANGUAGES
+from .hosts import HOSTS
+
+_results: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+
+
+def count(host: str, language: str, group: str, mark: str) -> None:
+    """Note one case: mark is passed, failed or missing (something it needs is not built)."""
+    _results[host, language, group][mark] += 1
+
+
+def lines() -> list[str]:
+    """The table: passed/applying in each cell, ! where one has failed, ? where something is not built."""
+    groups = sorted({group for _, _, group in _results})
+    rows = [["host", "language", *groups, "in all"]]
+    for host in HOSTS:
+        for language in LANGUAGES:
+            cells = [_results.get((host, language, group), Counter()) for group in groups]
+            if any(cells):
+                rows.append([host, language, *map(_cell, cells), _cell(sum(cells, Counter()))])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    texts = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+    return texts if len(rows) > 1 else []
+
+
+def _cell(marks: Counter[str]) -> str:
+    applying = marks["passed"] + marks["failed"]
+    text = f"{marks['passed']}/{applying}" if applying else "?" if marks["missing"] else "-"
+    return text + ("!" if marks["failed"] else "")
