@@ -2,7 +2,7 @@
 // require('gridcentric/autoscale'): turns an HTTP server in this process into a service that clones itself.
 // docs/autoscale.md tells how; autoscaler.js is where to start reading.
 
-const { fromEnvironment, readOptions } = require('./options');
+const { readOptions } = require('./options');
 const { Autoscaler } = require('./autoscaler');
 
 /**
@@ -14,8 +14,7 @@ const { Autoscaler } = require('./autoscaler');
  * @throws {TypeError} a wrong argument, by name
  */
 function setup(listenPort, appPort, options) {
-  const { listenPort: listen = listenPort, appPort: app = appPort, ...given } = fromEnvironment();
-  const all = readOptions(listen, app, { ...options, ...given });
+  const all = readOptions(listenPort, appPort, options);
   // Clones have no users without the proxy: they end with the master however it ends.
   process.env.GRIDCENTRIC_ON_MASTER_EXIT ??= 'end';
   return new Autoscaler({ ...all, guest: all.guest ?? require('..') });

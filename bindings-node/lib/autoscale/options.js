@@ -20,6 +20,8 @@ const aBoolean = { expected: 'true or false', holds: (value) => typeof value ===
 
 /** name: [default, rule]. A default of undefined: nothing unless given. */
 const TABLE = {
+  listenPort: [undefined, integer(1, 65535)],
+  appPort: [undefined, integer(1, 65535)],
   usersPerClone: [2, integer(1, 1e6)],
   minClones: [0, integer(0, 1024)],
   maxClones: [32, integer(1, 1024)],
@@ -43,14 +45,13 @@ const TABLE = {
   random: [Math.random, aFunction],
 };
 
-const port = integer(1, 65535);
-
 /**
  * What GRIDCENTRIC_AUTOSCALE says: a JSON object of options, listenPort and appPort among them, that a program is
  * started with. It goes before what the program itself says.
  * @throws {TypeError} it is no such object
  */
-function fromEnvironment(text = process.env.GRIDCENTRIC_AUTOSCALE) {
+function fromEnvironment() {
+  const text = process.env.GRIDCENTRIC_AUTOSCALE;
   if (!text) return {};
   try {
     const value = JSON.parse(text);
@@ -63,35 +64,33 @@ function fromEnvironment(text = process.env.GRIDCENTRIC_AUTOSCALE) {
  * All options with their defaults.
  * @throws {TypeError} naming the option, what was given and what was expected
  */
-function readOptions(listenPort, appPort, given = {}) {
-  for (const [name, value] of [['listenPort', listenPort], ['appPort', appPort]]) {
-    if (!port.holds(value)) throw new TypeError(`autoscale: ${name} is ${show(value)}, expected ${port.expected}`);
+function readOptions(listenPort, appPort, options = {}) {
+  if (options === null || typeof options !== 'object') {
+    throw new TypeError(`autoscale: options is ${show(options)}, expected an object`);
   }
-  if (listenPort === appPort) {
-    throw new TypeError(`autoscale: listenPort and appPort are both ${appPort}; the app needs a port of its own behind the proxy`);
-  }
-  if (given === null || typeof given !== 'object') {
-    throw new TypeError(`autoscale: options is ${show(given)}, expected an object`);
-  }
-  const options = { listenPort, appPort };
-  for (const [name, [standard]] of Object.entries(TABLE)) options[name] = standard;
+  const given = { listenPort, appPort, ...options, ...fromEnvironment() };
+  const read = {};
+  for (const [name, [standard]] of Object.entries(TABLE)) read[name] = standard;
   for (const [name, value] of Object.entries(given)) {
     if (!Object.hasOwn(TABLE, name)) {
-      throw new TypeError(`autoscale: there is no option '${name}'; there are ${Object.keys(TABLE).join(', ')}`);
+      throw new TypeError(`autoscale: there is no option '${name}'; there are ${Object.keys(TABLE).slice(2).join(', ')}`);
     }
-    if (value === undefined) continue;
+    if (value === undefined && name in options) continue;
     const [, rule] = TABLE[name];
     if (!rule.holds(value)) throw new TypeError(`autoscale: ${name} is ${show(value)}, expected ${rule.expected}`);
-    options[name] = value;
+    read[name] = value;
   }
-  if (options.minClones > options.maxClones) {
-    throw new TypeError(`autoscale: minClones (${options.minClones}) is above maxClones (${options.maxClones})`);
+  if (read.listenPort === read.appPort) {
+    throw new TypeError(`autoscale: listenPort and appPort are both ${read.appPort}; the app needs a port of its own behind the proxy`);
   }
-  return Object.freeze(options);
+  if (read.minClones > read.maxClones) {
+    throw new TypeError(`autoscale: minClones (${read.minClones}) is above maxClones (${read.maxClones})`);
+  }
+  return Object.freeze(read);
 }
 
 function show(value) {
   return typeof value === 'string' ? `'${value.slice(0, 80)}'` : String(value);
 }
 
-module.exports = { fromEnvironment, readOptions };
+module.exports = { readOptions };

@@ -19,7 +19,7 @@ except ImportError as error:
     ) from error
 
 from gridcentric.autoscale.autoscaler import Autoscaler
-from gridcentric.autoscale.options import read_options
+from gridcentric.autoscale.options import from_environment, read_options
 
 __all__ = ["Autoscaler", "setup"]
 
@@ -31,7 +31,8 @@ def setup(listen_port: int, app_port: int, **options: Any) -> Autoscaler:
     wrong argument, by name, and RuntimeError where no event loop runs. Returns at once; await .ready to know that the
     proxy listens, .close() to end it.
     """
-    read = read_options(listen_port, app_port, options)
+    given = {"listen_port": listen_port, "app_port": app_port, **options, **from_environment()}
+    read = read_options(given.pop("listen_port"), given.pop("app_port"), given)
     asyncio.get_running_loop()
     # Clones have no users without the proxy: they end with the master however it ends.
     os.environ.setdefault("GRIDCENTRIC_ON_MASTER_EXIT", "end")

@@ -6,7 +6,10 @@ Knows nothing of sockets or clones.
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import re
 import sys
 import time
 from dataclasses import dataclass, field, fields
@@ -94,6 +97,24 @@ class Options:
             )
         if self.min_clones > self.max_clones:
             raise ValueError(f"autoscale: min_clones ({self.min_clones}) is above max_clones ({self.max_clones})")
+
+
+def from_environment() -> dict[str, Any]:
+    """What GRIDCENTRIC_AUTOSCALE says: a JSON object of options that a program is started with.
+
+    listenPort and appPort may be among them. The names are those of Node (usersPerClone), so that one text serves both
+    languages. It goes before what the program itself says. Raises ValueError: it is no such object.
+    """
+    text = os.environ.get("GRIDCENTRIC_AUTOSCALE")
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"autoscale: GRIDCENTRIC_AUTOSCALE is {text[:80]!r}, expected a JSON object of options")
+    return {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): value for name, value in value.items()}
 
 
 def read_options(listen_port: int, app_port: int, given: dict[str, Any]) -> Options:
