@@ -27,7 +27,9 @@ void connect(const Napi::CallbackInfo &info) {
 Napi::Value start(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = of(env);
-  if (environment.closed()) throw Napi::Error::New(env, "gridcentric: this thread of the program is ending");
+  if (environment.closed()) {
+    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE, "the program, or this worker of it, is ending: no more calls"));
+  }
   Work work = make_work(env, info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Array>());
   try {
     return Napi::Number::New(env, environment.start(std::move(work), info[2].As<Napi::Boolean>().Value()));
