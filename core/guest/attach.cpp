@@ -9,12 +9,12 @@
 
 #include "core/guest/reply.hpp"
 #include "core/live_clone/live_clone.hpp"
+#include "core/wire/request.hpp"
 #include "core/wire/text.hpp"
 
 namespace gridcentric::guest {
 namespace {
 
-constexpr std::size_t longest_name = 64;  // docs/protocol.md, "Handshake"
 constexpr std::size_t longest_why = 256;
 std::atomic<bool> asks_only{false};
 
@@ -37,21 +37,31 @@ std::string_view choice(const char *name, std::string_view first, std::string_vi
   return value;
 }
 
-// "node server.js": the command line, its first word without the folders.
-std::string program_name() {
+std::vector<std::string> introduced;
+
+std::vector<std::string> command_line() {
+  if (!introduced.empty()) return introduced;
   char bytes[512];
   const int fd = ::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
   const auto count = fd >= 0 ? ::read(fd, bytes, sizeof bytes) : 0;
   if (fd >= 0) ::close(fd);
-  std::string line(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
-  const auto first_end = line.find('\0');
-  const auto slash = line.rfind('/', first_end);
-  if (slash != std::string::npos) line.erase(0, slash + 1);
-  while (!line.empty() && line.back() == '\0') line.pop_back();
-  for (char &byte : line) {
-    if (byte == '\0') byte = ' ';
+  std::vector<std::string> words;
+  std::string_view rest(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
+  while (!rest.empty()) {
+    const auto end = rest.find('\0');
+    words.emplace_back(rest.substr(0, end));
+    rest = end == std::string_view::npos ? "" : rest.substr(end + 1);
   }
-  return line.substr(0, longest_name);
+  return words;
+}
+
+// "node server.js": the command line, its first word without the folders.
+std::string program_name() {
+  std::string name;
+  for (const auto &word : command_line()) {
+    name.append(name.empty() ? word.substr(word.rfind('/') + 1) : " " + word);
+  }
+  return name.substr(0, wire::longest_name);
 }
 
 std::string mode_keys() {
@@ -79,6 +89,8 @@ std::string test_handshake(std::string_view value) {
 void ask_only() noexcept { asks_only = true; }
 
 bool only_asks() noexcept { return asks_only; }
+
+void introduce_as(std::vector<std::string> command) { introduced = std::move(command); }
 
 std::string attach_handshake(const Identity *known, bool forked_child) {
   if (const auto value = variable("GRIDCENTRIC_ATTACH"); !value.empty()) return test_handshake(value);

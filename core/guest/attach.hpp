@@ -2,6 +2,7 @@
 // It must not know: connections, pools.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "core/guest/client.hpp"
 
@@ -18,6 +19,9 @@ bool attaches(const std::string &handshake);
 
 // FAMILY VMID IP PARENT HYPERVISOR. Throws Error PROTOCOL.
 Identity parse_greeting(const std::string &greeting);
+
+// The command line that `gc ps` shows instead of this process's own: `gc run` is about to become it. Before the first call.
+void introduce_as(std::vector<std::string> command);
 
 // Set by ask_only(): this program is the gc command.
 bool only_asks() noexcept;

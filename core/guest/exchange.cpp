@@ -24,12 +24,31 @@ Parts split(const std::string &text) {
   return parts;
 }
 
-[[noreturn]] void throw_error(const std::string &text, const std::string &rest) {
-  Fields fields(rest);
-  const ErrorRow *row = find_error(fields.text());
-  if (row == nullptr) Fields(text).malformed();
-  const std::string said = fields.tail();
-  throw Error(row->code, said.empty() ? row->text : said);
+// A line of the reply to our only call; throws when it is an error, or of no call that we know.
+Exchange::Line reply_line(const std::string &text) {
+  const auto [id, line] = split(text);
+  // "0 error ...": the host could not read the request at all, and says so of no call.
+  if (line.word == "error" && (id == call_id || id == "0")) {
+    Fields fields(line.rest);
+    const ErrorRow *row = find_error(fields.text());
+    if (row == nullptr) Fields(text).malformed();
+    const std::string said = fields.tail();
+    throw Error(row->code, said.empty() ? row->text : said);
+  }
+  if (id != call_id) Fields(text).malformed();
+  return line;
+}
+
+// Collects the lines of a list until its "ok", which is the last one.
+template <typename Next>
+std::vector<std::string> collect(Next next) {
+  std::vector<std::string> lines;
+  for (;;) {
+    auto line = next();
+    lines.push_back(std::move(line.rest));
+    if (line.word == "ok") return lines;
+    if (line.word != "item") Fields(line.word + " " + lines.back()).malformed();
+  }
 }
 
 }  // namespace
@@ -52,15 +71,9 @@ Exchange::Line Exchange::next() {
     take_back();
     throw;
   }
-  auto [id, line] = split(text);
-  // "0 error ...": the host could not read the request at all, and says so of no call.
-  if (line.word == "error" && (id == call_id || id == "0")) {
-    if (id == call_id) lease_.done();
-    throw_error(text, line.rest);
-  }
-  if (id != call_id) Fields(text).malformed();
-  if (line.word == "ok") lease_.done();
-  return line;
+  // Whatever comes of it, an ok or an error ends the call; a "0 error" may end the connection, so that one is not kept.
+  if (text.starts_with("1 ok") || text.starts_with("1 error ")) lease_.done();
+  return reply_line(text);
 }
 
 void Exchange::take_back() {
@@ -86,13 +99,12 @@ void Exchange::take_back() {
 
 std::vector<std::string> call_host(std::string_view request, Call *call) {
   Exchange exchange(request, call);
-  std::vector<std::string> lines;
-  for (;;) {
-    auto line = exchange.next();
-    lines.push_back(std::move(line.rest));
-    if (line.word == "ok") return lines;
-    if (line.word != "item") Fields(line.word + " " + lines.back()).malformed();
-  }
+  return collect([&] { return exchange.next(); });
+}
+
+std::vector<std::string> call_observed(Connection &connection, std::string_view request, int wait_ms) {
+  connection.send(std::string(call_id).append(" ").append(request));
+  return collect([&] { return reply_line(connection.receive(nullptr, wait_ms)); });
 }
 
 }  // namespace gridcentric::guest

@@ -45,4 +45,7 @@ class Exchange {
 // A whole call: the fields of its items, and those of its "ok" as the last element.
 std::vector<std::string> call_host(std::string_view request, Call *call);
 
+// The same on a connection that is nobody's domain ("observe"). Throws Disconnected too, also after wait_ms of silence.
+std::vector<std::string> call_observed(Connection &connection, std::string_view request, int wait_ms);
+
 }  // namespace gridcentric::guest

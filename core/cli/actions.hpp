@@ -1,0 +1,30 @@
+// What the verbs do, one function each; the value is gc's exit code. Errors are thrown: guest::Error, UsageError.
+#pragma once
+#include "core/cli/verb.hpp"
+
+namespace gridcentric::cli {
+
+// guest_verbs.cpp: the API for shells
+int request_ticket(const Arguments &);
+int release_ticket(const Arguments &);
+int list_tickets(const Arguments &);
+int ticket_info(const Arguments &);
+int clone(const Arguments &);
+int vmid(const Arguments &);
+int ismaster(const Arguments &);
+int my_ip(const Arguments &);
+int list_domains(const Arguments &);
+int sync(const Arguments &);
+int join(const Arguments &);
+int wait(const Arguments &);
+int kill(const Arguments &);
+
+int run(const Arguments &);         // run.cpp
+int hook(const Arguments &);        // run.cpp
+int host(const Arguments &);        // host_verb.cpp
+int list_all(const Arguments &);    // ps.cpp
+int top(const Arguments &);         // top.cpp
+int check(const Arguments &);       // check.cpp
+int completion(const Arguments &);  // completion.cpp
+
+}  // namespace gridcentric::cli

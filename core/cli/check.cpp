@@ -1,0 +1,35 @@
+// gc check PID: the engine's preflight of another process.
+#include <cstdio>
+
+#include "core/cli/actions.hpp"
+#include "core/cli/json.hpp"
+#include "core/guest/explain.hpp"
+
+namespace gridcentric::cli {
+
+int check(const Arguments &arguments) {
+  const int pid = arguments.number(0, "PID");
+  if (pid < 1) throw UsageError{"PID is " + std::to_string(pid) + ", expected the number of a process"};
+  const auto mode = guest::mode_here();
+  const auto preflight = live_clone::preflight_of(pid, mode);
+  if (arguments.has("--json")) {
+    std::vector<std::string> refusals, notes;
+    for (const auto &refusal : preflight.refusals) refusals.push_back(json_text(refusal.what));
+    for (const auto &note : preflight.notes) notes.push_back(json_text(note));
+    std::printf("%s\n", JsonObject()
+                            .number("pid", pid)
+                            .truth("can_clone", preflight.can_clone)
+                            .text("mode", live_clone::mode_name(mode))
+                            .number("threads", static_cast<std::int64_t>(preflight.threads))
+                            .number("descriptors", static_cast<std::int64_t>(preflight.descriptors))
+                            .raw("refusals", json_list(refusals))
+                            .raw("notes", json_list(notes))
+                            .str()
+                            .c_str());
+  } else {
+    std::printf("process %d %s", pid, guest::readable(preflight, mode).report.c_str());
+  }
+  return preflight.can_clone ? 0 : 1;
+}
+
+}  // namespace gridcentric::cli

@@ -1,0 +1,91 @@
+// gc host: runs a host, or asks one about itself.
+#include <gridcentric/host.hpp>
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/cli/actions.hpp"
+#include "core/cli/json.hpp"
+#include "core/cli/observe.hpp"
+#include "core/guest/explain.hpp"
+#include "core/guest/private_host.hpp"
+
+namespace gridcentric::cli {
+namespace {
+
+using Info = std::vector<std::pair<std::string, std::string>>;
+
+// Without a host: what one would do here.
+Info info_without_host() {
+  const auto probe = live_clone::probe();
+  return {{"host", "none"},
+          {"version", GC_VERSION},
+          {"hypervisor", "process"},
+          {"mode", live_clone::mode_name(guest::mode_here())},
+          {"why", guest::mode_here() == probe.mode ? probe.why : "forced by GRIDCENTRIC_CLONE_MODE"}};
+}
+
+Info info_of(const Arguments &arguments) {
+  const std::string path = arguments.value("--socket", default_socket_path());
+  const bool named = arguments.has("--socket") || std::getenv("GRIDCENTRIC_HOST") != nullptr;
+  if (!named && ::access(path.c_str(), F_OK) != 0) return info_without_host();
+  const std::string host = arguments.has("--socket") || !named ? path : guest::find_or_start_host();
+  Info info = {{"host", "unix:" + host}};
+  for (auto &entry : observe_info(host)) info.push_back(std::move(entry));
+  return info;
+}
+
+int print_info(const Arguments &arguments) {
+  const Info info = info_of(arguments);
+  JsonObject object;
+  for (const auto &[key, value] : info) {
+    if (arguments.has("--json")) {
+      object.text(key, value);
+    } else {
+      std::printf("%-10s %s\n", key.c_str(), value.c_str());
+    }
+  }
+  if (arguments.has("--json")) std::printf("%s\n", object.str().c_str());
+  return 0;
+}
+
+// An option's number from `least` up; `otherwise` when it is not there.
+int count(const Arguments &arguments, const char *option, int least, int otherwise) {
+  if (!arguments.has(option)) return otherwise;
+  const int value = parse_integer(arguments.value(option), option);
+  if (value < least) throw UsageError{std::string(option) + " is " + std::to_string(value) + ", expected at least " + std::to_string(least)};
+  return value;
+}
+
+// GRIDCENTRIC_CPUS, for private hosts: their guest has no command line to say it on.
+int cpus_of_environment() {
+  const char *value = std::getenv("GRIDCENTRIC_CPUS");
+  if (value == nullptr || *value == '\0') return 0;
+  const int cpus = parse_integer(value, "GRIDCENTRIC_CPUS");
+  if (cpus < 1) throw UsageError{"GRIDCENTRIC_CPUS is " + std::string(value) + ", expected at least 1"};
+  return cpus;
+}
+
+}  // namespace
+
+int host(const Arguments &arguments) {
+  if (arguments.has("--info")) return print_info(arguments);
+  if (arguments.has("--json")) throw UsageError{"--json goes with --info"};
+  HostOptions options;
+  options.socket = arguments.value("--socket");
+  options.hypervisor = arguments.value("--hypervisor", options.hypervisor);
+  options.control = arguments.has("--control");
+  options.seed = static_cast<std::uint64_t>(count(arguments, "--seed", 0, 0));
+  options.address_base = arguments.value("--address-base", options.address_base);
+  options.private_fd = count(arguments, "--private", 0, -1);
+  options.cpus = count(arguments, "--cpus", 1, options.private_fd >= 0 ? cpus_of_environment() : 0);
+  std::string error;
+  const int status = run_host(options, &error);
+  if (status == 2) throw UsageError{error};
+  if (status != 0) std::fprintf(stderr, "gc host: %s\n", error.c_str());
+  return status;
+}
+
+}  // namespace gridcentric::cli

@@ -1,0 +1,129 @@
+// gc: VM fork for shells and for people. Dispatches to the table of verbs (verbs.cpp); start reading there.
+#include <algorithm>
+#include <cstdio>
+
+#include "core/cli/actions.hpp"
+#include "core/guest/client.hpp"
+
+namespace gridcentric::cli {
+namespace {
+
+constexpr int usage_exit = 2;  // as for GC_E_INVALID_ARGUMENT
+
+void print_overview(FILE *out) {
+  std::fputs("gc - VM fork: a running machine asks for resources with a ticket, clones itself and goes on.\n\n"
+             "usage: gc VERB [ARGUMENT ...]\n\n",
+             out);
+  for (const auto &verb : verbs()) {
+    if (!verb.hidden) std::fprintf(out, "  gc %-11s %s\n", verb.name, verb.summary);
+  }
+  std::fputs("\n'gc VERB --help' says more about one, 'gc --version' prints the version.\n"
+             "A program starts with 'gc run -- COMMAND'; inside it the other verbs answer for that program's domain.\n",
+             out);
+}
+
+void print_usage(FILE *out, const Verb &verb) {
+  std::fprintf(out, "usage: gc %s%s%s%s\n", verb.name, verb.options.empty() ? "" : " [OPTION ...]", *verb.usage != '\0' ? " " : "",
+               verb.usage);
+}
+
+void print_help(const Verb &verb) {
+  print_usage(stdout, verb);
+  std::printf("\n%s\n", verb.summary);
+  if (*verb.details != '\0') std::printf("\n%s\n", verb.details);
+  if (verb.options.empty()) return;
+  std::printf("\n");
+  for (const auto &option : verb.options) {
+    const std::string left = std::string(option.name) + (option.value != nullptr ? std::string(" ") + option.value : "");
+    std::printf("  %-20s %s\n", left.c_str(), option.help);
+  }
+}
+
+// How many letters have to be put in, taken out or changed (Levenshtein).
+std::size_t distance(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> row(to.size() + 1);
+  for (std::size_t at = 0; at <= to.size(); ++at) row[at] = at;
+  for (std::size_t line = 1; line <= from.size(); ++line) {
+    std::size_t diagonal = row[0];
+    row[0] = line;
+    for (std::size_t at = 1; at <= to.size(); ++at) {
+      const std::size_t changed = diagonal + (from[line - 1] == to[at - 1] ? 0 : 1);
+      diagonal = row[at];
+      row[at] = std::min({changed, row[at] + 1, row[at - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+int unknown_verb(const std::string &name) {
+  const Verb *nearest = nullptr;
+  std::size_t least = 3;  // further away it is no typing error
+  for (const auto &verb : verbs()) {
+    const std::size_t far = distance(name, verb.name);
+    if (!verb.hidden && far < least && far < name.size()) {
+      nearest = &verb;
+      least = far;
+    }
+  }
+  std::fprintf(stderr, "gc: there is no verb '%s'%s%s%s; 'gc --help' lists them\n", name.c_str(),
+               nearest != nullptr ? ": did you mean '" : "", nearest != nullptr ? nearest->name : "",
+               nearest != nullptr ? "'?" : "");
+  return usage_exit;
+}
+
+int dispatch(const Verb &verb, const std::vector<std::string> &words) {
+  // Help is asked for before anything that belongs to another program.
+  for (const auto &word : words) {
+    if (word == "--help" || word == "-h") {
+      print_help(verb);
+      return 0;
+    }
+    if (word == "--" || verb.shape == Shape::command) break;
+  }
+  try {
+    const int status = verb.run(parse_arguments(verb, words));
+    if (std::fflush(stdout) != 0) {
+      std::fprintf(stderr, "gc %s: cannot write the answer to standard output\n", verb.name);
+      return 1;
+    }
+    return status;
+  } catch (const UsageError &error) {
+    std::fprintf(stderr, "gc %s: %s\n", verb.name, error.text.c_str());
+    print_usage(stderr, verb);
+    return usage_exit;
+  } catch (const guest::Error &error) {
+    std::fprintf(stderr, "gc %s: %s\n", verb.name, error.text.c_str());
+    const auto *row = guest::find_error(error.code);
+    return row != nullptr ? row->exit : 1;
+  } catch (const std::exception &error) {
+    std::fprintf(stderr, "gc %s: %s\n", verb.name, error.what());
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace gridcentric::cli
+
+int main(int count, char **given) {
+  using namespace gridcentric;
+  if (count < 2) {
+    cli::print_overview(stderr);
+    return cli::usage_exit;
+  }
+  const std::string name = given[1];
+  if (name == "--help" || name == "-h" || name == "help") {
+    const cli::Verb *verb = count > 2 ? cli::find_verb(given[2]) : nullptr;
+    if (count > 2 && verb == nullptr) return cli::unknown_verb(given[2]);
+    verb != nullptr ? cli::print_help(*verb) : cli::print_overview(stdout);
+    return 0;
+  }
+  if (name == "--version") {
+    std::printf("gc (gridcentric) %s\n", GC_VERSION);
+    return 0;
+  }
+  const cli::Verb *verb = cli::find_verb(name);
+  if (verb == nullptr) return cli::unknown_verb(name);
+  // Only `gc run` brings a domain into being; all other verbs are strangers in the one they run in.
+  if (verb->run != cli::run) guest::ask_only();
+  return cli::dispatch(*verb, {given + 2, given + count});
+}

@@ -1,0 +1,119 @@
+#include "core/cli/observe.hpp"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "core/guest/exchange.hpp"
+#include "core/guest/reply.hpp"
+#include "core/wire/text.hpp"
+
+namespace gridcentric::cli {
+namespace {
+
+constexpr int answer_ms = 2000;  // a host that is stopped must not stop the table of all others
+
+std::string named_host() {
+  constexpr std::string_view scheme = "unix:";
+  const char *named = std::getenv("GRIDCENTRIC_HOST");
+  const std::string_view value = named != nullptr ? named : "";
+  return value.starts_with(scheme) ? std::string(value.substr(scheme.size())) : "";
+}
+
+std::string decoded(const std::string &token) { return wire::percent_decode(token).value_or(token); }
+
+Observed parse_domain(const std::string &line) {
+  guest::Fields fields(line);
+  Observed domain;
+  domain.family = fields.text();
+  domain.vmid = fields.number();
+  domain.parent = fields.number_or(-1);
+  domain.ip = fields.text();
+  domain.ticket = fields.text();
+  domain.state = fields.text();
+  domain.pid = fields.number_or(-1);
+  domain.age_ms = wire::parse_number(fields.text()).value_or(0);
+  domain.name = decoded(fields.text());
+  return domain;
+}
+
+}  // namespace
+
+std::vector<std::string> find_hosts() {
+  std::vector<std::string> hosts;
+  // Num RefCount Protocol Flags Type St Inode Path; the flag 00010000 is "listens".
+  std::ifstream table("/proc/net/unix");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string number, count, protocol, flags, type, state, inode, path;
+    fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
+    if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos) hosts.push_back(path);
+  }
+  if (const std::string named = named_host(); !named.empty()) hosts.push_back(named);
+  std::sort(hosts.begin(), hosts.end());
+  hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
+  return hosts;
+}
+
+std::vector<Observed> observe_all() {
+  std::vector<Observed> all;
+  for (const auto &host : find_hosts()) {
+    try {
+      guest::Connection connection(host, "observe", nullptr);
+      const std::string hypervisor = connection.greeting().substr(connection.greeting().rfind(' ') + 1);
+      auto lines = guest::call_observed(connection, "list_all", answer_ms);
+      lines.pop_back();  // the count
+      for (const auto &line : lines) {
+        all.push_back(parse_domain(line));
+        all.back().host = host;
+        all.back().hypervisor = hypervisor;
+      }
+    } catch (const guest::Disconnected &) {
+      // It has just ended, or is stopped.
+    } catch (const guest::Error &error) {
+      // Another user's, or a socket that somebody left: not ours to talk about, unless it was asked for by name.
+      if (host == named_host()) throw;
+    }
+  }
+  return all;
+}
+
+std::vector<std::pair<std::string, std::string>> observe_info(const std::string &host) {
+  guest::Connection connection(host, "observe", nullptr);
+  std::vector<std::string> lines;
+  try {
+    lines = guest::call_observed(connection, "info", answer_ms);
+  } catch (const guest::Disconnected &) {
+    throw guest::Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + host + "' did not answer");
+  }
+  lines.pop_back();
+  std::vector<std::pair<std::string, std::string>> info;
+  for (const auto &line : lines) {
+    guest::Fields fields(line);
+    std::string key = fields.text();
+    info.emplace_back(std::move(key), decoded(fields.tail()));
+  }
+  return info;
+}
+
+std::string age_text(std::int64_t ms) {
+  char text[40];
+  const std::int64_t seconds = ms / 1000, minutes = seconds / 60, hours = minutes / 60;
+  if (seconds < 1) {
+    std::snprintf(text, sizeof text, "%" PRId64 "ms", ms);
+  } else if (minutes < 1) {
+    std::snprintf(text, sizeof text, "%" PRId64 "s", seconds);
+  } else if (hours < 1) {
+    std::snprintf(text, sizeof text, "%" PRId64 "m%02" PRId64 "s", minutes, seconds % 60);
+  } else if (hours < 24) {
+    std::snprintf(text, sizeof text, "%" PRId64 "h%02" PRId64 "m", hours, minutes % 60);
+  } else {
+    std::snprintf(text, sizeof text, "%" PRId64 "d%02" PRId64 "h", hours / 24, hours % 24);
+  }
+  return text;
+}
+
+}  // namespace gridcentric::cli

@@ -1,0 +1,77 @@
+// gc run: becomes a program that is the master of a new family. gc hook: runs a hook for the library.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/cli/actions.hpp"
+#include "core/guest/attach.hpp"
+#include "core/guest/connection.hpp"
+#include "core/guest/private_host.hpp"
+
+namespace gridcentric::cli {
+namespace {
+
+constexpr int cannot_run = 126, not_found = 127;  // as shells have it
+
+std::vector<char *> pointers(std::vector<std::string> &words) {
+  std::vector<char *> result;
+  for (auto &word : words) result.push_back(word.data());
+  result.push_back(nullptr);
+  return result;
+}
+
+// A child of a domain could not be a master: its host would take it for that domain. A host of its own then.
+bool in_domain_already() {
+  try {
+    guest::Connection(guest::find_or_start_host(), "ask", nullptr);
+    return true;
+  } catch (const guest::Error &error) {
+    if (error.code != GC_E_NOT_IN_DOMAIN) throw;
+    return false;
+  }
+}
+
+}  // namespace
+
+int run(const Arguments &arguments) {
+  if (arguments.has("--cpus")) {
+    if (parse_integer(arguments.value("--cpus"), "--cpus") < 1) throw UsageError{"--cpus must be at least 1"};
+    ::setenv("GRIDCENTRIC_CPUS", arguments.value("--cpus").c_str(), 1);
+  }
+  if (std::getenv("GRIDCENTRIC_HOST") != nullptr && in_domain_already()) ::unsetenv("GRIDCENTRIC_HOST");
+  std::vector<std::string> command = arguments.words;
+  guest::introduce_as(command);
+  guest::identity();  // this process is the master from here on, and stays it as it becomes the command
+  ::execvp(command[0].c_str(), pointers(command).data());
+  const int error = errno;
+  std::fprintf(stderr, "gc run: cannot run '%s': %s\n", command[0].c_str(), std::strerror(error));
+  return error == ENOENT ? not_found : cannot_run;
+}
+
+int hook(const Arguments &arguments) {
+  constexpr int channel = 3;  // core/guest/hooks.cpp
+  if (::fcntl(channel, F_SETFD, FD_CLOEXEC) < 0) throw UsageError{"gc hook is for the library: descriptor 3 is not open"};
+  std::vector<std::string> command = {arguments.words[0]};
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::execv(command[0].c_str(), pointers(command).data());
+    std::fprintf(stderr, "gridcentric: cannot run the hook '%s': %s\n", command[0].c_str(), std::strerror(errno));
+    ::_exit(errno == ENOENT ? not_found : cannot_run);
+  }
+  int state = 0;
+  int status = cannot_run;
+  if (child > 0) {
+    while (::waitpid(child, &state, 0) < 0 && errno == EINTR) {
+    }
+    status = WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state);
+  }
+  const std::string line = std::to_string(status) + "\n";
+  return ::write(channel, line.data(), line.size()) == static_cast<ssize_t>(line.size()) ? 0 : 1;
+}
+
+}  // namespace gridcentric::cli

@@ -1,0 +1,26 @@
+// What domains use of the machine: memory (PSS) and CPU time of a process and all its descendants, from /proc.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace gridcentric::cli {
+
+struct Usage {
+  std::int64_t pss_kib = -1;  // -1: may not be read
+  std::int64_t cpu_ms = 0;    // of the processes that live
+};
+
+// One look at /proc; then any number of domains.
+class ProcessTable {
+ public:
+  ProcessTable();
+  // The process and its descendants, without those of another domain: `others` are the roots of these.
+  Usage usage_of(int pid, const std::vector<int> &others) const;
+
+ private:
+  std::multimap<int, int> children_;  // parent -> child
+  std::map<int, std::int64_t> cpu_ms_;
+};
+
+}  // namespace gridcentric::cli

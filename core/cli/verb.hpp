@@ -1,0 +1,59 @@
+// What a verb of gc is. The one table of them (verbs.cpp) drives dispatch, help and completion.
+#pragma once
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gridcentric::cli {
+
+struct Option {
+  const char *name;   // "--cpus"
+  const char *value;  // "N"; nullptr: a switch
+  const char *help;
+};
+
+// A command line taken apart as its verb's entry says.
+struct Arguments {
+  std::vector<std::string> words;
+  std::map<std::string, std::string, std::less<>> options;
+
+  bool has(std::string_view option) const { return options.find(option) != options.end(); }
+  std::string value(std::string_view option, std::string_view otherwise = "") const;
+  // The word (or "" when it is not there), as the integer that `name` stands for. Throws UsageError.
+  int number(std::size_t at, const char *name) const;
+  int number(std::size_t at, const char *name, int otherwise) const;
+  // The UUID: "gc rt" prints "ticket UUID", and that may be given as it is, in one word or two.
+  std::string ticket(std::size_t at) const;
+};
+
+struct UsageError {
+  std::string text;
+};
+
+enum class Shape {
+  plain,    // options anywhere
+  command,  // the first word ends gc's own options: the rest belongs to another program
+};
+
+struct Verb {
+  const char *name;
+  const char *usage;    // "MAXCPUS MINVMS MINCPUSPERVM TIMEOUT"
+  const char *summary;  // one line for `gc --help`
+  const char *details;  // for `gc VERB --help`
+  std::size_t least;    // number of words
+  std::size_t most;
+  std::vector<Option> options;
+  int (*run)(const Arguments &);
+  Shape shape = Shape::plain;
+  bool hidden = false;  // for the library, not for people
+};
+
+const std::vector<Verb> &verbs();
+const Verb *find_verb(std::string_view name);
+
+// Throws UsageError.
+Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &words);
+int parse_integer(std::string_view text, std::string_view name);
+
+}  // namespace gridcentric::cli

@@ -1,0 +1,86 @@
+#include <gridcentric/gc-guest.h>
+
+#include "core/cli/actions.hpp"
+
+namespace gridcentric::cli {
+namespace {
+
+const Option json = {"--json", nullptr, "print JSON"};
+
+constexpr std::size_t any_number = static_cast<std::size_t>(-1);
+
+}  // namespace
+
+const std::vector<Verb> &verbs() {
+  static const std::vector<Verb> table = {
+      {"rt", "MAXCPUS MINVMS MINCPUSPERVM TIMEOUT", "request a ticket: CPUs for clones",
+       "Prints 'ticket UUID'. Reserves the largest multiple of MINCPUSPERVM that is free and at most MAXCPUS, once that is\n"
+       "enough for MINVMS clones; else waits in line. TIMEOUT is in milliseconds: 0 tries once, -1 waits for ever.\n"
+       "Exit code 16: it could not be had in time.",
+       4, 4, {json}, request_ticket},
+      {"lt", "", "list the family's tickets",
+       "A line 'ticket UUID STATUS CPUS VMS MINCPUSPERVM' each, in the order of request, the master's own first.\n"
+       "STATUS: pending, reserved, cloning, active or closed.",
+       0, 0, {json}, list_tickets},
+      {"ti", "UUID", "show one ticket", "Prints its line as 'gc lt' has it.", 1, 1, {json}, ticket_info},
+      {"release", "UUID", "give a ticket back that was not used", "", 1, 1, {}, release_ticket},
+      {"clone", "UUID", "make the ticket's clones of this machine",
+       "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole machine, as only a hypervisor\n"
+       "of machines can (qemu); a program under the process hypervisor calls clone() itself.",
+       1, 1, {json}, clone},
+      {"vmid", "", "print who this domain is: 0 in the master", "", 0, 0, {json}, vmid},
+      {"ismaster", "", "exit code 0 in the master, 1 in a clone", "Prints nothing. Other exit codes are errors.", 0, 0,
+       {json}, ismaster},
+      {"my-ip", "", "print this domain's address", "", 0, 0, {json}, my_ip},
+      {"ld", "", "list the family's living domains",
+       "A line 'domain VMID PARENT IP TICKET STATE' each, by vmid; PARENT is - for the master.", 0, 0, {json}, list_domains},
+      {"sync", "[UUID [TIMEOUT]]", "meet the ticket's clones and their maker at a barrier",
+       "Without UUID (or with -): the ticket this clone was born of. TIMEOUT in milliseconds, default -1: for ever.\n"
+       "Exit code 16: this caller's time ran out; 20: another's did, or a member has ended.",
+       0, 2, {}, sync},
+      {"join", "[noreport]", "end this clone",
+       "Hands a report to the domain that made it: the text of --report, the content of --file (- is standard input), else\n"
+       "an empty one; with noreport none.",
+       0, 1, {{"--report", "TEXT", "the report"}, {"--file", "PATH", "the report is the content of this file"}}, join},
+      {"wait", "UUID [TIMEOUT]", "wait until all the ticket's clones have ended",
+       "A line 'result VMID HOW STATUS REPORT' each, by vmid. HOW: joined, exited (STATUS: exit code), killed (STATUS: signal)\n"
+       "or lost. REPORT is base64, '=' when it is empty, '-' when there is none. TIMEOUT in milliseconds, default -1.",
+       1, 2, {json}, wait},
+      {"kill", "VMID", "end a clone", "", 1, 1, {}, kill},
+      {"run", "[--] COMMAND [ARGUMENT ...]", "start a program as the master of a new family",
+       "Starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit code it has.", 1, any_number,
+       {{"--cpus", "N", "CPUs that the private host offers (default: 64 a core)"}}, run, Shape::command},
+      {"host", "", "run a host that programs share, or ask one what it is",
+       "Prints 'listening on unix:PATH' when it is ready; set GRIDCENTRIC_HOST=unix:PATH for the programs. Ends on SIGTERM and\n"
+       "SIGINT with all its domains.",
+       0, 0,
+       {{"--socket", "PATH", "where to listen (default: $XDG_RUNTIME_DIR/gridcentric/host.sock)"},
+        {"--hypervisor", "NAME", "process (default) or fake"},
+        {"--cpus", "N", "CPUs to offer (default: 64 a core, an overcommit)"},
+        {"--control", nullptr, "for tests: a control channel and a virtual clock"},
+        {"--seed", "N", "for tests: seed of UUIDs"},
+        {"--address-base", "IP", "for tests: addresses of fake domains count from here (default: 10.77.0.0)"},
+        {"--private", "FD", "used by the library: the host of one family"},
+        {"--info", nullptr, "print what the host says about itself, and end"},
+        json},
+       host},
+      {"ps", "", "list the domains of all your hosts", "", 0, 0, {json}, list_all},
+      {"top", "", "watch the domains of all your hosts", "q or Ctrl-C ends it. Memory is PSS, with that of child processes.", 0, 0,
+       {{"--once", nullptr, "print one frame and end"}}, top},
+      {"check", "PID", "can this process be cloned, and if not, because of what", "Exit code 0: it can; 1: it can't. Nothing is stopped.",
+       1, 1, {json}, check},
+      {"completion", "bash|zsh|fish", "print the shell's completion of gc", "bash: source <(gc completion bash)", 1, 1, {},
+       completion},
+      {"hook", "FILE", "", "Runs FILE and writes its exit status to descriptor 3.", 1, 1, {}, hook, Shape::command, true},
+  };
+  return table;
+}
+
+const Verb *find_verb(std::string_view name) {
+  for (const auto &verb : verbs()) {
+    if (name == verb.name) return &verb;
+  }
+  return nullptr;
+}
+
+}  // namespace gridcentric::cli
