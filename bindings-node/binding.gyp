@@ -3,7 +3,11 @@
 {
   "variables": {
     "root": "<!(node scripts/sources.js root)",
-    "version": "<!(node scripts/sources.js version)"
+    "version": "<!(node scripts/sources.js version)",
+    "parked_flags": [
+      "-fno-stack-protector", "-fno-plt", "-fno-asynchronous-unwind-tables", "-U_FORTIFY_SOURCE",
+      "<!@(node -p \"process.arch === 'x64' ? '-fcf-protection=none' : ''\")"
+    ]
   },
   "target_defaults": {
     "include_dirs": ["<(root)", "<(root)/core/include"],
@@ -21,12 +25,12 @@
       "sources": ["<!@(node scripts/sources.js core)"]
     },
     {
-      # Runs while all threads are parked: no unwinding, no canaries, no lazy binding.
+      # Runs while all threads are parked: flags as in core/live_clone/live_clone.cmake.
       "target_name": "gridcentric_parked",
       "type": "static_library",
       "sources": ["<!@(node scripts/sources.js parked)"],
-      "cflags": ["-fno-stack-protector", "-fcf-protection=none", "-fno-plt"],
-      "cflags_cc": ["-fno-exceptions", "-fno-rtti"],
+      "cflags": ["<@(parked_flags)"],
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
       "cflags_cc!": ["-fexceptions", "-frtti"]
     },
     {
@@ -37,15 +41,24 @@
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_ADDON_API_CPP_EXCEPTIONS"]
     },
     {
+      # A shell loop starts it often: no C++ library to be found and bound each time.
       "target_name": "gc",
       "type": "executable",
       "sources": ["<!@(node scripts/sources.js gc)"],
-      "dependencies": ["gridcentric_core", "gridcentric_parked"]
+      "dependencies": ["gridcentric_core", "gridcentric_parked"],
+      "ldflags": ["-static-libstdc++", "-static-libgcc"]
     },
     {
+      # Stands beside each clone: as small as can be.
       "target_name": "gc-reaper",
       "type": "executable",
-      "sources": ["<!@(node scripts/sources.js reaper)"]
+      "sources": ["<!@(node scripts/sources.js reaper)"],
+      "cflags": ["<@(parked_flags)", "-Os", "-ffreestanding", "-fno-builtin", "-fno-pie", "-fno-tree-loop-distribute-patterns"],
+      "cflags!": ["-fPIC", "-pthread", "-O3"],
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
+      "cflags_cc!": ["-fexceptions", "-frtti"],
+      "ldflags": ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-s"],
+      "ldflags!": ["-pthread", "-rdynamic"]
     }
   ]
 }

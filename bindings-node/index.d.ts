@@ -160,10 +160,15 @@ export function list_domains(options: CallOptions, callback: Callback<Domain[]>)
  * Errors: `timed_out` (this caller's time ran out), `barrier_broken` (another's did, or a member has ended),
  * `no_such_ticket`, `not_your_ticket`, `invalid_argument`.
  */
-export function sync(ticket?: Ticket | null, timeout?: number): Promise<true>;
-export function sync(ticket: Ticket | null | undefined, timeout: number | undefined, options: CallOptions): Promise<true>;
+export function sync(options?: CallOptions): Promise<true>;
+export function sync(ticket: Ticket | null | undefined, options?: CallOptions): Promise<true>;
+export function sync(
+  ticket: Ticket | null | undefined, timeout: number | undefined, options?: CallOptions,
+): Promise<true>;
 export function sync(callback: Callback<true>): void;
+export function sync(options: CallOptions, callback: Callback<true>): void;
 export function sync(ticket: Ticket | null | undefined, callback: Callback<true>): void;
+export function sync(ticket: Ticket | null | undefined, options: CallOptions, callback: Callback<true>): void;
 export function sync(ticket: Ticket | null | undefined, timeout: number | undefined, callback: Callback<true>): void;
 export function sync(
   ticket: Ticket | null | undefined, timeout: number | undefined, options: CallOptions, callback: Callback<true>,
@@ -174,8 +179,10 @@ export function sync(
  * that made it. What was written to stdout and stderr goes out before, then the process ends without 'exit' events. It
  * comes back on an error only: `invalid_argument` (in the master), `too_large`.
  */
-export function join(report?: string | NodeJS.ArrayBufferView): Promise<never>;
-export function join(report: string | NodeJS.ArrayBufferView | undefined, options: CallOptions): Promise<never>;
+export function join(options?: CallOptions): Promise<never>;
+export function join(report: string | NodeJS.ArrayBufferView | undefined, options?: CallOptions): Promise<never>;
+export function join(callback: Callback<never>): void;
+export function join(options: CallOptions, callback: Callback<never>): void;
 export function join(report: string | NodeJS.ArrayBufferView | undefined, callback: Callback<never>): void;
 export function join(
   report: string | NodeJS.ArrayBufferView | undefined, options: CallOptions, callback: Callback<never>,
@@ -190,9 +197,10 @@ export function join_noreport(options: CallOptions, callback: Callback<never>): 
  * Wait until all clones of the ticket have ended; results by vmid. Without a timeout it waits for ever.
  * Errors: `timed_out`, `no_such_ticket`, `not_your_ticket`, `invalid_argument` (not yet cloned).
  */
-export function wait(ticket: Ticket, timeout?: number): Promise<Result[]>;
-export function wait(ticket: Ticket, timeout: number | undefined, options: CallOptions): Promise<Result[]>;
+export function wait(ticket: Ticket, options?: CallOptions): Promise<Result[]>;
+export function wait(ticket: Ticket, timeout: number | undefined, options?: CallOptions): Promise<Result[]>;
 export function wait(ticket: Ticket, callback: Callback<Result[]>): void;
+export function wait(ticket: Ticket, options: CallOptions, callback: Callback<Result[]>): void;
 export function wait(ticket: Ticket, timeout: number | undefined, callback: Callback<Result[]>): void;
 export function wait(
   ticket: Ticket, timeout: number | undefined, options: CallOptions, callback: Callback<Result[]>,

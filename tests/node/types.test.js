@@ -1,0 +1,59 @@
+'use strict';
+// The types say what the package has: tsc accepts the right programs and refuses the wrong ones of types.ts, and every
+// name, error word and version is the same on both sides.
+const assert = require('node:assert/strict');
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const path = require('node:path');
+const { test } = require('node:test');
+const ts = require('typescript');
+const gridcentric = require('gridcentric');
+const { root } = require('./host.js');
+
+const declarations = path.join(root, 'bindings-node', 'index.d.ts');
+const program = ts.createProgram([declarations], { strict: true, types: ['node'], typeRoots: [path.join(root, 'node_modules', '@types')] });
+const checker = program.getTypeChecker();
+const symbols = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(declarations)));
+const target = (symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol);
+
+test('tsc accepts what is right and refuses what is wrong', () => {
+  const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const run = spawnSync(process.execPath, [tsc, '-p', path.join(root, 'tests', 'node')], { encoding: 'utf8' });
+  assert.equal(run.stdout, '');
+  assert.equal(run.status, 0);
+});
+
+test('every value that is declared is there, and the other way round', () => {
+  const declared = symbols.filter((symbol) => target(symbol).flags & ts.SymbolFlags.Value).map((symbol) => symbol.name);
+  assert.deepEqual(declared.sort(), Object.keys(gridcentric).sort());
+  for (const symbol of symbols.filter((one) => target(one).flags & ts.SymbolFlags.Function)) {
+    assert.equal(typeof gridcentric[symbol.name], 'function', symbol.name);
+  }
+});
+
+test('aliases are declared as the same function', () => {
+  for (const symbol of symbols.filter((one) => one.flags & ts.SymbolFlags.Alias)) {
+    assert.equal(gridcentric[symbol.name], gridcentric[target(symbol).name], symbol.name);
+  }
+});
+
+test('the words of the errors are those of the table', () => {
+  const table = fs.readFileSync(path.join(root, 'core', 'include', 'gridcentric', 'errors.def'), 'utf8');
+  const words = [...table.matchAll(/^GC_ERROR\((\w+),/gm)].map(([, name]) => name.toLowerCase());
+  const type = checker.getDeclaredTypeOfSymbol(symbols.find((symbol) => symbol.name === 'ErrorCode'));
+  assert.deepEqual(type.types.map((one) => one.value).sort(), words.sort());
+});
+
+test('one version', () => {
+  const version = fs.readFileSync(path.join(root, 'VERSION'), 'utf8').trim();
+  assert.equal(gridcentric.version, version);
+  assert.equal(require('gridcentric/package.json').version, version);
+});
+
+test('every call can be imported by its name from an ES module', async () => {
+  const names = Object.keys(gridcentric).join(', ');
+  const script = `import { ${names} } from 'gridcentric'; console.log(typeof clone);`;
+  const run = spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd: root, encoding: 'utf8' });
+  assert.equal(run.stderr, '');
+  assert.equal(run.stdout, 'function\n');
+});
