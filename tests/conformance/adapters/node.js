@@ -2,7 +2,6 @@
 // The adapter for Node: `node.js MODULE promise|callback` makes each call in that form.
 // Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know what a call
 // means: it hands arguments on and puts results into the form that all languages share.
-const fs = require('node:fs');
 const readline = require('node:readline');
 
 const [, , path, form] = process.argv;
@@ -27,7 +26,7 @@ function argument(value) {
 }
 
 function answer(id, reply) {
-  fs.writeSync(1, `${JSON.stringify({ id, ...reply })}\n`);
+  process.stdout.write(`${JSON.stringify({ id, ...reply })}\n`); // to a pipe: synchronous
 }
 
 function failed(id, error) {
