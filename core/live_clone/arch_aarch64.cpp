@@ -1,0 +1,79 @@
+// aarch64: the few functions that no compiler can write. Declared and explained in arch.hpp. Never run yet.
+#if defined(__aarch64__)
+
+asm(R"(
+  .text
+  .macro gc_function name
+  .globl \name
+  .hidden \name
+  .type \name, %function
+\name:
+  .endm
+
+gc_function gc_context_save
+  stp x19, x20, [x0]
+  stp x21, x22, [x0, #16]
+  stp x23, x24, [x0, #32]
+  stp x25, x26, [x0, #48]
+  stp x27, x28, [x0, #64]
+  stp x29, x30, [x0, #80]
+  mov x9, sp
+  str x9, [x0, #96]
+  stp d8, d9, [x0, #104]
+  stp d10, d11, [x0, #120]
+  stp d12, d13, [x0, #136]
+  stp d14, d15, [x0, #152]
+  mov x0, #0
+  ret
+
+gc_function gc_context_resume
+  ldp x19, x20, [x0]
+  ldp x21, x22, [x0, #16]
+  ldp x23, x24, [x0, #32]
+  ldp x25, x26, [x0, #48]
+  ldp x27, x28, [x0, #64]
+  ldp x29, x30, [x0, #80]
+  ldr x9, [x0, #96]
+  mov sp, x9
+  ldp d8, d9, [x0, #104]
+  ldp d10, d11, [x0, #120]
+  ldp d12, d13, [x0, #136]
+  ldp d14, d15, [x0, #152]
+  mov x0, #1
+  ret
+
+# in: flags stack ptid ctid tls fn arg; the kernel wants flags stack ptid tls ctid. x9, x10 survive svc in the child.
+gc_function gc_task_clone
+  mov x9, x5
+  mov x10, x6
+  and x1, x1, #-16
+  mov x11, x3
+  mov x3, x4
+  mov x4, x11
+  mov x8, #220
+  svc #0
+  cbnz x0, 1f
+  mov x29, #0
+  mov x0, x10
+  blr x9
+  brk #0
+1: ret
+
+gc_function gc_task_clone3
+  mov x9, x2
+  mov x10, x3
+  mov x8, #435
+  svc #0
+  cbnz x0, 1f
+  mov x29, #0
+  mov x0, x10
+  blr x9
+  brk #0
+1: ret
+
+gc_function gc_signal_return
+  mov x8, #139
+  svc #0
+)");
+
+#endif

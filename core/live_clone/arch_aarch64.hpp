@@ -1,0 +1,66 @@
+// aarch64, written from the kernel's and the ABI's documents and never run: `proven` is false, so the engine refuses at
+// run time until someone has run tests/live_clone on such a machine and changed it.
+#pragma once
+
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gridcentric::live_clone::arch {
+
+inline constexpr bool proven = false;
+inline constexpr const char* name = "aarch64";
+inline constexpr uint32_t rseq_signature = 0xd428bc00;
+inline constexpr uint64_t address_space_end = 0xfffffffff000;
+
+/// x19..x30 sp d8..d15
+struct Context {
+  uint64_t registers[22];
+};
+
+inline long syscall6(long n, long a, long b, long c, long d, long e, long f) {
+  register long x8 asm("x8") = n;
+  register long x0 asm("x0") = a;
+  register long x1 asm("x1") = b;
+  register long x2 asm("x2") = c;
+  register long x3 asm("x3") = d;
+  register long x4 asm("x4") = e;
+  register long x5 asm("x5") = f;
+  asm volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+  return x0;
+}
+
+struct ThreadRegisters {
+  uint64_t tls;  ///< TPIDR_EL0
+};
+
+inline void read_thread_registers(ThreadRegisters* r) { asm volatile("mrs %0, tpidr_el0" : "=r"(r->tls)); }
+inline void write_thread_registers(const ThreadRegisters&) {}
+
+inline long raw_fork(unsigned long flags, int* child_tid, uint64_t tls) {
+  return syscall6(SYS_clone, (long)flags, 0, 0, (long)tls, (long)child_tid, 0);  // tls comes before child_tid here
+}
+
+struct WaitingCall {
+  bool known;
+  long number;
+  uint64_t args[6];
+  uint64_t stack, pc;
+};
+
+/// x0 holds the result, so the first argument can't be compared; x8 still holds the number of the call.
+inline bool interrupted(const ucontext_t* frame, const WaitingCall& call) {
+  const auto& m = frame->uc_mcontext;
+  return call.known && (long)m.regs[0] == -4 /* EINTR */ && m.pc == call.pc && m.sp == call.stack &&
+         (long)m.regs[8] == call.number && m.regs[1] == call.args[1] && m.regs[2] == call.args[2] &&
+         m.regs[3] == call.args[3];
+}
+
+inline void restart(ucontext_t* frame, const WaitingCall& call) {
+  frame->uc_mcontext.pc -= 4;  // the length of the svc instruction
+  frame->uc_mcontext.regs[0] = call.args[0];
+}
+
+}  // namespace gridcentric::live_clone::arch

@@ -1,0 +1,79 @@
+// x86-64: system calls, a thread's own registers, and what a parked thread's frame looks like.
+#pragma once
+
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gridcentric::live_clone::arch {
+
+inline constexpr bool proven = true;
+inline constexpr const char* name = "x86-64";
+inline constexpr uint32_t rseq_signature = 0x53053053;
+inline constexpr uint64_t address_space_end = 0x7ffffffff000;
+
+/// rbx rbp r12 r13 r14 r15 rsp rip
+struct Context {
+  uint64_t registers[8];
+};
+
+inline long syscall6(long n, long a, long b, long c, long d, long e, long f) {
+  long result;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
+/// What a thread keeps in registers that neither signal frame nor Context hold.
+struct ThreadRegisters {
+  uint64_t tls;  ///< FS base
+  uint64_t gs;   ///< GS base: unused by C libraries, used by some runtimes
+};
+
+inline void read_thread_registers(ThreadRegisters* r) {
+  syscall6(SYS_arch_prctl, ARCH_GET_FS, (long)&r->tls, 0, 0, 0, 0);
+  syscall6(SYS_arch_prctl, ARCH_GET_GS, (long)&r->gs, 0, 0, 0, 0);
+}
+
+/// All but tls, which the kernel sets when it makes the thread.
+inline void write_thread_registers(const ThreadRegisters& r) {
+  if (r.gs) syscall6(SYS_arch_prctl, ARCH_SET_GS, (long)r.gs, 0, 0, 0, 0);
+}
+
+/// clone(2) that goes on with the same stack in the child: only without CLONE_VM.
+inline long raw_fork(unsigned long flags, int* child_tid, uint64_t tls) {
+  return syscall6(SYS_clone, (long)flags, 0, 0, (long)child_tid, (long)tls, 0);
+}
+
+/// A system call that /proc/self/task/T/syscall showed a thread to be waiting in.
+struct WaitingCall {
+  bool known;
+  long number;
+  uint64_t args[6];
+  uint64_t stack, pc;
+};
+
+/// True when the signal interrupted exactly that call, before it did anything.
+inline bool interrupted(const ucontext_t* frame, const WaitingCall& call) {
+  const greg_t* r = frame->uc_mcontext.gregs;
+  return call.known && r[REG_RAX] == -4 /* EINTR */ && (uint64_t)r[REG_RIP] == call.pc &&
+         (uint64_t)r[REG_RSP] == call.stack && (uint64_t)r[REG_RDI] == call.args[0] &&
+         (uint64_t)r[REG_RSI] == call.args[1] && (uint64_t)r[REG_RDX] == call.args[2] &&
+         (uint64_t)r[REG_R10] == call.args[3];
+}
+
+/// Makes the frame do the interrupted call again.
+inline void restart(ucontext_t* frame, const WaitingCall& call) {
+  frame->uc_mcontext.gregs[REG_RIP] -= 2;  // the length of the syscall instruction
+  frame->uc_mcontext.gregs[REG_RAX] = call.number;
+}
+
+}  // namespace gridcentric::live_clone::arch

@@ -1,0 +1,201 @@
+// What the stages share: the arena, the parked threads, the plan of one clone() call. Everything here may be used while
+// all other threads are parked, so it is made of plain data and raw system calls only (see sys.hpp).
+#pragma once
+
+#include <signal.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch.hpp"
+#include "status_page.hpp"
+#include "sys.hpp"
+
+namespace gridcentric::live_clone {
+
+/// Memory mapped before anybody is parked. Nothing is ever freed; when it is used up the call ends with ENOBUFS and
+/// clone() tries again with a larger one, so it is the only limit there is to counts of threads, descriptors and so on.
+struct Arena {
+  char* base = nullptr;
+  size_t size = 0;
+  size_t used = 0;
+
+  void* take(size_t bytes) {
+    const size_t start = (used + 63) & ~size_t(63);
+    if (start > size || size - start < bytes) return nullptr;
+    used = start + bytes;
+    return base + start;
+  }
+  bool holds(uint64_t address) const { return address - (uint64_t)base < size; }
+};
+
+/// A growing array in the arena: nothing else may be taken from the arena while it grows.
+template <typename T>
+struct Table {
+  T* items = nullptr;
+  size_t count = 0;
+
+  T* add(Arena& arena) {
+    if (!count) {
+      items = static_cast<T*>(arena.take(sizeof(T)));
+      if (!items) return nullptr;
+    } else {
+      if (arena.size - arena.used < sizeof(T)) return nullptr;
+      arena.used += sizeof(T);
+    }
+    return &items[count++];
+  }
+  T& operator[](size_t i) { return items[i]; }
+  T* begin() { return items; }
+  T* end() { return items + count; }
+};
+
+enum ThreadState : int { thread_unknown = 0, thread_signalled, thread_parked, thread_gone };
+
+/// A thread of the master: what it told about itself when it parked, and what is needed to make it again.
+struct Thread {
+  int tid;       ///< in its own pid namespace
+  int proc_tid;  ///< as /proc names it: differs inside a clone, whose /proc belongs to an outer namespace
+  int new_tid;   ///< in the clone
+  std::atomic<int> state;
+  arch::Context context;
+  arch::ThreadRegisters registers;
+  arch::WaitingCall call;
+  void* robust_list;
+  size_t robust_size;
+  int* tid_address;
+  stack_t alternate_stack;
+  char name[16];
+  int nice;
+  unsigned long affinity[16];
+  int affinity_bytes;
+  alignas(16) char stack[2048];  ///< in the clone, until it is back on its own
+};
+
+/// Of clone3(): struct clone_args as of Linux 5.7.
+struct CloneArguments {
+  uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+struct SharedMapping;
+struct Descriptor;
+struct Registration;
+struct KernelTimer;
+struct LockOwner;
+struct Spawned;
+
+struct Engine {
+  // Set before parking.
+  bool pidns;
+  int pid;  ///< of the master, in its namespace
+  int park_timeout_ms;
+  int clones;
+  const uint32_t* addresses;
+  int fail_at;
+  int lifeline, reaper, gate, progress, master_pidfd;  ///< descriptors of the engine
+  const int* private_fds;                               ///< of the caller: closed in the clone
+  size_t private_fd_count;
+  StatusPage* status;
+  size_t status_size;
+  size_t rseq_offset, rseq_size;  ///< of the C library; size 0: it registers none
+  bool whole_id_map;              ///< may map all user ids into a clone's namespace (root)
+  Arena arena;
+
+  // Found while parked.
+  char* scratch;  ///< for reading /proc
+  size_t scratch_size;
+  Thread* threads;  ///< [0] is the caller
+  size_t thread_count, thread_capacity;
+  Thread* leader;
+  Table<SharedMapping> shared;
+  Table<Descriptor> descriptors;
+  Table<Registration> registrations;
+  Table<KernelTimer> timers;
+  Table<LockOwner> lock_owners;
+  Spawned* spawned;  ///< [clones]
+  int* pidfds;       ///< [clones], -1 when not made
+
+  FailureText failure;
+  char* notes;  ///< lines of text
+  size_t notes_used;
+  size_t notes_lost;
+  double park_ms, plan_ms, dofork_ms, descriptors_ms, locks_ms, fork_ms, pause_ms;
+
+  /// 0 in the master, k in clone k: set before the caller resumes.
+  int index;
+};
+
+inline constexpr size_t notes_size = 32 * 1024;
+
+/// The one engine of the process: one clone() at a time.
+extern Engine engine;
+
+/// Records why this clone() fails; the first one wins. Write the text to what it returns:
+///   return fail(EOPNOTSUPP) << "descriptor " << fd << " is ...", false;
+Text fail(int err);
+/// The arena is used up: clone() starts again with a larger one.
+bool fail_arena();
+/// Adds a line about something the clones get in a degraded form. Write it to what it returns, then end_note().
+Text note();
+void end_note(const Text& text);
+
+// ---- parker.cpp
+/// Brings every other thread to a stop. False (with a failure recorded) when one can't be stopped in time; then those
+/// that did stop must be released all the same.
+bool park_threads();
+/// Lets the parked threads go and waits until none of them touches the arena any more.
+void release_threads();
+/// Waits until no parked thread touches the arena any more; in a clone: until all have resumed.
+void wait_until_left();
+/// The parked thread of this id (as the master's namespace or as /proc names it), or null.
+Thread* thread_by_tid(int tid);
+Thread* thread_by_proc_tid(int proc_tid);
+/// Fills in what a thread knows about itself; called by the thread.
+void describe_thread(Thread& thread);
+/// Makes our handler of signal 33 the process's, keeping the one found for signals that are not ours.
+void install_park_handler();
+
+// ---- memory.cpp
+bool plan_memory();
+bool allow_fork_everywhere();
+bool rebuild_memory();
+
+// ---- descriptors.cpp
+bool plan_descriptors();
+bool rebuild_descriptors(uint32_t address);
+
+// ---- timers.cpp
+bool plan_timers();
+bool rebuild_timers();
+
+// ---- lock_owners.cpp
+bool find_lock_owners();
+void patch_lock_owners();
+
+// ---- spawner.cpp
+bool spawn_clones();
+/// Waits until all clones are at least in `state`; false with a failure when one failed or died. Negative: no limit.
+bool wait_for_clones(CloneState state, int timeout_ms);
+/// Kills what was made and waits for it.
+void kill_clones();
+/// Waits until no helper task runs in our memory.
+void wait_for_helpers();
+
+// ---- rebuild.cpp
+/// The first thing a clone does, on a helper's stack: makes itself whole, waits at the gate, goes on as the leader.
+[[noreturn]] void rebuild_clone(int index, int reaper_pid);
+
+// ---- probe.cpp
+struct NamespaceTrial {
+  int err;  ///< 0: it works
+  const char* step;
+};
+/// Makes a task in a user and pid namespace of its own, which makes another with a chosen id.
+NamespaceTrial try_namespaces();
+
+// ---- stages.cpp
+/// The sequence, from parking to release. False with engine.failure when nothing was cloned. True: engine.index.
+bool run_stages();
+
+}  // namespace gridcentric::live_clone

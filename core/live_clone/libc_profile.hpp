@@ -1,0 +1,19 @@
+// What the engine has to know about the C library of the process: which one it is, and where it keeps its rseq area.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace gridcentric::live_clone {
+
+struct LibcProfile {
+  bool glibc;           ///< layouts of locks are known: plain mode is possible
+  std::string name;     ///< "glibc 2.36", "unknown C library"
+  size_t rseq_offset;   ///< from the thread pointer
+  size_t rseq_size;     ///< 0: the library registers no restartable sequences
+};
+
+/// Never fails; thread-safe.
+LibcProfile libc_profile();
+
+}  // namespace gridcentric::live_clone

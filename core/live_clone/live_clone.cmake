@@ -1,0 +1,34 @@
+# Builds group `parked` (code that runs while all threads of the process are parked, with flags of its own and its symbols
+# checked) and gc-reaper. Gives GC_PARKED_OBJECTS.
+add_library(gc_parked OBJECT ${GC_SOURCES_parked})
+target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
+set(gc_parked_flags -fno-exceptions -fno-rtti -fno-stack-protector -fcf-protection=none -fno-plt
+  -fno-threadsafe-statics -fno-asynchronous-unwind-tables -fno-sanitize=all -U_FORTIFY_SOURCE -Wall -Wextra -Werror)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  list(REMOVE_ITEM gc_parked_flags -fcf-protection=none)
+endif()
+target_compile_options(gc_parked PRIVATE ${gc_parked_flags})
+
+# Fails the build when an object of the group refers to a symbol that may allocate, lock, throw or touch TLS.
+set(gc_parked_stamp ${CMAKE_CURRENT_BINARY_DIR}/parked-symbols.checked)
+add_custom_command(OUTPUT ${gc_parked_stamp}
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-parked-symbols $<TARGET_OBJECTS:gc_parked>
+  COMMAND ${CMAKE_COMMAND} -E touch ${gc_parked_stamp}
+  DEPENDS $<TARGET_OBJECTS:gc_parked> ${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-parked-symbols
+  COMMAND_EXPAND_LISTS VERBATIM)
+add_custom_target(gc_parked_symbols ALL DEPENDS ${gc_parked_stamp})
+
+set(GC_PARKED_OBJECTS $<TARGET_OBJECTS:gc_parked>)
+# The dynamic linker must have nothing left to do while threads are parked: its lock may be held by one of them.
+add_link_options(-Wl,-z,now)
+
+add_executable(gc-reaper ${GC_SOURCES_reaper})
+target_include_directories(gc-reaper PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+target_compile_options(gc-reaper PRIVATE ${gc_parked_flags} -Os -ffreestanding -fno-builtin -fno-pie -fno-tree-loop-distribute-patterns)
+set_target_properties(gc-reaper PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+target_link_options(gc-reaper PRIVATE -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noseparate-code -s)
+install(TARGETS gc-reaper RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT gridcentric)
+
+if(GC_TESTS)
+  add_subdirectory(tests/live_clone)
+endif()

@@ -1,0 +1,209 @@
+// Internet and netlink sockets. A clone has an address of its own: its listeners and bound UDP sockets are bound to that
+// address, same ports; its TCP connections belong to the master and are dead ends in the clone (EOF, EPIPE).
+// Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+#include <arpa/inet.h>
+#include <linux/netlink.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+
+#include "descriptor.hpp"
+
+namespace gridcentric::live_clone {
+namespace {
+
+uint32_t clone_address;
+
+struct Option {
+  int family;  // 0: any
+  int level, name;
+  unsigned size;
+};
+
+// What a socket made anew takes over from the one it replaces. An accepted connection inherits these from its listener.
+constexpr Option options[] = {
+    {0, SOL_SOCKET, SO_KEEPALIVE, sizeof(int)},
+    {0, SOL_SOCKET, SO_BROADCAST, sizeof(int)},
+    {0, SOL_SOCKET, SO_OOBINLINE, sizeof(int)},
+    {0, SOL_SOCKET, SO_LINGER, sizeof(linger)},
+    {0, SOL_SOCKET, SO_RCVTIMEO, sizeof(timeval)},
+    {0, SOL_SOCKET, SO_SNDTIMEO, sizeof(timeval)},
+    {0, IPPROTO_TCP, TCP_NODELAY, sizeof(int)},
+    {0, IPPROTO_TCP, TCP_DEFER_ACCEPT, sizeof(int)},
+    {0, IPPROTO_TCP, TCP_KEEPIDLE, sizeof(int)},
+    {0, IPPROTO_TCP, TCP_KEEPINTVL, sizeof(int)},
+    {0, IPPROTO_TCP, TCP_KEEPCNT, sizeof(int)},
+    {0, IPPROTO_TCP, TCP_USER_TIMEOUT, sizeof(int)},
+    {AF_INET, IPPROTO_IP, IP_TOS, sizeof(int)},
+    {AF_INET, IPPROTO_IP, IP_PKTINFO, sizeof(int)},
+    {AF_INET6, IPPROTO_IPV6, IPV6_RECVPKTINFO, sizeof(int)},
+};
+
+constexpr Option buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1}, {0, SOL_SOCKET, SO_RCVBUF, 2}};  // size: the lock bit
+
+void set_option(int fd, int level, int name, int value) {
+  sys(SYS_setsockopt, fd, level, name, &value, sizeof value);
+}
+
+void copy_options(int from, int to, const Descriptor& d) {
+  for (const Option& o : options) {
+    if ((o.family && o.family != d.family) || (o.level == IPPROTO_TCP && d.type != SOCK_STREAM)) continue;
+    alignas(8) char value[32];
+    unsigned size = o.size;
+    if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
+      sys(SYS_setsockopt, to, o.level, o.name, value, size);
+  }
+  const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
+  for (const Option& o : buffer_sizes)
+    if (chosen > 0 && (chosen & (int)o.size)) set_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
+}
+
+// A socket like d; the old one is still there, so its options can be read from it.
+long fresh_socket(const Descriptor& d) {
+  const long fd = sys(SYS_socket, d.family, d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+  if (fd >= 0) copy_options(d.fd, (int)fd, d);
+  return fd;
+}
+
+union AnyAddress {
+  sockaddr generic;
+  sockaddr_in v4;
+  sockaddr_in6 v6;
+  sockaddr_nl netlink;
+  char space[128];
+};
+
+uint16_t bound_port(int fd) {  // network order, 0: not bound
+  AnyAddress a{};
+  unsigned size = sizeof a;
+  if (sys(SYS_getsockname, fd, &a, &size) < 0) return 0;
+  return a.generic.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port;
+}
+
+// Binds to the clone's address. IPv6 sockets get it as ::ffff:a.b.c.d, so they may not be for IPv6 only.
+bool bind_to_clone(int fd, const Descriptor& d, uint16_t port) {
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  AnyAddress a{};
+  unsigned size;
+  if (d.family == AF_INET6) {
+    set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    const uint32_t address = htonl(clone_address);
+    a.v6.sin6_family = AF_INET6;
+    a.v6.sin6_port = port;
+    a.v6.sin6_addr.s6_addr[10] = a.v6.sin6_addr.s6_addr[11] = 0xff;
+    memcpy(&a.v6.sin6_addr.s6_addr[12], &address, 4);
+    size = sizeof a.v6;
+  } else {
+    a.v4.sin_family = AF_INET;
+    a.v4.sin_port = port;
+    a.v4.sin_addr.s_addr = htonl(clone_address);
+    size = sizeof a.v4;
+  }
+  const long r = sys(SYS_bind, fd, &a, size);
+  if (r == 0) return true;
+  Text text = fail_descriptor((int)-r, d);
+  (text << "bind to ").address(clone_address) << ":" << ntohs(port) << " failed (error " << -r << ")";
+  return false;
+}
+
+}  // namespace
+
+int socket_option(int fd, int level, int option) {
+  int value = 0;
+  unsigned size = sizeof value;
+  const long r = sys(SYS_getsockopt, fd, level, option, &value, &size);
+  return r < 0 ? (int)r : value;
+}
+
+void set_clone_address(uint32_t address) { clone_address = address; }
+
+bool classify_socket(Descriptor& d) {
+  d.family = socket_option(d.fd, SOL_SOCKET, SO_DOMAIN);
+  d.type = socket_option(d.fd, SOL_SOCKET, SO_TYPE);
+  d.protocol = socket_option(d.fd, SOL_SOCKET, SO_PROTOCOL);
+  const bool listening = socket_option(d.fd, SOL_SOCKET, SO_ACCEPTCONN) > 0;
+  if (const char* why = refused_socket(d.family, d.type, d.protocol))
+    return fail(EOPNOTSUPP) << "descriptor " << d.fd << " is " << why << " (family " << d.family
+                            << "), which can't be cloned; close it first",
+           false;
+  if (d.family == AF_NETLINK) return d.kind = Kind::netlink, true;
+  if (d.family == AF_UNIX) return d.kind = listening ? Kind::unix_listener : Kind::unix_dead, true;
+  if (d.type == SOCK_DGRAM) return d.kind = Kind::udp, true;
+  if (listening) return d.kind = Kind::listener, true;
+  tcp_info info{};
+  unsigned size = sizeof info;
+  sys(SYS_getsockopt, d.fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+  pollfd p{d.fd, POLLRDHUP, 0};
+  timespec none{};
+  sys(SYS_ppoll, &p, 1, &none, nullptr, 8);
+  // A connection that has been reset is in state CLOSE too, but has a hangup to tell.
+  d.kind = info.tcpi_state == 7 /* TCP_CLOSE */ && !(p.revents & POLLRDHUP) ? Kind::tcp_idle : Kind::tcp_dead;
+  return true;
+}
+
+// SO_REUSEPORT may still be set on a socket that is bound; it lets the clone bind its own address beside it.
+bool plan_listener(Descriptor& d) {
+  tcp_info info{};
+  unsigned size = sizeof info;
+  sys(SYS_getsockopt, d.fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+  d.backlog = info.tcpi_sacked ? (int)info.tcpi_sacked : 128;  // for a listener the kernel reports its backlog there
+  set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  return true;
+}
+
+bool plan_udp(Descriptor& d) {
+  set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  return true;
+}
+
+bool rebuild_listener(Descriptor& d) {
+  const long fd = fresh_socket(d);
+  if (fd < 0) return place((int)fd, d);
+  if (!bind_to_clone((int)fd, d, bound_port(d.fd))) return false;
+  const long r = sys(SYS_listen, fd, d.backlog);
+  if (r < 0) return fail_descriptor((int)-r, d) << "listen failed", false;
+  return place_with_duplicates((int)fd, d);
+}
+
+// A connected one keeps its peer and gets any port: bound to the clone's loopback address it could not reach others.
+bool rebuild_udp(Descriptor& d) {
+  const long fd = fresh_socket(d);
+  if (fd < 0) return place((int)fd, d);
+  AnyAddress peer{};
+  unsigned size = sizeof peer;
+  if (sys(SYS_getpeername, d.fd, &peer, &size) == 0)
+    sys(SYS_connect, fd, &peer, size);
+  else if (const uint16_t port = bound_port(d.fd); port && !bind_to_clone((int)fd, d, port))
+    return false;
+  return place_with_duplicates((int)fd, d);
+}
+
+bool rebuild_tcp_idle(Descriptor& d) {
+  const long fd = fresh_socket(d);
+  if (fd < 0) return place((int)fd, d);
+  if (const uint16_t port = bound_port(d.fd); port && !bind_to_clone((int)fd, d, port)) return false;
+  return place_with_duplicates((int)fd, d);
+}
+
+bool rebuild_tcp_dead(Descriptor& d) {
+  const long fd =
+      sys(SYS_socket, d.family, d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+  if (fd >= 0) sys(SYS_shutdown, fd, SHUT_RDWR);  // reads EOF, writes EPIPE, polls IN | RDHUP | HUP
+  return place_with_duplicates((int)fd, d);
+}
+
+bool rebuild_netlink(Descriptor& d) {
+  const long fd =
+      sys(SYS_socket, d.family, d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+  AnyAddress a{};
+  unsigned size = sizeof a;
+  if (fd >= 0 && sys(SYS_getsockname, d.fd, &a, &size) == 0) {
+    a.netlink.nl_pid = 0;  // a port id of its own
+    sys(SYS_bind, fd, &a, sizeof a.netlink);
+  }
+  return place_with_duplicates((int)fd, d);
+}
+
+}  // namespace gridcentric::live_clone

@@ -1,0 +1,280 @@
+// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are parked.
+//   1. The starter: a task in the master's memory (CLONE_VM, waited for as with vfork) that makes the N reapers and ends,
+//      so that they become orphans. The program can never wait() for them, nor is it sent SIGCHLD: a task that execs
+//      gets exit signal SIGCHLD whatever it was made with.
+//   2. Reaper k: a task in the master's memory as well; in pidns mode pid 1 of a user and pid namespace of its own. It
+//      forks the clone (the only copy of the memory that is ever made), then execs gc-reaper, which frees it from the
+//      master's memory and descriptors.
+//   3. The clone: begins in rebuild_clone() on the copy of the reaper's stack.
+// Runs while threads are parked: see sys.hpp.
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "engine.hpp"
+
+namespace gridcentric::live_clone {
+
+constexpr size_t helper_stack_size = 16 * 1024;
+
+/// What starter, reaper and caller know of clone k.
+struct Spawned {
+  std::atomic<int> in_our_memory;  ///< 1 until the reaper has exec'ed or ended: cleared and woken by the kernel
+  std::atomic<int> mapping;        ///< pidns: handshake for the id maps, below
+  int proc_pid;                    ///< of the reaper, as /proc names it
+  char* stack_top;
+};
+
+namespace {
+
+enum Mapping : int { map_unknown = 0, map_asked, map_written, map_refused };
+
+CloneStatus& status_of(size_t k) { return engine.status->clones[k]; }
+
+void tell_progress() {
+  const uint64_t one = 1;
+  sys(SYS_write, engine.progress, &one, 8);
+}
+
+// From a helper, which shares the caller's memory but must not race for engine.failure: into the status of its clone.
+void fail_spawn(size_t k, int err, const char* what) {
+  CloneStatus& s = status_of(k);
+  s.failure.err = err;
+  Text text(s.failure.what, sizeof s.failure.what);
+  text << what << " (error " << err << ")";
+  if (err == EAGAIN) text << ": the limit of processes (ulimit -u, pids cgroup) is reached";
+  if (err == EMFILE) text << ": the limit of open files (ulimit -n) is reached";
+  if (err == ENOMEM) text << ": not enough memory or overcommit not allowed";
+  if (err == ENOSPC || err == EUSERS) text << ": too many namespaces or nested too deep; use plain mode";
+  s.state = state_failed;
+  tell_progress();
+}
+
+bool write_proc(int proc_pid, const char* file, const char* value) {
+  const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/", proc_pid, file).text, O_WRONLY | O_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const long n = sys(SYS_write, fd, value, strlen(value));
+  sys(SYS_close, fd);
+  return n > 0;
+}
+
+// The ids of the master mean the same in the clone: root maps all of them, anybody else may map only his own.
+bool write_id_map(int proc_pid, const char* file, unsigned id) {
+  char line[64];
+  if (engine.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295")) return true;
+  if (same_text(file, "/gid_map")) write_proc(proc_pid, "/setgroups", "deny");
+  Text(line, sizeof line) << id << " " << id << " 1";
+  return write_proc(proc_pid, file, line);
+}
+
+// ---- the reaper, until it is gc-reaper
+
+long fork_clone() {
+  Thread& leader = *engine.leader;
+  const unsigned long flags = CLONE_SETTLS | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+  if (!engine.pidns) return arch::raw_fork(flags | SIGCHLD, leader.tid_address, leader.registers.tls);
+  int tid = leader.tid;
+  CloneArguments a{};
+  a.flags = flags;
+  a.exit_signal = SIGCHLD;
+  a.child_tid = (uint64_t)leader.tid_address;
+  a.tls = leader.registers.tls;
+  a.set_tid = (uint64_t)&tid;
+  a.set_tid_size = 1;
+  return sys(SYS_clone3, &a, sizeof a);
+}
+
+// Leaves the table of descriptors that it shares with the master, taking two along: the lifeline as 0, the binary as 1.
+void keep_two_descriptors() {
+  int lifeline = engine.lifeline, binary = engine.reaper;
+  const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
+  const int high = low == binary ? lifeline : binary;
+  if (high < 0) {
+    sys(SYS_close_range, low + 1, ~0u, CLOSE_RANGE_UNSHARE);
+  } else {
+    sys(SYS_close_range, high + 1, ~0u, CLOSE_RANGE_UNSHARE);
+    if (high > low + 1) sys(SYS_close_range, low + 1, high - 1, 0);
+  }
+  if (low > 0) sys(SYS_close_range, 0, low - 1, 0);
+  if (binary == 0) binary = (int)sys(SYS_fcntl, 0, F_DUPFD, 2);
+  if (lifeline >= 0 && lifeline != 0) sys(SYS_dup3, lifeline, 0, 0);
+  if (lifeline == 0) sys(SYS_fcntl, 0, F_SETFD, 0);
+  if (binary != 1) sys(SYS_dup3, binary, 1, O_CLOEXEC);
+  sys(SYS_close_range, 2, ~0u, 0);
+}
+
+void reaper_task(void* argument) {
+  Spawned& me = *static_cast<Spawned*>(argument);
+  const size_t k = size_t(&me - engine.spawned);
+  if (engine.pidns) {
+    char self[32] = {};
+    sys(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
+    unsigned long pid = 0;
+    parse_dec(self, &pid);
+    me.proc_pid = (int)pid;
+    me.mapping = map_asked;
+    futex_wake(me.mapping);
+    while (me.mapping == map_asked) futex_wait(me.mapping, map_asked);
+    if (me.mapping != map_written) {
+      fail_spawn(k, EPERM, "the user ids can't be mapped into the clone's user namespace; use plain mode");
+      for (;;) sys(SYS_exit_group, 1);
+    }
+  } else {
+    // What the clone leaves behind comes to its reaper. Set before the clone exists: its children inherit the rule.
+    sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  }
+  const int reaper_pid = (int)sys(SYS_getpid);
+  const long r = fork_clone();
+  if (r == 0) rebuild_clone(int(k) + 1, reaper_pid);
+  if (r < 0) {
+    fail_spawn(k, (int)-r, "the clone can't be forked");
+    for (;;) sys(SYS_exit_group, 1);
+  }
+  const bool lifeline = engine.lifeline >= 0;
+  char pid_text[24];
+  Text(pid_text, sizeof pid_text) << (long)r;
+  keep_two_descriptors();
+  const char* argv[] = {"gc-reaper", pid_text, lifeline ? "lifeline" : "free", nullptr};
+  const char* envp[] = {nullptr};
+  const long e = sys(SYS_execveat, 1, "", argv, envp, AT_EMPTY_PATH);
+  CloneStatus& s = status_of(k);
+  s.failure.err = (int)-e;
+  Text(s.failure.what, sizeof s.failure.what) << "gc-reaper can't be executed (error " << -e << ")";
+  s.state = state_failed;  // noticed when the reaper ends, in a moment
+  sys(SYS_kill, r, SIGKILL);
+  for (;;) sys(SYS_exit_group, 1);
+}
+
+// ---- the starter
+
+bool map_ids(Spawned& s) {
+  while (s.mapping != map_asked) {
+    futex_wait(s.mapping, map_unknown, 50);
+    if (s.in_our_memory == 0) return false;
+  }
+  const bool ok = write_id_map(s.proc_pid, "/uid_map", (unsigned)sys(SYS_geteuid)) &&
+                  write_id_map(s.proc_pid, "/gid_map", (unsigned)sys(SYS_getegid));
+  s.mapping = ok ? map_written : map_refused;
+  futex_wake(s.mapping);
+  return ok;
+}
+
+void starter_task(void*) {
+  Engine& e = engine;
+  unsigned long flags = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
+  if (e.pidns) flags |= CLONE_NEWUSER | CLONE_NEWPID;
+  for (int k = 0; k < e.clones; k++) {
+    Spawned& s = e.spawned[k];
+    s.in_our_memory = 1;
+    const long r = arch::gc_task_clone(flags, s.stack_top, &e.pidfds[k], reinterpret_cast<int*>(&s.in_our_memory), 0,
+                                       reaper_task, &s);
+    if (r < 0) {
+      s.in_our_memory = 0;
+      e.pidfds[k] = -1;
+      fail_spawn((size_t)k, (int)-r, "its reaper can't be started");
+      break;
+    }
+    if (e.pidns && !map_ids(s)) break;
+  }
+  for (;;) sys(SYS_exit_group, 0);
+}
+
+bool prepare() {
+  Engine& e = engine;
+  const size_t n = (size_t)e.clones;
+  e.spawned = static_cast<Spawned*>(e.arena.take(n * sizeof(Spawned)));
+  e.pidfds = static_cast<int*>(e.arena.take(n * sizeof(int)));
+  auto* stacks = static_cast<char*>(e.arena.take((n + 1) * helper_stack_size));
+  if (!e.spawned || !e.pidfds || !stacks) return fail_arena();
+  for (size_t k = 0; k < n; k++) {
+    e.pidfds[k] = -1;
+    e.spawned[k].stack_top = stacks + (k + 1) * helper_stack_size;
+  }
+  return true;
+}
+
+char* starter_stack() { return engine.spawned[engine.clones - 1].stack_top + helper_stack_size; }
+
+bool copy_failure(int k) {
+  const CloneStatus& s = status_of((size_t)k);
+  fail(s.failure.err ? s.failure.err : ECHILD) << "clone " << (k + 1) << " of " << engine.clones << ": " << s.failure.what;
+  return false;
+}
+
+}  // namespace
+
+bool spawn_clones() {
+  if (!prepare()) return false;
+  const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr, 0,
+                                     starter_task, nullptr);
+  if (r < 0) return fail((int)-r) << "no process can be started (error " << -r << ")", false;
+  int status;
+  while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
+  }
+  for (int k = 0; k < engine.clones; k++)
+    if (status_of((size_t)k).state == state_failed) return copy_failure(k);
+  return true;
+}
+
+bool wait_for_clones(CloneState wanted, int timeout_ms) {
+  Engine& e = engine;
+  const double deadline = now_ms() + timeout_ms;
+  const size_t count = (size_t)e.clones + 1;
+  // The scratch is free by now: what was read there has been used.
+  auto* polled = reinterpret_cast<pollfd*>(e.scratch);
+  for (;;) {
+    size_t missing = 0;
+    for (int k = 0; k < e.clones; k++) {
+      const int state = status_of((size_t)k).state;
+      if (state == state_failed) return copy_failure(k);
+      missing += state < wanted;
+      polled[k] = {e.pidfds[k], POLLIN, 0};
+    }
+    if (!missing) return true;
+    polled[count - 1] = {e.progress, POLLIN, 0};
+    const double left = deadline - now_ms();
+    if (timeout_ms >= 0 && left <= 0)
+      return fail(ETIMEDOUT) << missing << " of " << e.clones << " clones did not replace memory and descriptors within "
+                             << timeout_ms << " ms while the program was stopped",
+             false;
+    timespec t{(time_t)(left / 1000), (long)(left * 1e6) % 1000000000L};
+    const long r = sys(SYS_ppoll, polled, count, timeout_ms < 0 ? nullptr : &t, nullptr, 8);
+    if (r < 0 && r != -EINTR) return fail((int)-r) << "waiting for the clones failed", false;
+    uint64_t events;
+    if (polled[count - 1].revents) sys(SYS_read, e.progress, &events, 8);
+    for (int k = 0; k < e.clones; k++) {
+      if (!(polled[k].revents & POLLIN) || status_of((size_t)k).state == state_failed) continue;
+      return fail(ECHILD) << "clone " << (k + 1) << " of " << e.clones << " died while it was rebuilt", false;
+    }
+  }
+}
+
+void kill_clones() {
+  for (int k = 0; engine.pidfds && k < engine.clones; k++)
+    if (engine.pidfds[k] >= 0) sys(SYS_pidfd_send_signal, engine.pidfds[k], SIGKILL, nullptr, 0);
+  for (int k = 0; engine.pidfds && k < engine.clones; k++) {
+    const int fd = engine.pidfds[k];
+    if (fd < 0) continue;
+    pollfd p{fd, POLLIN, 0};
+    while (sys(SYS_ppoll, &p, 1, nullptr, nullptr, 8) == -EINTR) {
+    }
+    siginfo_t info;  // orphans come to us only if the master is a subreaper or pid 1
+    sys(SYS_waitid, P_PIDFD, fd, &info, WEXITED | WNOHANG | __WALL, nullptr);
+    sys(SYS_close, fd);
+    engine.pidfds[k] = -1;
+  }
+}
+
+void wait_for_helpers() {
+  for (int k = 0; engine.spawned && k < engine.clones; k++) {
+    auto& word = engine.spawned[k].in_our_memory;
+    // The kernel clears the word with a shared wake, so the wait may not be a private one; ours never is.
+    for (int v = word; v != 0; v = word) futex_wait(word, v);
+  }
+}
+
+}  // namespace gridcentric::live_clone

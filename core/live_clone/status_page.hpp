@@ -1,0 +1,39 @@
+// The page that master and clones share while clones are made: what state each clone is in and what went wrong.
+// One mapping for an order, MAP_SHARED, gone from both sides when the call is over.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace gridcentric::live_clone {
+
+enum CloneState : int {
+  state_forking = 0,   ///< its reaper or the clone itself is being made
+  state_rebuilding,    ///< it exists and replaces memory and descriptors
+  state_detached,      ///< it needs nothing of the parked master any more: the master's threads may go
+  state_ready,         ///< threads rebuilt, held at the gate
+  state_failed,
+};
+
+struct FailureText {
+  int err;
+  char what[240];
+};
+
+struct CloneStatus {
+  std::atomic<int> state;
+  FailureText failure;
+  double memory_ms, descriptors_ms, threads_ms;
+};
+
+struct StatusPage {
+  std::atomic<int> committed;  ///< 1: the gate is open, held clones go on
+  CloneStatus clones[];        ///< [k - 1] is clone k
+
+  static size_t size_for(size_t clones) {
+    return (sizeof(StatusPage) + clones * sizeof(CloneStatus) + 4095) & ~size_t(4095);
+  }
+};
+
+}  // namespace gridcentric::live_clone

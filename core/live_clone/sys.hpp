@@ -1,0 +1,168 @@
+// Raw system calls and the little text handling that code needs which runs while every other thread is parked:
+// no errno, no malloc, no stdio, no TLS. Results are the kernel's: >= 0 or -errno.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch.hpp"
+
+namespace gridcentric::live_clone {
+
+template <typename T>
+inline long as_long(T value) {
+  if constexpr (__is_same(T, decltype(nullptr)))
+    return 0;
+  else
+    return (long)value;
+}
+
+template <typename... Args>
+inline long sys(long number, Args... args) {
+  const long v[6] = {as_long(args)...};
+  return arch::syscall6(number, v[0], v[1], v[2], v[3], v[4], v[5]);
+}
+
+inline double now_ms() {
+  timespec t{};
+  sys(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
+}
+
+/// Waits while `word` is `value`, at most `ms` milliseconds (negative: for ever). Spurious returns are normal.
+inline void futex_wait(const std::atomic<int>& word, int value, int ms = -1) {
+  timespec t{ms / 1000, (ms % 1000) * 1000000L};
+  sys(SYS_futex, &word, FUTEX_WAIT, value, ms < 0 ? nullptr : &t);
+}
+
+inline void futex_wake(const std::atomic<int>& word) { sys(SYS_futex, &word, FUTEX_WAKE, INT32_MAX); }
+
+/// A bounded text being written; what does not fit is cut, always NUL-terminated.
+class Text {
+ public:
+  Text(char* buffer, size_t size) : at_(buffer), end_(buffer + size - 1) { *at_ = 0; }
+  Text& operator<<(const char* s) {
+    while (*s && at_ < end_) *at_++ = *s++;
+    *at_ = 0;
+    return *this;
+  }
+  Text& operator<<(long v) {
+    char digits[24];
+    int i = sizeof digits;
+    digits[--i] = 0;
+    unsigned long u = v < 0 ? 0UL - (unsigned long)v : (unsigned long)v;
+    do digits[--i] = char('0' + u % 10);
+    while (u /= 10);
+    if (v < 0) digits[--i] = '-';
+    return *this << (digits + i);
+  }
+  Text& operator<<(int v) { return *this << long(v); }
+  Text& operator<<(unsigned v) { return *this << long(v); }
+  Text& operator<<(unsigned long v) { return *this << long(v); }
+  /// An IPv4 address in host byte order.
+  Text& address(uint32_t ip) {
+    return *this << (ip >> 24) << "." << (ip >> 16 & 255) << "." << (ip >> 8 & 255) << "." << (ip & 255);
+  }
+  char* end() const { return at_; }
+
+ private:
+  char* at_;
+  char* end_;
+};
+
+/// A short path such as /proc/self/fdinfo/12.
+struct Path {
+  char text[96];
+  Path(const char* head, long number, const char* tail = "") {
+    Text t(text, sizeof text);
+    t << head << number << tail;
+  }
+  operator const char*() const { return text; }
+};
+
+inline const char* parse_hex(const char* p, unsigned long* out) {
+  unsigned long v = 0;
+  for (;; p++) {
+    int c = *p;
+    if (c >= '0' && c <= '9')
+      c -= '0';
+    else if (c >= 'a' && c <= 'f')
+      c -= 'a' - 10;
+    else
+      break;
+    v = v * 16 + (unsigned)c;
+  }
+  *out = v;
+  return p;
+}
+
+inline const char* parse_dec(const char* p, unsigned long* out) {
+  unsigned long v = 0;
+  while (*p >= '0' && *p <= '9') v = v * 10 + unsigned(*p++ - '0');
+  *out = v;
+  return p;
+}
+
+/// The tail of `text` when it begins with `prefix`, else null.
+inline const char* after(const char* text, const char* prefix) {
+  while (*prefix)
+    if (*text++ != *prefix++) return nullptr;
+  return text;
+}
+
+inline bool same_text(const char* a, const char* b) {
+  const char* rest = after(a, b);
+  return rest && !*rest;
+}
+
+/// Where `needle` begins in `text` up to the end of the line, or null.
+inline const char* find_in_line(const char* text, const char* needle) {
+  for (; *text && *text != '\n'; text++)
+    if (after(text, needle)) return text;
+  return nullptr;
+}
+
+inline const char* next_line(const char* p) {
+  while (*p && *p != '\n') p++;
+  return *p ? p + 1 : p;
+}
+
+/// The value of a "key: value" line, leading blanks skipped, or null.
+inline const char* field(const char* text, const char* key) {
+  for (; *text; text = next_line(text))
+    if (const char* v = after(text, key)) {
+      while (*v == ' ' || *v == '\t') v++;
+      return v;
+    }
+  return nullptr;
+}
+
+/// Reads a whole (proc) file, NUL-terminated. Returns its length, -errno, or -ENOBUFS when it does not fit.
+inline long read_file(const char* path, char* buffer, size_t size) {
+  long fd = sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  size_t n = 0;
+  long r = 0;
+  while (n < size - 1 && (r = sys(SYS_read, fd, buffer + n, size - 1 - n)) > 0) n += (size_t)r;
+  sys(SYS_close, fd);
+  if (r < 0) return r;
+  buffer[n] = 0;
+  return n == size - 1 ? -ENOBUFS : (long)n;
+}
+
+struct DirectoryEntry {
+  uint64_t inode;
+  int64_t offset;
+  unsigned short length;
+  unsigned char type;
+  char name[];
+};
+
+}  // namespace gridcentric::live_clone
