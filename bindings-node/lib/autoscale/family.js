@@ -84,6 +84,7 @@ class Family {
         try {
           let text = '';
           for await (const chunk of response) text += chunk;
+          if (response.statusCode >= 300) throw new Error(`it answered ${response.statusCode}: ${text.slice(0, 200)}`);
           resolve(JSON.parse(text));
         } catch (error) {
           reject(error);

@@ -5,7 +5,7 @@
 
 const { randomBytes } = require('node:crypto');
 
-// A user who never came back with its cookie (a probe, a script) counts for this long only.
+// A user who does not come back with its cookie (a probe, a script) counts for this long after its answer.
 const UNCONFIRMED_MS = 5000;
 // How long an absent user's clone is remembered, so that one who comes back finds the same room.
 const AFFINITY_MS = 3600000;
@@ -31,7 +31,7 @@ const strategies = {
 };
 
 class Policy {
-  /** @param options usersPerClone, minClones, maxClones, strategy, cooldown, drain, userTimeout, interval, random */
+  /** @param options usersPerClone, minClones, maxClones, strategy, cooldown, drain, userTimeout, random */
   constructor(options) {
     this.options = options;
     this.random = options.random;
@@ -73,8 +73,8 @@ class Policy {
 
   /** Users without an open request for a while are not active any more; long absent ones are forgotten. */
   expire(now) {
-    const { userTimeout, interval } = this.options;
-    const unconfirmed = Math.min(userTimeout, Math.max(UNCONFIRMED_MS, 2 * interval));
+    const { userTimeout } = this.options;
+    const unconfirmed = Math.min(userTimeout, UNCONFIRMED_MS);
     for (const user of this.users.values()) {
       if (user.open) continue;
       const absent = now - user.seen;

@@ -18,8 +18,8 @@ const ATTEMPTS = 3;
  * addresses; so the host is asked, after the connection stands, whether the clone lives: then it is the one connected to.
  */
 class CloneAgent extends http.Agent {
-  constructor(clone, family) {
-    super({ keepAlive: true });
+  constructor(clone, family, keepAlive) {
+    super({ keepAlive });
     this.clone = clone;
     this.family = family;
   }
@@ -52,10 +52,9 @@ class Proxy {
    */
   constructor({ appPort, family, enter, exit, place, lost, answered, retryAfter }) {
     Object.assign(this, { appPort, family, enter, exit, place, lost, answered, retryAfter });
-    this.agents = new Map();
-    this.routes = new WeakMap(); // request -> { user, clone, outgoing }
+    this.agents = new Map(); // vmid -> { kept, fresh }
+    this.routes = new WeakMap(); // request -> { user, clone }
     this.proxy = createProxyServer({});
-    this.proxy.on('proxyReq', (outgoing, request) => { this.routes.get(request).outgoing = outgoing; });
     this.proxy.on('proxyRes', (answer, request, response) => {
       const { user, clone } = this.routes.get(request);
       this.answered(clone);
@@ -83,9 +82,7 @@ class Proxy {
         if (!error || response.destroyed) return;
         if (error.unsent) await this.lost();
         if (response.headersSent) return void response.destroy();
-        // A kept connection that the app closed just then had not read this request.
-        const unread = error.unsent || (error.code === 'ECONNRESET' && this.routes.get(request).outgoing?.reusedSocket);
-        const safe = unread || request.method === 'GET' || request.method === 'HEAD';
+        const safe = error.unsent || harmless(request);
         if (!body || !safe || attempt === ATTEMPTS) {
           return this.#say(response, user, 502, `clone ${clone.vmid} broke off: ${error.message}`);
         }
@@ -111,7 +108,7 @@ class Proxy {
           continue;
         }
         this.routes.set(request, { user, clone });
-        this.proxy.ws(request, socket, head, { ...this.#route(clone), xfwd: true }, () => this.lost());
+        this.proxy.ws(request, socket, head, { ...this.#route(clone, request), xfwd: true }, () => this.lost());
         return;
       }
     } catch (error) {
@@ -122,7 +119,7 @@ class Proxy {
 
   /** A clone is gone: so are the connections to it. */
   forget(vmid) {
-    this.agents.get(vmid)?.destroy();
+    for (const agent of Object.values(this.agents.get(vmid) ?? {})) agent.destroy();
     this.agents.delete(vmid);
   }
 
@@ -130,9 +127,18 @@ class Proxy {
     for (const vmid of [...this.agents.keys()]) this.forget(vmid);
   }
 
-  #route(clone) {
-    if (!this.agents.has(clone.vmid)) this.agents.set(clone.vmid, new CloneAgent(clone, this.family));
-    return { target: { protocol: 'http:', host: clone.ip, hostname: clone.ip, port: this.appPort }, agent: this.agents.get(clone.vmid) };
+  /**
+   * A kept connection may be closed by the app just when a request goes out on it. A page is asked for again then; what
+   * may have been done already (a message) is not: it gets a fresh connection.
+   */
+  #route(clone, request) {
+    if (!this.agents.has(clone.vmid)) {
+      const agent = (keepAlive) => new CloneAgent(clone, this.family, keepAlive);
+      this.agents.set(clone.vmid, { kept: agent(true), fresh: agent(false) });
+    }
+    const { kept, fresh } = this.agents.get(clone.vmid);
+    const target = { protocol: 'http:', host: clone.ip, hostname: clone.ip, port: this.appPort };
+    return { target, agent: harmless(request) ? kept : fresh };
   }
 
   /** Resolves with the error that kept the answer from coming, or nothing once the response has ended. */
@@ -141,7 +147,7 @@ class Proxy {
     return new Promise((resolve) => {
       response.once('close', () => resolve());
       const buffer = body && Readable.from(body.length ? [body] : []);
-      this.proxy.web(request, response, { ...this.#route(clone), buffer, xfwd: attempt === 1 }, resolve);
+      this.proxy.web(request, response, { ...this.#route(clone, request), buffer, xfwd: attempt === 1 }, resolve);
     });
   }
 
@@ -163,6 +169,8 @@ async function smallBody(request) {
   for await (const chunk of request.iterator({ destroyOnReturn: false })) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
+
+const harmless = (request) => request.method === 'GET' || request.method === 'HEAD';
 
 function cookieOf(request) {
   for (const pair of (request.headers.cookie ?? '').split(';')) {

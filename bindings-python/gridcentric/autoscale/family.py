@@ -87,6 +87,6 @@ class Family:
         timeout = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S)
         headers = {TOKEN_HEADER: self.token, "Connection": "close"}
         url = f"http://{ip}:{self.listen_port}{CONTROL_PATH}{what}"
-        async with aiohttp.request(method, url, headers=headers, timeout=timeout) as response:
+        async with aiohttp.request(method, url, headers=headers, timeout=timeout, raise_for_status=True) as response:
             answer = await response.json(content_type=None)
             return answer if isinstance(answer, dict) else {}

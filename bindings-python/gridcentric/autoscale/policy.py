@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 
 from gridcentric.autoscale.options import Options
 
-# A user who never came back with its cookie (a probe, a script) counts for this long only.
+# A user who does not come back with its cookie (a probe, a script) counts for this long after its answer.
 UNCONFIRMED_MS = 5000
 # How long an absent user's clone is remembered, so that one who comes back finds the same room.
 AFFINITY_MS = 3600000
@@ -119,7 +119,7 @@ class Policy:
     def expire(self, now: float) -> None:
         """Users without an open request for a while are not active any more; long absent ones are forgotten."""
         timeout = self.options.user_timeout
-        unconfirmed = min(timeout, max(UNCONFIRMED_MS, 2 * self.options.interval))
+        unconfirmed = min(timeout, UNCONFIRMED_MS)
         for user in list(self.users.values()):
             if user.open:
                 continue

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from types import SimpleNamespace
 from typing import Any, Callable, Optional
 
 import aiohttp
@@ -44,8 +43,8 @@ class CloneConnector(aiohttp.TCPConnector):
     asked, after the connection stands, whether the clone lives: then it is the one connected to.
     """
 
-    def __init__(self, clone: Clone, family: Family) -> None:
-        super().__init__(limit=0)
+    def __init__(self, clone: Clone, family: Family, keep: bool) -> None:
+        super().__init__(limit=0, force_close=not keep)
         self._vmid, self._lives = clone.vmid, family.lives
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
@@ -79,7 +78,7 @@ class Proxy:
     ) -> None:
         self._app_port, self._family, self._retry_after = app_port, family, retry_after
         self._enter, self._exit, self._place, self._lost, self._answered = enter, exit, place, lost, answered
-        self._sessions: dict[int, aiohttp.ClientSession] = {}
+        self._sessions: dict[tuple[int, bool], aiohttp.ClientSession] = {}  # (vmid, connections are kept)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         user: Optional[User] = None
@@ -98,12 +97,13 @@ class Proxy:
 
     async def forget(self, vmid: int) -> None:
         """A clone is gone: so are the connections to it."""
-        session = self._sessions.pop(vmid, None)
-        if session:
-            await session.close()
+        for keep in (True, False):
+            session = self._sessions.pop((vmid, keep), None)
+            if session:
+                await session.close()
 
     async def close(self) -> None:
-        for vmid in list(self._sessions):
+        for vmid in {vmid for vmid, _ in self._sessions}:
             await self.forget(vmid)
 
     async def _forward(self, request: web.BaseRequest, user: User) -> web.StreamResponse:
@@ -111,21 +111,21 @@ class Proxy:
         stream = request.can_read_body and (length is None or length > REPLAYED_BODY)
         body: Any = request.content if stream else await request.read()
         headers = _forwarded(request)
+        # A kept connection may be closed by the app just when a request goes out on it. A page is asked for again then;
+        # what may have been done already (a message) is not: it gets a fresh connection.
+        harmless = request.method in ("GET", "HEAD")
         for attempt in range(1, ATTEMPTS + 1):
             clone = await self._place(user)
-            trace = SimpleNamespace(reused=False)
             try:
-                upstream = await self._session(clone).request(
+                upstream = await self._session(clone, harmless).request(
                     request.method, self._url(request, clone), headers=headers, data=body or None,
-                    allow_redirects=False, trace_request_ctx=trace,
+                    allow_redirects=False,
                 )  # fmt: skip
             except BROKEN as error:
                 unsent = isinstance(error, (CloneGone, aiohttp.ClientConnectorError))
                 if unsent:
                     await self._lost()
-                # A kept connection that the app closed just then had not read this request.
-                safe = unsent or trace.reused or request.method in ("GET", "HEAD")
-                if stream or not safe or attempt == ATTEMPTS:
+                if stream or not (unsent or harmless) or attempt == ATTEMPTS:
                     return self._say(user, 502, f"clone {clone.vmid} broke off: {error or type(error).__name__}")
                 continue
             async with upstream:
@@ -159,7 +159,7 @@ class Proxy:
         for attempt in range(1, ATTEMPTS + 1):
             clone = await self._place(user)
             try:
-                upstream = await self._session(clone).ws_connect(
+                upstream = await self._session(clone, False).ws_connect(
                     self._url(request, clone), protocols=protocols, headers=headers, autoping=False, autoclose=False,
                     max_msg_size=MAX_MESSAGE,
                 )  # fmt: skip
@@ -189,18 +189,15 @@ class Proxy:
             await asyncio.gather(*pumps, upstream.close(), return_exceptions=True)
         return downstream
 
-    def _session(self, clone: Clone) -> aiohttp.ClientSession:
-        session = self._sessions.get(clone.vmid)
+    def _session(self, clone: Clone, keep: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get((clone.vmid, keep))
         if session is None:
-            tracing = aiohttp.TraceConfig()
-            tracing.on_connection_reuseconn.append(_reused)
-            session = self._sessions[clone.vmid] = aiohttp.ClientSession(
-                connector=CloneConnector(clone, self._family),
+            session = self._sessions[clone.vmid, keep] = aiohttp.ClientSession(
+                connector=CloneConnector(clone, self._family, keep),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
                 skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
-                trace_configs=[tracing],
             )
         return session
 
@@ -214,11 +211,6 @@ class Proxy:
         if user and not user.confirmed:
             _give_cookie(response, user)
         return response
-
-
-async def _reused(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
-    if context.trace_request_ctx:  # none for a WebSocket
-        context.trace_request_ctx.reused = True
 
 
 async def _pump(source: Any, target: Any) -> None:

@@ -1,0 +1,275 @@
+"""What the autoscale tests stand on: a fake host, stub servers at its clones' addresses, a driven program, its users.
+
+The clones of the fake hypervisor are numbers with addresses; here stub servers listen on those addresses, so that the
+proxy's traffic, health checks and joins are real. Nothing waits for time: a user's request has either been answered or
+the program says that it holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Optional
+
+import aiohttp
+from aiohttp import web
+
+HERE = Path(__file__).parent
+DRIVERS = {"node": ["node", str(HERE / "driver.js")], "python": [sys.executable, str(HERE / "driver.py")]}
+BASE = "127.78.0.0"
+STUBS = 40
+# Nothing waits this long unless it hangs; it never decides between right and wrong.
+HANG_GUARD_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class Wire:
+    """A connection to the host that speaks the guest protocol, as `control` or as a domain."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def connect(cls, path: str, hello: str) -> Wire:
+        wire = cls(*await asyncio.open_unix_connection(path))
+        wire._writer.write(f"gridcentric/1 {hello}\n".encode())
+        answer = await wire._reader.readline()
+        assert answer.startswith(b"gridcentric/1 ok"), answer
+        return wire
+
+    async def ask(self, request: str) -> list[list[str]]:
+        """The fields of the items, those of the `ok` last."""
+        async with self._lock:
+            self._writer.write(f"1 {request}\n".encode())
+            rows: list[list[str]] = []
+            while True:
+                _, kind, *fields = (await self._reader.readline()).decode().split()
+                assert kind in ("item", "ok"), f"{request}: {kind} {' '.join(fields)}"
+                rows.append(fields)
+                if kind == "ok":
+                    return rows
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+class World:
+    """A fake host and the stub servers of its clones."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = str(path / "host.sock")
+        self.listen_port, self.app_port = free_port(), free_port()
+        self.deaf: set[int] = set()  # vmids whose event loop hangs: no health check is answered
+        self.joined: list[int] = []
+        self.release = asyncio.Event()  # /slow answers then
+        self.bodies: list[tuple[int, bytes]] = []
+
+    async def start(self, cpus: int) -> None:
+        self._host = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gridcentric.reference", "--control", "--seed", "1", "--socket", self.socket,
+            "--cpus", str(cpus), "--address-base", BASE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._host.stdout
+        line = await self._host.stdout.readline()
+        assert line.startswith(b"listening"), line
+        self.control = await Wire.connect(self.socket, "control")
+        self._runners: list[web.ServerRunner] = []
+        self._servers: list[web.Server] = []
+        for handler, port in ((self._app, self.app_port), (self._clone_side, self.listen_port)):
+            server = web.Server(handler, handler_cancellation=True)
+            runner = web.ServerRunner(server)
+            self._servers.append(server)
+            await runner.setup()
+            for n in range(2, STUBS + 2):
+                await web.TCPSite(runner, f"127.78.0.{n}", port).start()
+            self._runners.append(runner)
+
+    async def close(self) -> None:
+        await self.control.close()
+        if self._host.returncode is None:
+            self._host.terminate()
+        await self._host.wait()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def kill_host(self) -> None:
+        self._host.kill()
+        await self._host.wait()
+
+    async def nothing_left(self) -> None:
+        """The host has noticed that the whole family is gone, unless it is gone itself."""
+        async with asyncio.timeout(HANG_GUARD_S):
+            while self._host.returncode is None and await self.domains():
+                await asyncio.sleep(0.005)
+
+    async def domains(self) -> list[list[str]]:
+        """FAMILY VMID PARENT IP TICKET STATE of each."""
+        return (await self.control.ask("domains"))[:-1]
+
+    async def end(self, vmid: int) -> None:
+        domain = next(domain for domain in await self.domains() if domain[1] == str(vmid))
+        await self.control.ask(f"end {domain[0]} {vmid} lost 0")
+        for server in self._servers:  # as the kernel does when a process ends
+            for connection in server.connections:
+                if connection.transport and connection.transport.get_extra_info("sockname")[0] == domain[3]:
+                    connection.transport.abort()
+
+    async def _who(self, request: web.BaseRequest) -> Optional[list[str]]:
+        assert request.transport
+        ip = request.transport.get_extra_info("sockname")[0]
+        return next((domain for domain in await self.domains() if domain[3] == ip), None)
+
+    async def _app(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The app in a clone. At the address of one that has ended it answers `nobody`, as a master's would."""
+        domain = await self._who(request)
+        if not domain:
+            return web.Response(text="nobody")
+        if request.path == "/slow":
+            await self.release.wait()
+        if request.path == "/big":
+            response = web.StreamResponse()
+            await response.prepare(request)
+            for _ in range(64):
+                await response.write(bytes(1 << 20))
+            return response
+        if request.path == "/events":
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await response.prepare(request)
+            await response.write(b"data: first\n\n")
+            await self.release.wait()
+            await response.write(b"data: second\n\n")
+            return response
+        if request.path == "/socket":
+            ws = web.WebSocketResponse(protocols=["chat"])
+            await ws.prepare(request)
+            async for message in ws:
+                await ws.send_str(f"clone {domain[1]}: {message.data}")
+            return ws
+        if request.path == "/headers":
+            return web.json_response(list(request.headers.items()), headers={"Set-Cookie": "own=1; Path=/"})
+        body = await request.content.read()
+        if request.path == "/break":  # the connection ends instead of an answer
+            self.bodies.append((int(domain[1]), body))
+            assert request.transport
+            request.transport.abort()
+            return web.Response()
+        self.bodies.append((int(domain[1]), body))
+        return web.Response(text=f"clone {domain[1]} {len(body)}")
+
+    async def _clone_side(self, request: web.BaseRequest) -> web.StreamResponse:
+        domain = await self._who(request)
+        if not domain:
+            return web.json_response({"vmid": 0})
+        family, vmid = domain[0], int(domain[1])
+        if request.path == "/_gridcentric/health" and vmid not in self.deaf:
+            return web.json_response({"vmid": vmid})
+        if request.path == "/_gridcentric/join" and request.method == "POST":
+            assert len(request.headers["X-Gridcentric-Token"]) == 32
+            self.joined.append(vmid)
+            if vmid in self.deaf:
+                return web.json_response({"vmid": vmid}, status=202)
+            clone = await Wire.connect(self.socket, f"as {family} {vmid}")
+            await clone.ask("join ZHJhaW5lZA==")
+            await clone.close()
+            return web.json_response({"vmid": vmid}, status=202)
+        return web.Response(status=500)
+
+
+class Program:
+    """The driven program in one of the languages."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._lock = asyncio.Lock()
+        self.log: list[str] = []
+        self.events: list[dict[str, Any]] = []
+
+    @classmethod
+    async def start(cls, language: str, world: World, options: dict[str, Any], chances: list[float]) -> Program:
+        given = {"listenPort": world.listen_port, "appPort": world.app_port, "options": options, "chances": chances}
+        environment = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{world.socket}", "GRIDCENTRIC_AUTOSCALE": ""}
+        program = cls(
+            await asyncio.create_subprocess_exec(
+                *DRIVERS[language], json.dumps(given), env=environment, limit=1 << 24,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        )
+        await program._read()
+        return program
+
+    async def do(self, what: str, **more: Any) -> dict[str, Any]:
+        """Say it to the program; what it is like then."""
+        async with self._lock:
+            assert self.process.stdin
+            self.process.stdin.write(f"{json.dumps({'do': what, **more})}\n".encode())
+            return await self._read()
+
+    async def _read(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = await self.process.stdout.readline()
+        assert line, f"the program ended with {await self.process.wait()}"
+        state: dict[str, Any] = json.loads(line)
+        self.log += state.pop("log")
+        self.events += state.pop("events")
+        return state
+
+    async def stop(self) -> None:
+        if self.process.returncode is None:
+            await self.do("close")
+        await self.process.wait()
+        assert self.process.returncode == 0, f"the program ended with {self.process.returncode}"
+
+
+class User:
+    """One who comes with a cookie jar."""
+
+    def __init__(self, world: World) -> None:
+        self.url = f"http://127.0.0.1:{world.listen_port}"
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.open: Optional[asyncio.Task[str]] = None  # a request that has no answer yet
+        self.path = "/"
+
+    async def get(self, path: str = "/", method: str = "GET", **more: Any) -> str:
+        """`clone 3` or `503 reason`, whichever it was."""
+        self.path = path
+        async with self.session.request(method, self.url + path, **more) as response:
+            text = (await response.text()).strip()
+            if response.status != 200:
+                return f"{response.status} {text}"
+            assert text.startswith(f"clone {response.headers['X-Gridcentric-Vmid']}"), text
+            return " ".join(text.split()[:2])
+
+
+@contextlib.asynccontextmanager
+async def running(
+    language: str, folder: Path, options: dict[str, Any], cpus: int = 64, chances: Optional[list[float]] = None
+) -> AsyncIterator[tuple[World, Program]]:
+    """A world with a program in it; both are gone afterwards, and nothing is left of the family."""
+    world = World(folder)
+    await world.start(cpus)
+    try:
+        program = await Program.start(language, world, options, chances or [])
+        try:
+            yield world, program
+            await program.stop()
+            await world.nothing_left()
+        finally:
+            if program.process.returncode is None:
+                program.process.kill()
+                await program.process.wait()
+    finally:
+        await world.close()
