@@ -32,7 +32,7 @@ constexpr Row table[] = {
     {"pidfds", Command::pidfds, domain, 1},
     {"forked", Command::forked, domain, 1},
     {"failed", Command::failed, domain, 2, true},
-    {"cancel", Command::cancel, domain | observer | tester, 1},
+    {"cancel", Command::cancel, domain, 1},
     {"info", Command::info, domain | observer, 0},
     {"list_all", Command::list_all, observer, 0},
     {"kill_domain", Command::kill_domain, observer, 2},
@@ -136,6 +136,18 @@ Answer parse_key(std::string_view key, Hello *hello) {
 }
 
 }  // namespace
+
+std::string_view name(Command command) {
+  for (const Row &row : table)
+    if (row.command == command) return row.name;
+  return "";
+}
+
+bool is_guest_verb(std::string_view verb) {
+  for (const Row &row : table)
+    if (row.name == verb && (row.who & (domain | observer))) return true;
+  return false;
+}
 
 Answer parse_hello(std::string_view line, Hello *hello) {
   static constexpr std::pair<std::string_view, Role> roles[] = {

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/model/error.hpp"
@@ -36,9 +35,8 @@ enum class Command {
   pidfds,
   forked,
   failed,
-  // of everybody
   cancel,
-  info,
+  info,  // observers' too
   // of observers
   list_all,
   kill_domain,
@@ -68,6 +66,10 @@ struct Request {
   Command command{};
   std::vector<std::string_view> args;
 };
+
+std::string_view name(Command command);
+// Is it a verb of domains or observers?
+bool is_guest_verb(std::string_view verb);
 
 // The first line. PROTOCOL or INVALID_ARGUMENT when it is none.
 Answer parse_hello(std::string_view line, Hello *hello);

@@ -41,6 +41,7 @@ class Caller {
  public:
   virtual ~Caller() = default;
   virtual Peer peer() const = 0;
+  virtual std::string mode() const = 0;  // how its handshake said it can be cloned: "pidns", "plain"; "": it did not say
   virtual void order(std::string_view line) = 0;  // "fork pidns 1@127.77.0.1 ..."
   // The guest's answers to the order, with the descriptors that came along (they become the callee's).
   // Not called again after the driver's done().

@@ -1,0 +1,231 @@
+// Requests: from a line to a call of the rules; the calls of domains.
+#include <unistd.h>
+
+#include "core/host/host.hpp"
+#include "core/wire/text.hpp"
+
+namespace gridcentric::host {
+namespace {
+
+constexpr std::size_t most_open_calls = 1024;
+
+}  // namespace
+
+Answer read_number(const char *name, std::string_view text, std::int64_t *value) {
+  const auto number = wire::parse_number(text);
+  if (!number)
+    return {Code::INVALID_ARGUMENT, std::string(name) + " is \"" + wire::one_line(text.substr(0, 64)) +
+                                        "\", expected a decimal number of 64 bits"};
+  *value = *number;
+  return {};
+}
+
+void Host::request(Session &session, std::string_view line) {
+  wire::Request request;
+  const Answer bad = wire::parse_request(line, session.role, &request);
+  if (!bad.ok()) return refuse(session, request.id, "", bad);
+  if (request.command == wire::Command::pidfds || request.command == wire::Command::forked ||
+      request.command == wire::Command::failed)
+    return answer_order(session, request, line.substr(line.find(' ') + 1));
+  if (session.open.contains(request.id))
+    return refuse(
+        session, request.id, "",
+        {Code::PROTOCOL, "call " + std::to_string(request.id) + " is still open, expected another ID"});
+  run(session, request);
+}
+
+// `line` without its ID is what the driver waits for, when it does.
+void Host::answer_order(Session &session, const wire::Request &request, std::string_view line) {
+  std::vector<int> fds = session.connection.take_descriptors();
+  const auto open = session.open.find(request.id);
+  const auto call = open == session.open.end() ? calls_.end() : calls_.find(open->second);
+  if (call != calls_.end() && call->second.caller) {
+    const std::shared_ptr<CloneCaller> caller = call->second.caller;
+    if (caller->answered(line, std::move(fds))) return;
+  } else {
+    for (const int fd : fds) ::close(fd);
+  }
+  refuse(
+      session, request.id, "",
+      {Code::PROTOCOL, std::string(wire::name(request.command)) + " answers the order fork, there was none"});
+}
+
+void Host::run(Session &session, const wire::Request &request) {
+  if (session.role == wire::Role::control) return run_control_call(session, request);
+  switch (request.command) {
+    case wire::Command::info:
+      return info(session, request);
+    case wire::Command::list_all:
+      return list_all(session, request);
+    case wire::Command::kill_domain:
+      return kill_domain(session, request);
+    default:
+      return run_domain_call(session, request);
+  }
+}
+
+std::optional<CallId> Host::number_call(Session &session, const wire::Request &request) {
+  if (session.open.size() >= most_open_calls) {
+    refuse(session, request.id, wire::name(request.command),
+           {Code::TOO_LARGE,
+            std::to_string(most_open_calls) +
+                " calls are open on this connection: wait for some or open another connection"});
+    return std::nullopt;
+  }
+  const CallId call = ++last_call_;
+  session.open.emplace(request.id, call);
+  return call;
+}
+
+std::optional<CallId> Host::open_call(Session &session, const wire::Request &request) {
+  const auto call = number_call(session, request);
+  if (call) calls_.emplace(*call, OpenCall{&session, request.id, wire::name(request.command), nullptr});
+  return call;
+}
+
+void Host::take_back(CallId call) {
+  awaits_.erase(call);
+  const auto found = calls_.find(call);
+  if (found == calls_.end()) return;
+  if (found->second.caller) found->second.caller->detach();
+  calls_.erase(found);
+  rules_.cancel(call, loop_.now_ms());
+}
+
+void Host::run_domain_call(Session &session, const wire::Request &request) {
+  const auto &args = request.args;
+  const DomainKey me = session.domain;
+  const std::int64_t now = loop_.now_ms();
+  const auto numbers = [&](std::initializer_list<std::pair<const char *, std::int64_t *>> wanted,
+                           std::size_t from) {
+    for (const auto &[name, value] : wanted) {
+      const Answer bad = read_number(name, args[from++], value);
+      if (bad.ok()) continue;
+      answer(session, request, bad);
+      return false;
+    }
+    return true;
+  };
+  std::int64_t maxcpus, minvms, mincpuspervm, timeout, vmid;
+  switch (request.command) {
+    case wire::Command::request_ticket:
+      if (!numbers({{"maxcpus", &maxcpus},
+                    {"minvms", &minvms},
+                    {"mincpuspervm", &mincpuspervm},
+                    {"timeout", &timeout}},
+                   0))
+        return;
+      if (const auto call = open_call(session, request))
+        rules_.request_ticket(*call, me, maxcpus, minvms, mincpuspervm, timeout, now);
+      return;
+    case wire::Command::clone:
+      if (const auto call = open_call(session, request)) rules_.clone(*call, me, args[0], now);
+      return;
+    case wire::Command::sync:
+      if (!numbers({{"timeout", &timeout}}, 1)) return;
+      if (const auto call = open_call(session, request)) rules_.sync(*call, me, args[0], timeout, now);
+      return;
+    case wire::Command::wait:
+      if (!numbers({{"timeout", &timeout}}, 1)) return;
+      if (const auto call = open_call(session, request)) rules_.wait(*call, me, args[0], timeout, now);
+      return;
+    case wire::Command::release_ticket:
+      return answer(session, request, rules_.release_ticket(me, args[0], now));
+    case wire::Command::ticket_info: {
+      const TicketAnswer found = rules_.ticket_info(me, args[0]);
+      if (!found.ok()) return answer(session, request, found);
+      return ok(session, request.id, "ticket_info", ticket_fields(found.ticket));
+    }
+    case wire::Command::list_tickets:
+      return list_tickets(session, request);
+    case wire::Command::list_domains:
+      return list_domains(session, request);
+    case wire::Command::whoami:
+      return whoami(session, request);
+    case wire::Command::join: {
+      std::optional<std::string> report;
+      if (!wire::decode_report(args[0], &report))
+        return answer(
+            session, request,
+            {Code::INVALID_ARGUMENT, "the report is no base64 with padding, \"=\" (empty) or \"-\" (none)"});
+      const Answer result = rules_.join(me, std::move(report));
+      answer(session, request, result);
+      if (result.ok()) hypervisor_.joined(me);
+      return;
+    }
+    case wire::Command::kill:
+      if (!numbers({{"vmid", &vmid}}, 0)) return;
+      return answer(session, request, rules_.kill(me, vmid));
+    case wire::Command::bye:
+      if (!session.is_domains_own)
+        return answer(
+            session, request,
+            {Code::INVALID_ARGUMENT, "process " + std::to_string(session.connection.peer().pid) +
+                                         " is a child of its domain: only the domain itself says bye"});
+      rules_.bye(me);
+      return ok(session, request.id, "bye");
+    case wire::Command::cancel: {
+      const auto id = wire::parse_number(args[0]);
+      if (!id || *id < 0 || *id > 999'999'999)
+        return answer(
+            session, request,
+            {Code::INVALID_ARGUMENT, "the ID to cancel is \"" + wire::one_line(args[0].substr(0, 64)) +
+                                         "\", expected a number of 1 to 9 digits"});
+      const auto open = session.open.find(static_cast<std::uint32_t>(*id));
+      if (open != session.open.end()) {
+        const CallId call = open->second;
+        session.open.erase(open);
+        take_back(call);
+      }
+      return ok(session, request.id, "cancel");
+    }
+    default:
+      return;  // the table of commands lets no other through to a domain
+  }
+}
+
+// --- lists -----------------------------------------------------------------------------------------------
+
+std::string Host::ticket_fields(const TicketInfo &ticket) {
+  return ticket.id + " " + std::string(word(ticket.status)) + " " + std::to_string(ticket.cpus) + " " +
+         std::to_string(ticket.vms) + " " + std::to_string(ticket.mincpuspervm);
+}
+
+std::string Host::address(DomainKey domain) const {
+  const std::string text = hypervisor_.address_of(domain);
+  return text.empty() ? "-" : text;
+}
+
+std::string Host::domain_fields(const DomainInfo &domain) const {
+  return std::to_string(domain.vmid) + " " + (domain.parent < 0 ? "-" : std::to_string(domain.parent)) + " " +
+         address(domain.key) + " " + domain.ticket + " " + std::string(word(domain.state));
+}
+
+void Host::list_tickets(Session &session, const wire::Request &request) {
+  std::vector<TicketInfo> tickets;
+  if (const Answer bad = rules_.list_tickets(session.domain, &tickets); !bad.ok())
+    return answer(session, request, bad);
+  std::vector<std::string> items;
+  for (const TicketInfo &ticket : tickets) items.push_back(ticket_fields(ticket));
+  list(session, request.id, wire::name(request.command), items);
+}
+
+void Host::list_domains(Session &session, const wire::Request &request) {
+  std::vector<DomainInfo> domains;
+  if (const Answer bad = rules_.list_domains(session.domain, &domains); !bad.ok())
+    return answer(session, request, bad);
+  std::vector<std::string> items;
+  for (const DomainInfo &domain : domains) items.push_back(domain_fields(domain));
+  list(session, request.id, wire::name(request.command), items);
+}
+
+void Host::whoami(Session &session, const wire::Request &request) {
+  if (const Answer bad = rules_.check_caller(session.domain); !bad.ok()) return answer(session, request, bad);
+  const DomainInfo domain = *rules_.domain(session.domain);
+  ok(session, request.id, "whoami",
+     domain.family + " " + std::to_string(domain.vmid) + " " + address(domain.key) + " " +
+         (domain.parent < 0 ? "-" : std::to_string(domain.parent)) + " " + domain.ticket + " " +
+         std::string(word(domain.state)));
+}
+
+}  // namespace gridcentric::host

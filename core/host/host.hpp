@@ -1,0 +1,176 @@
+// The host: guests' lines become calls of the rules, what the rules say becomes replies and orders to the
+// driver. Decides nothing itself. Split over: host.cpp (connections, handshake, events), domain_calls.cpp,
+// observer_calls.cpp, control_calls.cpp. Belongs to the loop's thread.
+#pragma once
+#include <gridcentric/hypervisor.hpp>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "core/host/connection.hpp"
+#include "core/host/epoll_loop.hpp"
+#include "core/model/rules.hpp"
+#include "core/model/uuid.hpp"
+#include "core/wire/request.hpp"
+
+namespace gridcentric {
+class Fake;
+}
+
+namespace gridcentric::host {
+
+class CloneCaller;
+
+// A numeric argument; its range is the rules' business. INVALID_ARGUMENT names it.
+Answer read_number(const char *name, std::string_view text, std::int64_t *value);
+
+// One guest's conversation.
+struct Session {
+  Session(EpollLoop &loop, int fd, Peer peer, Connection::Listener &listener)
+      : connection(loop, fd, peer, listener) {}
+
+  Connection connection;
+  bool greeted = false;
+  wire::Role role{};
+  DomainKey domain = 0;         // 0: none
+  bool is_domains_own = false;  // not a child of it
+  std::string mode;             // how it said it can be cloned
+  std::uint64_t hello_timer = 0;
+  std::unordered_map<std::uint32_t, CallId> open;  // ID -> call
+};
+
+class Host final : public Connection::Listener, public Hypervisor::Listener {
+ public:
+  struct Options {
+    std::int64_t cpus;
+    std::uint64_t seed;
+    bool control;
+    bool ends_with_family;  // private: when the last family and the last connection are gone
+  };
+
+  // fake: the driver again, when it is the fake one (the control channel drives it).
+  Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, Options options);
+  ~Host() override;
+
+  // A connection was accepted; the descriptor becomes the host's.
+  void accepted(int fd, const Peer &peer);
+  // What is left to do at the end of a turn of the loop: replies go out, closed sessions are freed.
+  void end_of_turn();
+  bool had_family() const { return had_family_; }
+
+ private:
+  struct OpenCall {
+    Session *session;
+    std::uint32_t id;
+    std::string_view verb;
+    std::shared_ptr<CloneCaller> caller;  // of clone, once the driver has it
+  };
+  struct Await {
+    Session *session;
+    std::uint32_t id;
+    Verb verb;
+    std::size_t count;
+  };
+  friend class CloneCaller;
+
+  // Connection::Listener, Hypervisor::Listener
+  void line(Connection &connection, std::string_view line) override;
+  void line_too_long(Connection &connection, std::string_view beginning) override;
+  void closed(Connection &connection) override;
+  void ended(DomainKey domain, EndKind how, int status) override;
+
+  // Handshake
+  void hello(Session &session, std::string_view line);
+  Answer take_role(Session &session, const wire::Hello &hello);
+  Answer join_family(Session &session, const wire::Hello &hello);
+  std::string introduction(const Session &session) const;
+
+  // Replies
+  void send(Session &session, std::string_view line);
+  void ok(Session &session, std::uint32_t id, std::string_view verb, std::string_view fields = "");
+  void list(Session &session, std::uint32_t id, std::string_view verb, const std::vector<std::string> &items);
+  void refuse(Session &session, std::uint32_t id, std::string_view verb, const Answer &answer);
+  void answer(Session &session, const wire::Request &request, const Answer &answer);  // ok or error
+  bool lose_reply(Session &session, std::string_view verb);
+
+  // Requests
+  void request(Session &session, std::string_view line);
+  void run(Session &session, const wire::Request &request);
+  void run_domain_call(Session &session, const wire::Request &request);
+  void run_control_call(Session &session, const wire::Request &request);
+  // A number for a call that waits; nullopt: refused, too many are open.
+  std::optional<CallId> number_call(Session &session, const wire::Request &request);
+  std::optional<CallId> open_call(Session &session, const wire::Request &request);
+  void take_back(CallId call);
+  void answer_order(Session &session, const wire::Request &request, std::string_view line);
+  void info(Session &session, const wire::Request &request);
+  void kill_domain(Session &session, const wire::Request &request);
+  void list_all(Session &session, const wire::Request &request);
+  void whoami(Session &session, const wire::Request &request);
+  void list_tickets(Session &session, const wire::Request &request);
+  void list_domains(Session &session, const wire::Request &request);
+  void await(Session &session, const wire::Request &request);
+  void advance(Session &session, const wire::Request &request);
+  void fault(Session &session, const wire::Request &request);
+  void end_scripted(Session &session, const wire::Request &request);
+  void dump(Session &session, const wire::Request &request, bool only_domains);
+  Answer find_domain(std::string_view family, std::string_view vmid, DomainKey *domain) const;
+  std::string domain_fields(const DomainInfo &domain) const;   // VMID PARENT IP TICKET STATE
+  static std::string ticket_fields(const TicketInfo &ticket);  // UUID STATUS CPUS VMS MINCPUSPERVM
+  std::string address(DomainKey domain) const;                 // "-": none
+
+  // The wheel
+  void settle();
+  void carry_out(Event &event);
+  void answer_awaits();
+  void schedule_deadline();
+  void forget_everything(Session &but, bool control_too);
+
+  EpollLoop &loop_;
+  Hypervisor &hypervisor_;
+  Fake *fake_;
+  const Options options_;
+  Rules rules_;
+  CallId last_call_ = 0;
+  bool settling_ = false;
+  bool had_family_ = false;
+  std::unordered_map<Connection *, std::unique_ptr<Session>> sessions_;
+  std::vector<std::unique_ptr<Session>> closed_sessions_;
+  std::unordered_set<Session *> unflushed_;
+  std::unordered_map<DomainKey, std::set<Session *>> sessions_of_;
+  std::unordered_map<CallId, OpenCall> calls_;
+  std::map<CallId, Await> awaits_;
+  std::map<std::string, int, std::less<>> lost_replies_;  // scripted, by verb
+  std::optional<std::int64_t> scheduled_;
+  std::uint64_t deadline_timer_ = 0;
+  std::string mode_, why_;  // that the last guest to say so gave
+};
+
+// The open `clone` call as the driver sees it. Outlives the call and its session.
+class CloneCaller final : public Caller {
+ public:
+  CloneCaller(Host &host, Session &session, std::uint32_t id);
+  Peer peer() const override { return peer_; }
+  std::string mode() const override { return mode_; }
+  void order(std::string_view line) override;
+  void on_answer(std::function<void(std::string_view, std::vector<int>)> handler) override;
+
+  void detach() { session_ = nullptr; }
+  void done() { handler_ = nullptr; }
+  // False: the driver expects no answer.
+  bool answered(std::string_view line, std::vector<int> fds);
+
+ private:
+  Host &host_;
+  Session *session_;
+  std::uint32_t id_;
+  Peer peer_;
+  std::string mode_;
+  std::function<void(std::string_view, std::vector<int>)> handler_;
+};
+
+}  // namespace gridcentric::host

@@ -1,0 +1,38 @@
+// Runs a host: what `gc host` is, for those who embed it.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <gridcentric/hypervisor.hpp>
+#include <memory>
+#include <string>
+
+namespace gridcentric {
+
+struct HostOptions {
+  std::string socket;                  // path; "": the default one (default_socket_path())
+  std::string hypervisor = "process";  // "fake" or "process"
+  // A driver of one's own instead; it is made, used and destroyed on the host's thread.
+  std::function<std::unique_ptr<Hypervisor>(Loop &loop)> make_hypervisor;
+  std::int64_t cpus = 0;                   // offered to tickets; 0: 64 for each core of this machine
+  bool control = false;                    // tests may drive it; the fake then has a virtual clock
+  std::uint64_t seed = 0;                  // of the UUIDs, with control; without it they are random
+  std::string address_base = "10.77.0.0";  // of the fake's addresses
+  // >= 0: a private host. Its socket is in a folder of its own; the path and a newline are written to this
+  // descriptor, which becomes the host's; it ends with its first family, or when nobody says hello within 10
+  // s.
+  int private_fd = -1;
+  bool handle_signals = true;  // end on SIGTERM and SIGINT (they are blocked in the calling thread meanwhile)
+  bool print_listening = true;  // "listening on unix:PATH" on stdout when ready (not by a private host)
+  // Called on the host's thread when it is ready; `stop` ends the host and may be called from any thread
+  // until run_host() has returned.
+  std::function<void(const std::string &path, std::function<void()> stop)> on_ready;
+};
+
+// $XDG_RUNTIME_DIR/gridcentric/host.sock, or /tmp/gridcentric-UID/host.sock without that variable.
+std::string default_socket_path();
+
+// Blocks until the host ends. 0: it ended as asked, everything cleaned up. 1: it could not start, *error says
+// why, what was expected and what to do. 2: the options are wrong, *error names which.
+int run_host(const HostOptions &options, std::string *error);
+
+}  // namespace gridcentric
