@@ -29,6 +29,9 @@ class OpenCall {
   guest::Call &call_;
 };
 
+// Whether close_calls() has run.
+bool interpreter_is_ending();
+
 // The ends of calls that are not their own: interpreter exit and os.fork().
 void add_open_calls(py::module_ &module);
 

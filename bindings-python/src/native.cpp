@@ -44,7 +44,9 @@ void add_errors(py::module_ &module) {
 
 void raise(const guest::Error &error) {
   if (error.code == guest::error_cancelled) {
-    PyErr_SetString(cancelled_class.ptr(), error.what());
+    // A thread that waits while the interpreter ends is ended without a word, as Python ends its daemon
+    // threads.
+    PyErr_SetString(interpreter_is_ending() ? PyExc_SystemExit : cancelled_class.ptr(), error.what());
     return;
   }
   const guest::ErrorRow *row = guest::find_error(error.code);

@@ -54,6 +54,11 @@ OpenCall::~OpenCall() {
   if (open.calls.empty()) open.none_left.notify_all();
 }
 
+bool interpreter_is_ending() {
+  const std::lock_guard lock(open_calls().mutex);
+  return open_calls().closed;
+}
+
 void add_open_calls(py::module_ &module) {
   module.def("close_calls", &close_calls, "Take every open call back and wait until all have ended.");
   module.def("forget_calls", &forget_calls, "After os.fork(), in the child.");

@@ -16,7 +16,19 @@ WRONG_TYPE: list[Any] = [None, True, 1.0, 1.5, math.nan, math.inf, "1", b"1", [1
 NO_COUNT: list[Any] = [0, -1, 2**31, -(2**31), 2**32 + 1, 2**63, -(2**63) - 1, 2**64, 10**100]
 NO_TIMEOUT: list[Any] = [2**31, -(2**31) - 1, 2**63, -(2**63), 2**64 + 1, 10**5000]
 NO_TICKET_TYPE: list[Any] = [True, 0, 1.5, math.nan, T.encode(), [T], (T,), object()]
-NO_TICKET: list[Any] = ["", "x", T[:-1], T + "0", T.replace("-", ""), "{" + T + "}", "g" + T[1:], T + "\n", "\0", "é" * 36, "a" * 10**6]
+NO_TICKET: list[Any] = [
+    "",
+    "x",
+    T[:-1],
+    T + "0",
+    T.replace("-", ""),
+    "{" + T + "}",
+    "g" + T[1:],
+    T + "\n",
+    "\0",
+    "é" * 36,
+    "a" * 10**6,
+]
 NO_REPORT: list[Any] = [1, True, 1.5, math.nan, ["x"], object()]
 
 # call, arguments that are right, which one is made wrong, its name
