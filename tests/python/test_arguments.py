@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+
 from gridcentric import InvalidArgument, WrongArgumentType, aio, guest
 
 T = "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11"
@@ -114,7 +115,7 @@ def test_what_counts_as_a_number() -> None:
 
     assert _arguments.count("maxcpus", Index()) == 7  # as numpy's ints
     assert _arguments.timeout_of(-(2**31)) == -(2**31)
-    with pytest.raises(WrongArgumentType, match="an object of .*Broken"):
+    with pytest.raises(WrongArgumentType, match=r"an object of .*Broken"):
         _arguments.count("maxcpus", Broken())
 
 

@@ -8,8 +8,9 @@ import pickle
 import re
 from pathlib import Path
 
-import gridcentric
 import pytest
+
+import gridcentric
 from gridcentric import _native, _paths
 
 TABLE = re.findall(

@@ -13,8 +13,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-import gridcentric
 import pytest
+
+import gridcentric
 from gridcentric import guest
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def refusals() -> list[str]:
         (lambda: guest.ticket_info(UNKNOWN), gridcentric.NoSuchTicket, UNKNOWN),
         (lambda: guest.kill(77), gridcentric.NoSuchDomain, "77"),
         (lambda: guest.join("x"), gridcentric.InvalidArgument, "master"),
-        (lambda: guest.sync(), gridcentric.InvalidArgument, "ticket"),
+        (guest.sync, gridcentric.InvalidArgument, "ticket"),
         (lambda: guest.release_ticket(guest.list_tickets()[0].id), gridcentric.TicketUsed, "ticket"),
     ]:
         with pytest.raises(error, match=named) as raised:
