@@ -3,6 +3,7 @@
 // Start here to read autoscale. The rules are in policy.js, the clones in family.js, the traffic in proxy.js.
 
 const http = require('node:http');
+const guest = require('..');
 const { Policy, Refused, isId } = require('./policy');
 const { Family } = require('./family');
 const { Proxy, cookieOf } = require('./proxy');
@@ -17,7 +18,7 @@ class Autoscaler {
   constructor(options) {
     this.options = options;
     this.policy = new Policy(options);
-    this.family = new Family(options.guest, options.listenPort);
+    this.family = new Family(options.listenPort);
     this.held = new Map(); // a held request's stream -> { user, go, refuse }
     this.records = new Map(); // vmid -> { ms, of, at, firstAnswer, failures, drainedAt }: what is shown and watched
     this.tickets = [];
@@ -58,7 +59,7 @@ class Autoscaler {
       return { vmid, parent: 0, ip, users, draining, ms, of, at, firstAnswer, healthy: failures === 0 };
     });
     return {
-      master: { vmid: 0, ip: this.options.guest.my_ip(), listenPort, appPort, pid: process.pid, language: 'Node.js' },
+      master: { vmid: 0, ip: guest.my_ip(), listenPort, appPort, pid: process.pid, language: 'Node.js' },
       options: { usersPerClone, minClones, maxClones, interval, strategy: typeof strategy === 'function' ? 'function' : strategy },
       users: this.policy.active, held: this.held.size, clones, tickets: this.tickets, problem: this.lastReason,
     };
@@ -233,7 +234,7 @@ class Autoscaler {
   }
 
   #request(request, response) {
-    if (this.family.isClone()) return cloneSide.answer(request, response, this.family);
+    if (this.family.isClone()) return cloneSide.answer(request, response, this.family.token);
     if (Dashboard.owns(request.url)) return this.dashboard.handle(request, response);
     this.proxy.handle(request, response).catch((error) => this.#broken(error, response));
   }
@@ -276,7 +277,7 @@ class Autoscaler {
 
   /** Ctrl-C or SIGTERM: the family ends, then the signal does what it would have done. */
   async #signal(signal) {
-    if (this.family.isClone()) return void this.options.guest.join('stopped');
+    if (this.family.isClone()) return void guest.join('stopped');
     await this.close();
     if (!process.listenerCount(signal)) process.kill(process.pid, signal);
   }

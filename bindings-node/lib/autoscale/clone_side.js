@@ -3,22 +3,23 @@
 // alone: "I live, and I am clone 3" and "I end now". The clone's inherited proxy connections are dead and are dropped.
 
 const { timingSafeEqual } = require('node:crypto');
+const guest = require('..');
 
 const CONTROL_PATH = '/_gridcentric/';
 const TOKEN_HEADER = 'x-gridcentric-token';
 
 /** Answer a request on a clone's control port. */
-function answer(request, response, family) {
+function answer(request, response, token) {
   const say = (status, body) => {
     response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
     response.end(`${JSON.stringify(body)}\n`);
   };
-  const vmid = family.guest.vmid();
+  const vmid = guest.vmid();
   if (request.method === 'GET' && request.url === `${CONTROL_PATH}health`) return say(200, { vmid });
   if (request.method === 'POST' && request.url === `${CONTROL_PATH}join`) {
-    if (!knows(request.headers[TOKEN_HEADER], family.token)) return say(403, { error: 'only the master may say so' });
+    if (!knows(request.headers[TOKEN_HEADER], token)) return say(403, { error: 'only the master may say so' });
     // Once the answer is out (or its reader gone): join does not return.
-    response.once('close', () => family.guest.join('drained'));
+    response.once('close', () => guest.join('drained'));
     return say(202, { vmid });
   }
   return say(421, { error: `this is clone ${vmid}; the service is at the master's address` });

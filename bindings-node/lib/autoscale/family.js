@@ -1,16 +1,16 @@
 'use strict';
-// The clones that autoscale made, as the host knows them: make, list, drain, end. The only file here that calls the
-// guest library. Knows nothing of users or of HTTP requests other than its own to the clones' control port.
+// The clones that autoscale made, as the host knows them: make, list, drain, end. All that is asked of the host is asked
+// here. Knows nothing of users or of HTTP requests other than its own to the clones' control port.
 
 const http = require('node:http');
 const { randomBytes } = require('node:crypto');
+const guest = require('..');
 const { CONTROL_PATH, TOKEN_HEADER } = require('./clone_side');
 
 const CONTROL_TIMEOUT_MS = 2000;
 
 class Family {
-  constructor(guest, listenPort) {
-    this.guest = guest;
+  constructor(listenPort) {
     this.listenPort = listenPort;
     this.tickets = new Set(); // those whose clones are ours; the program may have clones of its own
     this.token = randomBytes(16).toString('hex'); // known to the clones, as they are born with this memory
@@ -19,7 +19,7 @@ class Family {
   }
 
   /** True in a clone. From memory, so that it may be asked with every request. */
-  isClone() { return this.guest.vmid() > 0; }
+  isClone() { return guest.vmid() > 0; }
 
   /**
    * The living clones. The answer was asked for after this call: who has just connected to a clone's address learns
@@ -34,7 +34,7 @@ class Family {
     await running?.catch(() => {});
     this.running = this.next;
     this.next = null;
-    const domains = await this.guest.list_domains();
+    const domains = await guest.list_domains();
     return domains.filter((domain) => this.tickets.has(domain.ticket) && domain.state !== 'ending');
   }
 
@@ -45,13 +45,13 @@ class Family {
    * @throws the guest library's error; the ticket is given back then
    */
   async grow(count) {
-    const ticket = await this.guest.request_ticket(count, 1, 1, 0);
+    const ticket = await guest.request_ticket(count, 1, 1, 0);
     this.tickets.add(ticket);
     try {
-      return await this.guest.clone(ticket);
+      return await guest.clone(ticket);
     } catch (error) {
       this.tickets.delete(ticket);
-      await this.guest.release_ticket(ticket).catch(() => {}); // the first error is the one that matters
+      await guest.release_ticket(ticket).catch(() => {}); // the first error is the one that matters
       throw error;
     }
   }
@@ -65,12 +65,12 @@ class Family {
   async drain(clone) { await this.#control('POST', clone, 'join'); }
 
   async kill(vmid) {
-    await this.guest.kill(vmid).catch((error) => {
+    await guest.kill(vmid).catch((error) => {
       if (error.code !== 'no_such_domain') throw error; // ended by itself in the meantime
     });
   }
 
-  async ledger() { return this.guest.list_tickets(); }
+  async ledger() { return guest.list_tickets(); }
 
   #control(method, clone, what) {
     return new Promise((resolve, reject) => {

@@ -14,10 +14,10 @@ const { Autoscaler } = require('./autoscaler');
  * @throws {TypeError} a wrong argument, by name
  */
 function setup(listenPort, appPort, options) {
-  const all = readOptions(listenPort, appPort, options);
+  const read = readOptions(listenPort, appPort, options);
   // Clones have no users without the proxy: they end with the master however it ends.
   process.env.GRIDCENTRIC_ON_MASTER_EXIT ??= 'end';
-  return new Autoscaler({ ...all, guest: all.guest ?? require('..') });
+  return new Autoscaler(read);
 }
 
 module.exports = { setup };

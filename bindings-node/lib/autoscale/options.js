@@ -40,7 +40,6 @@ const TABLE = {
   onScale: [() => {}, aFunction],
   log: [(text) => process.stderr.write(`gridcentric: ${text}\n`), aFunction],
   // What tests put in the place of the world.
-  guest: [undefined, { expected: 'a module like gridcentric', holds: (value) => typeof value === 'object' && value !== null }],
   clock: [() => performance.now(), aFunction],
   random: [Math.random, aFunction],
 };

@@ -1,6 +1,6 @@
 """The clones that autoscale made, as the host knows them: make, list, drain, end.
 
-The only file here that calls the guest library. Knows nothing of users or of HTTP requests other than its own to the
+All that is asked of the host is asked here. Knows nothing of users or of HTTP requests other than its own to the
 clones' control port.
 """
 
