@@ -69,9 +69,11 @@ std::string read_report(const std::string &path) {
 }  // namespace
 
 int request_ticket(const Arguments &arguments) {
-  const std::string ticket =
-      guest::request_ticket(arguments.number(0, "MAXCPUS"), arguments.number(1, "MINVMS"),
-                            arguments.number(2, "MINCPUSPERVM"), arguments.number(3, "TIMEOUT"));
+  const int maxcpus = arguments.number(0, "MAXCPUS");
+  const int minvms = arguments.number(1, "MINVMS");
+  const int mincpuspervm = arguments.number(2, "MINCPUSPERVM");
+  const int timeout = arguments.number(3, "TIMEOUT");
+  const std::string ticket = guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout);
   print(arguments.has("--json") ? JsonObject().text("ticket", ticket).str() : "ticket " + ticket);
   return 0;
 }

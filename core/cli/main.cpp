@@ -65,8 +65,8 @@ int unknown_verb(const std::string &name) {
       least = far;
     }
   }
-  std::fprintf(stderr, "gc: there is no verb '%s'%s%s%s; 'gc --help' lists them\n", name.c_str(),
-               nearest != nullptr ? ": did you mean '" : "", nearest != nullptr ? nearest->name : "",
+  std::fprintf(stderr, "gc: there is no verb '%s'%s%s%s 'gc --help' lists them all\n", name.c_str(),
+               nearest != nullptr ? ": did you mean '" : ";", nearest != nullptr ? nearest->name : "",
                nearest != nullptr ? "'?" : "");
   return usage_exit;
 }

@@ -97,7 +97,7 @@ std::vector<std::string> make_lines(History &history) {
                   domain.name.c_str());
     lines.emplace_back(line);
   }
-  lines.push_back(std::to_string(domains.size()) + " domains, " + memory_text(total_kib) + " PSS in all");
+  lines.push_back(std::to_string(domains.size()) + (domains.size() == 1 ? " domain, " : " domains, ") + memory_text(total_kib) + " PSS in all");
   history = std::move(now);
   return lines;
 }
