@@ -49,6 +49,7 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
     std::int64_t cpus;
     std::uint64_t seed;
     bool control;
+    std::string relay_secret;
     bool ends_with_family;  // private: when the last family and the last connection are gone
   };
 
@@ -85,6 +86,7 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
 
   // Handshake
   void hello(Session &session, std::string_view line);
+  bool is_relay(const wire::Hello &hello) const;
   Answer take_role(Session &session, const wire::Hello &hello);
   Answer join_family(Session &session, const wire::Hello &hello);
   std::string introduction(const Session &session) const;

@@ -15,6 +15,7 @@
 #include "core/host/host.hpp"
 #include "core/host/listener.hpp"
 #include "core/hypervisors/fake.hpp"
+#include "core/hypervisors/process.hpp"
 
 namespace gridcentric {
 namespace {
@@ -89,8 +90,8 @@ int run_host(const HostOptions &options, std::string *error) {
     return fail(
         error, "cpus is " + std::to_string(options.cpus) + ", expected 1 to " + std::to_string(most_cpus), 2);
   const bool fake = !options.make_hypervisor && options.hypervisor == "fake";
-  if (!fake && !options.make_hypervisor)
-    return fail(error, "hypervisor is \"" + options.hypervisor + "\", expected fake", 2);
+  if (!fake && !options.make_hypervisor && options.hypervisor != "process")
+    return fail(error, "hypervisor is \"" + options.hypervisor + "\", expected fake or process", 2);
 
   raise_descriptor_limit();
   const EndSignals signals(options.handle_signals);
@@ -101,14 +102,17 @@ int run_host(const HostOptions &options, std::string *error) {
   std::unique_ptr<Hypervisor> hypervisor;
   if (options.make_hypervisor) {
     hypervisor = options.make_hypervisor(loop);
-  } else {
+  } else if (fake) {
     hypervisor = std::make_unique<Fake>(loop, ntohl(base.s_addr));
+  } else {
+    hypervisor = std::make_unique<Process>(loop);
   }
   const std::int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   host::Host host(loop, *hypervisor, fake ? static_cast<Fake *>(hypervisor.get()) : nullptr,
                   {.cpus = options.cpus > 0 ? options.cpus : cores * cpus_a_core,
                    .seed = options.control ? options.seed : random_seed(),
                    .control = options.control,
+                   .relay_secret = options.relay_secret,
                    .ends_with_family = options.private_fd >= 0});
   host::Listener listener(loop, [&](int fd, const Peer &peer) { host.accepted(fd, peer); });
 

@@ -106,8 +106,12 @@ Answer parse_key(std::string_view key, Hello *hello) {
   const std::string_view name = key.substr(0, equals);
   const std::string_view value = equals == std::string_view::npos ? "" : key.substr(equals + 1);
   if (equals == std::string_view::npos ||
-      (name != "on_exit" && name != "name" && name != "mode" && name != "why"))
-    return protocol_error("unknown key " + quoted(key) + ", expected on_exit=, name=, mode= or why=");
+      (name != "on_exit" && name != "name" && name != "mode" && name != "why" && name != "key"))
+    return protocol_error("unknown key " + quoted(key) + ", expected on_exit=, name=, mode=, why= or key=");
+  if (name == "key") {
+    hello->key = value;
+    return {};
+  }
   if (name == "on_exit") {
     if (value != "end" && value != "keep")
       return {Code::INVALID_ARGUMENT, "on_exit is " + quoted(value) + ", expected end or keep"};

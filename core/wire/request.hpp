@@ -59,6 +59,7 @@ struct Hello {
   std::optional<bool> keep;            // on_exit
   std::optional<std::string> name;
   std::string mode, why;
+  std::string_view key;  // of a relay: see HostOptions::relay_secret
 };
 
 struct Request {

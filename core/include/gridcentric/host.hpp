@@ -17,6 +17,9 @@ struct HostOptions {
   bool control = false;                    // tests may drive it; the fake then has a virtual clock
   std::uint64_t seed = 0;                  // of the UUIDs, with control; without it they are random
   std::string address_base = "10.77.0.0";  // of the fake's addresses
+  // Not "": who opens a connection with `as FAMILY VMID key=SECRET` speaks for that domain. For a driver that carries
+  // its machines' connections to the host; nobody else must know it.
+  std::string relay_secret;
   // >= 0: a private host. Its socket is in a folder of its own; the path and a newline are written to this
   // descriptor, which becomes the host's; it ends with its first family, or when nobody says hello within 10
   // s.

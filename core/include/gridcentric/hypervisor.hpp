@@ -52,7 +52,7 @@ struct CloneRequest {
   DomainKey parent;
   std::vector<DomainKey> clones;  // to be made, all or none, in the order of their vmids
   std::vector<int> vmids;         // the same clones
-  std::vector<std::string> addresses;  // filled by address_of() of each
+  std::string ticket;             // that they are made on
   int cpus_per_vm = 1;
   std::shared_ptr<Caller> caller;
 };
