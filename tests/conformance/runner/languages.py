@@ -48,8 +48,9 @@ def node_adapter(form: str) -> Command:
     return lambda master: [node, str(ADAPTERS / "node.js"), module, form]
 
 
-def c_adapter() -> Command:
-    """Built once a run, as strict C99, against the installed header and library."""
+@functools.cache
+def c_program(name: str) -> str:
+    """Build adapters/NAME.c, once a run, as strict C99 against the installed header and library; its path."""
     flags = os.environ.get("GRIDCENTRIC_C_FLAGS")
     if flags is None:
         asked = [sys.executable, "-m", "gridcentric", "--include", "--libs"]
@@ -58,22 +59,18 @@ def c_adapter() -> Command:
             raise Missing(f"`{' '.join(asked)}` failed: run `make build`, or set GRIDCENTRIC_C_FLAGS\n{probe.stderr}")
         include, libs = probe.stdout.split()
         flags = f"-I{include} -L{libs} -Wl,-rpath,{libs} -lgridcentric"
-    folder = tempfile.TemporaryDirectory(prefix="gridcentric-adapter-")
-    binary = f"{folder.name}/adapter"
+    folder = tempfile.mkdtemp(prefix="gridcentric-adapter-")
+    atexit.register(shutil.rmtree, folder)
     compiler = ["gcc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]
     built = subprocess.run(
-        [*compiler, "-o", binary, str(ADAPTERS / "c.c"), *shlex.split(flags), "-lpthread"],
+        [*compiler, "-o", f"{folder}/{name}", str(ADAPTERS / f"{name}.c"), *shlex.split(flags), "-lpthread"],
         capture_output=True,
         text=True,
         check=False,
     )
     if built.returncode:
-        raise Missing(f"the C adapter does not build:\n{built.stderr}")
-
-    def command(master: bool, kept: tempfile.TemporaryDirectory[str] = folder) -> list[str]:
-        return [f"{kept.name}/adapter"]  # the folder lives as long as this function
-
-    return command
+        raise Missing(f"adapters/{name}.c does not build:\n{built.stderr}")
+    return f"{folder}/{name}"
 
 
 def shell_adapter() -> Command:
@@ -85,7 +82,7 @@ def shell_adapter() -> Command:
 def command_of(language: str) -> Command:
     make: dict[str, Callable[[], Command]] = {
         "wire": lambda: python_adapter("wire_adapter"),
-        "c": c_adapter,
+        "c": lambda: lambda master: [c_program("c")],
         "python": lambda: python_binding("guest"),
         "aio": lambda: python_binding("aio"),
         "node": lambda: node_adapter("promise"),
