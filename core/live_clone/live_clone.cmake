@@ -29,6 +29,6 @@ set_target_properties(gc-reaper PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 target_link_options(gc-reaper PRIVATE -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noseparate-code -s)
 install(TARGETS gc-reaper RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT gridcentric)
 
-if(GC_TESTS)
+if(GC_TESTS AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/tests/live_clone/CMakeLists.txt)
   add_subdirectory(tests/live_clone)
 endif()
