@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/hypervisors/addresses.hpp"
 #include "core/hypervisors/processes.hpp"
 
 namespace gridcentric {
@@ -92,11 +93,7 @@ void Fake::end_as(DomainKey domain, EndKind how, int status) {
 
 std::string Fake::address_of(DomainKey domain) const {
   const auto found = addresses_.find(domain);
-  if (found == addresses_.end()) return "";
-  std::string text;
-  for (int shift = 24; shift >= 0; shift -= 8)
-    text += std::to_string(found->second >> shift & 255) + (shift > 0 ? "." : "");
-  return text;
+  return found == addresses_.end() ? "" : address_text(found->second);
 }
 
 int Fake::pid_of(DomainKey domain) const {

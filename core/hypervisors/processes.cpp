@@ -1,10 +1,11 @@
 #include "core/hypervisors/processes.hpp"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -23,14 +24,30 @@ std::string read_proc(const std::string &path) {
   return size > 0 ? std::string(bytes, static_cast<std::size_t>(size)) : "";
 }
 
+// The kernel's struct pidfd_info in its first size (Linux 6.13; exit_code since 6.15), which older headers
+// lack.
+struct PidfdInfo {
+  std::uint64_t mask;
+  std::uint64_t cgroup;
+  std::uint32_t ids[11];
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr std::uint64_t info_exit = 1u << 3;
+
+// The fields of /proc/PID/stat behind the name, which is in brackets and may hold anything; "" when there is
+// none.
+std::string after_name(int pid) {
+  const std::string stat = read_proc("/proc/" + std::to_string(pid) + "/stat");
+  const std::size_t end = stat.rfind(')');
+  return end == std::string::npos || stat.size() < end + 5 ? "" : stat.substr(end + 2);
+}
+
 }  // namespace
 
 int parent_of(int pid) {
-  const std::string stat = read_proc("/proc/" + std::to_string(pid) + "/stat");
-  // The name, in brackets, may hold anything; behind it come the state and the parent.
-  const std::size_t end = stat.rfind(')');
-  if (end == std::string::npos || stat.size() < end + 5) return -1;
-  return std::atoi(stat.c_str() + end + 4);
+  const std::string fields = after_name(pid);  // state, parent, ...
+  return fields.empty() ? -1 : std::atoi(fields.c_str() + 2);
 }
 
 int open_pidfd(int pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
@@ -40,6 +57,22 @@ int pid_of_pidfd(int pidfd) {
   constexpr std::string_view key = "\nPid:\t";
   const std::size_t found = info.find(key);
   return found == std::string::npos ? -1 : std::atoi(info.c_str() + found + key.size());
+}
+
+int only_child_of(int pid) {
+  const std::string number = std::to_string(pid);
+  const std::string children = read_proc("/proc/" + number + "/task/" + number + "/children");
+  const std::size_t space = children.find(' ');
+  return space == std::string::npos || space + 1 != children.size() ? -1 : std::atoi(children.c_str());
+}
+
+std::optional<int> wait_status_of(int pidfd, int pid) {
+  PidfdInfo info{};
+  info.mask = info_exit;
+  if (ioctl(pidfd, _IOWR(0xff, 11, PidfdInfo), &info) == 0 && (info.mask & info_exit)) return info.exit_code;
+  const std::string fields = after_name(pid);
+  if (fields.empty() || fields[0] != 'Z') return std::nullopt;
+  return std::atoi(fields.c_str() + fields.find_last_of(' ') + 1);  // the last of them is the status
 }
 
 }  // namespace gridcentric

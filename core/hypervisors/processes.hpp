@@ -1,5 +1,6 @@
 // What drivers ask the kernel about processes.
 #pragma once
+#include <optional>
 
 namespace gridcentric {
 
@@ -9,5 +10,11 @@ int parent_of(int pid);
 int open_pidfd(int pid);
 // The process of a pidfd, in this pid namespace; -1: it has ended or is not of this namespace.
 int pid_of_pidfd(int pidfd);
+
+// The only child of a process; -1: it has none or several.
+int only_child_of(int pid);
+// The wait status of a process that has ended and need not be our child; pid is what it was. nullopt: the
+// kernel does not say (before Linux 6.15 it only does until the parent has waited for it).
+std::optional<int> wait_status_of(int pidfd, int pid);
 
 }  // namespace gridcentric

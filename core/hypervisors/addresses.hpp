@@ -1,0 +1,35 @@
+// Addresses of clones: 127.77.0.0/16, leased from the machine in blocks of 254 so that several hosts share
+// it. A lease is an abstract socket: it is gone with its host, however that ends. Abstract sockets and
+// 127.0.0.0/8 are both of a network namespace, so that the leases reach as far as the addresses do.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+namespace gridcentric {
+
+class Addresses {
+ public:
+  Addresses() = default;
+  ~Addresses();
+  Addresses(const Addresses &) = delete;
+  Addresses &operator=(const Addresses &) = delete;
+
+  // `count` addresses (host byte order), the longest free ones first, all or none: empty and *error set.
+  std::vector<std::uint32_t> take(std::size_t count, std::string *error);
+  // Nothing answers there any more.
+  void give_back(std::uint32_t address) { free_.push_back(address); }
+
+ private:
+  bool lease_block(std::string *error);
+
+  int next_block_ = 0;
+  std::vector<int> leases_;
+  std::deque<std::uint32_t> free_;
+};
+
+// "127.77.0.1"
+std::string address_text(std::uint32_t address);
+
+}  // namespace gridcentric

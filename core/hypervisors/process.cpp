@@ -1,0 +1,282 @@
+#include "core/hypervisors/process.hpp"
+
+#include <gridcentric/gc-guest.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "core/hypervisors/processes.hpp"
+#include "core/live_clone/live_clone.hpp"
+
+namespace gridcentric {
+namespace {
+
+constexpr const char *masters_address = "127.0.0.1";
+constexpr std::int64_t join_grace_ms = 2'000;
+
+// Ignores one that has ended.
+void kill_process(int pidfd) { syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
+
+// How a domain has ended, from the wait status of the process we hold. gc-reaper ends as its clone did, a
+// signal as 128 + its number, as shells have it.
+std::pair<EndKind, int> how_it_ended(std::optional<int> status, bool clone) {
+  if (!status) return {EndKind::lost, 0};
+  if (WIFSIGNALED(*status)) return {EndKind::killed, WTERMSIG(*status)};
+  const int code = WEXITSTATUS(*status);
+  if (clone && code > 128 && code <= 128 + SIGRTMAX) return {EndKind::killed, code - 128};
+  return {EndKind::exited, code};
+}
+
+std::optional<std::int64_t> number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string_view take_word(std::string_view *rest) {
+  const std::string_view word = rest->substr(0, rest->find(' '));
+  rest->remove_prefix(std::min(rest->size(), word.size() + 1));
+  return word;
+}
+
+}  // namespace
+
+Process::~Process() {
+  for (auto &[parent, cloning] : clonings_)
+    for (const int pidfd : cloning.pidfds) {
+      kill_process(pidfd);
+      close(pidfd);
+    }
+  for (auto &[key, domain] : domains_) {
+    loop_.unwatch(domain.pidfd);
+    if (domain.address != 0) kill_process(domain.pidfd);
+    close(domain.pidfd);
+  }
+  for (const auto &[pidfd, address] : buried_) {
+    loop_.unwatch(pidfd);
+    close(pidfd);
+  }
+}
+
+Capabilities Process::capabilities() const {
+  Capabilities can;
+  const char *forced = std::getenv("GRIDCENTRIC_CLONE_MODE");
+  if (forced && *forced) {
+    can.mode = forced;
+    can.why = "forced by GRIDCENTRIC_CLONE_MODE";
+  } else {
+    const live_clone::Probe probe = live_clone::probe();
+    can.mode = live_clone::mode_name(probe.mode);
+    can.why = probe.why;
+  }
+  return can;
+}
+
+// --- domains ---------------------------------------------------------------------------------------------
+
+std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) {
+  const int pidfd = open_pidfd(peer.pid);
+  if (pidfd < 0) {
+    *error = "process " + std::to_string(peer.pid) + " can't be watched: " + std::strerror(errno);
+    return "";
+  }
+  Domain &domain = domains_[key];
+  domain.pidfd = pidfd;
+  domain.watched_pid = domain.pid = peer.pid;
+  by_pid_[peer.pid] = key;
+  watch(key);
+  return masters_address;
+}
+
+void Process::watch(DomainKey key) {
+  loop_.watch(domains_.at(key).pidfd, [this, key] { has_ended(key); });
+}
+
+void Process::has_ended(DomainKey key) {
+  const auto found = domains_.extract(key);
+  const Domain &domain = found.mapped();
+  const auto [how, status] =
+      how_it_ended(wait_status_of(domain.pidfd, domain.watched_pid), domain.address != 0);
+  loop_.unwatch(domain.pidfd);
+  close(domain.pidfd);
+  if (domain.grace != 0) loop_.cancel(domain.grace);
+  if (domain.address != 0) addresses_.give_back(domain.address);
+  by_pid_.erase(domain.watched_pid);
+  listener_->ended(key, how, status);
+}
+
+void Process::end(DomainKey key) {
+  const auto found = domains_.find(key);
+  if (found != domains_.end()) kill_process(found->second.pidfd);
+}
+
+void Process::joined(DomainKey key) {
+  const auto found = domains_.find(key);
+  if (found == domains_.end()) return;
+  // A child of the domain that said join (a gc command) leaves the domain itself running.
+  found->second.grace = loop_.call_at(loop_.now_ms() + join_grace_ms, [this, key] {
+    domains_.at(key).grace = 0;
+    end(key);
+  });
+}
+
+std::string Process::address_of(DomainKey key) const {
+  const auto found = domains_.find(key);
+  if (found != domains_.end())
+    return found->second.address == 0 ? masters_address : address_text(found->second.address);
+  for (const auto &[parent, cloning] : clonings_)
+    for (std::size_t i = 0; i < cloning.addresses.size(); ++i)
+      if (cloning.request.clones[i] == key) return address_text(cloning.addresses[i]);
+  return "";
+}
+
+int Process::pid_of(DomainKey key) const {
+  const auto found = domains_.find(key);
+  return found == domains_.end() ? -1 : found->second.pid;
+}
+
+DomainKey Process::domain_of(int pid) const {
+  for (; pid > 0; pid = parent_of(pid))
+    if (const auto found = by_pid_.find(pid); found != by_pid_.end()) return found->second;
+  return 0;
+}
+
+// --- cloning ---------------------------------------------------------------------------------------------
+
+void Process::clone(CloneRequest request, std::function<void(CloneResult)> done) {
+  const DomainKey parent = request.parent;
+  const auto refuse = [&](int error, std::string reason) {
+    loop_.post([done = std::move(done), error, reason = std::move(reason)] { done({false, error, reason}); });
+  };
+  const auto found = domains_.find(parent);
+  if (found == domains_.end()) return refuse(GC_E_CLONE_FAILED, "the domain has ended");
+  const Domain &domain = found->second;
+  if (request.caller->peer().pid != domain.pid)
+    return refuse(GC_E_NOT_SUPPORTED,
+                  "process " + std::to_string(request.caller->peer().pid) +
+                      " is a child of its domain: the process hypervisor clones only a process that calls "
+                      "clone itself; "
+                      "the qemu hypervisor clones all processes of a machine, a shell script's too");
+  Cloning cloning;
+  cloning.mode = request.caller->mode().empty() ? domain.mode : request.caller->mode();
+  if (cloning.mode.empty())
+    return refuse(GC_E_CLONE_FAILED,
+                  "the guest did not say how it can be cloned: expected mode=pidns or mode=plain in its "
+                  "handshake");
+  std::string error;
+  cloning.addresses = addresses_.take(request.clones.size(), &error);
+  if (cloning.addresses.empty()) return refuse(GC_E_CLONE_FAILED, error);
+
+  std::string order = "fork " + cloning.mode;
+  for (std::size_t i = 0; i < request.clones.size(); ++i)
+    order += " " + std::to_string(request.vmids[i]) + "@" + address_text(cloning.addresses[i]);
+  const std::shared_ptr<Caller> caller = request.caller;
+  cloning.request = std::move(request);
+  cloning.done = std::move(done);
+  clonings_.insert_or_assign(parent, std::move(cloning));
+  caller->on_answer([this, parent](std::string_view line, std::vector<int> fds) {
+    answered(parent, line, std::move(fds));
+  });
+  caller->order(order);
+}
+
+void Process::answered(DomainKey parent, std::string_view line, std::vector<int> fds) {
+  Cloning &cloning = clonings_.at(parent);
+  std::string_view rest = line;
+  const std::string_view what = take_word(&rest);
+  cloning.pidfds.insert(cloning.pidfds.end(), fds.begin(), fds.end());
+  if (what == "failed") return failed(parent, rest);
+  if (what == "forked") return forked(parent, rest);
+  if (number(rest) != static_cast<std::int64_t>(fds.size()) || fds.empty() ||
+      cloning.pidfds.size() > cloning.request.clones.size())
+    give_up(parent, GC_E_CLONE_FAILED,
+            "pidfds " + std::string(rest.substr(0, 20)) + " came with " + std::to_string(fds.size()) +
+                " descriptors, expected as many, and one for each clone in all (has the host run out of "
+                "descriptors?)");
+}
+
+void Process::failed(DomainKey parent, std::string_view what) {
+  const auto error = number(take_word(&what));
+  give_up(parent, error == EOPNOTSUPP ? GC_E_NOT_SUPPORTED : GC_E_CLONE_FAILED, std::string(what));
+}
+
+void Process::forked(DomainKey parent, std::string_view count) {
+  Cloning &cloning = clonings_.at(parent);
+  const std::size_t clones = cloning.request.clones.size();
+  if (number(count) != static_cast<std::int64_t>(clones) || cloning.pidfds.size() != clones)
+    return give_up(parent, GC_E_CLONE_FAILED,
+                   "forked " + std::string(count.substr(0, 20)) + " after " +
+                       std::to_string(cloning.pidfds.size()) + " descriptors, expected " +
+                       std::to_string(clones) + " of both");
+  std::vector<int> reapers;
+  for (const int pidfd : cloning.pidfds) {
+    const int reaper = pid_of_pidfd(pidfd);
+    // What a guest gives us to kill must be its own.
+    if (reaper <= 0 || by_pid_.contains(reaper) || domain_of(reaper) != parent)
+      return give_up(parent, GC_E_CLONE_FAILED,
+                     "descriptor " + std::to_string(reapers.size() + 1) +
+                         " is no pidfd of a living process of this domain: has the clone ended already?");
+    reapers.push_back(reaper);
+  }
+  auto taken = clonings_.extract(parent);
+  Cloning made = std::move(taken.mapped());
+  for (std::size_t i = 0; i < clones; ++i) {
+    Domain &domain = domains_[made.request.clones[i]];
+    domain.pidfd = made.pidfds[i];
+    domain.watched_pid = reapers[i];
+    domain.pid = only_child_of(reapers[i]);
+    domain.address = made.addresses[i];
+    domain.mode = made.mode;
+    by_pid_[reapers[i]] = made.request.clones[i];
+  }
+  domains_.at(parent).mode = made.mode;
+  made.done({true, 0, ""});
+  // Not before: an end that has come already is told after the clones are known.
+  for (const DomainKey clone : made.request.clones) watch(clone);
+}
+
+void Process::cancel_clone(DomainKey parent) {
+  // The guest ends what it holds at its gate when it hears no ok, or dies and they with it.
+  loop_.post([this, parent] {
+    if (clonings_.contains(parent)) give_up(parent, GC_E_CLONE_FAILED, "it was taken back");
+  });
+}
+
+void Process::give_up(DomainKey parent, int error, std::string reason) {
+  auto taken = clonings_.extract(parent);
+  Cloning cloning = std::move(taken.mapped());
+  for (std::size_t i = 0; i < cloning.addresses.size(); ++i) {
+    if (i < cloning.pidfds.size()) {
+      bury(parent, cloning.pidfds[i], cloning.addresses[i]);
+    } else {
+      addresses_.give_back(cloning.addresses[i]);
+    }
+  }
+  for (std::size_t i = cloning.addresses.size(); i < cloning.pidfds.size(); ++i) close(cloning.pidfds[i]);
+  cloning.done({false, error, std::move(reason)});
+}
+
+void Process::bury(DomainKey parent, int pidfd, std::uint32_t address) {
+  const int pid = pid_of_pidfd(pidfd);
+  if (pid <= 0) {
+    close(pidfd);
+    return addresses_.give_back(address);
+  }
+  // Only the guest's own; when that has died, they die with it.
+  if (domain_of(pid) == parent) kill_process(pidfd);
+  buried_[pidfd] = address;
+  loop_.watch(pidfd, [this, pidfd] {
+    loop_.unwatch(pidfd);
+    close(pidfd);
+    addresses_.give_back(buried_.extract(pidfd).mapped());
+  });
+}
+
+}  // namespace gridcentric

@@ -1,0 +1,65 @@
+// The process hypervisor, the host's side of it: a domain is a Linux process with all its threads. A process
+// clones itself when it is ordered to (docs/protocol.md, "Cloning"; core/live_clone does it); this driver
+// numbers the clones' addresses, keeps a pidfd of each domain, notices its end and can bring it about.
+#pragma once
+#include <gridcentric/hypervisor.hpp>
+#include <unordered_map>
+
+#include "core/hypervisors/addresses.hpp"
+
+namespace gridcentric {
+
+class Process final : public Hypervisor {
+ public:
+  explicit Process(Loop &loop) : loop_(loop) {}
+  ~Process() override;  // ends the clones that are left; masters are not its own
+
+  std::string_view name() const override { return "process"; }
+  Capabilities capabilities() const override;
+  void set_listener(Listener *listener) override { listener_ = listener; }
+  std::string adopt(DomainKey domain, const Peer &peer, std::string *error) override;
+  void clone(CloneRequest request, std::function<void(CloneResult)> done) override;
+  void cancel_clone(DomainKey parent) override;
+  void end(DomainKey domain) override;
+  void joined(DomainKey domain) override;
+  std::string address_of(DomainKey domain) const override;
+  int pid_of(DomainKey domain) const override;
+  DomainKey domain_of(int pid) const override;
+
+ private:
+  struct Domain {
+    int pidfd = -1;        // of the master, or of the clone's gc-reaper, which ends with it and it with that
+    int watched_pid = -1;  // the process of pidfd
+    int pid = -1;          // the domain's own process; -1: not known
+    std::uint32_t address = 0;  // 0: a master, which stays where it is
+    std::string mode;           // how it clones itself
+    std::uint64_t grace = 0;    // timer: it has joined and should be gone by then
+  };
+  struct Cloning {
+    CloneRequest request;
+    std::function<void(CloneResult)> done;
+    std::vector<std::uint32_t> addresses;
+    std::string mode;
+    std::vector<int> pidfds;
+  };
+
+  void answered(DomainKey parent, std::string_view line, std::vector<int> fds);
+  void forked(DomainKey parent, std::string_view count);
+  void failed(DomainKey parent, std::string_view what);
+  // Nothing of it is left but what is being killed.
+  void give_up(DomainKey parent, int error, std::string reason);
+  void bury(DomainKey parent, int pidfd,
+            std::uint32_t address);  // kill; its address is free when it has gone
+  void has_ended(DomainKey domain);
+  void watch(DomainKey domain);
+
+  Loop &loop_;
+  Listener *listener_ = nullptr;
+  Addresses addresses_;
+  std::unordered_map<DomainKey, Domain> domains_;
+  std::unordered_map<int, DomainKey> by_pid_;        // masters, and gc-reapers of clones
+  std::unordered_map<DomainKey, Cloning> clonings_;  // by parent
+  std::unordered_map<int, std::uint32_t> buried_;    // pidfd -> address
+};
+
+}  // namespace gridcentric
