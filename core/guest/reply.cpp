@@ -31,8 +31,9 @@ const char *end_kind_name(gc_end_kind_t how) noexcept {
 }
 
 const std::vector<ErrorRow> &error_table() {
-  static const std::vector<ErrorRow> table = [] {
-    static std::vector<std::string> words;  // keeps the lower-case names alive
+  // Never destroyed: the last calls are made while the program ends.
+  static const std::vector<ErrorRow> &table = *new const std::vector<ErrorRow>([] {
+    static std::vector<std::string> &words = *new std::vector<std::string>;  // keeps the lower-case names alive
     std::vector<ErrorRow> rows = {
 #define GC_ERROR(NAME, ERRNO, EXIT, PYTHON, PYTHON_BASE, TEXT) \
   {#NAME, nullptr, GC_E_##NAME, EXIT, #PYTHON, #PYTHON_BASE, TEXT},
@@ -48,7 +49,7 @@ const std::vector<ErrorRow> &error_table() {
       row.word = words.emplace_back(std::move(word)).c_str();
     }
     return rows;
-  }();
+  }());
   return table;
 }
 
