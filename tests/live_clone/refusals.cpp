@@ -1,0 +1,196 @@
+// What can't be cloned is refused by name, the process goes on unharmed, and once the obstacle is gone it can be cloned.
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "testee.hpp"
+
+using namespace testee;
+
+// The clone must fail, with this errno and a message that says this.
+static void refused(int err, const std::string& text, int park_ms = 3000) {
+  auto o = order();
+  o.park_timeout_ms = park_ms;
+  const size_t before = count_descriptors();
+  const auto r = live_clone::clone(o);
+  if (r.index >= 0) fail(__FILE__, __LINE__, "cloned in spite of " + text);
+  if (r.message.find(text) == std::string::npos) fail(__FILE__, __LINE__, "'" + r.message + "' does not say " + text);
+  CHECK_EQ(r.err, err);
+  CHECK_EQ(count_descriptors(), before);
+}
+
+static bool mentions(const live_clone::Preflight& p, const std::string& text) {
+  for (const auto& r : p.refusals)
+    if (r.what.find(text) != std::string::npos) return true;
+  return false;
+}
+
+static void refused_descriptor(int fd, const std::string& text) {
+  if (fd < 0) fail(__FILE__, __LINE__, "can't be made here: " + text);
+  refused(EOPNOTSUPP, "descriptor " + std::to_string(fd) + " is " + text);
+  const auto mode = order().mode;
+  CHECK(!live_clone::preflight(mode).can_clone && mentions(live_clone::preflight(mode), text));
+  CHECK(mentions(live_clone::preflight_of(getpid(), mode), text));
+  close(fd);
+  CHECK(live_clone::preflight(mode).can_clone);
+  clone_here();
+}
+
+TESTEE(refuses_io_uring) {
+  io_uring_params p{};
+  p.flags = IORING_SETUP_SQPOLL;  // a kernel thread that takes no signal
+  refused_descriptor((int)syscall(SYS_io_uring_setup, 4, &p), "an io_uring");
+}
+TESTEE(refuses_userfaultfd) { refused_descriptor((int)syscall(SYS_userfaultfd, O_CLOEXEC), "a userfaultfd"); }
+TESTEE(refuses_raw_socket) { refused_descriptor(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "a raw socket"); }
+TESTEE(refuses_packet_socket) { refused_descriptor(socket(AF_PACKET, SOCK_RAW, 0), "a packet socket"); }
+TESTEE(refuses_tunnel) { refused_descriptor(open("/dev/net/tun", O_RDWR), "a network tunnel"); }
+
+TESTEE(refuses_libaio) {
+  aio_context_t context = 0;
+  CHECK(syscall(SYS_io_setup, 4, &context) == 0);
+  refused(EOPNOTSUPP, "libaio");
+  CHECK(mentions(live_clone::preflight(order().mode), "libaio"));
+  CHECK(syscall(SYS_io_destroy, context) == 0);
+  clone_here();
+}
+
+TESTEE(refuses_thread_that_blocks_33) {
+  std::atomic<int> step{0};
+  std::atomic<int> tid{0};
+  std::thread blocker([&] {
+    unsigned long mask = 1ul << 32, none = 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, 8);
+    tid = gettid();
+    step = 1;
+    until([&] { return step == 2; });
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, 8);
+    step = 3;
+    until([&] { return step == 4; });
+  });
+  until([&] { return step == 1; });
+  refused(ETIMEDOUT, "thread " + std::to_string(tid) + " ", 200);
+  refused(ETIMEDOUT, "blocks signal 33", 200);
+  step = 2;
+  until([&] { return step == 3; });
+  clone_here();  // the signals of the failed attempts have come meanwhile and did no harm
+  step = 4;
+  blocker.join();
+}
+
+TESTEE(waits_for_vfork) {
+  std::atomic<bool> started{false};
+  int go[2];
+  CHECK(pipe(go) == 0);
+  std::thread spawner([&] {
+    started = true;
+    const pid_t child = vfork();
+    if (child == 0) {
+      char c;
+      syscall(SYS_read, go[0], &c, 1);
+      _exit(0);
+    }
+    waitpid(child, nullptr, 0);
+  });
+  until([&] { return started.load(); });
+  until([&] { return live_clone::preflight(order().mode).notes.size() > 0; });  // in the kernel
+  refused(ETIMEDOUT, "vfork", 200);
+  CHECK(write(go[1], "x", 1) == 1);
+  spawner.join();
+  clone_here();
+}
+
+TESTEE(refuses_when_traced) {
+  int ready[2], done[2];
+  CHECK(pipe(ready) == 0 && pipe(done) == 0);
+  const pid_t master = getpid(), tracer = fork();
+  if (tracer == 0) {
+    char c = ptrace(PTRACE_SEIZE, master, nullptr, nullptr) == 0 ? 'y' : 'n';
+    if (write(ready[1], &c, 1) != 1 || read(done[0], &c, 1) != 1) _exit(1);
+    _exit(0);
+  }
+  char c = 0;
+  CHECK(read(ready[0], &c, 1) == 1 && c == 'y');
+  refused(EOPNOTSUPP, "traces this one");
+  CHECK(write(done[1], "x", 1) == 1 && waitpid(tracer, nullptr, 0) == tracer);
+  clone_here();
+}
+
+static void holds_mutex(int protocol, int robust, const std::string& text) {
+  static pthread_mutex_t m;
+  pthread_mutexattr_t a;
+  pthread_mutexattr_init(&a);
+  pthread_mutexattr_setprotocol(&a, protocol);
+  pthread_mutexattr_setrobust(&a, robust);
+  pthread_mutex_init(&m, &a);
+  CHECK(pthread_mutex_lock(&m) == 0);
+  refused(EOPNOTSUPP, text);
+  CHECK(pthread_mutex_unlock(&m) == 0);
+  clone_here();
+}
+
+TESTEE(refuses_priority_inheritance_mutex_plain) {
+  holds_mutex(PTHREAD_PRIO_INHERIT, PTHREAD_MUTEX_STALLED, "a priority-inheritance mutex");
+}
+TESTEE(refuses_robust_mutex_plain) { holds_mutex(PTHREAD_PRIO_NONE, PTHREAD_MUTEX_ROBUST, "a robust mutex"); }
+
+TESTEE(refuses_bad_orders) {
+  auto o = order();
+  const auto fails = [](const live_clone::Order& bad, int err, const std::string& text) {
+    const auto r = live_clone::clone(bad);
+    CHECK(r.index == -1);
+    CHECK_EQ(r.err, err);
+    if (r.message.find(text) == std::string::npos) fail(__FILE__, __LINE__, r.message);
+  };
+  auto bad = o;
+  bad.addresses.clear();
+  fails(bad, EINVAL, "0 clones ordered");
+  bad.addresses.assign(1025, 0x7f000002);
+  fails(bad, EINVAL, "1025 clones ordered");
+  bad.addresses.assign(1, 0x0a000001);
+  fails(bad, EINVAL, "127.0.0.0/8");
+  bad = o;
+  bad.lifeline = 12345;
+  fails(bad, EINVAL, "lifeline");
+  bad = o;
+  bad.reaper_path = "/nonexistent/gc-reaper";
+  fails(bad, ENOENT, "/nonexistent/gc-reaper");
+  bad = o;
+  bad.park_timeout_ms = 0;
+  fails(bad, EINVAL, "park_timeout_ms");
+  clone_here();
+}
+
+TESTEE(preflight_of_others) {
+  CHECK_EQ(live_clone::preflight_of(1 << 30, order().mode).refusals.at(0).err, ESRCH);
+  const auto p = live_clone::preflight(order().mode);
+  CHECK(p.can_clone && p.threads >= 1 && p.descriptors >= 3);
+  clone_here();
+}
+
+static void* last_thread(void*) {
+  until([] { return live_clone::preflight(live_clone::Mode::plain).refusals.size() > 0; });
+  refused(EOPNOTSUPP, "main thread has ended");
+  printf("master ok\nclone 1 ok\nclone 2 ok\nclone 3 ok\n");
+  exit(0);
+}
+
+TESTEE(refuses_without_main_thread_main) {
+  pthread_t t;
+  CHECK(pthread_create(&t, nullptr, last_thread, nullptr) == 0);
+  pthread_exit(nullptr);
+}

@@ -1,0 +1,115 @@
+"""Runs every testee (prepare -> clone -> check in master and clones) in both modes, from the main thread and from another.
+
+Needs the programs: `cmake -B build -DGC_TESTS=ON && cmake --build build`; GC_BUILD names the build directory (default build).
+GC_REPEAT=N runs each case N times. A hang is reported with the stacks of every process of the testee.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("GC_BUILD", ROOT / "build")).resolve()
+PROGRAM = next((p for p in (BUILD / "tests/live_clone/live-clone-testees", BUILD / "live-clone-testees") if p.exists()), None)
+REAPER = BUILD / "gc-reaper"
+REPEAT = int(os.environ.get("GC_REPEAT", "1"))
+HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs, not a limit on how long things may take
+CLONES = 3
+
+NEEDS = {"refuses_tunnel": "/dev/net/tun"}
+
+
+def names() -> list[str]:
+    if PROGRAM is None:
+        return []
+    return subprocess.run([PROGRAM], capture_output=True, text=True, check=True).stdout.split()
+
+
+def members(session: int) -> list[int]:
+    """The living processes of a session: testee, reapers and clones, whatever namespace they are in."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(entry))
+    return found
+
+
+def stacks(session: int) -> str:
+    text = []
+    for pid in members(session):
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            try:
+                text.append(f"{pid}/{task.name} {(task / 'comm').read_text().strip()} {(task / 'wchan').read_text()} "
+                            f"{(task / 'syscall').read_text().strip()}")
+            except OSError:
+                continue
+        if shutil.which("gdb"):
+            gdb = subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 12"],
+                                 capture_output=True, text=True, timeout=60, check=False)
+            text.append(gdb.stdout)
+    return "\n".join(text)
+
+
+def run(name: str, mode: str, where: str, clones: int = CLONES) -> None:
+    process = subprocess.Popen([PROGRAM, name, mode, str(clones), REAPER, where], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        output, _ = process.communicate(timeout=HANG)
+    except subprocess.TimeoutExpired:
+        report = stacks(process.pid)
+        for pid in members(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"{name} hangs in {mode} mode:\n{output}\n{report}")
+    assert "FAILED" not in output, output
+    if name == "master_dies_with_held_clones":
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 0, output
+        assert "master ok" in output
+        if name not in ("clone_of_a_clone", "churn", "nothing_is_leaked"):
+            for k in range(1, clones + 1):
+                assert f"clone {k} ok" in output, output
+    if name == "standard_output_is_not_written_twice":
+        assert output.count("printed once") == 1, output
+    # Killed processes are gone a moment later.
+    guard = time.monotonic() + HANG
+    while members(process.pid) and time.monotonic() < guard:
+        time.sleep(0.005)
+    assert members(process.pid) == [], stacks(process.pid)
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="build the testees first (see the head of this file)")
+def test_programs_are_built():
+    assert REAPER.exists() and names()
+
+
+@pytest.mark.parametrize("repeat", range(REPEAT))
+@pytest.mark.parametrize("where", ["main", "thread"])
+@pytest.mark.parametrize("mode", ["pidns", "plain"])
+@pytest.mark.parametrize("name", names())
+def test_testee(name, mode, where, repeat):
+    only = name.rpartition("_")[2]
+    if only in ("pidns", "plain") and only != mode:
+        pytest.skip(f"for {only} mode only")
+    if only == "main" and where != "main":
+        pytest.skip("the main thread ends itself")
+    if name in NEEDS and not os.path.exists(NEEDS[name]):
+        pytest.skip(f"there is no {NEEDS[name]} here")
+    run(name, mode, where)
+
+
+@pytest.mark.parametrize("mode", ["pidns", "plain"])
+def test_sixty_one_clones(mode):
+    run("recursive_mutex", mode, "main", clones=61)
