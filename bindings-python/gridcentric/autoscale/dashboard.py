@@ -21,7 +21,7 @@ UNREAD = 200  # messages a page may leave unread before it is cut off
 AT_MOST_EVERY_S = 0.1
 
 # In the installed package the page lies beside this file; in a checkout in a folder of its own, as Node shares it.
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 _PAGES = [_HERE / "dashboard" / "index.html", _HERE.parents[2] / "dashboard" / "index.html"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
@@ -38,7 +38,7 @@ class Dashboard:
     ) -> None:
         self._enabled, self._snapshot, self._me, self._clock = enabled, snapshot, me, clock
         self.started = clock()
-        self._page = next(page for page in _PAGES if page.exists()).read_bytes() if enabled else b""
+        self._page = next((page for page in _PAGES if page.exists()), _PAGES[0]).read_bytes() if enabled else b""
         self._history: deque[list[int]] = deque(maxlen=HISTORY)  # [ms, users, clones]
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._readers: set[asyncio.Queue[Optional[bytes]]] = set()

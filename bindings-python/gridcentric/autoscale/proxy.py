@@ -32,7 +32,7 @@ HOP_BY_HOP = {
 BROKEN = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
-class CloneGone(ConnectionError):
+class CloneGone(aiohttp.ClientConnectionError):
     """The connection stands, but not to the clone."""
 
 
