@@ -96,6 +96,7 @@ Answer Rules::release_ticket(DomainKey caller, std::string_view id, std::int64_t
                                        number(ticket->owner_vmid) + ", only that one can release it"};
   if (ticket->status == TicketStatus::reserved) {
     s.release(*ticket);
+    s.serve_line();
     return {};
   }
   if (ticket->status != TicketStatus::pending)
@@ -197,7 +198,9 @@ std::optional<std::int64_t> Rules::next_deadline() const {
 
 void Rules::cancel(CallId call, std::int64_t now) {
   advance(now);
-  if (state_->calls.contains(call)) state_->withdraw(call);
+  if (!state_->calls.contains(call)) return;
+  state_->withdraw(call);
+  state_->serve_line();
 }
 
 void Rules::State::open(CallId call, Verb verb, Domain &domain, Ticket &ticket, std::int64_t timeout,
@@ -243,7 +246,7 @@ void Rules::State::withdraw(CallId call) {
     case Verb::request_ticket:
       ledger.leave_line(call);
       registry.forget(*open.ticket);
-      return serve_line();
+      return;
     case Verb::sync:
       return open.ticket->barrier->withdraw(open.domain->key, call);
     case Verb::wait:
@@ -318,15 +321,10 @@ void Rules::State::serve_line() {
   }
 }
 
-void Rules::State::give_back(std::int64_t cpus) {
-  ledger.give_back(cpus);
-  serve_line();
-}
-
 void Rules::State::release(Ticket &ticket) {
   const std::int64_t cpus = ticket.cpus;
   registry.forget(ticket);
-  give_back(cpus);
+  ledger.give_back(cpus);
 }
 
 void Rules::State::close_ticket(Ticket &ticket) {
@@ -341,7 +339,7 @@ void Rules::State::close_ticket(Ticket &ticket) {
   } else if (family.closed.size() > max_closed) {
     registry.forget(*family.closed.begin()->second);
   }
-  give_back(cpus);
+  ledger.give_back(cpus);
 }
 
 void Rules::State::answer_wait(CallId call, const Ticket &ticket) {

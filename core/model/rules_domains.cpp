@@ -126,7 +126,8 @@ void Rules::clone_done(CallId call, Answer answer, std::int64_t now) {
   const std::int64_t cpus = ticket.cpus;
   s.registry.forget(ticket);  // before the clones: the family may go with the last of them
   for (Domain *clone : cloning.clones) s.registry.forget(*clone);
-  s.give_back(cpus);
+  s.ledger.give_back(cpus);
+  s.serve_line();
 }
 
 // Rule 15. The call itself is closed already.
@@ -217,8 +218,7 @@ void Rules::ended(DomainKey key, EndKind how, int status, std::int64_t now) {
   Ticket *born_of = domain->born_of->born_with_master ? nullptr : domain->born_of;
   domain->state = DomainState::ending;
 
-  // Rule 13: its open calls have no answer. It leaves the line altogether before anybody is served.
-  for (const CallId call : domain->calls) s.ledger.leave_line(call);
+  // Rule 13: its open calls have no answer. All that it frees is free before anybody is served.
   while (!domain->calls.empty()) {
     const CallId call = *domain->calls.begin();
     Event &event = s.events.emplace_back();
@@ -241,6 +241,7 @@ void Rules::ended(DomainKey key, EndKind how, int status, std::int64_t now) {
   if (born_of && born_of->living == 0) s.close_ticket(*born_of);
   s.registry.forget(*domain);
   if (Family *left = ends_family ? s.registry.family(family_id) : nullptr) s.end_family(*left);
+  s.serve_line();
 }
 
 // What becomes of the tickets of a domain that has ended: rules 9 and 13.

@@ -51,8 +51,7 @@ struct Rules::State {
   Answer find_ticket(DomainKey caller, std::string_view id, Domain **domain, Ticket **ticket);
 
   // CPUs and tickets.
-  void give_back(std::int64_t cpus);
-  void serve_line();
+  void serve_line();  // due after each withdraw(), release() and close_ticket()
   void grant(Ticket &ticket, std::int64_t cpus);
   void release(Ticket &ticket);  // forgets it, its CPUs are free
   void close_ticket(Ticket &ticket);

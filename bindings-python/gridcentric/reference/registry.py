@@ -98,6 +98,7 @@ class Family:
     id: str
     on_exit: str = ""  # "end", "keep", or "": what `bye` decides
     said_bye: bool = False
+    is_over: bool = False  # all its domains are being ended, and those that come yet will be
     next_vmid: int = 1
     domains: dict[int, Domain] = field(default_factory=dict)  # those that have not ended, by vmid, ascending
     tickets: dict[str, Ticket] = field(default_factory=dict)  # in the order of request

@@ -49,11 +49,13 @@ from .registry import (
     CLOSED,
     ENDING,
     JOINED,
+    LOST,
     PENDING,
     RESERVED,
     RUNNING,
     STARTING,
     Domain,
+    Family,
     Registry,
     Result,
     Ticket,
@@ -142,16 +144,16 @@ class Rules:
         self.events.append(MakeClones(call, domain.key, tuple(clone.key for clone in ticket.clones)))
 
     def cloned(self, call: int) -> None:
-        """All clones of this cloning are there. If nobody wants them any more they are ended."""
+        """All clones of this cloning are there. If nobody wants them any more, or their family is over, they are ended."""
         ticket = self._clonings.pop(call)
         ticket.status, ticket.owner.cloning = ACTIVE, None
         ticket.barrier = Barrier([ticket.owner.key] + [clone.key for clone in ticket.clones])
         for clone in ticket.clones:
             clone.state = RUNNING
-        if ticket.unwanted:
-            self._end_domains(ticket.clones)
-        else:
+        if not ticket.unwanted:
             self._answer(Answered(call))
+        if ticket.unwanted or ticket.family.is_over:
+            self._end_domains(ticket.clones)
 
     def clone_failed(self, call: int, code: str, reason: str) -> None:
         """Nothing of this cloning is left: the ticket is reserved again, or released if nobody wants it any more."""
@@ -244,7 +246,7 @@ class Rules:
         """End a domain from outside; vmid 0: the whole family, also when its master has ended."""
         check_range("vmid", vmid, 0, MAX_INT)
         if vmid == 0 and family in self.registry.families:
-            self._end_domains(list(self.registry.families[family].domains.values()))
+            self._end_family(self.registry.families[family])
         else:
             self._end_domains([self._found(family, vmid)])
 
@@ -266,10 +268,12 @@ class Rules:
         for ticket in list(domain.tickets.values()):
             self._owner_ended(ticket)
         if not domain.is_master:
-            result = Result(domain.vmid, JOINED, 0, domain.report) if domain.joined else Result(domain.vmid, how, status)
+            if domain.joined:
+                how, status = JOINED, 0
+            result = Result(domain.vmid, how, 0 if how == LOST else status, domain.report)
             self._clone_ended(domain.ticket, domain, result)
         elif domain.family.on_exit == "end" or not (domain.family.said_bye or domain.family.on_exit == "keep"):
-            self._end_domains(list(domain.family.domains.values()))
+            self._end_family(domain.family)
         self._serve_line()
 
     def _owner_ended(self, ticket: Ticket) -> None:
@@ -389,6 +393,10 @@ class Rules:
         if domain is None:
             raise Refused(NO_SUCH_DOMAIN, f"family {family} has no vmid {vmid}, or it has ended already")
         return domain
+
+    def _end_family(self, family: Family) -> None:
+        family.is_over = True
+        self._end_domains(list(family.domains.values()))
 
     def _end_domains(self, domains: list[Domain]) -> None:
         self.events.extend(EndDomain(domain.key) for domain in domains if domain.state != STARTING)

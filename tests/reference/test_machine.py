@@ -1,0 +1,34 @@
+"""The rules under any order of calls: alone, and in lockstep with the C++ rules."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from hypothesis import settings
+from machine import RulesMachine
+from subjects import Cpp, Reference
+
+
+class ReferenceMachine(RulesMachine):
+    """gridcentric.reference alone: runs where nothing is compiled."""
+
+    @staticmethod
+    def make_subjects(cpus: int) -> list[object]:
+        return [Reference(cpus)]
+
+
+class LockstepMachine(RulesMachine):
+    """gridcentric.reference and core/model, compared at each step."""
+
+    @staticmethod
+    def make_subjects(cpus: int) -> list[object]:
+        return [Reference(cpus), Cpp(cpus)]
+
+
+TestReference = ReferenceMachine.TestCase
+TestLockstep = pytest.mark.skipif(
+    importlib.util.find_spec("gridcentric._model") is None,
+    reason="gridcentric._model is not built: pip install . builds it",
+)(LockstepMachine.TestCase)
+TestReference.settings = TestLockstep.settings = settings()
