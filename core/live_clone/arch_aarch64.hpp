@@ -63,4 +63,9 @@ inline void restart(ucontext_t* frame, const WaitingCall& call) {
   frame->uc_mcontext.regs[0] = call.args[0];
 }
 
+inline void replace_kept(ucontext_t* frame, uint32_t from, uint32_t to) {
+  for (int r = 19; r <= 28; r++)
+    if (frame->uc_mcontext.regs[r] == from) frame->uc_mcontext.regs[r] = to;
+}
+
 }  // namespace gridcentric::live_clone::arch

@@ -76,4 +76,10 @@ inline void restart(ucontext_t* frame, const WaitingCall& call) {
   frame->uc_mcontext.gregs[REG_RAX] = call.number;
 }
 
+/// Replaces a number that the interrupted function keeps in a register it must preserve.
+inline void replace_kept(ucontext_t* frame, uint32_t from, uint32_t to) {
+  for (int r : {REG_RBX, REG_RBP, REG_R12, REG_R13, REG_R14, REG_R15})
+    if ((uint64_t)frame->uc_mcontext.gregs[r] == from) frame->uc_mcontext.gregs[r] = to;
+}
+
 }  // namespace gridcentric::live_clone::arch

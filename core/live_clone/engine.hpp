@@ -61,7 +61,9 @@ struct Thread {
   std::atomic<int> state;
   arch::Context context;
   arch::ThreadRegisters registers;
-  arch::WaitingCall call;
+  arch::WaitingCall call;  ///< what it was waiting in, if known
+  ucontext_t* frame;       ///< where the signal left its registers; null for the caller
+  bool waited;             ///< the signal interrupted `call`
   void* robust_list;
   size_t robust_size;
   int* tid_address;

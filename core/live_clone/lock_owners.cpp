@@ -20,7 +20,7 @@ namespace {
 // glibc's pthread_mutex_t as words: lock, count, owner, nusers, kind.
 // pthread_rwlock_t: readers, writers, wrphase_futex, writers_futex, pad, pad, cur_writer.
 constexpr uint32_t kind_mask = 0x7f;
-constexpr uint32_t kind_recursive = 1, kind_errorcheck = 2, kind_robust = 16, kind_priority_inherit = 32;
+constexpr uint32_t kind_recursive = 1, kind_errorcheck = 2, kind_priority_inherit = 32;
 constexpr uint32_t waiters_bits = 0xc0000000;  // in lock words that hold the owner's id
 
 struct Range {
@@ -54,6 +54,19 @@ bool remember(uint32_t* word) {
   return true;
 }
 
+bool fail_mutex(int tid, const char* what) {
+  return fail(EOPNOTSUPP) << "thread " << tid << " holds " << what << ", whose owner is in the kernel's hands: not in "
+                          << "plain mode; release it before the clone or use pidns mode",
+         false;
+}
+
+// Robust mutexes that a thread holds are on a list of its own: head {next, offset, pending}, empty when next is head.
+bool check_robust_list(const Thread& t) {
+  if (!t.robust_list) return true;
+  const auto* head = static_cast<void* const*>(t.robust_list);
+  return (head[0] == t.robust_list && !head[2]) || fail_mutex(t.tid, "a robust mutex");
+}
+
 // `w` holds something that may be a thread's id; [begin, end) is readable around it.
 bool examine(uint32_t* w, uint32_t* begin, uint32_t* end) {
   const uint32_t tid = *w & ~waiters_bits;
@@ -65,11 +78,10 @@ bool examine(uint32_t* w, uint32_t* begin, uint32_t* end) {
   }
   if (*w == tid && w - begin >= 6 && (w[-4] & 1) && (w[-3] == 1 || w[-3] == 3) && !w[-2] && !w[-1] && (w[-6] & 2))
     return remember(w);
-  if (end - w >= 5 && w[2] == tid && (w[4] & kind_mask & (kind_robust | kind_priority_inherit)) && w[3] >= 1 &&
-      (w[4] & kind_mask) < 128)
-    return fail(EOPNOTSUPP) << "thread " << (int)tid << " holds a priority-inheritance or robust mutex, whose owner is in "
-                            << "the kernel's hands: not in plain mode; release it before the clone or use pidns mode",
-           false;
+  // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links are 0.
+  if (end - w >= 10 && ((uint64_t)w & 7) == 0 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 && (w[4] & ~0x83u) == kind_priority_inherit &&
+      !(w[5] | w[6] | w[7] | w[8] | w[9]))
+    return fail_mutex((int)tid, "a priority-inheritance mutex");
   return true;
 }
 
@@ -108,6 +120,26 @@ bool search_mapping(uint64_t begin, uint64_t end, int pagemap, uint64_t* entries
   return true;
 }
 
+// pthread_mutex_timedlock reads its thread's id before it waits and stores it as owner afterwards. A thread parked in that
+// wait has the old id in a register or in its innermost frames.
+bool waits_for_owned_mutex(const Thread& t) {
+  if (!t.waited || t.call.number != SYS_futex) return false;
+  const uint64_t word = t.call.args[0];
+  if ((word & 7) || (word & 4095) > 4096 - 20) return false;  // its kind may lie on a page that does not exist
+  const auto* mutex = reinterpret_cast<const uint32_t*>(word);
+  const uint32_t kind = mutex[4] & kind_mask;
+  return mutex[0] == 2 && (kind == kind_recursive || kind == kind_errorcheck);
+}
+
+void patch_waiting(Thread& t) {
+  constexpr int innermost = 64;  // words
+  const auto old_tid = (uint32_t)t.tid, new_tid = (uint32_t)t.new_tid;
+  arch::replace_kept(t.frame, old_tid, new_tid);
+  auto* stack = reinterpret_cast<uint32_t*>(t.call.stack);
+  for (int i = 0; i < innermost; i++)
+    if (stack[i] == old_tid) stack[i] = new_tid;
+}
+
 }  // namespace
 
 bool find_lock_owners() {
@@ -115,6 +147,7 @@ bool find_lock_owners() {
   uint32_t lowest = ~0u, highest = 0;
   for (size_t i = 0; i < e.thread_count; i++) {
     if (e.threads[i].state != thread_parked) continue;
+    if (!check_robust_list(e.threads[i])) return false;
     const uint32_t tid = (uint32_t)e.threads[i].tid;
     if (tid < lowest) lowest = tid;
     if (tid > highest) highest = tid;
@@ -140,6 +173,10 @@ bool find_lock_owners() {
 void patch_lock_owners() {
   for (LockOwner& o : engine.lock_owners)
     if (Thread* t = thread_by_tid((int)*o.word)) *o.word = (uint32_t)t->new_tid;
+  for (size_t i = 0; i < engine.thread_count; i++) {
+    Thread& t = engine.threads[i];
+    if (t.state == thread_parked && t.frame && waits_for_owned_mutex(t)) patch_waiting(t);
+  }
 }
 
 }  // namespace gridcentric::live_clone

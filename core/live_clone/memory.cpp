@@ -71,20 +71,22 @@ bool written(const SharedMapping& of) {
   return false;
 }
 
-bool copy_through_descriptor(int from, int to, uint64_t size) {
-  if (sys(SYS_ftruncate, to, size) < 0) return false;
-  for (uint64_t at = 0; at < size;) {
+// Through an open file of its own: the descriptor's offset is shared with the master and all other clones.
+bool copy_file(int source, int to, uint64_t size) {
+  const long from = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", source).text, O_RDONLY | O_CLOEXEC, 0);
+  bool ok = from >= 0 && sys(SYS_ftruncate, to, size) == 0;
+  for (uint64_t at = 0; ok && at < size;) {
     const long data = sys(SYS_lseek, from, at, SEEK_DATA);
     if (data < 0) break;  // ENXIO: only a hole is left
     long hole = sys(SYS_lseek, from, data, SEEK_HOLE);
     if (hole < 0) hole = (long)size;
     sys(SYS_lseek, to, data, SEEK_SET);
     long offset = data;
-    while (offset < hole)
-      if (sys(SYS_sendfile, to, from, &offset, hole - offset) <= 0) return false;
+    while (ok && offset < hole) ok = sys(SYS_sendfile, to, from, &offset, hole - offset) > 0;
     at = (uint64_t)hole;
   }
-  return true;
+  sys(SYS_close, from);
+  return ok;
 }
 
 // Pages that nobody ever touched are left out, or a sparse mapping would become a full one; with swap the kernel can't
@@ -203,7 +205,7 @@ bool rebuild_memory() {
     if (d.kind != Kind::shared_memory || d.same_as >= 0 || d.rebuilt) continue;
     const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return fail((int)-fd) << "descriptor " << d.fd << ": memfd_create", false;
-    if (!copy_through_descriptor(d.fd, (int)fd, d.size))
+    if (!copy_file(d.fd, (int)fd, d.size))
       return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.size >> 10) << " KiB of shared memory can't be copied",
              false;
     if (d.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.seals);

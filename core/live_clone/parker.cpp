@@ -85,8 +85,9 @@ void on_park_signal(int signal, siginfo_t* info, void* context) {
     Thread& me = engine.threads[slot];
     if (me.tid == sys(SYS_gettid) && me.state == thread_signalled) {
       describe_thread(me);
-      auto* frame = static_cast<ucontext_t*>(context);
-      if (arch::interrupted(frame, me.call) && restartable(me.call)) arch::restart(frame, me.call);
+      me.frame = static_cast<ucontext_t*>(context);
+      me.waited = arch::interrupted(me.frame, me.call);
+      if (me.waited && restartable(me.call)) arch::restart(me.frame, me.call);
       stay_parked(me, mine);
     }
   }

@@ -25,6 +25,7 @@ constexpr size_t helper_stack_size = 16 * 1024;
 struct Spawned {
   std::atomic<int> in_our_memory;  ///< 1 until the reaper has exec'ed or ended: cleared and woken by the kernel
   std::atomic<int> mapping;        ///< pidns: handshake for the id maps, below
+  int map_error;                   ///< when they were refused
   int proc_pid;                    ///< of the reaper, as /proc names it
   char* stack_top;
 };
@@ -49,24 +50,26 @@ void fail_spawn(size_t k, int err, const char* what) {
   if (err == EAGAIN) text << ": the limit of processes (ulimit -u, pids cgroup) is reached";
   if (err == EMFILE) text << ": the limit of open files (ulimit -n) is reached";
   if (err == ENOMEM) text << ": not enough memory or overcommit not allowed";
+  if (err == EPERM || err == EACCES) text << ": not permitted here; use plain mode";
   if (err == ENOSPC || err == EUSERS) text << ": too many namespaces or nested too deep; use plain mode";
   s.state = state_failed;
   tell_progress();
 }
 
-bool write_proc(int proc_pid, const char* file, const char* value) {
+// 0 or the error.
+int write_proc(int proc_pid, const char* file, const char* value) {
   const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/", proc_pid, file).text, O_WRONLY | O_CLOEXEC, 0);
-  if (fd < 0) return false;
+  if (fd < 0) return (int)-fd;
   const long n = sys(SYS_write, fd, value, strlen(value));
   sys(SYS_close, fd);
-  return n > 0;
+  return n > 0 ? 0 : (int)-n;
 }
 
 // The ids of the master mean the same in the clone: root maps all of them, anybody else may map only his own.
-bool write_id_map(int proc_pid, const char* file, unsigned id) {
-  char line[64];
-  if (engine.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295")) return true;
+int write_id_map(int proc_pid, const char* file, unsigned id) {
+  if (engine.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295") == 0) return 0;
   if (same_text(file, "/gid_map")) write_proc(proc_pid, "/setgroups", "deny");
+  char line[64];
   Text(line, sizeof line) << id << " " << id << " 1";
   return write_proc(proc_pid, file, line);
 }
@@ -120,7 +123,7 @@ void reaper_task(void* argument) {
     futex_wake(me.mapping);
     while (me.mapping == map_asked) futex_wait(me.mapping, map_asked);
     if (me.mapping != map_written) {
-      fail_spawn(k, EPERM, "the user ids can't be mapped into the clone's user namespace; use plain mode");
+      fail_spawn(k, me.map_error, "the user ids can't be mapped into the clone's user namespace");
       for (;;) sys(SYS_exit_group, 1);
     }
   } else {
@@ -156,11 +159,11 @@ bool map_ids(Spawned& s) {
     futex_wait(s.mapping, map_unknown, 50);
     if (s.in_our_memory == 0) return false;
   }
-  const bool ok = write_id_map(s.proc_pid, "/uid_map", (unsigned)sys(SYS_geteuid)) &&
-                  write_id_map(s.proc_pid, "/gid_map", (unsigned)sys(SYS_getegid));
-  s.mapping = ok ? map_written : map_refused;
+  s.map_error = write_id_map(s.proc_pid, "/uid_map", (unsigned)sys(SYS_geteuid));
+  if (!s.map_error) s.map_error = write_id_map(s.proc_pid, "/gid_map", (unsigned)sys(SYS_getegid));
+  s.mapping = s.map_error ? map_refused : map_written;
   futex_wake(s.mapping);
-  return ok;
+  return s.map_error == 0;
 }
 
 void starter_task(void*) {

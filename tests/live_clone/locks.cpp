@@ -155,7 +155,7 @@ TESTEE(condition_variable) {
   for (auto& w : waiters)
     w = std::thread([] {
       std::unique_lock lock(m);
-      c.wait(lock, [] { return turn == 1; });
+      c.wait(lock, [] { return turn >= 1; });
       c.wait_for(lock, std::chrono::minutes(1), [] { return turn == 2; });
     });
   clone_here();

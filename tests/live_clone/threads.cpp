@@ -25,11 +25,11 @@ static thread_local int mine = -1;
 
 static void many_threads(int count) {
   std::atomic<int> started{0}, right{0};
-  std::atomic<bool> release{false};
+  std::atomic<int> release{0};
   std::vector<pthread_t> threads((size_t)count);
   struct Shared {
     std::atomic<int>*started, *right;
-    std::atomic<bool>* release;
+    std::atomic<int>* release;
   } shared{&started, &right, &release};
   pthread_attr_t small;
   pthread_attr_init(&small);
@@ -41,7 +41,7 @@ static void many_threads(int count) {
                 auto& s = *static_cast<Shared*>(p);
                 mine = (*s.started)++;
                 const int id = mine;
-                until([&] { return s.release->load(); });
+                s.release->wait(0);
                 if (mine == id && pthread_kill(pthread_self(), 0) == 0) (*s.right)++;
                 return (void*)(long)id;
               },
@@ -50,7 +50,8 @@ static void many_threads(int count) {
   mine = -7;
   clone_here();
   CHECK_EQ(outcome().threads, size_t(count) + 1 + (getpid() != gettid()));
-  release = true;
+  release = 1;
+  release.notify_all();
   long sum = 0;
   for (auto t : threads) {
     void* id;
