@@ -218,11 +218,13 @@ void Process::forked(DomainKey parent, std::string_view count) {
   std::vector<int> reapers;
   for (const int pidfd : cloning.pidfds) {
     const int reaper = pid_of_pidfd(pidfd);
-    // What a guest gives us to kill must be its own.
-    if (reaper <= 0 || by_pid_.contains(reaper) || domain_of(reaper) != parent)
-      return give_up(parent, GC_E_CLONE_FAILED,
-                     "descriptor " + std::to_string(reapers.size() + 1) +
-                         " is no pidfd of a living process of this domain: has the clone ended already?");
+    // A gc-reaper is nobody's descendant (the program must not see it end), so that more can't be asked of
+    // it.
+    if (!may_be_clone(reaper))
+      return give_up(
+          parent, GC_E_CLONE_FAILED,
+          "descriptor " + std::to_string(reapers.size() + 1) +
+              " is no pidfd of a living process that is in no domain: has the clone ended already?");
     reapers.push_back(reaper);
   }
   auto taken = clonings_.extract(parent);
@@ -254,7 +256,7 @@ void Process::give_up(DomainKey parent, int error, std::string reason) {
   Cloning cloning = std::move(taken.mapped());
   for (std::size_t i = 0; i < cloning.addresses.size(); ++i) {
     if (i < cloning.pidfds.size()) {
-      bury(parent, cloning.pidfds[i], cloning.addresses[i]);
+      bury(cloning.pidfds[i], cloning.addresses[i]);
     } else {
       addresses_.give_back(cloning.addresses[i]);
     }
@@ -263,14 +265,14 @@ void Process::give_up(DomainKey parent, int error, std::string reason) {
   cloning.done({false, error, std::move(reason)});
 }
 
-void Process::bury(DomainKey parent, int pidfd, std::uint32_t address) {
-  const int pid = pid_of_pidfd(pidfd);
-  if (pid <= 0) {
+bool Process::may_be_clone(int pid) const { return pid > 0 && pid != getpid() && !by_pid_.contains(pid); }
+
+void Process::bury(int pidfd, std::uint32_t address) {
+  if (!may_be_clone(pid_of_pidfd(pidfd))) {
     close(pidfd);
     return addresses_.give_back(address);
   }
-  // Only the guest's own; when that has died, they die with it.
-  if (domain_of(pid) == parent) kill_process(pidfd);
+  kill_process(pidfd);
   buried_[pidfd] = address;
   loop_.watch(pidfd, [this, pidfd] {
     loop_.unwatch(pidfd);

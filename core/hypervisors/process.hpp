@@ -48,8 +48,9 @@ class Process final : public Hypervisor {
   void failed(DomainKey parent, std::string_view what);
   // Nothing of it is left but what is being killed.
   void give_up(DomainKey parent, int error, std::string reason);
-  void bury(DomainKey parent, int pidfd,
-            std::uint32_t address);  // kill; its address is free when it has gone
+  bool may_be_clone(int pid) const;  // what a guest hands over as one
+  // Kill it; its address is free when it has gone.
+  void bury(int pidfd, std::uint32_t address);
   void has_ended(DomainKey domain);
   void watch(DomainKey domain);
 
