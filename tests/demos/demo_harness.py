@@ -1,0 +1,178 @@
+"""A demo that runs for real on the process hypervisor, users who talk, and the proof that nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Optional
+
+import aiohttp
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMOS = ROOT / "demos"
+SERVERS = {
+    "node": ["node", str(DEMOS / "chat-node" / "server.js")],
+    "python": [sys.executable, str(DEMOS / "chat-python" / "server.py")],
+}
+# Nothing waits this long unless it hangs; it never decides between right and wrong.
+HANG_GUARD_S = 240
+
+
+def free_ports() -> tuple[int, int]:
+    """Two neighbours, as demos/run takes them."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("", 0))
+            port = int(first.getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("", port + 1))
+                return port, port + 1
+
+
+class Demo:
+    """A program in a session, with a temporary folder and a mark in the environment of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.app_port = free_ports()
+        self.url, self.app_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.app_port}"
+        self.mark = secrets.token_hex(8)
+        self.runtime = folder / "runtime"
+        self.runtime.mkdir(mode=0o700)
+        self.log = folder / "log"
+
+    async def start(self, command: list[str], **environment: str) -> None:
+        env = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime), "GC_DEMO_MARK": self.mark, **environment}
+        env.pop("GRIDCENTRIC_HOST", None)
+        with self.log.open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    async def start_chat(self, language: str, options: str = "") -> None:
+        """The chat server; options: more of GRIDCENTRIC_AUTOSCALE, as '"maxClones": 3'."""
+        more = f", {options}" if options else ""
+        await self.start(
+            SERVERS[language], CHAT_PORT=str(self.app_port), GRIDCENTRIC_AUTOSCALE=f'{{"listenPort": {self.port}{more}}}'
+        )
+
+    async def reachable(self, url: str) -> None:
+        """The port is open; the chat opens the proxy's three seconds after its start."""
+        while self.process.returncode is None:
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                async with aiohttp.request("GET", url):
+                    return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the demo ended with {self.process.returncode}\n{self.log.read_text()}")
+
+    async def state(self) -> dict[str, Any]:
+        async with aiohttp.request("GET", f"{self.url}/_gridcentric/state") as response:
+            state: dict[str, Any] = await response.json()
+            return state
+
+    def signal(self, number: int) -> None:
+        """To the whole session, as a terminal does with Ctrl-C, or to the program alone with SIGKILL."""
+        if number == signal.SIGINT:
+            for pid in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        else:
+            self.process.send_signal(number)
+
+    def processes(self) -> list[int]:
+        """All that came from the demo, clones, reapers and the private host among them."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                mine = int(session) == self.process.pid or self.mark.encode() in (entry / "environ").read_bytes()
+                if mine and state != "Z":
+                    found.append(int(entry.name))
+        return found
+
+    def clones(self) -> dict[str, int]:
+        """Address -> how many sockets listen there on the demo's ports, of 127.77.0.0/16."""
+        found: dict[str, int] = {}
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                address, port = fields[1].split(":")
+                octets = list(reversed(bytes.fromhex(address[-8:])))
+                if fields[3] == "0A" and octets[:2] == [127, 77] and int(port, 16) in (self.port, self.app_port):
+                    ip = ".".join(map(str, octets))
+                    found[ip] = found.get(ip, 0) + 1
+        return found
+
+    async def nothing_left(self) -> None:
+        """No process, no socket, no file."""
+        await self.process.wait()
+        left: Any = None
+        try:
+            async with asyncio.timeout(60):
+                while left := self.processes() or self.clones() or [*self.runtime.rglob("*")]:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"left over: {left}\n{self.log.read_text()}") from None
+
+
+@contextlib.asynccontextmanager
+async def demo(folder: Path) -> AsyncIterator[Demo]:
+    """Whatever happens, nothing of it survives the test."""
+    made = Demo(folder)
+    try:
+        async with asyncio.timeout(HANG_GUARD_S):
+            yield made
+    except BaseException:
+        print(made.log.read_text() if made.log.exists() else "")
+        raise
+    finally:
+        for pid in made.processes() if hasattr(made, "process") else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class Chatter:
+    """A user of the chat, with a browser's cookies."""
+
+    def __init__(self, url: str, nick: str) -> None:
+        self.url, self.nick = url, nick
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.vmid: Optional[int] = None
+
+    async def call(self, path: str, given: Optional[dict[str, Any]] = None, status: int = 200) -> dict[str, Any]:
+        async with self.session.request("GET" if given is None else "POST", self.url + path, json=given) as response:
+            answer: dict[str, Any] = await response.json() if "json" in response.content_type else {}
+            assert response.status == status, f"{self.nick} {path}: {response.status} {await response.text()}"
+            vmid = response.headers.get("X-Gridcentric-Vmid")
+            self.vmid = int(vmid) if vmid else None
+            return answer
+
+    async def join(self) -> Chatter:
+        await self.call("/")
+        room = await self.call("/join", {"nick": self.nick})
+        self.id, self.history, self.since = room["id"], room["messages"], room["messages"][-1]["n"]
+        return self
+
+    async def say(self, text: str) -> None:
+        await self.call("/send", {"id": self.id, "text": text})
+
+    async def hear(self) -> list[dict[str, Any]]:
+        """What is new; waits for it."""
+        news: list[dict[str, Any]] = (await self.call(f"/recv?id={self.id}&since={self.since}"))["messages"]
+        self.history += news
+        self.since = max([self.since, *(message["n"] for message in news)])
+        return news
+
+    def heard(self) -> list[str]:
+        return [message["text"] for message in self.history if message["type"] == "msg"]
+
+    async def close(self) -> None:
+        await self.session.close()
