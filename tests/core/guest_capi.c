@@ -1,0 +1,155 @@
+/* The C API as a C99 program sees it: arguments that can't be, and a family's whole life on the private host of the process
+ * hypervisor: ticket, clone, barrier, reports. Prints what failed; exit code 0: nothing did. */
+#include <gridcentric/gc-guest.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                                              \
+  do {                                                                                                \
+    if (!(condition)) {                                                                               \
+      printf("%s:%d: vmid %d: %s (errno %d, %s)\n", __FILE__, __LINE__, gc_vmid(), #condition, errno, gc_error_text()); \
+      ++failures;                                                                                     \
+    }                                                                                                 \
+  } while (0)
+
+/* The call fails with this code, says so in errno and has a text. */
+#define FAILS(call, code)                          \
+  do {                                             \
+    errno = 0;                                     \
+    CHECK((call) == -1);                           \
+    CHECK(errno == (code));                        \
+    CHECK(gc_error_text()[0] != '\0');             \
+  } while (0)
+
+static void check_arguments(void) {
+  gc_uuid_t ticket, unknown = {"8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11"}, malformed = {"what"}, endless;
+  gc_ticket_info_t info;
+  gc_ticket_info_t *tickets;
+  gc_domain_t *domains;
+  gc_result_t *results;
+  size_t count;
+  char small[4];
+  char *big = calloc(1, 1024 * 1024 + 1);
+  memset(&endless, 'a', sizeof endless);
+  FAILS(gc_request_ticket(0, 1, 1, 0, &ticket), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_request_ticket(-1, 1, 1, 0, &ticket), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_request_ticket(1, INT_MIN, 1, 0, &ticket), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_request_ticket(1, 1, 0, 0, &ticket), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_request_ticket(INT_MAX, INT_MAX, INT_MAX, -1, &ticket), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_request_ticket(1, 1, 1, 0, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_release_ticket(NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_release_ticket(&unknown), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_release_ticket(&malformed), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_release_ticket(&endless), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_list_tickets(NULL, &count), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_list_tickets(&tickets, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_ticket_info(NULL, &info), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_ticket_info(&unknown, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_ticket_info(&unknown, &info), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_clone(NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_clone(&unknown), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_my_ip(NULL, 46), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_my_ip(small, sizeof small), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_my_ip(small, 0), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_list_domains(NULL, &count), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_list_domains(&domains, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_sync(NULL, 0), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_sync(&unknown, 0), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_join(NULL, 1), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_join("x", 1), GC_E_INVALID_ARGUMENT); /* the master */
+  FAILS(gc_join(big, 1024 * 1024 + 1), GC_E_TOO_LARGE);
+  FAILS(gc_join_noreport(), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(NULL, 0, &results, &count), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(&unknown, 0, NULL, &count), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(&unknown, 0, &results, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(&unknown, 0, &results, &count), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_kill(0), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_kill(-1), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_kill(77), GC_E_NO_SUCH_DOMAIN);
+  FAILS(gc_on_clone(NULL, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_explain(NULL), GC_E_INVALID_ARGUMENT);
+  CHECK(strcmp(gc_error_name(GC_E_TIMED_OUT), "timed_out") == 0);
+  CHECK(gc_error_name(12345) == NULL);
+  CHECK(strcmp(gc_ticket_status_string(GC_TICKET_RESERVED), "reserved") == 0);
+  CHECK(strcmp(gc_ticket_status_string((gc_ticket_status_t)99), "unknown") == 0);
+  gc_free(NULL);
+  free(big);
+}
+
+static int handled[2];
+static int calls = 0;
+
+static void on_clone(int vmid, void *data) {
+  handled[calls++] = vmid * 10 + *(int *)data;
+}
+
+static void check_family(void) {
+  static int first = 1, second = 2;
+  gc_uuid_t ticket;
+  gc_ticket_info_t info;
+  gc_domain_t *domains = NULL;
+  gc_result_t *results = NULL;
+  size_t count = 0;
+  char ip[46], mine[46], *report = NULL;
+  int vmid;
+  CHECK(gc_vmid() == 0);
+  CHECK(gc_ismaster() == 1);
+  CHECK(gc_explain(&report) == 1);
+  CHECK(report != NULL && strstr(report, "can be cloned") != NULL);
+  gc_free(report);
+  CHECK(gc_on_clone(on_clone, &first) == 0);
+  CHECK(gc_on_clone(on_clone, &second) == 0);
+  CHECK(gc_request_ticket(4, 4, 1, 1000, &ticket) == 0);
+  CHECK(gc_ticket_info(&ticket, &info) == 0);
+  CHECK(info.status == GC_TICKET_RESERVED && info.vms == 4 && info.cpus == 4);
+  CHECK(gc_my_ip(mine, sizeof mine) == 0);
+  vmid = gc_clone(&ticket);
+  CHECK(vmid >= 0 && vmid <= 4);
+  CHECK(gc_vmid() == vmid);
+  CHECK(gc_ismaster() == (vmid == 0));
+  CHECK(gc_my_ip(ip, sizeof ip) == 0);
+  if (vmid > 0) {
+    char text[64];
+    CHECK(calls == 2 && handled[0] == vmid * 10 + 1 && handled[1] == vmid * 10 + 2);
+    CHECK(strcmp(ip, mine) != 0);
+    CHECK(gc_sync(NULL, -1) == 0);
+    fflush(stdout);
+    if (vmid == 3) _Exit(failures == 0 ? 7 : 99);
+    if (vmid == 4) gc_join_noreport();
+    sprintf(text, "I was %d, with %d failures", vmid, failures);
+    gc_join(text, vmid == 2 ? 0 : strlen(text));
+    CHECK(!"join returned");
+    _Exit(99);
+  }
+  if (vmid < 0) return;
+  CHECK(calls == 0);
+  CHECK(strcmp(ip, mine) == 0);
+  CHECK(gc_list_domains(&domains, &count) == 0);
+  CHECK(count == 5 && domains[4].vmid == 4 && domains[4].parent == 0);
+  CHECK(strcmp(domains[4].ticket.value, ticket.value) == 0);
+  gc_free(domains);
+  FAILS(gc_clone(&ticket), GC_E_TICKET_USED);
+  CHECK(gc_sync(&ticket, -1) == 0);
+  CHECK(gc_wait(&ticket, -1, &results, &count) == 0);
+  CHECK(count == 4);
+  if (count == 4) {
+    CHECK(results[0].how == GC_END_JOINED && results[0].has_report == 1);
+    CHECK(strcmp((const char *)results[0].report, "I was 1, with 0 failures") == 0);
+    CHECK(results[1].how == GC_END_JOINED && results[1].has_report == 1 && results[1].report_size == 0);
+    CHECK(results[2].how == GC_END_EXITED && results[2].status == 7 && results[2].has_report == 0 && results[2].report == NULL);
+    CHECK(results[3].how == GC_END_JOINED && results[3].has_report == 0);
+  }
+  gc_free(results);
+  CHECK(gc_ticket_info(&ticket, &info) == 0);
+  CHECK(info.status == GC_TICKET_CLOSED);
+}
+
+int main(void) {
+  check_arguments();
+  check_family();
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,188 @@
+// What the guest does with processes: helpers that nobody waits for, hooks, private hosts, the goodbye at exit. Programs of
+// their own (guest_programs.cpp) run where a fresh client is needed.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "core/guest/hooks.hpp"
+#include "core/guest/spawn.hpp"
+#include "tests/core/guest_peer.hpp"
+
+using namespace gridcentric;
+
+namespace {
+
+volatile sig_atomic_t children_ended = 0;
+
+std::string read_all(int fd) {
+  std::string text;
+  char chunk[4096];
+  for (ssize_t count; (count = ::read(fd, chunk, sizeof chunk)) > 0;) text.append(chunk, static_cast<std::size_t>(count));
+  return text;
+}
+
+// Runs a shell command as a helper and returns what it writes to its channel.
+std::string helper_says(const std::string &command, int *error = nullptr, const std::string &shell = "/bin/sh") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  const int result = guest::start_helper(
+      {.path = shell, .arguments = {"sh", "-c", command}, .environment = guest::environment_with({"GIVEN=yes"}), .channel = ends[1]});
+  if (error != nullptr) *error = result;
+  ::close(ends[1]);
+  std::string said = read_all(ends[0]);
+  ::close(ends[0]);
+  return said;
+}
+
+// This program again, as one of guest_programs.cpp, with changes to its environment; its exit status and what it printed.
+struct Outcome {
+  int status;
+  std::string output;
+};
+
+Outcome run_program(const std::string &name, const std::vector<std::string> &changes) {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], 1);
+    for (const auto &change : changes) {
+      const auto equals = change.find('=');
+      ::setenv(change.substr(0, equals).c_str(), change.substr(equals + 1).c_str(), 1);
+    }
+    ::execl("/proc/self/exe", "guest_tests", "program", name.c_str(), nullptr);
+    ::_exit(127);
+  }
+  ::close(ends[1]);
+  Outcome outcome{0, read_all(ends[0])};
+  ::close(ends[0]);
+  ::waitpid(child, &outcome.status, 0);
+  return outcome;
+}
+
+struct Folder {
+  std::string path;
+  Folder() {
+    char name[] = "/tmp/gridcentric-test-XXXXXX";
+    path = ::mkdtemp(name);
+  }
+  ~Folder() {
+    for (const char *file : {"pre-clone", "post-clone", "gc", "said"}) ::unlink((path + "/" + file).c_str());
+    ::rmdir(path.c_str());
+  }
+  void write(const std::string &name, const std::string &content, mode_t mode = 0755) const {
+    std::ofstream(path + "/" + name) << content;
+    ::chmod((path + "/" + name).c_str(), mode);
+  }
+  std::string read(const std::string &name) const {
+    std::ifstream file(path + "/" + name);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a helper is nobody's child and inherits nothing but its channel") {
+  struct sigaction action {};
+  action.sa_handler = [](int) { children_ended = children_ended + 1; };
+  ::sigaction(SIGCHLD, &action, nullptr);
+  children_ended = 0;
+  const int open_here = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC, as careless programs have it
+  const std::string probe = "echo $GIVEN >&3; for fd in 4 5 6 7 8 9 " + std::to_string(open_here) + "; do [ -e /proc/$$/fd/$fd ] && [ $fd != 3 ] && echo leak $fd >&3; done; exit 3";
+  CHECK(helper_says(probe) == "yes\n");
+  CHECK(::waitpid(-1, nullptr, WNOHANG | __WALL) == -1);
+  CHECK(errno == ECHILD);
+  CHECK(children_ended == 0);
+  ::close(open_here);
+  ::signal(SIGCHLD, SIG_DFL);
+
+  int error = 0;
+  CHECK(helper_says("true", &error, "/no/such/shell") == "");
+  CHECK(error == ENOENT);
+
+  // Blocked and ignored signals are the program's business, not the helper's.
+  sigset_t term;
+  ::sigemptyset(&term);
+  ::sigaddset(&term, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &term, nullptr);
+  ::signal(SIGINT, SIG_IGN);
+  CHECK(helper_says("kill -TERM $$; echo blocked >&3") == "");
+  CHECK(helper_says("kill -INT $$; echo ignored >&3") == "");
+  ::pthread_sigmask(SIG_UNBLOCK, &term, nullptr);
+  ::signal(SIGINT, SIG_DFL);
+}
+
+TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
+  const Folder folder;
+  ::setenv("GRIDCENTRIC_HOOKS", folder.path.c_str(), 1);
+  ::setenv("GRIDCENTRIC_GC", GC_BINARY, 1);
+  ::signal(SIGCHLD, SIG_IGN);  // the kernel reaps: whoever waits gets nothing
+  std::atomic<bool> stop{false};
+  std::thread reaper([&] {
+    while (!stop) ::waitpid(-1, nullptr, WNOHANG);
+  });
+  const guest::HookContext context{3, "127.77.0.3", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11", true};
+
+  CHECK(guest::run_hook("pre-clone", context).status == 0);  // there is none
+  folder.write("pre-clone", "#!/bin/sh\necho $GC_VMID $GC_IP $GC_TICKET $GC_ROLE > " + folder.path + "/said\n");
+  CHECK(guest::run_hook("pre-clone", context).status == 0);
+  CHECK(folder.read("said") == "3 127.77.0.3 8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11 clone\n");
+  folder.write("post-clone", "#!/bin/sh\nexit 7\n");
+  for (int round = 0; round < 20; ++round) CHECK(guest::run_hook("post-clone", context).status == 7);
+  CHECK(guest::run_hook("post-clone", context).text.find(folder.path + "/post-clone") != std::string::npos);
+  folder.write("post-clone", "#!/bin/sh\nkill -9 $$\n");
+  CHECK(guest::run_hook("post-clone", context).status == 128 + 9);
+  folder.write("post-clone", "#!/no/such/shell\n");
+  CHECK(guest::run_hook("post-clone", context).status == 127);
+  folder.write("post-clone", "#!/bin/sh\n", 0644);
+  CHECK(guest::run_hook("post-clone", context).status == 126);
+  ::setenv("GRIDCENTRIC_GC", "/no/such/gc", 1);
+  CHECK(guest::run_hook("pre-clone", context).status == 126);
+
+  stop = true;
+  reaper.join();
+  ::signal(SIGCHLD, SIG_DFL);
+  ::unsetenv("GRIDCENTRIC_HOOKS");
+  ::unsetenv("GRIDCENTRIC_GC");
+}
+
+TEST_CASE("a master says goodbye once when it exits; its forked children do not") {
+  Peer::instance().play({});
+  const Outcome outcome = run_program("bye", {});
+  CHECK(outcome.status == 0);
+  const auto lines = Peer::instance().lines();
+  CHECK(std::count(lines.begin(), lines.end(), "1 bye") == 1);
+  CHECK(lines.back() == "1 bye");
+  CHECK(lines.front().starts_with("gridcentric/1 attach name="));
+  CHECK(lines.front().find(" mode=plain why=") != std::string::npos);
+}
+
+TEST_CASE("threads that call at once start one private host, which ends with its family") {
+  const Outcome outcome = run_program("private", {"GRIDCENTRIC_HOST=", std::string("GRIDCENTRIC_GC=") + GC_BINARY});
+  CHECK(outcome.status == 0);
+  const std::string socket = outcome.output.substr(0, outcome.output.find('\n'));
+  REQUIRE(socket.starts_with("/"));
+  while (::access(socket.c_str(), F_OK) == 0) std::this_thread::yield();  // the host removes it as it ends
+}
+
+TEST_CASE("a private host that does not start is reported with its reason") {
+  const Folder folder;
+  const auto says = [&] { return run_program("failing", {"GRIDCENTRIC_HOST=", "GRIDCENTRIC_GC=" + folder.path + "/gc"}).output; };
+  CHECK(says().find("No such file") != std::string::npos);
+  folder.write("gc", "#!/bin/sh\necho no luck today >&2\nexit 1\n");
+  CHECK(says().find("no luck today") != std::string::npos);
+  folder.write("gc", "#!/bin/sh\nexit 1\n");
+  CHECK(says().find("without a word") != std::string::npos);
+  folder.write("gc", "#!/bin/sh\necho /no/such/socket >&3\n");
+  CHECK(says().find("/no/such/socket") != std::string::npos);
+  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=tcp:host"}).output.find("expected unix:/path") != std::string::npos);
+  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=unix:/no/such/host"}).output.find("no host listens") != std::string::npos);
+  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=unix:/" + std::string(200, 'x')}).output.find("201 bytes") != std::string::npos);
+}
