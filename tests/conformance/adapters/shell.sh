@@ -57,7 +57,7 @@ reply() {  # ID CALL STATUS OUTPUT
 call() {  # ID CALL ARG...
   local id=$1 call=$2 output status
   shift 2
-  output=$("$gc" "$(verb_of "$call")" "$@" 2>&1)
+  output=$(exec "$gc" "$(verb_of "$call")" "$@" 2>&1)  # exec: cancel ends the child of this subshell, gc itself
   status=$?
   reply "$id" "$call" "$status" "$output"
 }

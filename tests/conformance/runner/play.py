@@ -53,21 +53,17 @@ class Play:
     # Actors
 
     def set_up(self) -> None:
-        """Start all processes at once; then attach masters one by one, so that the order of families is known."""
-        waiting = {}
-        for name in self.case.actors:
+        """Start all processes. Masters one by one, so that the order of families is known: some attach as they start."""
+        for name in sorted(self.case.actors, key=lambda name: "clone" not in name):
             env = {"GRIDCENTRIC_HOST": self.host.address} | self.case.env.get(name, {})
             self.actors[name] = self.make_actor(name, "clone" in name, env)
             if "clone" not in name and name != "stranger":
-                waiting[name] = None
-        known: set[str] = set()
-        for name in waiting:
-            self.reply_of(name, self.actors[name].start("attach", ""), "attach")
-            families = [row[0] for row in self.host.command("domains") if row[0] not in known]
-            if len(families) != 1:
-                raise Failure(f"{name} attached and there are {len(families)} new families: {families}")
-            self.names[f"{name}.family"] = families[0]
-            known.add(families[0])
+                known = {self.names[key] for key in self.names if key.endswith(".family")}
+                self.reply_of(name, self.actors[name].start("attach", ""), "attach")
+                born = {row[0] for row in self.host.command("domains")} - known
+                if len(born) != 1:
+                    raise Failure(f"{name} attached and there are {len(born)} new families: {born}")
+                self.names[f"{name}.family"] = born.pop()
 
     def attached(self, name: str) -> Actor:
         """The actor; a clone attaches at its first step, when it has been born."""
