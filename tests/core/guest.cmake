@@ -12,7 +12,16 @@ set_target_properties(guest_capi_test PROPERTIES C_STANDARD 99 C_STANDARD_REQUIR
 target_compile_options(guest_capi_test PRIVATE -Wall -Wextra -Werror -pedantic)
 target_link_libraries(guest_capi_test PRIVATE gridcentric_shared)
 add_dependencies(guest_capi_test gc gc-reaper)
+
+# The clone path for real.
+add_executable(guest_live_test tests/core/guest_live.cpp)
+target_link_libraries(guest_live_test PRIVATE gridcentric_static gc_warnings)
+add_dependencies(guest_live_test gc gc-reaper)
+
 foreach(mode pidns plain)
-  add_test(NAME guest_capi_${mode} COMMAND guest_capi_test)
-  set_property(TEST guest_capi_${mode} PROPERTY ENVIRONMENT GRIDCENTRIC_GC=$<TARGET_FILE:gc> GRIDCENTRIC_CLONE_MODE=${mode})
+  foreach(program capi live)
+    add_test(NAME guest_${program}_${mode} COMMAND guest_${program}_test)
+    set_property(TEST guest_${program}_${mode} PROPERTY ENVIRONMENT GRIDCENTRIC_GC=$<TARGET_FILE:gc>
+                                                                    GRIDCENTRIC_CLONE_MODE=${mode})
+  endforeach()
 endforeach()
