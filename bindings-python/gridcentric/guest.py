@@ -70,7 +70,7 @@ def clone(ticket: Ticket) -> int:
 
     sys.stdout and sys.stderr are flushed first; in each clone the handlers of on_clone() have run when this returns.
     Raises NoSuchTicket, NotYourTicket, TicketUsed, CloneFailed, NotSupported (see explain()); after the last two the ticket
-    is reserved as before and nobody was cloned.
+    is reserved as before and nobody was cloned. Taken back by Ctrl-C: nobody was cloned, the ticket is released.
     """
     return _calls.clone(_native.Call(), ticket)
 
