@@ -116,7 +116,6 @@ async function body(request) {
 
 function reply(response, status, value, type = 'application/json') {
   const headers = { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
-  if (status === 413) headers.connection = 'close'; // the rest of the body is not read
   response.writeHead(status, headers).end(type === 'application/json' ? JSON.stringify(value) : value);
 }
 

@@ -66,7 +66,7 @@ class Demo:
         """The port is open; the chat opens the proxy's three seconds after its start."""
         while self.process.returncode is None:
             with contextlib.suppress(aiohttp.ClientConnectorError):
-                async with aiohttp.request("GET", url):
+                async with aiohttp.request("GET", f"{url}/_gridcentric/me"):  # makes nobody a user
                     return
             await asyncio.sleep(0.02)
         raise AssertionError(f"the demo ended with {self.process.returncode}\n{self.log.read_text()}")

@@ -189,7 +189,7 @@ def test_two_hundred_users_within_five_seconds(language: str, tmp_path: Path) ->
 
 def test_bad_input_is_refused(language: str, tmp_path: Path) -> None:
     async def test(chat: Demo) -> None:
-        await chat.start_chat(language, '"minClones": 1')
+        await chat.start_chat(language, '"minClones": 1, "maxClones": 1')
         await chat.reachable(chat.url)
         user = await Chatter(chat.url, "Ada").join()
         huge = "x" * 1_000_000
