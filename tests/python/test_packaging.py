@@ -63,7 +63,15 @@ def test_sdist(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     listed = [line.split()[1] for line in (ROOT / "core" / "sources.txt").read_text().splitlines() if line[:1].isalpha()]
-    assert {"CMakeLists.txt", "VERSION", "core/sources.txt", "bindings-python/CMakeLists.txt", *listed} <= names
+    assert {
+        "CMakeLists.txt",
+        "pyproject.toml",
+        "README.md",
+        "VERSION",
+        "core/sources.txt",
+        "bindings-python/CMakeLists.txt",
+        *listed,
+    } <= names
     foreign = [name for name in names if name.startswith(("bindings-node", "tests", "build", "node_modules", ".")) and name]
     assert not foreign
 
