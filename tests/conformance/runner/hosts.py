@@ -54,14 +54,16 @@ def host_command(kind: str) -> list[str]:
 class Host:
     """A host process under control. The socket lies in a folder of its own, which goes with close()."""
 
-    def __init__(self, kind: str, *options: str, cpus: int = CPUS, seed: int = 1, command: list[str] | None = None) -> None:
+    def __init__(self, kind: str, *, command: list[str] | None = None, control: bool = True) -> None:
+        """`kind` of HOSTS, or the name of what `command` starts. Without control it has a real clock and no seed."""
         self.kind = kind
+        self.has_clock = control
         self.folder = tempfile.mkdtemp(prefix="gridcentric-test-")
         self.socket = f"{self.folder}/host.sock"
         self.address = f"unix:{self.socket}"
         self._errors = open(f"{self.folder}/stderr", "w+")  # noqa: SIM115 - lives as long as the host
-        argv = [*(command or host_command(kind)), "--control", "--socket", self.socket]
-        argv += ["--cpus", str(cpus), "--seed", str(seed), *options]
+        argv = [*(command or host_command(kind)), "--socket", self.socket, "--cpus", str(CPUS)]
+        argv += ["--control", "--seed", "1"] if control else []
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -77,7 +79,7 @@ class Host:
             self.process.kill()
             self.process.wait()
             raise Missing(f"{' '.join(argv)} said {first!r} instead of that it listens; stderr: {self.stderr()}")
-        self.control = Connection(self.socket, "control")
+        self.control = Connection(self.socket, "control" if control else "observe")
 
     def stderr(self) -> str:
         return Path(self._errors.name).read_text()
@@ -89,7 +91,7 @@ class Host:
 
     def descriptors(self) -> list[str]:
         """What the host has open. One round trip first, so that what it is closing is closed."""
-        self.command("now")
+        self.control.call("now" if self.has_clock else "info")
         folder = f"/proc/{self.process.pid}/fd"
         return sorted(os.readlink(f"{folder}/{fd}").split(":")[0] for fd in os.listdir(folder))
 

@@ -49,8 +49,8 @@ def node_adapter(form: str) -> Command:
 
 
 @functools.cache
-def c_program(name: str) -> str:
-    """Build adapters/NAME.c, once a run, as strict C99 against the installed header and library; its path."""
+def c_program(name: str, sources: Path = ADAPTERS) -> str:
+    """Build NAME.c, once a run, as strict C99 against the installed header and library; its path."""
     flags = os.environ.get("GRIDCENTRIC_C_FLAGS")
     if flags is None:
         asked = [sys.executable, "-m", "gridcentric", "--include", "--libs"]
@@ -61,15 +61,15 @@ def c_program(name: str) -> str:
         flags = f"-I{include} -L{libs} -Wl,-rpath,{libs} -lgridcentric"
     folder = tempfile.mkdtemp(prefix="gridcentric-adapter-")
     atexit.register(shutil.rmtree, folder)
-    compiler = ["gcc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]
+    compiler = ["gcc", "-std=c99", "-D_DEFAULT_SOURCE", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]
     built = subprocess.run(
-        [*compiler, "-o", f"{folder}/{name}", str(ADAPTERS / f"{name}.c"), *shlex.split(flags), "-lpthread"],
+        [*compiler, "-o", f"{folder}/{name}", str(sources / f"{name}.c"), *shlex.split(flags), "-lpthread"],
         capture_output=True,
         text=True,
         check=False,
     )
     if built.returncode:
-        raise Missing(f"adapters/{name}.c does not build:\n{built.stderr}")
+        raise Missing(f"{name}.c does not build:\n{built.stderr}")
     return f"{folder}/{name}"
 
 
