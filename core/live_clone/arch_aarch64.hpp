@@ -63,9 +63,12 @@ inline void restart(ucontext_t* frame, const WaitingCall& call) {
   frame->uc_mcontext.regs[0] = call.args[0];
 }
 
-inline void replace_kept(ucontext_t* frame, uint32_t from, uint32_t to) {
-  for (int r = 19; r <= 28; r++)
-    if (frame->uc_mcontext.regs[r] == from) frame->uc_mcontext.regs[r] = to;
+inline uint64_t pc_of(const ucontext_t* frame) { return frame->uc_mcontext.pc; }
+inline uint64_t stack_of(const ucontext_t* frame) { return frame->uc_mcontext.sp; }
+
+inline void replace_in_registers(ucontext_t* frame, uint32_t from, uint32_t to) {
+  for (auto& r : frame->uc_mcontext.regs)
+    if (r == from) r = to;
 }
 
 }  // namespace gridcentric::live_clone::arch

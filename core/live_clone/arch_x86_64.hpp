@@ -76,9 +76,13 @@ inline void restart(ucontext_t* frame, const WaitingCall& call) {
   frame->uc_mcontext.gregs[REG_RAX] = call.number;
 }
 
-/// Replaces a number that the interrupted function keeps in a register it must preserve.
-inline void replace_kept(ucontext_t* frame, uint32_t from, uint32_t to) {
-  for (int r : {REG_RBX, REG_RBP, REG_R12, REG_R13, REG_R14, REG_R15})
+inline uint64_t pc_of(const ucontext_t* frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
+inline uint64_t stack_of(const ucontext_t* frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RSP]; }
+
+/// Replaces a number in every general register that holds just it.
+inline void replace_in_registers(ucontext_t* frame, uint32_t from, uint32_t to) {
+  for (int r : {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12,
+                REG_R13, REG_R14, REG_R15})
     if ((uint64_t)frame->uc_mcontext.gregs[r] == from) frame->uc_mcontext.gregs[r] = to;
 }
 

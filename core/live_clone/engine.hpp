@@ -101,6 +101,7 @@ struct Engine {
   StatusPage* status;
   size_t status_size;
   size_t rseq_offset, rseq_size;  ///< of the C library; size 0: it registers none
+  uint64_t lock_code_start, lock_code_end;  ///< the C library's functions that lock and unlock
   bool whole_id_map;              ///< may map all user ids into a clone's namespace (root)
   Arena arena;
 

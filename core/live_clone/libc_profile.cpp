@@ -1,6 +1,10 @@
 // See libc_profile.hpp. Symbols are weak: they exist in some libraries and versions only.
 #include "libc_profile.hpp"
 
+#include <dlfcn.h>
+
+#include <algorithm>
+
 extern "C" {
 __attribute__((weak)) const char* gnu_get_libc_version(void);
 extern const std::ptrdiff_t __rseq_offset __attribute__((weak));  // glibc 2.35 and later
@@ -8,6 +12,30 @@ extern const unsigned int __rseq_size __attribute__((weak));
 }
 
 namespace gridcentric::live_clone {
+
+namespace {
+
+// The functions lie close together, with their unnamed helpers between and around them.
+void find_lock_code(LibcProfile* p) {
+  constexpr const char* functions[] = {"pthread_mutex_lock",      "pthread_mutex_trylock",      "pthread_mutex_timedlock",
+                                       "pthread_mutex_clocklock", "pthread_mutex_unlock",       "pthread_rwlock_wrlock",
+                                       "pthread_rwlock_unlock",   "pthread_rwlock_timedwrlock", "pthread_rwlock_trywrlock"};
+  constexpr uint64_t around = 2048, longest = 8192, far = 1 << 16;
+  void* library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  uint64_t low = 0, high = 0;
+  for (const char* name : functions) {
+    const auto at = reinterpret_cast<uint64_t>(dlsym(library ? library : RTLD_DEFAULT, name));
+    if (!at || (low && (at + far < low || at > high + far))) continue;
+    low = low ? std::min(low, at) : at;
+    high = std::max(high, at);
+  }
+  if (library) dlclose(library);
+  if (!low) return;
+  p->lock_code_start = low - around;
+  p->lock_code_end = high + longest;
+}
+
+}  // namespace
 
 LibcProfile libc_profile() {
   LibcProfile p{};
@@ -17,6 +45,7 @@ LibcProfile libc_profile() {
     p.rseq_size = __rseq_size;
     p.rseq_offset = (size_t)__rseq_offset;
   }
+  if (p.glibc) find_lock_code(&p);
   return p;
 }
 

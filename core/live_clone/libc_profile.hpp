@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace gridcentric::live_clone {
@@ -11,6 +12,8 @@ struct LibcProfile {
   std::string name;     ///< "glibc 2.36", "unknown C library"
   size_t rseq_offset;   ///< from the thread pointer
   size_t rseq_size;     ///< 0: the library registers no restartable sequences
+  /// Addresses between which its functions for mutexes and read-write locks lie; both 0: unknown.
+  uint64_t lock_code_start, lock_code_end;
 };
 
 /// Never fails; thread-safe.

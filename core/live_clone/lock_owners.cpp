@@ -2,7 +2,7 @@
 // held while cloning could never be given back (a recursive mutex answers EPERM, a write lock takes the wrong path and
 // hangs all who follow). So writable memory is searched for them while threads are parked, and each clone patches what was
 // found. In pidns mode ids do not change and none of this is needed. Layouts: glibc 2.25 and later, 64 bit.
-// What remains: a thread parked in the two instructions between reading its id and storing it as owner.
+// Threads parked inside the lock functions may have an id in a register: those are patched as well.
 #include "engine.hpp"
 
 #if defined(__SSE2__)
@@ -120,8 +120,14 @@ bool search_mapping(uint64_t begin, uint64_t end, int pagemap, uint64_t* entries
   return true;
 }
 
-// pthread_mutex_timedlock reads its thread's id before it waits and stores it as owner afterwards. A thread parked in that
-// wait has the old id in a register or in its innermost frames.
+// A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and storing itself
+// as owner, or between looking at the owner and giving the lock back.
+bool inside_lock_code(const Thread& t) {
+  const uint64_t pc = arch::pc_of(t.frame);
+  return pc >= engine.lock_code_start && pc < engine.lock_code_end;
+}
+
+// pthread_mutex_timedlock reads the id even before it waits, somewhere else, for the mutex.
 bool waits_for_owned_mutex(const Thread& t) {
   if (!t.waited || t.call.number != SYS_futex) return false;
   const uint64_t word = t.call.args[0];
@@ -131,11 +137,11 @@ bool waits_for_owned_mutex(const Thread& t) {
   return mutex[0] == 2 && (kind == kind_recursive || kind == kind_errorcheck);
 }
 
-void patch_waiting(Thread& t) {
-  constexpr int innermost = 64;  // words
+void patch_frame(Thread& t) {
+  constexpr int innermost = 64;  // words of the stack
   const auto old_tid = (uint32_t)t.tid, new_tid = (uint32_t)t.new_tid;
-  arch::replace_kept(t.frame, old_tid, new_tid);
-  auto* stack = reinterpret_cast<uint32_t*>(t.call.stack);
+  arch::replace_in_registers(t.frame, old_tid, new_tid);
+  auto* stack = reinterpret_cast<uint32_t*>(arch::stack_of(t.frame));
   for (int i = 0; i < innermost; i++)
     if (stack[i] == old_tid) stack[i] = new_tid;
 }
@@ -175,7 +181,7 @@ void patch_lock_owners() {
     if (Thread* t = thread_by_tid((int)*o.word)) *o.word = (uint32_t)t->new_tid;
   for (size_t i = 0; i < engine.thread_count; i++) {
     Thread& t = engine.threads[i];
-    if (t.state == thread_parked && t.frame && waits_for_owned_mutex(t)) patch_waiting(t);
+    if (t.state == thread_parked && t.frame && (inside_lock_code(t) || waits_for_owned_mutex(t))) patch_frame(t);
   }
 }
 
