@@ -8,6 +8,8 @@ const { chromium } = require('playwright-core');
 
 const [url, folder] = process.argv.slice(2);
 const NAMES = ['Ada', 'Grace', 'Alan', 'Edsger', 'Barbara'];
+// Nothing waits this long unless it hangs.
+const GUARD_MS = 200000;
 const EVIL = '<img src=x onerror="window.evil=1"><b>bold</b>';
 
 async function main() {
@@ -26,6 +28,7 @@ async function main() {
       const context = await browser.newContext({
         viewport: i === 1 ? { width: 390, height: 844 } : { width: 1000, height: 760 }, colorScheme: i % 2 ? 'dark' : 'light',
       });
+      context.setDefaultTimeout(GUARD_MS);
       const page = watch(await context.newPage());
       await page.goto(url);
       await page.fill('#nick', name);
@@ -39,6 +42,7 @@ async function main() {
       await page.waitForSelector('.msg.me .text');
     }
     const dashboard = watch(await browser.newPage({ viewport: { width: 1360, height: 900 }, colorScheme: 'dark' }));
+    dashboard.setDefaultTimeout(GUARD_MS);
     await dashboard.goto(`${url}/_gridcentric`);
     await dashboard.waitForFunction(() => document.querySelectorAll('#rows tr').length === 3);
     await dashboard.waitForFunction(() => document.querySelectorAll('#tree g').length === 4);

@@ -132,6 +132,8 @@ async def demo(folder: Path) -> AsyncIterator[Demo]:
             yield made
     except BaseException:
         print(made.log.read_text() if made.log.exists() else "")
+        ended = made.process.returncode if hasattr(made, "process") else "never started"
+        print(f"the demo {'still runs' if ended is None else f'ended: {ended}'}")
         raise
     finally:
         for pid in made.processes() if hasattr(made, "process") else []:

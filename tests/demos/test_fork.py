@@ -21,8 +21,8 @@ def asked(option: str) -> str:
     ).stdout.strip()
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+def run(command: list[str], folder: Path, path: str = "") -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "PATH": f"{path}:{os.environ['PATH']}"}
     env.pop("GRIDCENTRIC_HOST", None)
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, env=env)
 
@@ -48,7 +48,8 @@ def test_hello(source: str, tmp_path: Path) -> None:
 
 
 def test_bash_says_what_it_needs(tmp_path: Path) -> None:
-    done = run([asked("--gc"), "run", "--", str(FORK / "hello.sh")], tmp_path)
+    gc = asked("--gc")
+    done = run([gc, "run", "--", str(FORK / "hello.sh")], tmp_path, path=str(Path(gc).parent))
     assert done.returncode == 24
     assert "qemu" in done.stderr
     assert done.stdout == ""
