@@ -139,7 +139,7 @@ for (const mode of [undefined, 'plain']) {
       const { Worker } = require('node:worker_threads');
       const crypto = require('node:crypto');
       const shared = new Int32Array(new SharedArrayBuffer(4));
-      gridcentric.on('clone', (vmid) => Atomics.store(shared, 0, vmid) & Atomics.notify(shared, 0));
+      gridcentric.on('clone', (vmid) => Atomics.store(shared, 0, vmid));
       const worker = new Worker(prelude + \`
         const { workerData, parentPort } = require('node:worker_threads');
         const seen = [];
@@ -147,7 +147,7 @@ for (const mode of [undefined, 'plain']) {
         const random = Math.random;
         random();
         family(3, async (vmid) => {
-          while (vmid && Atomics.load(workerData, 0) !== vmid) await Atomics.waitAsync(workerData, 0, 0).value;
+          while (vmid && Atomics.load(workerData, 0) !== vmid) await new Promise((resolve) => setTimeout(resolve, 1));
           return [seen, random()];
         }).then((all) => parentPort.postMessage(all));\`, { eval: true, workerData: shared });
       worker.on('message', (all) => console.log(JSON.stringify(all)));`.replace('prelude', JSON.stringify(prelude)));
