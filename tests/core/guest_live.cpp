@@ -113,11 +113,13 @@ void open_calls_are_interrupted_in_clones_only() {
     return pending == 4;
   };
   while (!all_wait()) std::this_thread::yield();
-  const int vmid = guest::clone(ticket);
-  if (vmid == 0) {
+  int vmid = -1;
+  const auto error = error_of([&] { vmid = guest::clone(ticket); });
+  if (vmid <= 0) {
     for (auto &call : calls) call.cancel();
   }
   for (auto &thread : threads) thread.join();
+  if (vmid < 0) throw error;
   CHECK(interrupted == (vmid > 0 ? 4 : 0));
   CHECK(went_on == (vmid > 0 ? 0 : 4));
   CHECK(guest::vmid() == vmid);
