@@ -36,7 +36,7 @@ bool Addresses::lease_block(std::string *error) {
     return false;
   }
   for (; next_block_ < blocks; ++next_block_) {
-    const std::string name = "gridcentric-net-127.77." + std::to_string(next_block_);
+    const std::string name = lease_name_ + std::to_string(next_block_);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path + 1, name.data(), name.size());  // abstract: begins with a 0 byte

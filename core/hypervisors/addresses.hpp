@@ -5,13 +5,15 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace gridcentric {
 
 class Addresses {
  public:
-  Addresses() = default;
+  // leases: what the names of the leases begin with; tests have a machine of their own by it.
+  explicit Addresses(std::string leases = "gridcentric-net-127.77.") : lease_name_(std::move(leases)) {}
   ~Addresses();
   Addresses(const Addresses &) = delete;
   Addresses &operator=(const Addresses &) = delete;
@@ -24,6 +26,7 @@ class Addresses {
  private:
   bool lease_block(std::string *error);
 
+  std::string lease_name_;
   int next_block_ = 0;
   std::vector<int> leases_;
   std::deque<std::uint32_t> free_;

@@ -289,8 +289,9 @@ void Rules::State::time_out(CallId call) {
 Answer Rules::State::find_caller(DomainKey key, Domain **domain) {
   *domain = registry.domain(key);
   if (!*domain) return invalid("this domain has ended, it can call nothing");
-  if ((*domain)->state == DomainState::ending)
-    return invalid("domain " + number((*domain)->vmid) + " has joined and is ending, it can call nothing");
+  if ((*domain)->state != DomainState::running)
+    return invalid("domain " + number((*domain)->vmid) + " is " + std::string(word((*domain)->state)) +
+                   ", it can call nothing");
   return {};
 }
 

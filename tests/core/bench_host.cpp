@@ -1,0 +1,197 @@
+// Figures of a host over its socket: the round trip of a ticket, and 100,000 fake clones of 1,000 families
+// through ticket, clone, sync, join. Prints lines of JSON. Usage: bench_host PATH-OF-gc [FAMILIES]
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr int clones_a_family = 100;
+using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void fail(const std::string &what) {
+  std::fprintf(stderr, "bench_host: %s\n", what.c_str());
+  std::exit(1);
+}
+
+class Line {
+ public:
+  explicit Line(const std::string &path) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    if (connect(fd_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0)
+      fail("cannot connect to " + path);
+  }
+  Line(Line &&other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  ~Line() {
+    if (fd_ >= 0) close(fd_);
+  }
+  void write(const std::string &text) {
+    if (send(fd_, text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size()))
+      fail("the host hung up");
+  }
+  // Replies are read whole: what comes is at least `lines` lines.
+  std::string read(int lines = 1) {
+    std::string text;
+    char bytes[65536];
+    while (std::count(text.begin(), text.end(), '\n') < lines) {
+      const ssize_t size = recv(fd_, bytes, sizeof bytes, 0);
+      if (size <= 0) fail("the host hung up after \"" + text + "\"");
+      text.append(bytes, static_cast<std::size_t>(size));
+    }
+    return text;
+  }
+  std::string say(const std::string &text) {
+    write(text + "\n");
+    std::string reply = read();
+    reply.pop_back();
+    return reply;
+  }
+
+ private:
+  int fd_;
+};
+
+std::string field(const std::string &line, int index) {
+  std::size_t at = 0;
+  for (; index > 0; --index) at = line.find(' ', at) + 1;
+  return line.substr(at, line.find_first_of(" \n", at) - at);
+}
+
+long resident_kb(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmRSS:")) return std::atol(line.c_str() + 6);
+  return 0;
+}
+
+// A master that is a process of its own, as `attach` asks for: it stays until its standard input ends.
+struct Master {
+  pid_t pid;
+  int go;  // write end: close it to end the process
+  std::string family;
+};
+
+}  // namespace
+
+int main(int count, char **words) {
+  if (count < 2) fail("usage: bench_host PATH-OF-gc [FAMILIES]");
+  const int families = count > 2 ? std::atoi(words[2]) : 1000;
+  rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  char folder[] = "/tmp/gridcentric-bench-XXXXXX";
+  if (!mkdtemp(folder)) fail("cannot make a folder in /tmp");
+  const std::string path = std::string(folder) + "/host.sock";
+  const pid_t host = fork();
+  if (host == 0) {
+    if (!std::freopen("/dev/null", "w", stdout)) _exit(1);
+    execl(words[1], words[1], "host", "--hypervisor", "fake", "--control", "--socket", path.c_str(), "--cpus",
+          "2000000", nullptr);
+    _exit(127);
+  }
+  while (access(path.c_str(), F_OK) != 0)
+    if (waitpid(host, nullptr, WNOHANG) == host) fail("the host did not start");
+
+  {
+    Line master(path);
+    master.say("gridcentric/1 attach");
+    std::vector<double> trips;
+    for (int i = 0; i < 5000; ++i) {
+      const auto begin = Clock::now();
+      const std::string ticket = field(master.say("1 request_ticket 1 1 1 0"), 2);
+      trips.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
+      master.say("2 release_ticket " + ticket);
+    }
+    std::sort(trips.begin(), trips.end());
+    std::printf("{\"bench\": \"ticket\", \"round_trip_us_median\": %.1f, \"p99\": %.1f}\n",
+                trips[trips.size() / 2], trips[trips.size() * 99 / 100]);
+    Line control(path);
+    control.say("gridcentric/1 control");
+    control.say("1 reset");
+  }
+
+  // Each family has a master process; it makes its ticket and clones, and leaves the socket to us.
+  const long empty_kb = resident_kb(host);
+  const auto begin = Clock::now();
+  std::vector<Master> masters;
+  std::vector<Line> lines;
+  std::vector<std::string> tickets;
+  for (int i = 0; i < families; ++i) {
+    int go[2];
+    int told[2];
+    if (pipe2(go, O_CLOEXEC) != 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, told) != 0)
+      fail("no descriptors");
+    const pid_t pid = fork();
+    if (pid == 0) {
+      close(go[1]);
+      Line line(path);
+      const std::string family = field(line.say("gridcentric/1 attach"), 2);
+      if (send(told[1], family.data(), family.size(), 0) < 0) _exit(1);
+      char byte;
+      [[maybe_unused]] const auto size = ::read(go[0], &byte, 1);
+      _exit(0);
+    }
+    close(go[0]);
+    close(told[1]);
+    char family[64] = {};
+    if (recv(told[0], family, sizeof family - 1, 0) != 36) fail("a master did not attach");
+    close(told[0]);
+    masters.push_back({pid, go[1], family});
+    lines.emplace_back(path);
+    lines.back().say("gridcentric/1 as " + masters.back().family + " 0");
+    tickets.push_back(field(lines.back().say("1 request_ticket 100 100 1 0"), 2));
+    if (lines.back().say("2 clone " + tickets.back()) != "2 ok 0") fail("a clone failed");
+  }
+  const double cloned_s = std::chrono::duration<double>(Clock::now() - begin).count();
+  const long full_kb = resident_kb(host);
+
+  for (int i = 0; i < families; ++i) {
+    std::vector<Line> clones;
+    for (int k = 1; k <= clones_a_family; ++k) {
+      clones.emplace_back(path);
+      clones.back().write("gridcentric/1 as " + masters[static_cast<std::size_t>(i)].family + " " +
+                          std::to_string(k) + "\n1 sync - -1\n");
+    }
+    Line &master = lines[static_cast<std::size_t>(i)];
+    const std::string &ticket = tickets[static_cast<std::size_t>(i)];
+    if (master.say("3 sync " + ticket + " -1") != "3 ok") fail("a barrier broke");
+    for (Line &clone : clones) {
+      clone.read(2);
+      clone.write("2 join aGVsbG8=\n");
+    }
+    master.write("4 wait " + ticket + " -1\n");
+    master.read(clones_a_family + 1);
+  }
+  const double all_s = std::chrono::duration<double>(Clock::now() - begin).count();
+  const int clones = families * clones_a_family;
+  std::printf(
+      "{\"bench\": \"host\", \"families\": %d, \"clones\": %d, \"seconds\": %.3f, \"seconds_until_cloned\": "
+      "%.3f, "
+      "\"microseconds_a_clone\": %.2f, \"host_bytes_a_domain\": %.0f}\n",
+      families, clones, all_s, cloned_s, all_s * 1e6 / clones,
+      static_cast<double>(full_kb - empty_kb) * 1024 / (clones + families));
+  for (const Master &master : masters) {
+    close(master.go);
+    waitpid(master.pid, nullptr, 0);
+  }
+  kill(host, SIGTERM);
+  waitpid(host, nullptr, 0);
+  rmdir(folder);
+}
