@@ -16,6 +16,7 @@ from runner.hosts import Host, Missing
 from runner.languages import make_actor
 from runner.play import MakeActor
 
+
 def missing(reason: Missing) -> NoReturn:
     """What is not built fails the run where it counts, and is skipped at a developer's desk."""
     if os.environ.get("CI") == "true":

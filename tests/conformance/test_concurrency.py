@@ -31,9 +31,7 @@ def test_no_reply_is_lost(kind: str) -> None:
     env = os.environ | {"GRIDCENTRIC_HOST": host.address}
     sizes = [(THREADS, THREAD_ROUNDS)] + [(1, PROCESS_ROUNDS)] * PROCESSES
     guests = [
-        subprocess.Popen(
-            [storm, str(threads), str(rounds)], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        subprocess.Popen([storm, str(threads), str(rounds)], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for threads, rounds in sizes
     ]
     answered = 0

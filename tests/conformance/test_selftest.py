@@ -51,7 +51,7 @@ def test_a_wrong_case_fails(case: Case, selftest_host: Host) -> None:
 def test_a_hung_actor_is_ended_by_the_guard(selftest_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.actors.HANG_GUARD_S", 0.5)
     hangs = Case("wrong", "hangs", [{"master": ["request_ticket", 8, 8, 1, 0]}, {"master": ["request_ticket", 1, 1, 1, -1]}])
-    with pytest.raises(Failure, match="step 2 .*has not answered"):
+    with pytest.raises(Failure, match=r"step 2 .*has not answered"):
         play(hangs, selftest_host, make_actor("wire"))
     selftest_host.command("reset")
 

@@ -1,7 +1,7 @@
 /* The program that is cloned in the tests of drivers that make real clones.
- * Each domain, the master and every clone, connects to the test by itself (the socket that DOMAIN_TEST names), says
- * "hello VMID IP" and does what it is told, a line each; it answers "ok ..." or "error NAME TEXT". It must not know which
- * driver clones it. */
+ * Each domain, the master and every clone, connects to the test by itself (the socket that DOMAIN_TEST
+ * names), says "hello VMID IP" and does what it is told, a line each; it answers "ok ..." or "error NAME
+ * TEXT". It must not know which driver clones it. */
 #include <gridcentric/gc-guest.h>
 #include <signal.h>
 #include <stdio.h>

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Union
 
 import pytest
 
@@ -17,7 +18,7 @@ from drivers import DRIVERS, Domain, Fake, Process
 from runner.hosts import CPUS, Missing
 from runner.wire import Connection, Refused
 
-Driver = Fake | Process
+Driver = Union[Fake, Process]
 
 
 @pytest.fixture(params=DRIVERS)
@@ -78,7 +79,7 @@ def test_makes_as_many_clones_as_asked(driver: Driver) -> None:
 
 
 def test_clones_inherit_memory(driver: Driver) -> None:
-    if not driver.inherits_memory:
+    if not driver.real:
         return  # a fake domain has no memory; its clones are told apart by vmid only
     master = driver.master()
     master.do("remember", "before")
@@ -98,7 +99,7 @@ def test_every_domain_has_an_address_of_its_own(driver: Driver) -> None:
 
 def test_an_address_is_not_given_to_two_living_domains(driver: Driver) -> None:
     master = driver.master()
-    ticket, (gone, stays) = cloned(master, 2)
+    _, (gone, stays) = cloned(master, 2)
     gone.end("exit", 0)
     _, later = cloned(master, 3)
     assert stays.ip not in {domain.ip for domain in later}
@@ -163,6 +164,15 @@ def test_ends_the_family_of_a_vanished_master(driver: Driver) -> None:
     for clone in (one, two, three):
         clone.wait_gone()
     all_is_free_again(driver)
+
+
+def test_clones_end_with_their_host(driver: Driver) -> None:
+    if not driver.real:
+        return
+    _, clones = cloned(driver.master(), 3)
+    driver.host.kill()
+    for clone in clones:
+        clone.wait_gone()
 
 
 def test_families_are_apart(driver: Driver) -> None:

@@ -1,6 +1,7 @@
 /* The adapter for C: strict C99 against gc-guest.h and nothing else. Each call is made in a thread.
- * Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know what a call
- * means. The lines have one form (keys in order, no spaces, texts without escapes), so this is no JSON parser. */
+ * Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know
+ * what a call means. The lines have one form (keys in order, no spaces, texts without escapes), so this is no
+ * JSON parser. */
 #include <gridcentric/gc-guest.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -35,7 +36,9 @@ static void die(const char *why, const char *what) {
 static struct step *parse(char *line) {
   struct step *step = calloc(1, sizeof *step);
   int used = 0;
-  if (!step || sscanf(line, "{\"id\":%d,\"call\":\"%31[a-z_]\",\"args\":[%n", &step->id, step->call, &used) != 2 || !used)
+  if (!step ||
+      sscanf(line, "{\"id\":%d,\"call\":\"%31[a-z_]\",\"args\":[%n", &step->id, step->call, &used) != 2 ||
+      !used)
     die("not a call", line);
   step->line = line;
   for (char *at = line + used; *at != ']'; at += *at == ',') {
@@ -74,7 +77,8 @@ static void print_base64(const unsigned char *data, size_t size) {
   putchar('"');
   for (size_t at = 0; at < size; at += 3) {
     size_t left = size - at;
-    unsigned bits = (unsigned)data[at] << 16 | (left > 1 ? (unsigned)data[at + 1] << 8 : 0) | (left > 2 ? data[at + 2] : 0);
+    unsigned bits = (unsigned)data[at] << 16 | (left > 1 ? (unsigned)data[at + 1] << 8 : 0) |
+                    (left > 2 ? data[at + 2] : 0);
     putchar(digits[bits >> 18]);
     putchar(digits[bits >> 12 & 63]);
     putchar(left > 1 ? digits[bits >> 6 & 63] : '=');
@@ -84,7 +88,8 @@ static void print_base64(const unsigned char *data, size_t size) {
 }
 
 static void print_ticket(const gc_ticket_info_t *t) {
-  printf("[\"%s\",\"%s\",%d,%d,%d]", t->id.value, gc_ticket_status_string(t->status), t->cpus, t->vms, t->mincpuspervm);
+  printf("[\"%s\",\"%s\",%d,%d,%d]", t->id.value, gc_ticket_status_string(t->status), t->cpus, t->vms,
+         t->mincpuspervm);
 }
 
 static void print_domain(const gc_domain_t *d) {
@@ -131,20 +136,21 @@ static void fail(const struct step *step) {
   end_reply();
 }
 
-#define LIST(print, list, count)                    \
-  do {                                              \
-    begin_reply(step);                              \
-    printf("\"ok\":[");                             \
-    for (size_t i = 0; i < (count); i++) {          \
-      if (i) putchar(',');                          \
-      print(&(list)[i]);                            \
-    }                                               \
-    putchar(']');                                   \
-    end_reply();                                    \
-    gc_free(list);                                  \
+#define LIST(print, list, count)           \
+  do {                                     \
+    begin_reply(step);                     \
+    printf("\"ok\":[");                    \
+    for (size_t i = 0; i < (count); i++) { \
+      if (i) putchar(',');                 \
+      print(&(list)[i]);                   \
+    }                                      \
+    putchar(']');                          \
+    end_reply();                           \
+    gc_free(list);                         \
   } while (0)
 
-/* The ticket that an argument names; NULL for null. A text that is no UUID is handed on as far as there is room. */
+/* The ticket that an argument names; NULL for null. A text that is no UUID is handed on as far as there is
+ * room. */
 static const gc_uuid_t *ticket_of(const struct arg *arg, gc_uuid_t *room) {
   if (arg->kind != TEXT) return NULL;
   if (strlen(arg->text) >= sizeof room->value) die("no room for this ticket", arg->text);
@@ -154,7 +160,8 @@ static const gc_uuid_t *ticket_of(const struct arg *arg, gc_uuid_t *room) {
 }
 
 static int number_of(const struct arg *arg) {
-  if (arg->kind != NUMBER || arg->number != (int)arg->number) die("not an int", arg->kind == TEXT ? arg->text : "");
+  if (arg->kind != NUMBER || arg->number != (int)arg->number)
+    die("not an int", arg->kind == TEXT ? arg->text : "");
   return (int)arg->number;
 }
 
@@ -197,7 +204,8 @@ static void run(struct step *step) {
     end_reply();
   } else if (strcmp(call, "request_ticket") == 0) {
     gc_uuid_t ticket;
-    if (gc_request_ticket(number_of(&args[0]), number_of(&args[1]), number_of(&args[2]), number_of(&args[3]), &ticket) < 0) {
+    if (gc_request_ticket(number_of(&args[0]), number_of(&args[1]), number_of(&args[2]), number_of(&args[3]),
+                          &ticket) < 0) {
       fail(step);
       return;
     }

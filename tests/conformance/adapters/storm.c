@@ -1,6 +1,6 @@
-/* Many calls at once: `storm THREADS ROUNDS`. In each round a thread asks for a ticket (and waits for it in line), looks at
- * it and gives it back: three calls. Prints the number of calls that were answered as they must be; the first that was not
- * is told on stderr, and the status is 1. */
+/* Many calls at once: `storm THREADS ROUNDS`. In each round a thread asks for a ticket (and waits for it in
+ * line), looks at it and gives it back: three calls. Prints the number of calls that were answered as they
+ * must be; the first that was not is told on stderr, and the status is 1. */
 #include <gridcentric/gc-guest.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -38,7 +38,8 @@ int main(int argc, char **argv) {
   rounds = argc == 3 ? atoi(argv[2]) : 0;
   pthread_t *made = calloc((size_t)threads + 1, sizeof *made);
   int *calls = calloc((size_t)threads + 1, sizeof *calls);
-  if (threads < 1 || rounds < 1 || !made || !calls || pthread_barrier_init(&all_ready, NULL, (unsigned)threads) != 0) {
+  if (threads < 1 || rounds < 1 || !made || !calls ||
+      pthread_barrier_init(&all_ready, NULL, (unsigned)threads) != 0) {
     fprintf(stderr, "usage: storm THREADS ROUNDS\n");
     return 2;
   }

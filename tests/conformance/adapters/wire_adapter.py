@@ -4,6 +4,7 @@ Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (READ
 call means: it makes lines of arguments and values of fields.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -12,7 +13,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from runner.wire import Closed, Connection, Refused  # noqa: E402
+from runner.wire import Closed, Connection, Refused
+
 
 def host():
     return os.environ["GRIDCENTRIC_HOST"].removeprefix("unix:")
@@ -56,10 +58,8 @@ def exchange(lines):
     with Connection(host(), None) as connection:
         try:
             for line in lines:
-                try:
+                with contextlib.suppress(Closed):  # it may have answered before it closed
                     connection.send_line(line)
-                except Closed:
-                    pass  # it may have answered before it closed
                 replies.append(connection.read_line())
                 while " item " in replies[-1]:
                     replies.append(connection.read_line())
@@ -125,10 +125,8 @@ class Adapter:
 
     def bye(self):
         """A normal end of the program: what a guest library does at exit."""
-        try:
+        with contextlib.suppress(Closed, Refused):  # the host or the domain is gone already
             self.connection.call("bye")
-        except (Closed, Refused):
-            pass  # the host or the domain is gone already
 
     def do(self, step, verb, args):
         try:

@@ -5,6 +5,7 @@ It must not know what the calls mean, nor what a case expects of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -143,35 +144,27 @@ class Actor:
     def end_input(self) -> None:
         """Ask the program to end normally; wait_end() tells how it did."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended before
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass  # it has ended before
 
     def kill(self) -> None:
         """SIGKILL, and all that it started."""
         for pid in {self._process.pid, *group_of(self._process.pid)}:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self._process.wait()
 
     def left_over(self) -> list[str]:
         """Command lines of the processes it left behind."""
         found = []
         for pid in group_of(self._process.pid):
-            try:
+            with contextlib.suppress(OSError):  # it ended meanwhile: not left over
                 found.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip())
-            except OSError:
-                pass  # it ended meanwhile: not left over
         return found
 
     def close(self) -> None:
         self.kill()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass

@@ -61,7 +61,7 @@ class Host:
         self.folder = tempfile.mkdtemp(prefix="gridcentric-test-")
         self.socket = f"{self.folder}/host.sock"
         self.address = f"unix:{self.socket}"
-        self._errors = open(f"{self.folder}/stderr", "w+")  # noqa: SIM115 - lives as long as the host
+        self._errors = Path(self.folder, "stderr").open("w+")  # noqa: SIM115 - lives as long as the host
         argv = [*(command or host_command(kind)), "--socket", self.socket, "--cpus", str(CPUS)]
         argv += ["--control", "--seed", "1"] if control else []
         self.process = subprocess.Popen(
@@ -92,8 +92,8 @@ class Host:
     def descriptors(self) -> list[str]:
         """What the host has open. One round trip first, so that what it is closing is closed."""
         self.control.call("now" if self.has_clock else "info")
-        folder = f"/proc/{self.process.pid}/fd"
-        return sorted(os.readlink(f"{folder}/{fd}").split(":")[0] for fd in os.listdir(folder))
+        folder = Path(f"/proc/{self.process.pid}/fd")
+        return sorted(str(fd.readlink()).split(":")[0] for fd in folder.iterdir())
 
     def kill(self) -> None:
         """As a crash would: no clean-up in the host."""
@@ -105,7 +105,7 @@ class Host:
         self.control.close()
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=HANG_GUARD_S)
-        errors, left = self.stderr(), os.path.exists(self.socket)
+        errors, left = self.stderr(), Path(self.socket).exists()
         self.close()
         assert status == 0, f"the {self.kind} host ended with status {status} on SIGTERM; stderr: {errors}"
         assert not left, f"the {self.kind} host left its socket behind"

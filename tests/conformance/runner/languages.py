@@ -32,9 +32,7 @@ def python_adapter(module: str, *options: str) -> Command:
 
 
 def python_binding(module: str) -> Command:
-    probe = subprocess.run(
-        [sys.executable, "-c", "import gridcentric.guest"], capture_output=True, text=True, check=False
-    )
+    probe = subprocess.run([sys.executable, "-c", "import gridcentric.guest"], capture_output=True, text=True, check=False)
     if probe.returncode:
         raise Missing(f"the Python binding is not installed: run `make build`\n{probe.stderr}")
     return python_adapter("python_adapter", module)
@@ -61,7 +59,17 @@ def c_program(name: str, sources: Path = ADAPTERS) -> str:
         flags = f"-I{include} -L{libs} -Wl,-rpath,{libs} -lgridcentric"
     folder = tempfile.mkdtemp(prefix="gridcentric-adapter-")
     atexit.register(shutil.rmtree, folder)
-    compiler = ["gcc", "-std=c99", "-D_DEFAULT_SOURCE", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]
+    compiler = [
+        "gcc",
+        "-std=c99",
+        "-D_DEFAULT_SOURCE",
+        "-D_POSIX_C_SOURCE=200809L",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        "-O1",
+    ]
     built = subprocess.run(
         [*compiler, "-o", f"{folder}/{name}", str(sources / f"{name}.c"), *shlex.split(flags), "-lpthread"],
         capture_output=True,
