@@ -58,6 +58,7 @@ unsigned Environment::start(Work work, bool keep_alive_while_open) {
   auto open = std::make_unique<OpenCall>();
   open->environment = this;
   open->keep_alive = keep_alive_while_open;
+  open->generation = guest::generation();
   open->thread = std::thread([this, id, call = open.get(), work = std::move(work)] { run(id, *call, work); });
   if (keep_alive_while_open) keep_alive(+1);
   calls_.emplace(id, std::move(open));
@@ -73,7 +74,12 @@ void Environment::run(unsigned id, OpenCall &open, const Work &work) {
     Answer answer = work(&open.call);
     post([this, id, answer = std::move(answer)](Napi::Env env) { deliver(env, id, answer, nullptr); });
   } catch (const guest::Error &error) {
-    failed(error);
+    if (error.code == guest::error_cancelled && open.interrupted) {
+      failed(guest::Error(GC_E_INTERRUPTED_BY_CLONE, "the call was open when its domain cloned, and this is the clone: "
+                                                     "it goes on in the domain that made it; make it anew here"));
+    } else {
+      failed(error);
+    }
   } catch (const std::exception &failure) {  // out of memory or descriptors
     failed(guest::Error(GC_E_HOST_UNREACHABLE, std::string("the call could not be made: ") + failure.what()));
   }
@@ -150,6 +156,13 @@ void Environment::notice_clone(Napi::Env) {
   const unsigned generation = guest::generation();
   if (generation == generation_) return;
   generation_ = generation;
+  // Calls of the domain that cloned: most have failed by themselves, but one whose thread had not yet spoken to the host
+  // would go on as a call of this domain.
+  for (auto &[id, open] : calls_) {
+    if (open->generation == generation) continue;
+    open->interrupted = true;
+    open->call.cancel();
+  }
   cloned_.Call({Napi::Number::New(env_, guest::vmid())});
 }
 
@@ -171,6 +184,7 @@ void Environment::release(OpenCall &open) {
   {
     std::lock_guard lock(mutex_);
     open.hold->over = true;
+    open.generation = guest::generation();  // the call that cloned has its place in the clone, too
   }
   open.hold.reset();
   changed_.notify_all();

@@ -9,6 +9,7 @@
 #pragma once
 #include <napi.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -58,6 +59,8 @@ class Environment {
   struct OpenCall {
     Environment *environment;
     bool keep_alive;
+    unsigned generation;                   // of the domain that made the call
+    std::atomic<bool> interrupted = false;  // taken back as this is a clone of that domain
     guest::Call call;
     std::shared_ptr<Hold> hold;  // while its thread copies the process
     std::thread thread;

@@ -137,7 +137,6 @@ for (const mode of [undefined, 'plain']) {
   test(title('a worker thread clones, and its handlers and the main thread\'s run'), async () => {
     const stdout = await run(`
       const { Worker } = require('node:worker_threads');
-      const crypto = require('node:crypto');
       const shared = new Int32Array(new SharedArrayBuffer(4));
       gridcentric.on('clone', (vmid) => Atomics.store(shared, 0, vmid));
       const worker = new Worker(prelude + \`
