@@ -172,10 +172,11 @@ class Host:
         self.open_calls[self._last_call] = OpenCall(caller, call_id, verb)
         return self._last_call
 
-    def take_back(self, call: int) -> None:
-        """As if it had never waited; without effect when it is not open any more."""
-        if self.open_calls.pop(call, None):
-            self.rules.cancel(call)
+    def take_back(self, *calls: int) -> None:
+        """As if they had never waited; without effect on those that are not open any more."""
+        for call in calls:
+            self.open_calls.pop(call, None)
+        self.rules.cancel(*calls)
 
     def count_open(self, verb: str) -> int:
         return sum(call.verb == verb for call in self.rules.calls.values())

@@ -338,11 +338,13 @@ class Rules:
             self._release(ticket)
             self._serve_line()
 
-    def cancel(self, call: int) -> None:
-        """The asker is gone or took the call back: as if it had never waited. There is no answer; a cloning is undone."""
-        if call in self.calls:
-            self._take_back(call)
-            self._serve_line()
+    def cancel(self, *calls: int) -> None:
+        """The asker is gone or took the calls back: as if they had never waited. There are no answers; a cloning is
+        undone. Several at once leave together, before the line is served: none of them is granted what another frees."""
+        for call in calls:
+            if call in self.calls:
+                self._take_back(call)
+        self._serve_line()
 
     def _take_back(self, call_id: int) -> None:
         call = self._close(call_id)

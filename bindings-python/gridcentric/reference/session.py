@@ -71,9 +71,7 @@ class Session:
     def gone(self) -> None:
         """Its open calls are taken back."""
         self._over = True
-        for call in self.open.values():
-            if call is not None:
-                self.host.take_back(call)
+        self.host.take_back(*(call for call in self.open.values() if call is not None))
         self.open.clear()
         self.host.end_session(self, self.domain)
         self.host.run()

@@ -5,6 +5,7 @@ A step is over when the host has answered everything it will answer without bein
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -61,10 +62,9 @@ class Wire:
         self.greeted = False
 
     def say(self, line: bytes) -> None:
-        try:
+        # What the host said before it closed is still to be read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(line + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # what the host said before it closed is still to be read
 
     def hear(self, wait: bool = False) -> list[str]:
         """The lines that are there. `wait`: until there is one, or the end."""
