@@ -185,7 +185,7 @@ TESTEE(preflight_of_others) {
 static void* last_thread(void*) {
   until([] { return live_clone::preflight(live_clone::Mode::plain).refusals.size() > 0; });
   refused(EOPNOTSUPP, "main thread has ended");
-  printf("master ok\nclone 1 ok\nclone 2 ok\nclone 3 ok\n");
+  puts("master ok");
   exit(0);
 }
 
