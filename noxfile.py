@@ -98,7 +98,7 @@ def make_python(session: nox.Session) -> None:
     # CXX is left to CMake here: the launcher variable brings ccache in.
     env = environment()
     env.pop("CXX", None)
-    session.run(PYTHON, "-m", "pip", "install", "--quiet", ".", env=env, external=True)
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", ".[autoscale]", env=env, external=True)
 
 
 def make_node(session: nox.Session) -> None:

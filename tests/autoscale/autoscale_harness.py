@@ -204,8 +204,12 @@ class Program:
         environment = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{world.socket}", "GRIDCENTRIC_AUTOSCALE": ""}
         program = cls(
             await asyncio.create_subprocess_exec(
-                *DRIVERS[language], json.dumps(given), env=environment, limit=1 << 24,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                *DRIVERS[language],
+                json.dumps(given),
+                env=environment,
+                limit=1 << 24,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
         )
         await program._read()

@@ -47,7 +47,9 @@ def status(answer: bytes) -> int:
 
 def test_headers(language: str, tmp_path: Path) -> None:
     async def test(world: World, program: Program, user: User) -> None:
-        async with user.session.get(f"{user.url}/headers?a=b%20c", headers={"X-Own": "yes", "Connection": "X-Hop", "X-Hop": "1"}) as response:
+        async with user.session.get(
+            f"{user.url}/headers?a=b%20c", headers={"X-Own": "yes", "Connection": "X-Hop", "X-Hop": "1"}
+        ) as response:
             sent = {name.lower(): value for name, value in await response.json()}
             cookies = response.headers.getall("Set-Cookie")
         assert sent["x-own"] == "yes"
@@ -199,11 +201,17 @@ def test_a_slow_reader_costs_no_memory_and_holds_up_nobody(language: str, tmp_pa
 def test_clients_that_vanish_leave_nothing(language: str, tmp_path: Path) -> None:
     async def test(world: World, program: Program, user: User) -> None:
         def sockets() -> int:
-            return sum("socket:" in str(fd.readlink()) for fd in Path(f"/proc/{program.process.pid}/fd").iterdir() if fd.is_symlink())
+            return sum(
+                "socket:" in str(fd.readlink()) for fd in Path(f"/proc/{program.process.pid}/fd").iterdir() if fd.is_symlink()
+            )
 
         assert await user.get() == "clone 1"
         before = sockets()
-        halves = [b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf", b"GET / HT"]
+        halves = [
+            b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf",
+            b"GET / HT",
+        ]
         for half in halves * 20:
             _, writer = await asyncio.open_connection("127.0.0.1", world.listen_port)
             writer.write(half)

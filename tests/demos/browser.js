@@ -3,6 +3,7 @@
 // shows three clones. Prints what was seen as JSON; screenshots go to the folder in the second argument.
 //   node browser.js URL FOLDER
 
+/* global document, window -- what evaluate() is given runs in the page */
 const path = require('node:path');
 const { chromium } = require('playwright-core');
 

@@ -24,7 +24,7 @@ def asked(option: str) -> str:
 def run(command: list[str], folder: Path, path: str = "") -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "PATH": f"{path}:{os.environ['PATH']}"}
     env.pop("GRIDCENTRIC_HOST", None)
-    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, env=env)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG_GUARD_S, env=env)
 
 
 def compile_hello(source: str, folder: Path) -> str:
