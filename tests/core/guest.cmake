@@ -25,3 +25,6 @@ foreach(mode pidns plain)
                                                                     GRIDCENTRIC_CLONE_MODE=${mode})
   endforeach()
 endforeach()
+
+add_test(NAME guest_install COMMAND ${CMAKE_COMMAND} -DBUILD=${CMAKE_BINARY_DIR}
+  -DWORK=${CMAKE_BINARY_DIR}/install-test -DCC=${CMAKE_C_COMPILER} -P ${CMAKE_SOURCE_DIR}/tests/core/install_test.cmake)
