@@ -210,7 +210,7 @@ class Program:
                 limit=1 << 24,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
+            )
         )
         await program._read()
         return program

@@ -176,5 +176,5 @@ def test_case(case: dict[str, Any], language: str, tmp_path: Path) -> None:
 
 def test_the_runner_can_fail(language: str, tmp_path: Path) -> None:
     case = {"steps": [{"user": "a", "is": "held"}, {"tick": {"clones": [2]}}]}
-    with pytest.raises(AssertionError, match="step 2 .*'clones': \\[1\\]"):
+    with pytest.raises(AssertionError, match=r"step 2 .*'clones': \[1\]"):
         asyncio.run(play(case, language, tmp_path))
