@@ -72,9 +72,9 @@ void after_fork_in_parent() {
 
 void after_fork_in_child() {
   State &s = state();
-  for (auto &connection : s.idle) (void)connection.release();  // their descriptors are in `open` as well
+  for (auto &connection : s.idle) std::erase(s.open, connection->fd());
   s.idle.clear();
-  for (const int fd : s.open) ::close(fd);
+  for (const int fd : s.open) ::close(fd);  // leased by threads that do not exist here
   s.open.clear();
   s.forked = true;
   s.cloning = false;  // the thread that was cloning does not exist here
