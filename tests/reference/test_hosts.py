@@ -6,6 +6,7 @@ UUIDs are compared by the order in which they appear, errors by their codes.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +131,7 @@ def find_gc() -> Path:
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[HostUnderTest]]:
     folder = tmp_path_factory.mktemp("hosts")
-    if not find_gc().exists():
+    if not find_gc().exists() and "CI" not in os.environ:  # in CI it must be there
         pytest.skip("gc is not built: pip install . builds it")
     commands = {
         "reference": [sys.executable, "-m", "gridcentric.reference"],

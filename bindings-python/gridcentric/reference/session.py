@@ -14,7 +14,7 @@ from . import control, verbs
 from .checks import check_range, check_uuid
 from .errors import INVALID_ARGUMENT, NO_SUCH_DOMAIN, NOT_IN_DOMAIN, NOT_SUPPORTED, PROTOCOL, TOO_LARGE, Refused
 from .host import Host
-from .wire import GREETING, MAX_NAME, VERSION, read_id, read_name, read_number, read_text, read_tokens
+from .wire import GREETING, MAX_NAME, read_id, read_name, read_number, read_text, read_tokens
 
 MAX_OPEN_CALLS = 1024
 
@@ -80,14 +80,9 @@ class Session:
 
     def _handshake(self, line: bytes) -> None:
         try:
-            greeting, *rest = read_tokens(line)
+            greeting, *rest = read_tokens(read_text(line))
             if greeting != GREETING:
-                speaks = "gridcentric/" in greeting and "another version"
-                raise Refused(
-                    PROTOCOL,
-                    f"the greeting is '{greeting[:64]}', {speaks or 'which is none'}: this host speaks {GREETING} "
-                    f"(version {VERSION}); say '{GREETING} ROLE'",
-                )
+                raise Refused(PROTOCOL, f"the guest says '{greeting[:64]}', this host speaks {GREETING}: say '{GREETING} ROLE'")
             answer = self._take_role(*rest)
         except Refused as refused:
             self.refuse_line(refused)
@@ -145,18 +140,16 @@ class Session:
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def _request(self, line: bytes) -> None:
-        call_id = read_id(read_text(line))
+        call_id = read_id(line)
         if call_id is None:
             self._send(f"0 error {PROTOCOL} a request begins with its ID, a number of 1 to 9 digits, and a space")
             return
-        verb = ""
         try:
-            tokens = read_tokens(line)
-            verb = tokens[1] if len(tokens) > 1 else ""
-            arguments = tokens[2:]
-            known = self._find_verb(verb, len(arguments))
-            if call_id in self.open:
-                raise Refused(PROTOCOL, f"the call of ID {call_id} is still open: choose another ID")
+            verb, known, arguments = self._read_request(call_id, read_text(line))
+        except Refused as refused:
+            self._send(f"{call_id} error {refused.code} {refused.text}")
+            return
+        try:
             reply = known.run(self, call_id, arguments)
         except Refused as refused:
             self.refuse(call_id, verb, refused)
@@ -164,16 +157,22 @@ class Session:
         if reply is not None:
             self.answer(call_id, verb, reply.items, reply.fields)
 
-    def _find_verb(self, verb: str, count: int) -> verbs.Verb:
+    def _read_request(self, call_id: str, text: str) -> tuple[str, verbs.Verb, list[str]]:
+        """The verb, what it does, and its arguments. Whether the verb is there is said first."""
+        verb = text.split(" ")[1] if " " in text else ""
         table = _ROLES[self.role].verbs
         if verb not in table:
             if self.role == "observe" and verb in verbs.OF_DOMAINS:
                 raise Refused(NOT_IN_DOMAIN, f"{verb} is for domains, an observer is in none: start it with 'gc run'")
             raise Refused(PROTOCOL, f"there is no verb '{verb[:64]}' for role {self.role}, but {' '.join(table) or 'none'}")
+        arguments = read_tokens(text)[2:]
         least, most = table[verb].arguments
-        if not least <= count <= most:
-            raise Refused(PROTOCOL, f"{verb} takes {least} arguments{'' if least == most else ' or more'}, not {count}")
-        return table[verb]
+        if not least <= len(arguments) <= most:
+            or_more = "" if least == most else " or more"
+            raise Refused(PROTOCOL, f"{verb} takes {least} arguments{or_more}, not {len(arguments)}")
+        if call_id in self.open:
+            raise Refused(PROTOCOL, f"the call of ID {call_id} is still open: choose another ID")
+        return verb, table[verb], arguments
 
     def open_call(self, call_id: str, verb: str, ask: Callable[[int], None]) -> None:
         """A call that waits: `ask` hands it to the rules under the number it is given."""
@@ -199,8 +198,7 @@ class Session:
 
     def refuse(self, call_id: str, verb: str, refused: Refused) -> None:
         self._reply(verb, [], f"{call_id} error {refused.code} {refused.text}")
-        if refused.code != PROTOCOL:  # a repeated ID is refused while its call stays open
-            self.open.pop(call_id, None)
+        self.open.pop(call_id, None)
 
     def drop(self, call_id: str) -> None:
         """The call gets no answer."""

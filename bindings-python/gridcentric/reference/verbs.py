@@ -113,7 +113,7 @@ def _bye(session: Session, call_id: str, arguments: list[str]) -> Reply:
 
 
 def _cancel(session: Session, call_id: str, arguments: list[str]) -> Reply:
-    if read_id(arguments[0]) != arguments[0]:
+    if read_id(arguments[0].encode()) != arguments[0]:
         raise Refused(INVALID_ARGUMENT, f"the ID to cancel is '{arguments[0][:64]}', it must be a number of 1 to 9 digits")
     call = session.open.pop(arguments[0], None)
     if call is not None:

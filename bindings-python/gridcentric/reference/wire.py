@@ -18,7 +18,7 @@ MAX_JOIN_LINE = 1_400_000
 MAX_NAME = 64  # bytes
 
 _JOIN = re.compile(rb"[0-9]{1,9} join ")
-_ID = re.compile(r"(0|[1-9][0-9]{0,8})(?: |$)")
+_ID = re.compile(rb"(0|[1-9][0-9]{0,8})(?: |$)")
 _NOT_IN_TOKENS = re.compile(r"[\x00-\x1f\x7f]")
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -51,22 +51,20 @@ class Lines:
         return line
 
 
-def read_text(line: bytes) -> str:
-    """The line as text, broken bytes made visible: for telling the ID of a line that is refused by `read_tokens`."""
-    return line.decode("utf-8", "backslashreplace")
-
-
-def read_id(text: str) -> str | None:
+def read_id(line: bytes) -> str | None:
     """The ID a line begins with, if it can be read."""
-    match = _ID.match(text)
-    return match.group(1) if match else None
+    match = _ID.match(line)
+    return match.group(1).decode("ascii") if match else None
 
 
-def read_tokens(line: bytes) -> list[str]:
+def read_text(line: bytes) -> str:
     try:
-        text = line.decode("utf-8")
+        return line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(PROTOCOL, f"byte {error.start} of the line is not UTF-8") from None
+
+
+def read_tokens(text: str) -> list[str]:
     tokens = text.split(" ")
     if "" in tokens:
         raise Refused(PROTOCOL, "tokens must be separated by exactly one space")
