@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Optional, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
 from runner.actors import Actor
@@ -40,7 +40,7 @@ class Domain(Protocol):
         """join WORD, exit STATUS or signal NUMBER; returns when the domain has gone."""
 
     def vanish(self) -> None:
-        """Killed from outside; returns when the domain has gone."""
+        """A master is killed from outside; returns when it has gone."""
 
     def wait_gone(self) -> None: ...
 
@@ -146,6 +146,7 @@ class RealDomain:
 
     def __init__(self, driver: Process, connection: socket.socket) -> None:
         self.driver, self._connection = driver, connection
+        self.process: Optional[subprocess.Popen[bytes]] = None
         connection.settimeout(HANG_GUARD_S)
         self._lines = connection.makefile("r")
         hello = self._lines.readline().split()
@@ -176,7 +177,10 @@ class RealDomain:
         self.wait_gone()
 
     def vanish(self) -> None:
-        self.end("signal", 9)
+        assert self.process, "only masters are children of the test"
+        self.process.kill()
+        self.process.wait()
+        self.wait_gone()
 
     def wait_gone(self) -> None:
         """Its end of the connection closes when the last of its threads has gone."""
@@ -200,7 +204,7 @@ class Process:
         self.listener.listen(128)
         self.masters: list[subprocess.Popen[bytes]] = []
 
-    def accept(self) -> Domain:
+    def accept(self) -> RealDomain:
         return RealDomain(self, self.listener.accept()[0])
 
     def master(self) -> Domain:
@@ -212,6 +216,7 @@ class Process:
             except Stillborn:
                 continue
             if domain.vmid == 0:
+                domain.process = self.masters[-1]
                 return domain
 
     def let_time_pass(self) -> None:
