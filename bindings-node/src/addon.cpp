@@ -1,7 +1,7 @@
-// What the addon shows to lib/: begin a call that waits, take it back, and the quick calls that answer from memory.
-// It must not know: what a call does (verbs.cpp), how it waits (environment.cpp), argument checks (lib/arguments.js).
+// What the addon shows to lib/: begin a call that waits, take it back, and the quick calls that answer from
+// memory. It must not know: what a call does (verbs.cpp), how it waits (environment.cpp), argument checks
+// (lib/arguments.js).
 #include <napi.h>
-
 #include <unistd.h>
 
 #include <cstdlib>
@@ -28,22 +28,28 @@ Napi::Value start(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = of(env);
   if (environment.closed()) {
-    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE, "the program, or this worker of it, is ending: no more calls"));
+    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE,
+                                  "the program, or this worker of it, is ending: no more calls"));
   }
   Work work = make_work(env, info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Array>());
   try {
     return Napi::Number::New(env, environment.start(std::move(work), info[2].As<Napi::Boolean>().Value()));
   } catch (const std::system_error &failure) {
-    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE, std::string("no thread to wait in: ") + failure.what() +
-                                                             "; fewer calls at a time, or a higher limit (ulimit -u)"));
+    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE,
+                                  std::string("no thread to wait in: ") + failure.what() +
+                                      "; fewer calls at a time, or a higher limit (ulimit -u)"));
   }
 }
 
-void cancel(const Napi::CallbackInfo &info) { of(info.Env()).cancel(info[0].As<Napi::Number>().Uint32Value()); }
+void cancel(const Napi::CallbackInfo &info) {
+  of(info.Env()).cancel(info[0].As<Napi::Number>().Uint32Value());
+}
 
 void close(const Napi::CallbackInfo &info) { of(info.Env()).close(); }
 
-Napi::Value reseed(const Napi::CallbackInfo &info) { return Napi::Boolean::New(info.Env(), reseed_math_random()); }
+Napi::Value reseed(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), reseed_math_random());
+}
 
 // The pid as it is now; process.pid is that of Node's start.
 Napi::Value pid(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), ::getpid()); }
@@ -75,7 +81,8 @@ Napi::Value my_ip(const Napi::CallbackInfo &info) {
 // errors: { timed_out: 110, ... }
 Napi::Object errors(Napi::Env env) {
   Napi::Object table = Napi::Object::New(env);
-  for (const guest::ErrorRow &row : guest::error_table()) table.Set(row.word, Napi::Number::New(env, row.code));
+  for (const guest::ErrorRow &row : guest::error_table())
+    table.Set(row.word, Napi::Number::New(env, row.code));
   return table;
 }
 

@@ -26,18 +26,24 @@ Napi::Error to_js(Napi::Env env, const guest::Error &error) {
 
 Environment::Environment(Napi::Env env) : env_(env), generation_(guest::generation()) {
   napi_value name = Napi::String::New(env, "gridcentric");
-  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this,
-                                                             on_message, &messages_);
+  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr,
+                                                             nullptr, this, on_message, &messages_);
   if (status != napi_ok) throw Napi::Error::New(env, "gridcentric: this environment is ending");
   napi_unref_threadsafe_function(env, messages_);
   // Runs before the environment takes messages_ away: hooks run last one first.
-  napi_add_env_cleanup_hook(env, [](void *self) { static_cast<Environment *>(self)->close(); }, this);
+  napi_add_env_cleanup_hook(
+      env, [](void *self) { static_cast<Environment *>(self)->close(); }, this);
 
   static std::once_flag once;
   std::call_once(once, [] {
     guest::on_clone(on_clone);
-    guest::around_copy([] { if (call_of_thread_) call_of_thread_->environment->hold(*call_of_thread_); },
-                       [] { if (call_of_thread_) call_of_thread_->environment->release(*call_of_thread_); });
+    guest::around_copy(
+        [] {
+          if (call_of_thread_) call_of_thread_->environment->hold(*call_of_thread_);
+        },
+        [] {
+          if (call_of_thread_) call_of_thread_->environment->release(*call_of_thread_);
+        });
   });
   std::lock_guard lock(environments_mutex);
   environments.insert(this);
@@ -75,8 +81,9 @@ void Environment::run(unsigned id, OpenCall &open, const Work &work) {
     post([this, id, answer = std::move(answer)](Napi::Env env) { deliver(env, id, answer, nullptr); });
   } catch (const guest::Error &error) {
     if (error.code == guest::error_cancelled && open.interrupted) {
-      failed(guest::Error(GC_E_INTERRUPTED_BY_CLONE, "the call was open when its domain cloned, and this is the clone: "
-                                                     "it goes on in the domain that made it; make it anew here"));
+      failed(guest::Error(GC_E_INTERRUPTED_BY_CLONE,
+                          "the call was open when its domain cloned, and this is the clone: "
+                          "it goes on in the domain that made it; make it anew here"));
     } else {
       failed(error);
     }
@@ -149,15 +156,16 @@ void Environment::deliver(Napi::Env env, unsigned id, const Answer &answer, cons
 void Environment::on_clone(int) {
   reseed_openssl();
   std::lock_guard lock(environments_mutex);
-  for (Environment *environment : environments) environment->post([](Napi::Env) {});  // wakes it: notice_clone()
+  for (Environment *environment : environments)
+    environment->post([](Napi::Env) {});  // wakes it: notice_clone()
 }
 
 void Environment::notice_clone(Napi::Env) {
   const unsigned generation = guest::generation();
   if (generation == generation_) return;
   generation_ = generation;
-  // Calls of the domain that cloned: most have failed by themselves, but one whose thread had not yet spoken to the host
-  // would go on as a call of this domain.
+  // Calls of the domain that cloned: most have failed by themselves, but one whose thread had not yet spoken
+  // to the host would go on as a call of this domain.
   for (auto &[id, open] : calls_) {
     if (open->generation == generation) continue;
     open->interrupted = true;

@@ -1,11 +1,11 @@
-// One JavaScript environment (the main thread's or a worker's): its open calls, each waiting in a thread of its own, and
-// the way their answers take to the event loop. Start reading here, then addon.cpp (what JavaScript sees) and verbs.cpp
-// (what each call does).
-// It must not know: single calls, callbacks, promises, signals (lib/calls.js).
+// One JavaScript environment (the main thread's or a worker's): its open calls, each waiting in a thread of
+// its own, and the way their answers take to the event loop. Start reading here, then addon.cpp (what
+// JavaScript sees) and verbs.cpp (what each call does). It must not know: single calls, callbacks, promises,
+// signals (lib/calls.js).
 //
-// Around a clone: the environment whose call clones stands still between two turns of its event loop while the process is
-// copied, so that in the clone no JavaScript of it runs before the handlers of on('clone'). Others run them in their
-// next turn.
+// Around a clone: the environment whose call clones stands still between two turns of its event loop while
+// the process is copied, so that in the clone no JavaScript of it runs before the handlers of on('clone').
+// Others run them in their next turn.
 #pragma once
 #include <napi.h>
 
@@ -41,8 +41,8 @@ class Environment {
   // deliver(id, error | undefined, value) is called for each call that has ended, cloned(vmid) in each clone.
   void connect(Napi::Function deliver, Napi::Function cloned);
 
-  // Begins a call; its number is what deliver() and cancel() name it by. While a call with keep_alive is open the event
-  // loop does not end. Throws std::system_error when there is no thread to be had.
+  // Begins a call; its number is what deliver() and cancel() name it by. While a call with keep_alive is open
+  // the event loop does not end. Throws std::system_error when there is no thread to be had.
   unsigned start(Work work, bool keep_alive);
   void cancel(unsigned id);  // it is delivered all the same. No such call: nothing happens
 
@@ -59,7 +59,7 @@ class Environment {
   struct OpenCall {
     Environment *environment;
     bool keep_alive;
-    unsigned generation;                   // of the domain that made the call
+    unsigned generation;                    // of the domain that made the call
     std::atomic<bool> interrupted = false;  // taken back as this is a clone of that domain
     guest::Call call;
     std::shared_ptr<Hold> hold;  // while its thread copies the process

@@ -4,12 +4,12 @@
 
 namespace gridcentric::node {
 
-// OpenSSL's generators, of all threads: what they draw from now on differs from what the master draws. Any thread.
-// Does nothing in a Node without OpenSSL.
+// OpenSSL's generators, of all threads: what they draw from now on differs from what the master draws. Any
+// thread. Does nothing in a Node without OpenSSL.
 void reseed_openssl() noexcept;
 
-// Math.random of the current context, references taken before included. On the thread of an isolate, with a handle
-// scope. False: this Node's V8 doesn't have what it takes, nothing was changed.
+// Math.random of the current context, references taken before included. On the thread of an isolate, with a
+// handle scope. False: this Node's V8 doesn't have what it takes, nothing was changed.
 bool reseed_math_random() noexcept;
 
 }  // namespace gridcentric::node

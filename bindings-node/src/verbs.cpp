@@ -96,7 +96,9 @@ const std::map<std::string, Maker> makers = {
        };
      }},
     {"list_tickets",
-     [](const Arguments &) -> Work { return [](Call *call) { return array_of(guest::list_tickets(call)); }; }},
+     [](const Arguments &) -> Work {
+       return [](Call *call) { return array_of(guest::list_tickets(call)); };
+     }},
     {"ticket_info",
      [](const Arguments &a) -> Work {
        return [ticket = a.text(0)](Call *call) -> Answer {
@@ -114,7 +116,9 @@ const std::map<std::string, Maker> makers = {
        };
      }},
     {"list_domains",
-     [](const Arguments &) -> Work { return [](Call *call) { return array_of(guest::list_domains(call)); }; }},
+     [](const Arguments &) -> Work {
+       return [](Call *call) { return array_of(guest::list_domains(call)); };
+     }},
     {"sync",
      [](const Arguments &a) -> Work {
        return [ticket = a.optional_text(0), timeout = a.number(1)](Call *call) -> Answer {
@@ -156,7 +160,8 @@ const std::map<std::string, Maker> makers = {
 
 Work make_work(Napi::Env env, const std::string &verb, const Napi::Array &arguments) {
   const auto maker = makers.find(verb);
-  if (maker == makers.end()) throw Napi::Error::New(env, "gridcentric: the addon has no call \"" + verb + "\"");
+  if (maker == makers.end())
+    throw Napi::Error::New(env, "gridcentric: the addon has no call \"" + verb + "\"");
   return maker->second(Arguments(arguments));
 }
 

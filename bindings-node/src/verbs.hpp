@@ -1,6 +1,6 @@
-// The calls that wait, by their names in DESIGN's table: arguments from JavaScript in, guest::function, result as a
-// JavaScript value out. lib/index.js has checked the arguments.
-// It must not know: threads, the event loop (environment.cpp).
+// The calls that wait, by their names in DESIGN's table: arguments from JavaScript in, guest::function,
+// result as a JavaScript value out. lib/index.js has checked the arguments. It must not know: threads, the
+// event loop (environment.cpp).
 #pragma once
 #include <napi.h>
 

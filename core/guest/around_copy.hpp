@@ -4,8 +4,9 @@
 
 namespace gridcentric::guest {
 
-// Made right before the process is copied, ended in the caller as soon as its threads run again and in each clone after
-// the handlers of on_clone(). What a handler throws leaves the constructor, after those that had begun have ended.
+// Made right before the process is copied, ended in the caller as soon as its threads run again and in each
+// clone after the handlers of on_clone(). What a handler throws leaves the constructor, after those that had
+// begun have ended.
 class AroundCopy {
  public:
   AroundCopy();
