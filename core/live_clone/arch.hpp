@@ -6,19 +6,21 @@
 #elif defined(__aarch64__)
 #include "arch_aarch64.hpp"
 #else
-#error "the live clone engine knows x86-64 and aarch64 only: write core/live_clone/arch_<name>.hpp for this processor"
+#error \
+    "the live clone engine knows x86-64 and aarch64 only: write core/live_clone/arch_<name>.hpp for this processor"
 #endif
 
 namespace gridcentric::live_clone::arch {
 extern "C" {
-/// Stores the callee-saved state and returns 0; returns a second time, 1, when gc_context_resume is called with it.
-__attribute__((returns_twice)) int gc_context_save(Context* context);
-[[noreturn]] void gc_context_resume(const Context* context);
+/// Stores the callee-saved state and returns 0; returns a second time, 1, when gc_context_resume is called
+/// with it.
+__attribute__((returns_twice)) int gc_context_save(Context *context);
+[[noreturn]] void gc_context_resume(const Context *context);
 /// clone(2) on a new stack, in the child fn(arg), which may not return. The parent gets the pid or -errno.
-long gc_task_clone(unsigned long flags, void* stack_top, int* parent_tid, int* child_tid, uint64_t tls,
-                   void (*fn)(void*), void* arg);
+long gc_task_clone(unsigned long flags, void *stack_top, int *parent_tid, int *child_tid, uint64_t tls,
+                   void (*fn)(void *), void *arg);
 /// clone3(2) on the stack that args names, in the child fn(arg), which may not return.
-long gc_task_clone3(const void* args, size_t size, void (*fn)(void*), void* arg);
+long gc_task_clone3(const void *args, size_t size, void (*fn)(void *), void *arg);
 /// The end of a signal handler: SA_RESTORER points here.
 void gc_signal_return();
 }

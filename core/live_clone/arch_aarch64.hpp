@@ -1,5 +1,5 @@
-// aarch64, written from the kernel's and the ABI's documents and never run: `proven` is false, so the engine refuses at
-// run time until someone has run tests/live_clone on such a machine and changed it.
+// aarch64, written from the kernel's and the ABI's documents and never run: `proven` is false, so the engine
+// refuses at run time until someone has run tests/live_clone on such a machine and changed it.
 #pragma once
 
 #include <sys/syscall.h>
@@ -11,7 +11,7 @@
 namespace gridcentric::live_clone::arch {
 
 inline constexpr bool proven = false;
-inline constexpr const char* name = "aarch64";
+inline constexpr const char *name = "aarch64";
 inline constexpr uint32_t rseq_signature = 0xd428bc00;
 inline constexpr uint64_t address_space_end = 0xfffffffff000;
 
@@ -36,11 +36,12 @@ struct ThreadRegisters {
   uint64_t tls;  ///< TPIDR_EL0
 };
 
-inline void read_thread_registers(ThreadRegisters* r) { asm volatile("mrs %0, tpidr_el0" : "=r"(r->tls)); }
-inline void write_thread_registers(const ThreadRegisters&) {}
+inline void read_thread_registers(ThreadRegisters *r) { asm volatile("mrs %0, tpidr_el0" : "=r"(r->tls)); }
+inline void write_thread_registers(const ThreadRegisters &) {}
 
-inline long raw_fork(unsigned long flags, int* child_tid, uint64_t tls) {
-  return syscall6(SYS_clone, (long)flags, 0, 0, (long)tls, (long)child_tid, 0);  // tls comes before child_tid here
+inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls) {
+  return syscall6(SYS_clone, (long)flags, 0, 0, (long)tls, (long)child_tid,
+                  0);  // tls comes before child_tid here
 }
 
 struct WaitingCall {
@@ -51,23 +52,23 @@ struct WaitingCall {
 };
 
 /// x0 holds the result, so the first argument can't be compared; x8 still holds the number of the call.
-inline bool interrupted(const ucontext_t* frame, const WaitingCall& call) {
-  const auto& m = frame->uc_mcontext;
+inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
+  const auto &m = frame->uc_mcontext;
   return call.known && (long)m.regs[0] == -4 /* EINTR */ && m.pc == call.pc && m.sp == call.stack &&
          (long)m.regs[8] == call.number && m.regs[1] == call.args[1] && m.regs[2] == call.args[2] &&
          m.regs[3] == call.args[3];
 }
 
-inline void restart(ucontext_t* frame, const WaitingCall& call) {
+inline void restart(ucontext_t *frame, const WaitingCall &call) {
   frame->uc_mcontext.pc -= 4;  // the length of the svc instruction
   frame->uc_mcontext.regs[0] = call.args[0];
 }
 
-inline uint64_t pc_of(const ucontext_t* frame) { return frame->uc_mcontext.pc; }
-inline uint64_t stack_of(const ucontext_t* frame) { return frame->uc_mcontext.sp; }
+inline uint64_t pc_of(const ucontext_t *frame) { return frame->uc_mcontext.pc; }
+inline uint64_t stack_of(const ucontext_t *frame) { return frame->uc_mcontext.sp; }
 
-inline void replace_in_registers(ucontext_t* frame, uint32_t from, uint32_t to) {
-  for (auto& r : frame->uc_mcontext.regs)
+inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to) {
+  for (auto &r : frame->uc_mcontext.regs)
     if (r == from) r = to;
 }
 

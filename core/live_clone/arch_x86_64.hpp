@@ -11,7 +11,7 @@
 namespace gridcentric::live_clone::arch {
 
 inline constexpr bool proven = true;
-inline constexpr const char* name = "x86-64";
+inline constexpr const char *name = "x86-64";
 inline constexpr uint32_t rseq_signature = 0x53053053;
 inline constexpr uint64_t address_space_end = 0x7ffffffff000;
 
@@ -38,18 +38,18 @@ struct ThreadRegisters {
   uint64_t gs;   ///< GS base: unused by C libraries, used by some runtimes
 };
 
-inline void read_thread_registers(ThreadRegisters* r) {
+inline void read_thread_registers(ThreadRegisters *r) {
   syscall6(SYS_arch_prctl, ARCH_GET_FS, (long)&r->tls, 0, 0, 0, 0);
   syscall6(SYS_arch_prctl, ARCH_GET_GS, (long)&r->gs, 0, 0, 0, 0);
 }
 
 /// All but tls, which the kernel sets when it makes the thread.
-inline void write_thread_registers(const ThreadRegisters& r) {
+inline void write_thread_registers(const ThreadRegisters &r) {
   if (r.gs) syscall6(SYS_arch_prctl, ARCH_SET_GS, (long)r.gs, 0, 0, 0, 0);
 }
 
 /// clone(2) that goes on with the same stack in the child: only without CLONE_VM.
-inline long raw_fork(unsigned long flags, int* child_tid, uint64_t tls) {
+inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls) {
   return syscall6(SYS_clone, (long)flags, 0, 0, (long)child_tid, (long)tls, 0);
 }
 
@@ -62,8 +62,8 @@ struct WaitingCall {
 };
 
 /// True when the signal interrupted exactly that call, before it did anything.
-inline bool interrupted(const ucontext_t* frame, const WaitingCall& call) {
-  const greg_t* r = frame->uc_mcontext.gregs;
+inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
+  const greg_t *r = frame->uc_mcontext.gregs;
   return call.known && r[REG_RAX] == -4 /* EINTR */ && (uint64_t)r[REG_RIP] == call.pc &&
          (uint64_t)r[REG_RSP] == call.stack && (uint64_t)r[REG_RDI] == call.args[0] &&
          (uint64_t)r[REG_RSI] == call.args[1] && (uint64_t)r[REG_RDX] == call.args[2] &&
@@ -71,18 +71,18 @@ inline bool interrupted(const ucontext_t* frame, const WaitingCall& call) {
 }
 
 /// Makes the frame do the interrupted call again.
-inline void restart(ucontext_t* frame, const WaitingCall& call) {
+inline void restart(ucontext_t *frame, const WaitingCall &call) {
   frame->uc_mcontext.gregs[REG_RIP] -= 2;  // the length of the syscall instruction
   frame->uc_mcontext.gregs[REG_RAX] = call.number;
 }
 
-inline uint64_t pc_of(const ucontext_t* frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
-inline uint64_t stack_of(const ucontext_t* frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RSP]; }
+inline uint64_t pc_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
+inline uint64_t stack_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RSP]; }
 
 /// Replaces a number in every general register that holds just it.
-inline void replace_in_registers(ucontext_t* frame, uint32_t from, uint32_t to) {
-  for (int r : {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12,
-                REG_R13, REG_R14, REG_R15})
+inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to) {
+  for (int r : {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_R8, REG_R9, REG_R10,
+                REG_R11, REG_R12, REG_R13, REG_R14, REG_R15})
     if ((uint64_t)frame->uc_mcontext.gregs[r] == from) frame->uc_mcontext.gregs[r] = to;
 }
 

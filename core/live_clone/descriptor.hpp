@@ -1,5 +1,6 @@
-// One open descriptor of the master and what has to be known to give the clone one like it. The table of kinds, in the
-// order in which a clone rebuilds them, is in descriptors.cpp; sockets are in sockets.cpp and unix_sockets.cpp.
+// One open descriptor of the master and what has to be known to give the clone one like it. The table of
+// kinds, in the order in which a clone rebuilds them, is in descriptors.cpp; sockets are in sockets.cpp and
+// unix_sockets.cpp.
 #pragma once
 
 #include <sys/epoll.h>
@@ -9,18 +10,19 @@
 
 namespace gridcentric::live_clone {
 
-/// In the order of rebuilding: sockets first, so that a clone answers on its address early; sets of others last.
+/// In the order of rebuilding: sockets first, so that a clone answers on its address early; sets of others
+/// last.
 enum class Kind : int {
-  listener,       ///< TCP, listening
+  listener,  ///< TCP, listening
   udp,
-  tcp_idle,       ///< TCP, neither connected nor listening
-  tcp_dead,       ///< TCP, connected: lives on in the master
+  tcp_idle,  ///< TCP, neither connected nor listening
+  tcp_dead,  ///< TCP, connected: lives on in the master
   unix_listener,
-  unix_pair,      ///< both ends are ours
-  unix_dead,      ///< connected to somebody else
-  unix_idle,      ///< neither
+  unix_pair,  ///< both ends are ours
+  unix_dead,  ///< connected to somebody else
+  unix_idle,  ///< neither
   netlink,
-  pipe,           ///< both ends are ours; rebuilt with the reading end
+  pipe,  ///< both ends are ours; rebuilt with the reading end
   event,
   timer,
   signals,
@@ -28,15 +30,15 @@ enum class Kind : int {
   file,           ///< regular file or directory: opened again, with an offset of its own
   shared_memory,  ///< memfd, or a file nobody else can open: copied (memory.cpp)
   epoll,
-  kept,           ///< stays shared with the master, as after fork()
+  kept,  ///< stays shared with the master, as after fork()
 };
 
 struct Descriptor {
   int fd;
   Kind kind;
-  int same_as;  ///< index of the lowest descriptor of the same open file (dup), -1: this is it
+  int same_as;    ///< index of the lowest descriptor of the same open file (dup), -1: this is it
   int next_same;  ///< the next duplicate, -1: none
-  int peer;     ///< index of the other end, -1: none of ours
+  int peer;       ///< index of the other end, -1: none of ours
   bool rebuilt;
   int flags, descriptor_flags;  ///< F_GETFL, F_GETFD
   uint64_t inode, device;
@@ -47,7 +49,7 @@ struct Descriptor {
   uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity
   int option;      ///< event: semaphore; timer: clock
   itimerspec setting;
-  char* data;  ///< bytes in flight, or messages (see unix_sockets.cpp)
+  char *data;  ///< bytes in flight, or messages (see unix_sockets.cpp)
   size_t data_size;
   int family, type, protocol;
   int backlog;
@@ -63,31 +65,37 @@ struct Registration {
 };
 
 /// Refusal text for what an open file is (its /proc/self/fd link), or null when it can be cloned.
-const char* refused_file(const char* link);
+const char *refused_file(const char *link);
 /// The same for a socket's family and type.
-const char* refused_socket(int family, int type, int protocol);
+const char *refused_socket(int family, int type, int protocol);
 
 /// memory.cpp: is the file mapped MAP_SHARED and writable?
-bool is_mapped_shared(const Descriptor& d);
+bool is_mapped_shared(const Descriptor &d);
 
+// ---- descriptor_table.cpp
+/// Fills engine.descriptors, sorted by number, with kinds, duplicates and peers. False when something is
+/// refused.
+bool read_descriptor_table();
+/// By its number, or null.
+Descriptor *descriptor_of_fd(int fd);
 /// The lowest descriptor of a file, or null.
-Descriptor* descriptor_of_inode(uint64_t device, uint64_t inode);
+Descriptor *descriptor_of_inode(uint64_t device, uint64_t inode);
 /// Puts a fresh descriptor in the place of d and closes the fresh one. Takes d's close-on-exec flag.
-bool place(int fresh, const Descriptor& d);
+bool place(int fresh, const Descriptor &d);
 /// The same, and again for every duplicate of d.
-bool place_with_duplicates(int fresh, const Descriptor& d);
+bool place_with_duplicates(int fresh, const Descriptor &d);
 /// Text naming d for an error.
-Text fail_descriptor(int err, const Descriptor& d);
+Text fail_descriptor(int err, const Descriptor &d);
 
 // ---- sockets.cpp
-bool classify_socket(Descriptor& d);
-bool plan_listener(Descriptor& d);
-bool plan_udp(Descriptor& d);
-bool rebuild_listener(Descriptor& d);
-bool rebuild_udp(Descriptor& d);
-bool rebuild_tcp_idle(Descriptor& d);
-bool rebuild_tcp_dead(Descriptor& d);
-bool rebuild_netlink(Descriptor& d);
+bool classify_socket(Descriptor &d);
+bool plan_listener(Descriptor &d);
+bool plan_udp(Descriptor &d);
+bool rebuild_listener(Descriptor &d);
+bool rebuild_udp(Descriptor &d);
+bool rebuild_tcp_idle(Descriptor &d);
+bool rebuild_tcp_dead(Descriptor &d);
+bool rebuild_netlink(Descriptor &d);
 /// The clone's address (host byte order), for the sockets it rebuilds.
 void set_clone_address(uint32_t address);
 int socket_option(int fd, int level, int option);
@@ -95,9 +103,9 @@ int socket_option(int fd, int level, int option);
 // ---- unix_sockets.cpp
 /// Finds which Unix sockets are the two ends of a pair, and reads what is in flight in them.
 bool plan_unix_sockets();
-bool rebuild_unix_listener(Descriptor& d);
-bool rebuild_unix_pair(Descriptor& d);
-bool rebuild_unix_dead(Descriptor& d);
-bool rebuild_unix_idle(Descriptor& d);
+bool rebuild_unix_listener(Descriptor &d);
+bool rebuild_unix_pair(Descriptor &d);
+bool rebuild_unix_dead(Descriptor &d);
+bool rebuild_unix_idle(Descriptor &d);
 
 }  // namespace gridcentric::live_clone

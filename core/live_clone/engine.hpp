@@ -1,5 +1,6 @@
-// What the stages share: the arena, the parked threads, the plan of one clone() call. Everything here may be used while
-// all other threads are parked, so it is made of plain data and raw system calls only (see sys.hpp).
+// What the stages share: the arena, the parked threads, the plan of one clone() call. Everything here may be
+// used while all other threads are parked, so it is made of plain data and raw system calls only (see
+// sys.hpp).
 #pragma once
 
 #include <signal.h>
@@ -14,14 +15,15 @@
 
 namespace gridcentric::live_clone {
 
-/// Memory mapped before anybody is parked. Nothing is ever freed; when it is used up the call ends with ENOBUFS and
-/// clone() tries again with a larger one, so it is the only limit there is to counts of threads, descriptors and so on.
+/// Memory mapped before anybody is parked. Nothing is ever freed; when it is used up the call ends with
+/// ENOBUFS and clone() tries again with a larger one, so it is the only limit there is to counts of threads,
+/// descriptors and so on.
 struct Arena {
-  char* base = nullptr;
+  char *base = nullptr;
   size_t size = 0;
   size_t used = 0;
 
-  void* take(size_t bytes) {
+  void *take(size_t bytes) {
     const size_t start = (used + 63) & ~size_t(63);
     if (start > size || size - start < bytes) return nullptr;
     used = start + bytes;
@@ -33,12 +35,12 @@ struct Arena {
 /// A growing array in the arena: nothing else may be taken from the arena while it grows.
 template <typename T>
 struct Table {
-  T* items = nullptr;
+  T *items = nullptr;
   size_t count = 0;
 
-  T* add(Arena& arena) {
+  T *add(Arena &arena) {
     if (!count) {
-      items = static_cast<T*>(arena.take(sizeof(T)));
+      items = static_cast<T *>(arena.take(sizeof(T)));
       if (!items) return nullptr;
     } else {
       if (arena.size - arena.used < sizeof(T)) return nullptr;
@@ -46,9 +48,9 @@ struct Table {
     }
     return &items[count++];
   }
-  T& operator[](size_t i) { return items[i]; }
-  T* begin() { return items; }
-  T* end() { return items + count; }
+  T &operator[](size_t i) { return items[i]; }
+  T *begin() { return items; }
+  T *end() { return items + count; }
 };
 
 enum ThreadState : int { thread_unknown = 0, thread_signalled, thread_parked, thread_gone };
@@ -62,11 +64,11 @@ struct Thread {
   arch::Context context;
   arch::ThreadRegisters registers;
   arch::WaitingCall call;  ///< what it was waiting in, if known
-  ucontext_t* frame;       ///< where the signal left its registers; null for the caller
+  ucontext_t *frame;       ///< where the signal left its registers; null for the caller
   bool waited;             ///< the signal interrupted `call`
-  void* robust_list;
+  void *robust_list;
   size_t robust_size;
-  int* tid_address;
+  int *tid_address;
   stack_t alternate_stack;
   char name[16];
   int nice;
@@ -77,7 +79,8 @@ struct Thread {
 
 /// Of clone3(): struct clone_args as of Linux 5.7.
 struct CloneArguments {
-  uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+  uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
+      cgroup;
 };
 
 struct SharedMapping;
@@ -93,34 +96,34 @@ struct Engine {
   int pid;  ///< of the master, in its namespace
   int park_timeout_ms;
   int clones;
-  const uint32_t* addresses;
+  const uint32_t *addresses;
   int fail_at;
   int lifeline, reaper, gate, progress, master_pidfd;  ///< descriptors of the engine
-  const int* private_fds;                               ///< of the caller: closed in the clone
+  const int *private_fds;                              ///< of the caller: closed in the clone
   size_t private_fd_count;
-  StatusPage* status;
+  StatusPage *status;
   size_t status_size;
-  size_t rseq_offset, rseq_size;  ///< of the C library; size 0: it registers none
+  size_t rseq_offset, rseq_size;            ///< of the C library; size 0: it registers none
   uint64_t lock_code_start, lock_code_end;  ///< the C library's functions that lock and unlock
-  bool whole_id_map;              ///< may map all user ids into a clone's namespace (root)
+  bool whole_id_map;                        ///< may map all user ids into a clone's namespace (root)
   Arena arena;
 
   // Found while parked.
-  char* scratch;  ///< for reading /proc
+  char *scratch;  ///< for reading /proc
   size_t scratch_size;
-  Thread* threads;  ///< [0] is the caller
+  Thread *threads;  ///< [0] is the caller
   size_t thread_count, thread_capacity;
-  Thread* leader;
+  Thread *leader;
   Table<SharedMapping> shared;
   Table<Descriptor> descriptors;
   Table<Registration> registrations;
   Table<KernelTimer> timers;
   Table<LockOwner> lock_owners;
-  Spawned* spawned;  ///< [clones]
-  int* pidfds;       ///< [clones], -1 when not made
+  Spawned *spawned;  ///< [clones]
+  int *pidfds;       ///< [clones], -1 when not made
 
   FailureText failure;
-  char* notes;  ///< lines of text
+  char *notes;  ///< lines of text
   size_t notes_used;
   size_t notes_lost;
   double park_ms, plan_ms, dofork_ms, descriptors_ms, locks_ms, fork_ms, pause_ms;
@@ -139,23 +142,24 @@ extern Engine engine;
 Text fail(int err);
 /// The arena is used up: clone() starts again with a larger one.
 bool fail_arena();
-/// Adds a line about something the clones get in a degraded form. Write it to what it returns, then end_note().
+/// Adds a line about something the clones get in a degraded form. Write it to what it returns, then
+/// end_note().
 Text note();
-void end_note(const Text& text);
+void end_note(const Text &text);
 
 // ---- parker.cpp
-/// Brings every other thread to a stop. False (with a failure recorded) when one can't be stopped in time; then those
-/// that did stop must be released all the same.
+/// Brings every other thread to a stop. False (with a failure recorded) when one can't be stopped in time;
+/// then those that did stop must be released all the same.
 bool park_threads();
 /// Lets the parked threads go and waits until none of them touches the arena any more.
 void release_threads();
 /// Waits until no parked thread touches the arena any more; in a clone: until all have resumed.
 void wait_until_left();
 /// The parked thread of this id (as the master's namespace or as /proc names it), or null.
-Thread* thread_by_tid(int tid);
-Thread* thread_by_proc_tid(int proc_tid);
+Thread *thread_by_tid(int tid);
+Thread *thread_by_proc_tid(int proc_tid);
 /// Fills in what a thread knows about itself; called by the thread.
-void describe_thread(Thread& thread);
+void describe_thread(Thread &thread);
 /// Makes our handler of signal 33 the process's, keeping the one found for signals that are not ours.
 void install_park_handler();
 
@@ -178,7 +182,8 @@ void patch_lock_owners();
 
 // ---- spawner.cpp
 bool spawn_clones();
-/// Waits until all clones are at least in `state`; false with a failure when one failed or died. Negative: no limit.
+/// Waits until all clones are at least in `state`; false with a failure when one failed or died. Negative: no
+/// limit.
 bool wait_for_clones(CloneState state, int timeout_ms);
 /// Kills what was made and waits for it.
 void kill_clones();
@@ -186,19 +191,21 @@ void kill_clones();
 void wait_for_helpers();
 
 // ---- rebuild.cpp
-/// The first thing a clone does, on a helper's stack: makes itself whole, waits at the gate, goes on as the leader.
+/// The first thing a clone does, on a helper's stack: makes itself whole, waits at the gate, goes on as the
+/// leader.
 [[noreturn]] void rebuild_clone(int index, int reaper_pid);
 
 // ---- probe.cpp
 struct NamespaceTrial {
   int err;  ///< 0: it works
-  const char* step;
+  const char *step;
 };
 /// Makes a task in a user and pid namespace of its own, which makes another with a chosen id.
 NamespaceTrial try_namespaces();
 
 // ---- stages.cpp
-/// The sequence, from parking to release. False with engine.failure when nothing was cloned. True: engine.index.
+/// The sequence, from parking to release. False with engine.failure when nothing was cloned. True:
+/// engine.index.
 bool run_stages();
 
 }  // namespace gridcentric::live_clone

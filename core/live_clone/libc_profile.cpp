@@ -6,7 +6,7 @@
 #include <algorithm>
 
 extern "C" {
-__attribute__((weak)) const char* gnu_get_libc_version(void);
+__attribute__((weak)) const char *gnu_get_libc_version(void);
 extern const std::ptrdiff_t __rseq_offset __attribute__((weak));  // glibc 2.35 and later
 extern const unsigned int __rseq_size __attribute__((weak));
 }
@@ -16,14 +16,15 @@ namespace gridcentric::live_clone {
 namespace {
 
 // The functions lie close together, with their unnamed helpers between and around them.
-void find_lock_code(LibcProfile* p) {
-  constexpr const char* functions[] = {"pthread_mutex_lock",      "pthread_mutex_trylock",      "pthread_mutex_timedlock",
-                                       "pthread_mutex_clocklock", "pthread_mutex_unlock",       "pthread_rwlock_wrlock",
-                                       "pthread_rwlock_unlock",   "pthread_rwlock_timedwrlock", "pthread_rwlock_trywrlock"};
+void find_lock_code(LibcProfile *p) {
+  constexpr const char *functions[] = {
+      "pthread_mutex_lock",      "pthread_mutex_trylock",      "pthread_mutex_timedlock",
+      "pthread_mutex_clocklock", "pthread_mutex_unlock",       "pthread_rwlock_wrlock",
+      "pthread_rwlock_unlock",   "pthread_rwlock_timedwrlock", "pthread_rwlock_trywrlock"};
   constexpr uint64_t around = 2048, longest = 8192, far = 1 << 16;
-  void* library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  void *library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
   uint64_t low = 0, high = 0;
-  for (const char* name : functions) {
+  for (const char *name : functions) {
     const auto at = reinterpret_cast<uint64_t>(dlsym(library ? library : RTLD_DEFAULT, name));
     if (!at || (low && (at + far < low || at > high + far))) continue;
     low = low ? std::min(low, at) : at;

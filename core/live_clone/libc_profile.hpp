@@ -1,4 +1,5 @@
-// What the engine has to know about the C library of the process: which one it is, and where it keeps its rseq area.
+// What the engine has to know about the C library of the process: which one it is, and where it keeps its
+// rseq area.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +9,10 @@
 namespace gridcentric::live_clone {
 
 struct LibcProfile {
-  bool glibc;           ///< layouts of locks are known: plain mode is possible
-  std::string name;     ///< "glibc 2.36", "unknown C library"
-  size_t rseq_offset;   ///< from the thread pointer
-  size_t rseq_size;     ///< 0: the library registers no restartable sequences
+  bool glibc;          ///< layouts of locks are known: plain mode is possible
+  std::string name;    ///< "glibc 2.36", "unknown C library"
+  size_t rseq_offset;  ///< from the thread pointer
+  size_t rseq_size;    ///< 0: the library registers no restartable sequences
   /// Addresses between which its functions for mutexes and read-write locks lie; both 0: unknown.
   uint64_t lock_code_start, lock_code_end;
 };

@@ -1,5 +1,6 @@
-// The public face of the engine (live_clone.hpp): checks the order, lays out memory and descriptors before anybody is
-// stopped, runs the stages (stages.cpp), and turns what came of it into an Outcome. May allocate, unlike the stages.
+// The public face of the engine (live_clone.hpp): checks the order, lays out memory and descriptors before
+// anybody is stopped, runs the stages (stages.cpp), and turns what came of it into an Outcome. May allocate,
+// unlike the stages.
 #include "live_clone.hpp"
 
 #include <fcntl.h>
@@ -24,11 +25,12 @@ constexpr size_t most_clones = 1024;
 constexpr size_t first_arena = size_t(64) << 20;  // address space only: pages appear as they are used
 constexpr size_t largest_arena = size_t(8) << 30;
 
-// Held clones, between clone() and commit() or abort(). The pid tells a child that the program forked meanwhile.
+// Held clones, between clone() and commit() or abort(). The pid tells a child that the program forked
+// meanwhile.
 struct Held {
   int pid = 0;
   int gate = -1;
-  StatusPage* status = nullptr;
+  StatusPage *status = nullptr;
   size_t status_size = 0;
   std::vector<int> pidfds;
 };
@@ -36,7 +38,7 @@ struct Held {
 std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
 Held held;
 
-void close_fd(int& fd) {
+void close_fd(int &fd) {
   if (fd >= 0) close(fd);
   fd = -1;
 }
@@ -56,9 +58,10 @@ bool take_engine() {
   return busy_pid.compare_exchange_strong(owner, me);
 }
 
-std::string check(const Order& order) {
+std::string check(const Order &order) {
   if (order.addresses.empty() || order.addresses.size() > most_clones)
-    return std::to_string(order.addresses.size()) + " clones ordered: expected 1 to " + std::to_string(most_clones);
+    return std::to_string(order.addresses.size()) + " clones ordered: expected 1 to " +
+           std::to_string(most_clones);
   for (uint32_t a : order.addresses)
     if (a >> 24 != 127) return "an address outside 127.0.0.0/8 was given for a clone: nobody could bind it";
   if (order.lifeline >= 0 && fcntl(order.lifeline, F_GETFD) < 0)
@@ -67,10 +70,10 @@ std::string check(const Order& order) {
   return "";
 }
 
-// Output that waits in stdout would be written by master and clone. A stream that another thread is using is left alone:
-// waiting for it could take for ever.
+// Output that waits in stdout would be written by master and clone. A stream that another thread is using is
+// left alone: waiting for it could take for ever.
 void flush_standard_output() {
-  for (FILE* f : {stdout, stderr}) {
+  for (FILE *f : {stdout, stderr}) {
     if (ftrylockfile(f) != 0) continue;
     fflush_unlocked(f);
     funlockfile(f);
@@ -90,8 +93,8 @@ class Preparation {
     engine.status = nullptr;
   }
 
-  std::string open(const Order& order) {
-    Engine& e = engine;
+  std::string open(const Order &order) {
+    Engine &e = engine;
     e.reaper = e.gate = e.progress = e.master_pidfd = -1;
     e.status = nullptr;
     e.arena = {};
@@ -104,24 +107,25 @@ class Preparation {
     if (e.gate < 0 || e.progress < 0 || e.master_pidfd < 0)
       return std::string("descriptors for the clone can't be made: ") + strerror(errno);
     e.status_size = StatusPage::size_for(order.addresses.size());
-    void* page = mmap(nullptr, e.status_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *page = mmap(nullptr, e.status_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return std::string("no memory for the status page: ") + strerror(errno);
-    e.status = static_cast<StatusPage*>(page);
+    e.status = static_cast<StatusPage *>(page);
     return "";
   }
 
   // Lays the arena out anew; a fifth of it is for reading /proc.
   bool lay_out(size_t size, size_t threads) {
-    Engine& e = engine;
+    Engine &e = engine;
     unmap();
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return false;
-    e.arena = {static_cast<char*>(memory), size, 0};
+    e.arena = {static_cast<char *>(memory), size, 0};
     e.scratch_size = size / 5;
-    e.scratch = static_cast<char*>(e.arena.take(e.scratch_size));
-    e.notes = static_cast<char*>(e.arena.take(notes_size));
+    e.scratch = static_cast<char *>(e.arena.take(e.scratch_size));
+    e.notes = static_cast<char *>(e.arena.take(notes_size));
     e.thread_capacity = std::max(threads * 2 + 64, size / (sizeof(Thread) * 8));
-    e.threads = static_cast<Thread*>(e.arena.take(e.thread_capacity * sizeof(Thread)));
+    e.threads = static_cast<Thread *>(e.arena.take(e.thread_capacity * sizeof(Thread)));
     e.thread_count = 0;
     e.leader = nullptr;
     e.shared = {};
@@ -135,7 +139,7 @@ class Preparation {
     e.notes_used = e.notes_lost = 0;
     e.park_ms = e.plan_ms = e.dofork_ms = e.descriptors_ms = e.locks_ms = e.fork_ms = e.pause_ms = 0;
     e.index = 0;
-    memset(static_cast<void*>(e.status), 0, e.status_size);
+    memset(static_cast<void *>(e.status), 0, e.status_size);
     return e.threads != nullptr;
   }
 
@@ -146,8 +150,8 @@ class Preparation {
   }
 };
 
-void fill_engine(const Order& order) {
-  Engine& e = engine;
+void fill_engine(const Order &order) {
+  Engine &e = engine;
   const LibcProfile libc = libc_profile();
   e.pidns = order.mode == Mode::pidns;
   e.pid = getpid();
@@ -165,8 +169,8 @@ void fill_engine(const Order& order) {
   e.whole_id_map = geteuid() == 0;
 }
 
-// Signal handlers of the program must not run on the caller's thread while the others are stopped. Raw: the C library
-// would leave signal 33 unblocked.
+// Signal handlers of the program must not run on the caller's thread while the others are stopped. Raw: the C
+// library would leave signal 33 unblocked.
 bool run_with_signals_blocked() {
   unsigned long all = ~0ul, before = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
@@ -176,8 +180,8 @@ bool run_with_signals_blocked() {
   return ok;
 }
 
-void report(Outcome& o, double start) {
-  const Engine& e = engine;
+void report(Outcome &o, double start) {
+  const Engine &e = engine;
   o.times.park_ms = e.park_ms;
   o.times.plan_ms = e.plan_ms;
   o.times.dofork_ms = e.dofork_ms;
@@ -187,7 +191,7 @@ void report(Outcome& o, double start) {
   o.times.pause_ms = e.pause_ms;
   o.times.ready_ms = now_ms() - start;
   for (int k = 0; k < e.clones; k++) {
-    const CloneStatus& s = e.status->clones[k];
+    const CloneStatus &s = e.status->clones[k];
     o.times.clone_memory_ms = std::max(o.times.clone_memory_ms, s.memory_ms);
     o.times.clone_descriptors_ms = std::max(o.times.clone_descriptors_ms, s.descriptors_ms);
     o.times.clone_threads_ms = std::max(o.times.clone_threads_ms, s.threads_ms);
@@ -195,7 +199,7 @@ void report(Outcome& o, double start) {
   for (size_t i = 0; i < e.thread_count; i++) o.threads += e.threads[i].state == thread_parked;
   o.descriptors = e.descriptors.count;
   for (size_t at = 0; at < e.notes_used;) {
-    const char* line = e.notes + at;
+    const char *line = e.notes + at;
     const size_t length = (size_t)(strchr(line, '\n') - line);
     o.degraded.emplace_back(line, length);
     at += length + 1;
@@ -204,13 +208,13 @@ void report(Outcome& o, double start) {
 }
 
 // In the clone: nothing of the order is left but the index.
-void become_clone(Preparation&) {
+void become_clone(Preparation &) {
   wait_until_left();
-  Engine& e = engine;
+  Engine &e = engine;
   e.reaper = e.gate = e.progress = e.master_pidfd = -1;  // closed before the gate opened
 }
 
-Outcome clone_now(const Order& order) {
+Outcome clone_now(const Order &order) {
   const double start = now_ms();
   Outcome out;
   const std::vector<Refusal> refusals = urgent_refusals(order.mode);
@@ -218,7 +222,8 @@ Outcome clone_now(const Order& order) {
   out.times.preflight_ms = now_ms() - start;
 
   Preparation preparation;
-  if (const std::string problem = preparation.open(order); !problem.empty()) return failure(errno ? errno : EINVAL, problem);
+  if (const std::string problem = preparation.open(order); !problem.empty())
+    return failure(errno ? errno : EINVAL, problem);
   flush_standard_output();
   fill_engine(order);
   bool ok = false;
@@ -261,28 +266,31 @@ void let_go() {
 
 }  // namespace
 
-const char* mode_name(Mode mode) { return mode == Mode::pidns ? "pidns" : "plain"; }
+const char *mode_name(Mode mode) { return mode == Mode::pidns ? "pidns" : "plain"; }
 
 Probe probe() {
   static std::once_flag once;
   static Probe answer;
   std::call_once(once, [] {
     if (getpid() == 1) {
-      answer = {Mode::plain, "plain: this process is pid 1 of its namespace, and so would be the reaper of a clone"};
+      answer = {Mode::plain,
+                "plain: this process is pid 1 of its namespace, and so would be the reaper of a clone"};
       return;
     }
     const NamespaceTrial trial = try_namespaces();
     if (trial.err)
-      answer = {Mode::plain, std::string("plain: ") + trial.step + " is refused here: " + strerror(trial.err)};
+      answer = {Mode::plain,
+                std::string("plain: ") + trial.step + " is refused here: " + strerror(trial.err)};
     else
       answer = {Mode::pidns, "pidns: user and pid namespaces work here, process and thread ids stay equal"};
   });
   return answer;
 }
 
-Outcome clone(const Order& order) {
+Outcome clone(const Order &order) {
   if (const std::string problem = check(order); !problem.empty()) return failure(EINVAL, problem);
-  if (!take_engine()) return failure(EBUSY, "another thread clones this process, or clones wait for commit() or abort()");
+  if (!take_engine())
+    return failure(EBUSY, "another thread clones this process, or clones wait for commit() or abort()");
   Outcome out = clone_now(order);
   if (out.index != 0) busy_pid = 0;
   return out;

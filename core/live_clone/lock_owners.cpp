@@ -1,8 +1,9 @@
-// Locks of the C library that remember their owner by thread id. In plain mode a clone's threads have new ids, and a lock
-// held while cloning could never be given back (a recursive mutex answers EPERM, a write lock takes the wrong path and
-// hangs all who follow). So writable memory is searched for them while threads are parked, and each clone patches what was
-// found. In pidns mode ids do not change and none of this is needed. Layouts: glibc 2.25 and later, 64 bit.
-// Threads parked inside the lock functions may have an id in a register: those are patched as well.
+// Locks of the C library that remember their owner by thread id. In plain mode a clone's threads have new
+// ids, and a lock held while cloning could never be given back (a recursive mutex answers EPERM, a write lock
+// takes the wrong path and hangs all who follow). So writable memory is searched for them while threads are
+// parked, and each clone patches what was found. In pidns mode ids do not change and none of this is needed.
+// Layouts: glibc 2.25 and later, 64 bit. Threads parked inside the lock functions may have an id in a
+// register: those are patched as well.
 #include "engine.hpp"
 
 #if defined(__SSE2__)
@@ -12,7 +13,7 @@
 namespace gridcentric::live_clone {
 
 struct LockOwner {
-  uint32_t* word;
+  uint32_t *word;
 };
 
 namespace {
@@ -29,13 +30,13 @@ struct Range {
 };
 
 // Which of the 16 words of a cache line may be a thread id: a bit each.
-unsigned candidates(const uint32_t* line, const Range& r) {
+unsigned candidates(const uint32_t *line, const Range &r) {
 #if defined(__SSE2__)
   const __m128i mask = _mm_set1_epi32((int)~waiters_bits), low = _mm_set1_epi32((int)r.low - 1),
                 high = _mm_set1_epi32((int)(r.low + r.span + 1));
   unsigned bits = 0;
   for (int i = 0; i < 4; i++) {
-    const __m128i v = _mm_and_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(line) + i), mask);
+    const __m128i v = _mm_and_si128(_mm_load_si128(reinterpret_cast<const __m128i *>(line) + i), mask);
     const __m128i in = _mm_and_si128(_mm_cmpgt_epi32(v, low), _mm_cmplt_epi32(v, high));
     bits |= (unsigned)_mm_movemask_ps(_mm_castsi128_ps(in)) << (4 * i);
   }
@@ -47,59 +48,66 @@ unsigned candidates(const uint32_t* line, const Range& r) {
 #endif
 }
 
-bool remember(uint32_t* word) {
-  LockOwner* o = engine.lock_owners.add(engine.arena);
+bool remember(uint32_t *word) {
+  LockOwner *o = engine.lock_owners.add(engine.arena);
   if (!o) return fail_arena();
   o->word = word;
   return true;
 }
 
-bool fail_mutex(int tid, const char* what) {
-  return fail(EOPNOTSUPP) << "thread " << tid << " holds " << what << ", whose owner is in the kernel's hands: not in "
+bool fail_mutex(int tid, const char *what) {
+  return fail(EOPNOTSUPP) << "thread " << tid << " holds " << what
+                          << ", whose owner is in the kernel's hands: not in "
                           << "plain mode; release it before the clone or use pidns mode",
          false;
 }
 
-// Robust mutexes that a thread holds are on a list of its own: head {next, offset, pending}, empty when next is head.
-bool check_robust_list(const Thread& t) {
+// Robust mutexes that a thread holds are on a list of its own: head {next, offset, pending}, empty when next
+// is head.
+bool check_robust_list(const Thread &t) {
   if (!t.robust_list) return true;
-  const auto* head = static_cast<void* const*>(t.robust_list);
+  const auto *head = static_cast<void *const *>(t.robust_list);
   return (head[0] == t.robust_list && !head[2]) || fail_mutex(t.tid, "a robust mutex");
 }
 
 // `w` holds something that may be a thread's id; [begin, end) is readable around it.
-bool examine(uint32_t* w, uint32_t* begin, uint32_t* end) {
+bool examine(uint32_t *w, uint32_t *begin, uint32_t *end) {
   const uint32_t tid = *w & ~waiters_bits;
-  Thread* owner = thread_by_tid((int)tid);
+  Thread *owner = thread_by_tid((int)tid);
   if (!owner) return true;
-  if (*w == tid && w - begin >= 2 && end - w >= 3 && (w[-2] == 1 || w[-2] == 2) && w[1] >= 1 && w[1] < 1u << 20) {
+  if (*w == tid && w - begin >= 2 && end - w >= 3 && (w[-2] == 1 || w[-2] == 2) && w[1] >= 1 &&
+      w[1] < 1u << 20) {
     const uint32_t kind = w[2] & kind_mask;
     if (kind == kind_recursive || kind == kind_errorcheck) return remember(w);
   }
-  if (*w == tid && w - begin >= 6 && (w[-4] & 1) && (w[-3] == 1 || w[-3] == 3) && !w[-2] && !w[-1] && (w[-6] & 2))
+  if (*w == tid && w - begin >= 6 && (w[-4] & 1) && (w[-3] == 1 || w[-3] == 3) && !w[-2] && !w[-1] &&
+      (w[-6] & 2))
     return remember(w);
-  // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links are 0.
-  if (end - w >= 10 && ((uint64_t)w & 7) == 0 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 && (w[4] & ~0x83u) == kind_priority_inherit &&
-      !(w[5] | w[6] | w[7] | w[8] | w[9]))
+  // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links
+  // are 0.
+  if (end - w >= 10 && ((uint64_t)w & 7) == 0 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 &&
+      (w[4] & ~0x83u) == kind_priority_inherit && !(w[5] | w[6] | w[7] | w[8] | w[9]))
     return fail_mutex((int)tid, "a priority-inheritance mutex");
   return true;
 }
 
 // A chunk of V8's heap begins with its size, 256 KiB, and is aligned to it: nothing in it is a lock.
 bool v8_chunk(uint64_t address, uint64_t end) {
-  return (address & 0x3ffff) == 0 && address + 0x40000 <= end && *reinterpret_cast<uint64_t*>(address) == 0x40000;
+  return (address & 0x3ffff) == 0 && address + 0x40000 <= end &&
+         *reinterpret_cast<uint64_t *>(address) == 0x40000;
 }
 
-bool search_page(uint64_t page, uint64_t begin, uint64_t end, const Range& range) {
-  auto* words = reinterpret_cast<uint32_t*>(page);
+bool search_page(uint64_t page, uint64_t begin, uint64_t end, const Range &range) {
+  auto *words = reinterpret_cast<uint32_t *>(page);
   for (int line = 0; line < 1024; line += 16)
     for (unsigned bits = candidates(words + line, range); bits; bits &= bits - 1)
-      if (!examine(words + line + __builtin_ctz(bits), (uint32_t*)begin, (uint32_t*)end)) return false;
+      if (!examine(words + line + __builtin_ctz(bits), (uint32_t *)begin, (uint32_t *)end)) return false;
   return true;
 }
 
 // Only pages that exist are looked at: the rest holds no lock, and reading would create it.
-bool search_mapping(uint64_t begin, uint64_t end, int pagemap, uint64_t* entries, size_t capacity, const Range& range) {
+bool search_mapping(uint64_t begin, uint64_t end, int pagemap, uint64_t *entries, size_t capacity,
+                    const Range &range) {
   for (uint64_t at = begin; at < end;) {
     size_t pages = (end - at) >> 12;
     if (pages > capacity) pages = capacity;
@@ -120,28 +128,29 @@ bool search_mapping(uint64_t begin, uint64_t end, int pagemap, uint64_t* entries
   return true;
 }
 
-// A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and storing itself
-// as owner, or between looking at the owner and giving the lock back.
-bool inside_lock_code(const Thread& t) {
+// A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and
+// storing itself as owner, or between looking at the owner and giving the lock back.
+bool inside_lock_code(const Thread &t) {
   const uint64_t pc = arch::pc_of(t.frame);
   return pc >= engine.lock_code_start && pc < engine.lock_code_end;
 }
 
 // pthread_mutex_timedlock reads the id even before it waits, somewhere else, for the mutex.
-bool waits_for_owned_mutex(const Thread& t) {
+bool waits_for_owned_mutex(const Thread &t) {
   if (!t.waited || t.call.number != SYS_futex) return false;
   const uint64_t word = t.call.args[0];
-  if ((word & 7) || (word & 4095) > 4096 - 20) return false;  // its kind may lie on a page that does not exist
-  const auto* mutex = reinterpret_cast<const uint32_t*>(word);
+  if ((word & 7) || (word & 4095) > 4096 - 20)
+    return false;  // its kind may lie on a page that does not exist
+  const auto *mutex = reinterpret_cast<const uint32_t *>(word);
   const uint32_t kind = mutex[4] & kind_mask;
   return mutex[0] == 2 && (kind == kind_recursive || kind == kind_errorcheck);
 }
 
-void patch_frame(Thread& t) {
+void patch_frame(Thread &t) {
   constexpr int innermost = 64;  // words of the stack
   const auto old_tid = (uint32_t)t.tid, new_tid = (uint32_t)t.new_tid;
   arch::replace_in_registers(t.frame, old_tid, new_tid);
-  auto* stack = reinterpret_cast<uint32_t*>(arch::stack_of(t.frame));
+  auto *stack = reinterpret_cast<uint32_t *>(arch::stack_of(t.frame));
   for (int i = 0; i < innermost; i++)
     if (stack[i] == old_tid) stack[i] = new_tid;
 }
@@ -149,7 +158,7 @@ void patch_frame(Thread& t) {
 }  // namespace
 
 bool find_lock_owners() {
-  Engine& e = engine;
+  Engine &e = engine;
   uint32_t lowest = ~0u, highest = 0;
   for (size_t i = 0; i < e.thread_count; i++) {
     if (e.threads[i].state != thread_parked) continue;
@@ -163,12 +172,13 @@ bool find_lock_owners() {
   const long n = read_file("/proc/self/maps", e.scratch, half);
   if (n == -ENOBUFS) return fail_arena();
   const long pagemap = sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-  if (n < 0 || pagemap < 0) return fail(EACCES) << "/proc/self/pagemap can't be read: plain mode needs it", false;
-  auto* entries = reinterpret_cast<uint64_t*>(e.scratch + half);
+  if (n < 0 || pagemap < 0)
+    return fail(EACCES) << "/proc/self/pagemap can't be read: plain mode needs it", false;
+  auto *entries = reinterpret_cast<uint64_t *>(e.scratch + half);
   bool ok = true;
-  for (const char* p = e.scratch; ok && *p; p = next_line(p)) {
+  for (const char *p = e.scratch; ok && *p; p = next_line(p)) {
     unsigned long begin, end;
-    const char* permissions = parse_hex(parse_hex(p, &begin) + 1, &end) + 1;
+    const char *permissions = parse_hex(parse_hex(p, &begin) + 1, &end) + 1;
     if (permissions[0] != 'r' || permissions[1] != 'w' || permissions[3] != 'p') continue;
     ok = search_mapping(begin, end, (int)pagemap, entries, half / 8, range);
   }
@@ -177,11 +187,12 @@ bool find_lock_owners() {
 }
 
 void patch_lock_owners() {
-  for (LockOwner& o : engine.lock_owners)
-    if (Thread* t = thread_by_tid((int)*o.word)) *o.word = (uint32_t)t->new_tid;
+  for (LockOwner &o : engine.lock_owners)
+    if (Thread *t = thread_by_tid((int)*o.word)) *o.word = (uint32_t)t->new_tid;
   for (size_t i = 0; i < engine.thread_count; i++) {
-    Thread& t = engine.threads[i];
-    if (t.state == thread_parked && t.frame && (inside_lock_code(t) || waits_for_owned_mutex(t))) patch_frame(t);
+    Thread &t = engine.threads[i];
+    if (t.state == thread_parked && t.frame && (inside_lock_code(t) || waits_for_owned_mutex(t)))
+      patch_frame(t);
   }
 }
 

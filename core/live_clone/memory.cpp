@@ -1,6 +1,6 @@
-// The address space: what a fork must copy although the program said not to (MADV_DONTFORK, as V8's heap), what would
-// stay shared although it is the program's own memory (MAP_SHARED, memfd), and what can't be copied at all.
-// Runs while threads are parked, or in a clone that has one thread: see sys.hpp.
+// The address space: what a fork must copy although the program said not to (MADV_DONTFORK, as V8's heap),
+// what would stay shared although it is the program's own memory (MAP_SHARED, memfd), and what can't be
+// copied at all. Runs while threads are parked, or in a clone that has one thread: see sys.hpp.
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,8 +9,8 @@
 
 namespace gridcentric::live_clone {
 
-/// A MAP_SHARED mapping of memory that belongs to the program: anonymous, memfd, System V, /dev/shm, unlinked file.
-/// Mappings of one object have the same device and inode and stay mappings of one object in the clone.
+/// A MAP_SHARED mapping of memory that belongs to the program: anonymous, memfd, System V, /dev/shm, unlinked
+/// file. Mappings of one object have the same device and inode and stay mappings of one object in the clone.
 struct SharedMapping {
   uint64_t start, end, offset, device, inode;
   int protection;
@@ -21,11 +21,11 @@ namespace {
 
 struct MapsLine {
   uint64_t start, end, offset, device, inode;
-  const char* permissions;
-  const char* name;  ///< up to the end of the line
+  const char *permissions;
+  const char *name;  ///< up to the end of the line
 };
 
-const char* parse_maps_line(const char* p, MapsLine* m) {
+const char *parse_maps_line(const char *p, MapsLine *m) {
   unsigned long v, major, minor;
   p = parse_hex(p, &v), m->start = v;
   p = parse_hex(p + 1, &v), m->end = v;
@@ -40,16 +40,16 @@ const char* parse_maps_line(const char* p, MapsLine* m) {
   return next_line(p);
 }
 
-bool unlinked(const char* name) { return find_in_line(name, " (deleted)") != nullptr; }
+bool unlinked(const char *name) { return find_in_line(name, " (deleted)") != nullptr; }
 
 uint64_t vdso_start, vdso_end;  // with the vvar pages beside it
 bool swap_in_use;
 
 // Mappings that make a process impossible to copy: the kernel or a device is on the other side.
-bool check_mapping(const MapsLine& m) {
-  const char* n = m.name;
+bool check_mapping(const MapsLine &m) {
+  const char *n = m.name;
   const bool device = after(n, "/dev/") && !after(n, "/dev/zero") && !after(n, "/dev/shm/");
-  const char* why = nullptr;
+  const char *why = nullptr;
   if (after(n, "/[aio]") || after(n, "[aio]"))
     why = "a libaio context (io_setup)";
   else if (after(n, "/secretmem"))
@@ -65,8 +65,8 @@ bool check_mapping(const MapsLine& m) {
 }
 
 // Of this object's mappings, does one let the program write?
-bool written(const SharedMapping& of) {
-  for (SharedMapping& m : engine.shared)
+bool written(const SharedMapping &of) {
+  for (SharedMapping &m : engine.shared)
     if (m.device == of.device && m.inode == of.inode && (m.protection & PROT_WRITE)) return true;
   return false;
 }
@@ -89,11 +89,11 @@ bool copy_file(int source, int to, uint64_t size) {
   return ok;
 }
 
-// Pages that nobody ever touched are left out, or a sparse mapping would become a full one; with swap the kernel can't
-// tell which those are, so all are copied.
-bool copy_through_mapping(const SharedMapping& m, int to) {
+// Pages that nobody ever touched are left out, or a sparse mapping would become a full one; with swap the
+// kernel can't tell which those are, so all are copied.
+bool copy_through_mapping(const SharedMapping &m, int to) {
   if (!(m.protection & PROT_READ)) sys(SYS_mprotect, m.start, m.end - m.start, PROT_READ);
-  auto* resident = reinterpret_cast<unsigned char*>(engine.scratch);
+  auto *resident = reinterpret_cast<unsigned char *>(engine.scratch);
   const uint64_t most = engine.scratch_size << 12;
   for (uint64_t at = m.start; at < m.end;) {
     const uint64_t piece = m.end - at < most ? m.end - at : most;
@@ -116,24 +116,25 @@ bool copy_through_mapping(const SharedMapping& m, int to) {
 }
 
 bool remap_object(uint64_t device, uint64_t inode, int fd) {
-  for (SharedMapping& m : engine.shared) {
+  for (SharedMapping &m : engine.shared) {
     if (m.done || m.device != device || m.inode != inode) continue;
-    const long r = sys(SYS_mmap, m.start, m.end - m.start, m.protection, MAP_SHARED | MAP_FIXED, fd, m.offset);
+    const long r =
+        sys(SYS_mmap, m.start, m.end - m.start, m.protection, MAP_SHARED | MAP_FIXED, fd, m.offset);
     if (r < 0) return fail((int)-r) << "shared memory can't be mapped in the clone", false;
     m.done = true;
   }
   return true;
 }
 
-bool rebuild_mapped_object(SharedMapping& first) {
+bool rebuild_mapped_object(SharedMapping &first) {
   const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return fail((int)-fd) << "memfd_create for a copy of shared memory", false;
   uint64_t size = 0;
-  for (SharedMapping& m : engine.shared)
+  for (SharedMapping &m : engine.shared)
     if (m.device == first.device && m.inode == first.inode && m.offset + (m.end - m.start) > size)
       size = m.offset + (m.end - m.start);
   bool ok = sys(SYS_ftruncate, fd, size) == 0;
-  for (SharedMapping& m : engine.shared)
+  for (SharedMapping &m : engine.shared)
     if (ok && m.device == first.device && m.inode == first.inode) ok = copy_through_mapping(m, (int)fd);
   if (!ok) return fail(ENOMEM) << "shared memory of " << (size >> 10) << " KiB can't be copied", false;
   ok = remap_object(first.device, first.inode, (int)fd);
@@ -144,13 +145,13 @@ bool rebuild_mapped_object(SharedMapping& first) {
 }  // namespace
 
 bool plan_memory() {
-  Engine& e = engine;
+  Engine &e = engine;
   const long n = read_file("/proc/self/maps", e.scratch, e.scratch_size);
   if (n == -ENOBUFS) return fail_arena();
   if (n < 0) return fail((int)-n) << "/proc/self/maps can't be read", false;
   vdso_start = vdso_end = 0;
   MapsLine m;
-  for (const char* p = e.scratch; *p;) {
+  for (const char *p = e.scratch; *p;) {
     p = parse_maps_line(p, &m);
     if (after(m.name, "[vvar") || after(m.name, "[vdso]")) {
       if (!vdso_start) vdso_start = m.start;
@@ -159,13 +160,20 @@ bool plan_memory() {
     }
     if (!check_mapping(m)) return false;
     if (m.permissions[3] != 's' || m.start == (uint64_t)e.status) continue;
-    if (!unlinked(m.name) && !after(m.name, "/dev/shm/")) continue;  // a file on a disk stays shared, as its contents do
-    SharedMapping* s = e.shared.add(e.arena);
+    if (!unlinked(m.name) && !after(m.name, "/dev/shm/"))
+      continue;  // a file on a disk stays shared, as its contents do
+    SharedMapping *s = e.shared.add(e.arena);
     if (!s) return fail_arena();
-    const char* r = m.permissions;
-    *s = {m.start, m.end, m.offset, m.device, m.inode,
-          (r[0] == 'r' ? PROT_READ : 0) | (r[1] == 'w' ? PROT_WRITE : 0) | (r[2] == 'x' ? PROT_EXEC : 0), false};
-    if (after(m.name, "/SYSV")) end_note(note() << "System V shared memory: a copy of the clone's own, shmdt fails");
+    const char *r = m.permissions;
+    *s = {m.start,
+          m.end,
+          m.offset,
+          m.device,
+          m.inode,
+          (r[0] == 'r' ? PROT_READ : 0) | (r[1] == 'w' ? PROT_WRITE : 0) | (r[2] == 'x' ? PROT_EXEC : 0),
+          false};
+    if (after(m.name, "/SYSV"))
+      end_note(note() << "System V shared memory: a copy of the clone's own, shmdt fails");
   }
   char swaps[256];
   const long s = read_file("/proc/swaps", swaps, sizeof swaps);
@@ -173,18 +181,18 @@ bool plan_memory() {
   return true;
 }
 
-bool is_mapped_shared(const Descriptor& d) {
-  for (SharedMapping& m : engine.shared)
+bool is_mapped_shared(const Descriptor &d) {
+  for (SharedMapping &m : engine.shared)
     if (m.device == d.map_device && m.inode == d.inode && (m.protection & PROT_WRITE)) return true;
   return false;
 }
 
-// MADV_DOFORK over everything in two calls; the pages of the vdso refuse it and would end the sweep. Must come after
-// parking: a heap page mapped in between would be missing in the clones.
-// Not touched by it: MADV_WIPEONFORK, so the state of the vDSO's getrandom (its pages are mapped MAP_DROPPABLE, which
-// implies that) is empty in a clone and its generator starts anew, as after fork().
+// MADV_DOFORK over everything in two calls; the pages of the vdso refuse it and would end the sweep. Must
+// come after parking: a heap page mapped in between would be missing in the clones. Not touched by it:
+// MADV_WIPEONFORK, so the state of the vDSO's getrandom (its pages are mapped MAP_DROPPABLE, which implies
+// that) is empty in a clone and its generator starts anew, as after fork().
 bool allow_fork_everywhere() {
-  Engine& e = engine;
+  Engine &e = engine;
   long first = sys(SYS_madvise, 0, vdso_start ? vdso_start : arch::address_space_end, MADV_DOFORK);
   long second = vdso_end ? sys(SYS_madvise, vdso_end, arch::address_space_end - vdso_end, MADV_DOFORK) : 0;
   const auto done = [](long r) { return r == 0 || r == -ENOMEM; };  // ENOMEM: there were gaps
@@ -193,7 +201,7 @@ bool allow_fork_everywhere() {
   if (n == -ENOBUFS) return fail_arena();
   if (n < 0) return fail((int)-n) << "/proc/self/maps can't be read", false;
   MapsLine m;
-  for (const char* p = e.scratch; *p;) {
+  for (const char *p = e.scratch; *p;) {
     p = parse_maps_line(p, &m);
     sys(SYS_madvise, m.start, m.end - m.start, MADV_DOFORK);  // device memory refuses: nothing to copy there
   }
@@ -201,29 +209,32 @@ bool allow_fork_everywhere() {
 }
 
 bool rebuild_memory() {
-  for (Descriptor& d : engine.descriptors) {
+  for (Descriptor &d : engine.descriptors) {
     if (d.kind != Kind::shared_memory || d.same_as >= 0 || d.rebuilt) continue;
     const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return fail((int)-fd) << "descriptor " << d.fd << ": memfd_create", false;
     if (!copy_file(d.fd, (int)fd, d.size))
-      return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.size >> 10) << " KiB of shared memory can't be copied",
+      return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.size >> 10)
+                          << " KiB of shared memory can't be copied",
              false;
     if (d.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.seals);
     if (!remap_object(d.map_device, d.inode, (int)fd)) return false;
     // Every open file of the object gets one of its own, so that each keeps its offset.
-    for (Descriptor& other : engine.descriptors) {
-      if (other.kind != Kind::shared_memory || other.same_as >= 0 || other.inode != d.inode || other.device != d.device)
+    for (Descriptor &other : engine.descriptors) {
+      if (other.kind != Kind::shared_memory || other.same_as >= 0 || other.inode != d.inode ||
+          other.device != d.device)
         continue;
       const long again = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", fd).text,
                              (other.flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW)) | O_CLOEXEC, 0);
-      if (again < 0) return fail((int)-again) << "descriptor " << other.fd << ": opening the copy of its memory", false;
+      if (again < 0)
+        return fail((int)-again) << "descriptor " << other.fd << ": opening the copy of its memory", false;
       sys(SYS_lseek, again, other.offset, SEEK_SET);
       if (!place_with_duplicates((int)again, other)) return false;
       other.rebuilt = true;
     }
     sys(SYS_close, fd);
   }
-  for (SharedMapping& m : engine.shared)
+  for (SharedMapping &m : engine.shared)
     if (!m.done && written(m) && !rebuild_mapped_object(m)) return false;
   return true;
 }

@@ -1,6 +1,7 @@
 // Brings all threads of the process to a stop at a point from which each can go on, here and in a clone.
-// Every thread but the caller gets signal 33, which C libraries never let programs block; its handler writes down what
-// the thread is (describe_thread), saves its context and waits. Runs while threads are parked: see sys.hpp.
+// Every thread but the caller gets signal 33, which C libraries never let programs block; its handler writes
+// down what the thread is (describe_thread), saves its context and waits. Runs while threads are parked: see
+// sys.hpp.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -14,17 +15,18 @@ constexpr int park_signal = 33;
 constexpr unsigned long cookie_magic = 0x6763UL << 48;
 
 struct KernelAction {
-  void* handler;
+  void *handler;
   unsigned long flags;
-  void* restorer;
+  void *restorer;
   unsigned long mask;
 };
 
-KernelAction previous_action;      // of signal 33, for signals that are not ours
-std::atomic<unsigned> generation{1};  // of park_threads(): late signals of an earlier one are recognised by it
-std::atomic<unsigned> released;    // the generation that was let go last
-std::atomic<int> parked;           // threads that have arrived
-std::atomic<int> inside;           // handlers that may touch the arena
+KernelAction previous_action;  // of signal 33, for signals that are not ours
+std::atomic<unsigned> generation{
+    1};                          // of park_threads(): late signals of an earlier one are recognised by it
+std::atomic<unsigned> released;  // the generation that was let go last
+std::atomic<int> parked;         // threads that have arrived
+std::atomic<int> inside;         // handlers that may touch the arena
 
 unsigned short_generation() { return generation & 0xffff; }
 
@@ -32,49 +34,66 @@ unsigned long cookie(size_t slot) {
   return cookie_magic | (unsigned long)short_generation() << 32 | (unsigned long)slot;
 }
 
-// Calls that wait without a limit, or until a point in time, can be made again after the interruption; the kernel
-// restarts most others by itself (SA_RESTART). Finite relative sleeps end early with EINTR: their rest is unknown.
-bool restartable(const arch::WaitingCall& call) {
-  const uint64_t* a = call.args;
+// Calls that wait without a limit, or until a point in time, can be made again after the interruption; the
+// kernel restarts most others by itself (SA_RESTART). Finite relative sleeps end early with EINTR: their rest
+// is unknown.
+bool restartable(const arch::WaitingCall &call) {
+  const uint64_t *a = call.args;
   switch (call.number) {
 #ifdef SYS_epoll_wait
-    case SYS_epoll_wait: return (int)a[3] < 0;
-    case SYS_poll: return (int)a[2] < 0;
-    case SYS_select: return a[4] == 0;
-    case SYS_pause: return true;
+    case SYS_epoll_wait:
+      return (int)a[3] < 0;
+    case SYS_poll:
+      return (int)a[2] < 0;
+    case SYS_select:
+      return a[4] == 0;
+    case SYS_pause:
+      return true;
 #endif
-    case SYS_epoll_pwait: return (int)a[3] < 0;
-    case SYS_epoll_pwait2: return a[3] == 0;
-    case SYS_ppoll: return a[2] == 0;
-    case SYS_pselect6: return a[4] == 0;
-    case SYS_rt_sigsuspend: return true;
-    case SYS_rt_sigtimedwait: return a[2] == 0;
-    case SYS_clock_nanosleep: return (a[1] & TIMER_ABSTIME) != 0;
+    case SYS_epoll_pwait:
+      return (int)a[3] < 0;
+    case SYS_epoll_pwait2:
+      return a[3] == 0;
+    case SYS_ppoll:
+      return a[2] == 0;
+    case SYS_pselect6:
+      return a[4] == 0;
+    case SYS_rt_sigsuspend:
+      return true;
+    case SYS_rt_sigtimedwait:
+      return a[2] == 0;
+    case SYS_clock_nanosleep:
+      return (a[1] & TIMER_ABSTIME) != 0;
     case SYS_futex: {
       const int op = a[1] & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
       return op == FUTEX_WAIT_BITSET || (op == FUTEX_WAIT && a[3] == 0);
     }
-    case SYS_msgrcv: case SYS_msgsnd: case SYS_semop: return true;
-    case SYS_semtimedop: return a[3] == 0;
+    case SYS_msgrcv:
+    case SYS_msgsnd:
+    case SYS_semop:
+      return true;
+    case SYS_semtimedop:
+      return a[3] == 0;
   }
   return false;
 }
 
-void stay_parked(Thread& me, unsigned mine) {
+void stay_parked(Thread &me, unsigned mine) {
   if (arch::gc_context_save(&me.context) != 0) return;  // in a clone
   me.state = thread_parked;
   parked++;
   futex_wake(parked);
-  for (unsigned v = released; v != mine; v = released)
-    sys(SYS_futex, &released, FUTEX_WAIT, v, nullptr);
+  for (unsigned v = released; v != mine; v = released) sys(SYS_futex, &released, FUTEX_WAIT, v, nullptr);
 }
 
-void on_park_signal(int signal, siginfo_t* info, void* context) {
+void on_park_signal(int signal, siginfo_t *info, void *context) {
   const unsigned long value = (unsigned long)info->si_value.sival_ptr;
-  const bool ours = info->si_code == SI_QUEUE && info->si_pid == sys(SYS_getpid) && value >> 48 == cookie_magic >> 48;
+  const bool ours =
+      info->si_code == SI_QUEUE && info->si_pid == sys(SYS_getpid) && value >> 48 == cookie_magic >> 48;
   if (!ours) {
-    void* h = previous_action.handler;
-    if (h != (void*)SIG_DFL && h != (void*)SIG_IGN) ((void (*)(int, siginfo_t*, void*))h)(signal, info, context);
+    void *h = previous_action.handler;
+    if (h != (void *)SIG_DFL && h != (void *)SIG_IGN)
+      ((void (*)(int, siginfo_t *, void *))h)(signal, info, context);
     return;
   }
   // Whoever unmaps the arena first changes the generation and then waits until nobody is inside.
@@ -82,10 +101,10 @@ void on_park_signal(int signal, siginfo_t* info, void* context) {
   const size_t slot = value & 0xffffffff;
   const unsigned mine = value >> 32 & 0xffff;
   if (mine == short_generation()) {
-    Thread& me = engine.threads[slot];
+    Thread &me = engine.threads[slot];
     if (me.tid == sys(SYS_gettid) && me.state == thread_signalled) {
       describe_thread(me);
-      me.frame = static_cast<ucontext_t*>(context);
+      me.frame = static_cast<ucontext_t *>(context);
       me.waited = arch::interrupted(me.frame, me.call);
       if (me.waited && restartable(me.call)) arch::restart(me.frame, me.call);
       stay_parked(me, mine);
@@ -96,17 +115,17 @@ void on_park_signal(int signal, siginfo_t* info, void* context) {
 }
 
 // What the thread waits in, seen before the signal takes it out of there.
-void look_at_call(Thread& t) {
+void look_at_call(Thread &t) {
   char text[256];
   t.call.known = false;
   if (read_file(Path("/proc/self/task/", t.proc_tid, "/syscall"), text, sizeof text) <= 0) return;
   if (text[0] < '0' || text[0] > '9') return;  // "running", or -1: in no call
   unsigned long v;
-  const char* p = parse_dec(text, &v);
+  const char *p = parse_dec(text, &v);
   t.call.number = (long)v;
-  uint64_t* out[8] = {&t.call.args[0], &t.call.args[1], &t.call.args[2], &t.call.args[3],
+  uint64_t *out[8] = {&t.call.args[0], &t.call.args[1], &t.call.args[2], &t.call.args[3],
                       &t.call.args[4], &t.call.args[5], &t.call.stack,   &t.call.pc};
-  for (uint64_t* o : out) {
+  for (uint64_t *o : out) {
     p = find_in_line(p, "0x");
     if (!p) return;
     p = parse_hex(p + 2, &v);
@@ -117,9 +136,9 @@ void look_at_call(Thread& t) {
 
 // Inside a clone /proc shows the ids of an outer namespace; the last number of NSpid is the thread's own.
 int own_tid(int proc_tid) {
-  char* text = engine.scratch;
+  char *text = engine.scratch;
   if (read_file(Path("/proc/self/task/", proc_tid, "/status"), text, 8192) <= 0) return -1;
-  const char* p = field(text, "NSpid:");
+  const char *p = field(text, "NSpid:");
   unsigned long v = 0;
   while (p && *p && *p != '\n') {
     if (*p >= '0' && *p <= '9')
@@ -130,13 +149,13 @@ int own_tid(int proc_tid) {
   return v ? (int)v : -1;
 }
 
-bool send_signal(Thread& t, size_t slot) {
+bool send_signal(Thread &t, size_t slot) {
   siginfo_t info{};
   info.si_signo = park_signal;
   info.si_code = SI_QUEUE;
   info.si_pid = engine.pid;
   info.si_uid = (uid_t)sys(SYS_getuid);
-  info.si_value.sival_ptr = (void*)cookie(slot);
+  info.si_value.sival_ptr = (void *)cookie(slot);
   const long r = sys(SYS_rt_tgsigqueueinfo, engine.pid, t.tid, park_signal, &info);
   if (r == -ESRCH) {
     t.state = thread_gone;
@@ -150,13 +169,13 @@ bool send_signal(Thread& t, size_t slot) {
 
 // Ids are found by hashing: a process may have thousands of threads.
 struct TidIndex {
-  int* slots = nullptr;  // slot + 1, 0: empty
+  int *slots = nullptr;  // slot + 1, 0: empty
   size_t mask = 0;
 
-  bool prepare(Arena& arena, size_t capacity) {
+  bool prepare(Arena &arena, size_t capacity) {
     size_t n = 64;
     while (n < capacity * 2) n *= 2;
-    slots = static_cast<int*>(arena.take(n * sizeof(int)));
+    slots = static_cast<int *>(arena.take(n * sizeof(int)));
     mask = n - 1;
     return slots != nullptr;
   }
@@ -167,11 +186,11 @@ struct TidIndex {
   }
   // The newest entry wins: a thread id may come back after its thread is gone.
   template <typename Key>
-  Thread* find(int key, Key of) {
-    Thread* found = nullptr;
+  Thread *find(int key, Key of) {
+    Thread *found = nullptr;
     if (!slots) return nullptr;
     for (size_t i = (unsigned)key * 2654435761u & mask; slots[i]; i = (i + 1) & mask) {
-      Thread& t = engine.threads[slots[i] - 1];
+      Thread &t = engine.threads[slots[i] - 1];
       if (of(t) == key && t.state != thread_gone) found = &t;
     }
     return found;
@@ -187,7 +206,7 @@ struct Pass {
 bool add_thread(int proc_tid, int tid) {
   if (engine.thread_count == engine.thread_capacity) return fail_arena();
   const size_t slot = engine.thread_count++;
-  Thread& t = engine.threads[slot];  // fresh pages of the arena: zero
+  Thread &t = engine.threads[slot];  // fresh pages of the arena: zero
   t.proc_tid = proc_tid;
   t.tid = tid;
   t.state = thread_signalled;
@@ -197,22 +216,22 @@ bool add_thread(int proc_tid, int tid) {
   return true;
 }
 
-// One look at the task list. Newcomers are signalled. A pass that finds every listed thread parked already, and as many
-// as the kernel counts, is the proof that nobody is left: parked threads make no new ones.
-bool look_for_threads(bool foreign_proc, Pass* pass) {
+// One look at the task list. Newcomers are signalled. A pass that finds every listed thread parked already,
+// and as many as the kernel counts, is the proof that nobody is left: parked threads make no new ones.
+bool look_for_threads(bool foreign_proc, Pass *pass) {
   const long dir = sys(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (dir < 0) return fail((int)-dir) << "/proc/self/task can't be read: the engine needs /proc", false;
   alignas(8) static char listing[16384];
   bool ok = true;
   long n;
   while (ok && (n = sys(SYS_getdents64, dir, listing, sizeof listing)) > 0)
-    for (char* p = listing; ok && p < listing + n; p += reinterpret_cast<DirectoryEntry*>(p)->length) {
-      const char* entry = reinterpret_cast<DirectoryEntry*>(p)->name;
+    for (char *p = listing; ok && p < listing + n; p += reinterpret_cast<DirectoryEntry *>(p)->length) {
+      const char *entry = reinterpret_cast<DirectoryEntry *>(p)->name;
       if (*entry == '.') continue;
       unsigned long proc_tid;
       parse_dec(entry, &proc_tid);
       pass->seen++;
-      if (Thread* t = thread_by_proc_tid((int)proc_tid)) {
+      if (Thread *t = thread_by_proc_tid((int)proc_tid)) {
         if (t->state == thread_signalled) pass->running++;
         continue;
       }
@@ -221,7 +240,7 @@ bool look_for_threads(bool foreign_proc, Pass* pass) {
       if (tid < 0) continue;  // it has just ended
       ok = add_thread((int)proc_tid, tid);
       if (!ok) break;
-      Thread& t = engine.threads[engine.thread_count - 1];
+      Thread &t = engine.threads[engine.thread_count - 1];
       look_at_call(t);
       ok = send_signal(t, engine.thread_count - 1);
     }
@@ -235,27 +254,27 @@ bool look_for_threads(bool foreign_proc, Pass* pass) {
 // A signalled thread that no longer exists has ended without seeing the signal.
 void forget_ended() {
   for (size_t i = 1; i < engine.thread_count; i++) {
-    Thread& t = engine.threads[i];
+    Thread &t = engine.threads[i];
     if (t.state == thread_signalled && sys(SYS_tgkill, engine.pid, t.tid, 0) == -ESRCH) t.state = thread_gone;
   }
 }
 
 bool fail_stuck() {
   for (size_t i = 1; i < engine.thread_count; i++) {
-    Thread& t = engine.threads[i];
+    Thread &t = engine.threads[i];
     if (t.state != thread_signalled) continue;
-    char* text = engine.scratch;
+    char *text = engine.scratch;
     char name[32] = "?";
-    const char* why = "it did not come back from the kernel";
+    const char *why = "it did not come back from the kernel";
     if (read_file(Path("/proc/self/task/", t.proc_tid, "/status"), text, 8192) > 0) {
-      if (const char* p = field(text, "Name:")) {
+      if (const char *p = field(text, "Name:")) {
         size_t n = 0;
         while (*p && *p != '\n' && n < sizeof name - 1) name[n++] = *p++;
         name[n] = 0;
       }
       unsigned long blocked = 0;
-      if (const char* p = field(text, "SigBlk:")) parse_hex(p, &blocked);
-      const char* state = field(text, "State:");
+      if (const char *p = field(text, "SigBlk:")) parse_hex(p, &blocked);
+      const char *state = field(text, "State:");
       if (blocked >> (park_signal - 1) & 1)
         why = "it blocks signal 33 by a raw system call";
       else if (state && *state == 'D')
@@ -276,14 +295,14 @@ bool fail_stuck() {
 
 }  // namespace
 
-Thread* thread_by_tid(int tid) {
-  return by_tid.find(tid, [](const Thread& t) { return t.tid; });
+Thread *thread_by_tid(int tid) {
+  return by_tid.find(tid, [](const Thread &t) { return t.tid; });
 }
-Thread* thread_by_proc_tid(int tid) {
-  return by_proc_tid.find(tid, [](const Thread& t) { return t.proc_tid; });
+Thread *thread_by_proc_tid(int tid) {
+  return by_proc_tid.find(tid, [](const Thread &t) { return t.proc_tid; });
 }
 
-void describe_thread(Thread& t) {
+void describe_thread(Thread &t) {
   arch::read_thread_registers(&t.registers);
   sys(SYS_get_robust_list, 0, &t.robust_list, &t.robust_size);
   sys(SYS_prctl, PR_GET_TID_ADDRESS, &t.tid_address, 0, 0, 0);
@@ -294,20 +313,22 @@ void describe_thread(Thread& t) {
 }
 
 void install_park_handler() {
-  KernelAction action{(void*)on_park_signal, SA_SIGINFO | SA_RESTART | SA_ONSTACK | 0x04000000 /* SA_RESTORER */,
-                      (void*)arch::gc_signal_return, ~0UL};
+  KernelAction action{(void *)on_park_signal,
+                      SA_SIGINFO | SA_RESTART | SA_ONSTACK | 0x04000000 /* SA_RESTORER */,
+                      (void *)arch::gc_signal_return, ~0UL};
   KernelAction old{};
   sys(SYS_rt_sigaction, park_signal, &action, &old, 8);
-  if (old.handler != (void*)on_park_signal) previous_action = old;
+  if (old.handler != (void *)on_park_signal) previous_action = old;
 }
 
 bool park_threads() {
-  Engine& e = engine;
+  Engine &e = engine;
   char self[32] = {};
   sys(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
   unsigned long proc_pid = 0;
   parse_dec(self, &proc_pid);
-  if (!proc_pid) return fail(ENOENT) << "/proc is not mounted: the engine reads threads and descriptors there", false;
+  if (!proc_pid)
+    return fail(ENOENT) << "/proc is not mounted: the engine reads threads and descriptors there", false;
   const bool foreign_proc = (int)proc_pid != e.pid;
 
   parked = 0;
@@ -315,7 +336,7 @@ bool park_threads() {
     return fail_arena();
   char thread_self[64] = {};
   sys(SYS_readlinkat, AT_FDCWD, "/proc/thread-self", thread_self, sizeof thread_self - 1);
-  const char* tail = find_in_line(thread_self, "task/");
+  const char *tail = find_in_line(thread_self, "task/");
   unsigned long my_proc_tid = 0;
   if (tail) parse_dec(tail + 5, &my_proc_tid);
   if (!add_thread((int)my_proc_tid, (int)sys(SYS_gettid))) return false;
@@ -329,7 +350,8 @@ bool park_threads() {
     if (!look_for_threads(foreign_proc, &pass)) return false;
     if (pass.complete()) break;
     if (now_ms() > deadline) return fail_stuck();
-    // Nearly always the last one parks within microseconds; one that ends instead is noticed by the next pass.
+    // Nearly always the last one parks within microseconds; one that ends instead is noticed by the next
+    // pass.
     if (parked == before) futex_wait(parked, before, 1);
     forget_ended();
     int awaited = 0;
@@ -338,7 +360,8 @@ bool park_threads() {
     for (int v = parked; v < awaited && now_ms() < patience; v = parked) futex_wait(parked, v, 1);
   }
   if (!e.leader || e.leader->state != thread_parked)
-    return fail(EOPNOTSUPP) << "the main thread has ended (pthread_exit): such a process can't be cloned", false;
+    return fail(EOPNOTSUPP) << "the main thread has ended (pthread_exit): such a process can't be cloned",
+           false;
   return true;
 }
 

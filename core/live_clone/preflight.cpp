@@ -1,5 +1,5 @@
-// Can this process be cloned? Looks from outside, through /proc, so that it works for any process of the same user, and
-// stops nobody. What it finds is what the plan (descriptors.cpp, memory.cpp) would refuse later.
+// Can this process be cloned? Looks from outside, through /proc, so that it works for any process of the same
+// user, and stops nobody. What it finds is what the plan (descriptors.cpp, memory.cpp) would refuse later.
 #include "preflight.hpp"
 
 #include <dirent.h>
@@ -23,14 +23,14 @@
 namespace gridcentric::live_clone {
 namespace {
 
-std::string read_text(const std::string& path) {
+std::string read_text(const std::string &path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
 }
 
-std::string value_of(const std::string& text, const std::string& key) {
+std::string value_of(const std::string &text, const std::string &key) {
   size_t at = text.rfind("\n" + key, text.size());
   if (text.rfind(key, 0) == 0) at = 0;
   if (at == std::string::npos) return "";
@@ -39,25 +39,25 @@ std::string value_of(const std::string& text, const std::string& key) {
   return text.substr(at, text.find('\n', at) - at);
 }
 
-std::string read_link(const std::string& path) {
+std::string read_link(const std::string &path) {
   char link[4096];
   const ssize_t n = readlink(path.c_str(), link, sizeof link);
   return n < 0 ? "" : std::string(link, (size_t)n);
 }
 
-std::vector<std::string> entries(const std::string& path, int* err = nullptr) {
+std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
   std::vector<std::string> names;
-  DIR* dir = opendir(path.c_str());
+  DIR *dir = opendir(path.c_str());
   if (!dir) {
     if (err) *err = errno;
     return names;
   }
   const std::string own = std::to_string(dirfd(dir));
-  while (const dirent* e = readdir(dir))
+  while (const dirent *e = readdir(dir))
     if (e->d_name[0] != '.' && !(err == nullptr && own == e->d_name)) names.push_back(e->d_name);
   closedir(dir);
   std::sort(names.begin(), names.end(),
-            [](const std::string& a, const std::string& b) { return atoi(a.c_str()) < atoi(b.c_str()); });
+            [](const std::string &a, const std::string &b) { return atoi(a.c_str()) < atoi(b.c_str()); });
   return names;
 }
 
@@ -83,8 +83,8 @@ class Examination {
   }
 
  private:
-  void refuse(int err, const std::string& what) { result_.refusals.push_back({err, what}); }
-  void note(const std::string& what) { result_.notes.push_back(what); }
+  void refuse(int err, const std::string &what) { result_.refusals.push_back({err, what}); }
+  void note(const std::string &what) { result_.notes.push_back(what); }
 
   void engine_itself() {
     if (!arch::proven)
@@ -95,7 +95,7 @@ class Examination {
     if (mode_ == Mode::plain && !libc.glibc)
       refuse(EOPNOTSUPP, "plain mode knows the locks of glibc only, and this process runs on " + libc.name +
                              ": allow user namespaces, so that pidns mode works");
-    int* address = nullptr;
+    int *address = nullptr;
     if (prctl(PR_GET_TID_ADDRESS, &address, 0, 0, 0) != 0)
       refuse(EOPNOTSUPP, "the kernel was built without CONFIG_CHECKPOINT_RESTORE (PR_GET_TID_ADDRESS)");
   }
@@ -116,7 +116,7 @@ class Examination {
 
   void threads() {
     std::string filters;
-    for (const std::string& tid : entries(proc_ + "/task")) {
+    for (const std::string &tid : entries(proc_ + "/task")) {
       const std::string status = read_text(proc_ + "/task/" + tid + "/status");
       if (status.empty()) continue;  // it has just ended
       result_.threads++;
@@ -129,17 +129,18 @@ class Examination {
         note(which + " waits in the kernel just now (vfork, disk): if it stays so, it can't be stopped");
       const std::string filter = value_of(status, "Seccomp") + "/" + value_of(status, "Seccomp_filters");
       if (filters.empty()) filters = filter;
-      if (filter != filters) refuse(EOPNOTSUPP, which + " has a seccomp filter of its own: the clone's could not be the same");
+      if (filter != filters)
+        refuse(EOPNOTSUPP, which + " has a seccomp filter of its own: the clone's could not be the same");
     }
   }
 
   void descriptors(bool closely) {
     size_t sockets_unseen = 0;
-    for (const std::string& fd : entries(proc_ + "/fd")) {
+    for (const std::string &fd : entries(proc_ + "/fd")) {
       const std::string link = read_link(proc_ + "/fd/" + fd);
       if (link.empty()) continue;
       result_.descriptors++;
-      if (const char* why = refused_file(link.c_str()))
+      if (const char *why = refused_file(link.c_str()))
         refuse(EOPNOTSUPP, "descriptor " + fd + " is " + why + ", which can't be cloned; close it first");
       if (!closely) continue;
       if (link.rfind("socket:", 0) == 0)
@@ -147,20 +148,22 @@ class Examination {
       else
         degraded_file(fd, link);
     }
-    if (sockets_unseen) note(std::to_string(sockets_unseen) + " sockets could not be looked at (not permitted)");
+    if (sockets_unseen)
+      note(std::to_string(sockets_unseen) + " sockets could not be looked at (not permitted)");
   }
 
-  void degraded_file(const std::string& fd, const std::string& link) {
+  void degraded_file(const std::string &fd, const std::string &link) {
     const bool inotify = link == "anon_inode:inotify" || link == "anon_inode:[inotify]";
     if (!inotify && link[0] != '/') return;
     const std::string info = read_text(proc_ + "/fdinfo/" + fd);
     if (inotify && info.find("\ninotify ") != std::string::npos)
       note("descriptor " + fd + ": inotify, its watches must be added again");
-    if (info.find("\nlock:") != std::string::npos) note("descriptor " + fd + ": its file lock stays with the master");
+    if (info.find("\nlock:") != std::string::npos)
+      note("descriptor " + fd + ": its file lock stays with the master");
   }
 
   // Another process's socket is looked at through a copy of its descriptor.
-  bool socket(const std::string& fd) {
+  bool socket(const std::string &fd) {
     int own = atoi(fd.c_str());
     if (!self_) {
       const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc_.c_str() + strlen("/proc/")), 0);
@@ -169,9 +172,10 @@ class Examination {
       close(pidfd);
       if (own < 0) return false;
     }
-    const int family = socket_option(own, SOL_SOCKET, SO_DOMAIN), type = socket_option(own, SOL_SOCKET, SO_TYPE),
+    const int family = socket_option(own, SOL_SOCKET, SO_DOMAIN),
+              type = socket_option(own, SOL_SOCKET, SO_TYPE),
               protocol = socket_option(own, SOL_SOCKET, SO_PROTOCOL);
-    if (const char* why = family >= 0 ? refused_socket(family, type, protocol) : nullptr)
+    if (const char *why = family >= 0 ? refused_socket(family, type, protocol) : nullptr)
       refuse(EOPNOTSUPP, "descriptor " + fd + " is " + why + ", which can't be cloned; close it first");
     if (family == AF_UNIX && socket_option(own, SOL_SOCKET, SO_ACCEPTCONN) > 0)
       note("descriptor " + fd + ": listening Unix socket, its path stays the master's");
@@ -187,8 +191,8 @@ class Examination {
         refuse(EOPNOTSUPP, "a libaio context (io_setup) can't be cloned; destroy it first");
       if (slash == std::string::npos || line.find(" rw-s ") == std::string::npos) continue;
       const std::string name = line.substr(slash);
-      if (name.rfind("anon_inode:", 0) == 0 || (name.rfind("/dev/", 0) == 0 && name.rfind("/dev/zero", 0) != 0 &&
-                                                name.rfind("/dev/shm/", 0) != 0))
+      if (name.rfind("anon_inode:", 0) == 0 ||
+          (name.rfind("/dev/", 0) == 0 && name.rfind("/dev/zero", 0) != 0 && name.rfind("/dev/shm/", 0) != 0))
         refuse(EOPNOTSUPP, "a mapping shared with the kernel or a device can't be cloned: " + name);
       if (name.rfind("/SYSV", 0) == 0) note("System V shared memory: a copy of the clone's own, shmdt fails");
     }

@@ -5,8 +5,9 @@
 
 namespace gridcentric::live_clone {
 
-/// Only what would be found too late, or not at all, once threads are being stopped: an io_uring has kernel threads that
-/// take no signal, a process that has lost its main thread never stops. The plan refuses everything else.
+/// Only what would be found too late, or not at all, once threads are being stopped: an io_uring has kernel
+/// threads that take no signal, a process that has lost its main thread never stops. The plan refuses
+/// everything else.
 std::vector<Refusal> urgent_refusals(Mode mode);
 
 }  // namespace gridcentric::live_clone

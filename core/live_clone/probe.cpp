@@ -1,5 +1,6 @@
-// Does pidns mode work here? Tried by doing it: a task in new user and pid namespaces makes another task with a chosen id.
-// Both run in our memory, one after the other, while the caller waits, so they use raw system calls only: see sys.hpp.
+// Does pidns mode work here? Tried by doing it: a task in new user and pid namespaces makes another task with
+// a chosen id. Both run in our memory, one after the other, while the caller waits, so they use raw system
+// calls only: see sys.hpp.
 #include <linux/sched.h>
 #include <sys/wait.h>
 
@@ -12,11 +13,11 @@ constexpr size_t stack_size = 16 * 1024;
 alignas(16) char stacks[2][stack_size];
 NamespaceTrial trial;
 
-void leave(void*) {
+void leave(void *) {
   for (;;) sys(SYS_exit_group, 0);
 }
 
-void first_process(void*) {
+void first_process(void *) {
   int tid = 4242;
   CloneArguments a{};
   a.flags = CLONE_VM | CLONE_VFORK;
@@ -35,8 +36,8 @@ NamespaceTrial try_namespaces() {
   trial = {ECHILD, "the first process of a pid namespace"};
   unsigned long all = ~0ul, before = 0;
   sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
-  const long r = arch::gc_task_clone(CLONE_VM | CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWPID, stacks[0] + stack_size,
-                                     nullptr, nullptr, 0, first_process, nullptr);
+  const long r = arch::gc_task_clone(CLONE_VM | CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWPID,
+                                     stacks[0] + stack_size, nullptr, nullptr, 0, first_process, nullptr);
   if (r < 0) {
     trial = {(int)-r, "a user and pid namespace"};
   } else {

@@ -1,6 +1,6 @@
-// In the clone: from the first instruction after the fork to the moment its threads go on. It runs as the only thread of
-// the new process, on the copy of a helper's stack, and makes memory, descriptors, threads, timers and locks right; then it
-// waits at the gate. See sys.hpp for what may be used here.
+// In the clone: from the first instruction after the fork to the moment its threads go on. It runs as the
+// only thread of the new process, on the copy of a helper's stack, and makes memory, descriptors, threads,
+// timers and locks right; then it waits at the gate. See sys.hpp for what may be used here.
 #include <linux/rseq.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -21,48 +21,51 @@ std::atomic<int> held;  // 1: threads that were made again wait
   for (;;) sys(SYS_exit_group, 125);
 }
 
-void tell(CloneStatus& s, CloneState state) {
+void tell(CloneStatus &s, CloneState state) {
   s.state = state;
   const uint64_t one = 1;
   sys(SYS_write, engine.progress, &one, 8);
 }
 
-[[noreturn]] void give_up(CloneStatus& s) {
+[[noreturn]] void give_up(CloneStatus &s) {
   s.failure = engine.failure;
   tell(s, state_failed);
   end();
 }
 
 // What the kernel keeps for a thread and a fork or a new thread begins without.
-void restore_kernel_state(const Thread& t) {
+void restore_kernel_state(const Thread &t) {
   arch::write_thread_registers(t.registers);
   sys(SYS_set_robust_list, t.robust_list, t.robust_size);
   if (engine.rseq_size) {
-    auto* area = reinterpret_cast<rseq*>(t.registers.tls + engine.rseq_offset);
+    auto *area = reinterpret_cast<rseq *>(t.registers.tls + engine.rseq_offset);
     const size_t size = engine.rseq_size < 32 ? 32 : engine.rseq_size;  // the least the kernel takes
-    if (sys(SYS_rseq, area, size, 0, arch::rseq_signature) < 0) area->cpu_id = (uint32_t)RSEQ_CPU_ID_REGISTRATION_FAILED;
+    if (sys(SYS_rseq, area, size, 0, arch::rseq_signature) < 0)
+      area->cpu_id = (uint32_t)RSEQ_CPU_ID_REGISTRATION_FAILED;
   }
   if (!(t.alternate_stack.ss_flags & (SS_DISABLE | SS_ONSTACK)))
-    sys(SYS_sigaltstack, &t.alternate_stack, nullptr);  // those parked in a handler get theirs back when they return
+    sys(SYS_sigaltstack, &t.alternate_stack,
+        nullptr);  // those parked in a handler get theirs back when they return
   sys(SYS_prctl, PR_SET_NAME, t.name, 0, 0, 0);
-  const Thread& model = engine.threads[0];  // the process was forked from there: only what differs is set
+  const Thread &model = engine.threads[0];  // the process was forked from there: only what differs is set
   if (t.nice != model.nice) sys(SYS_setpriority, PRIO_PROCESS, 0, t.nice);
-  if (t.affinity_bytes > 0 &&
-      (t.affinity_bytes != model.affinity_bytes || memcmp(t.affinity, model.affinity, (size_t)t.affinity_bytes) != 0))
+  if (t.affinity_bytes > 0 && (t.affinity_bytes != model.affinity_bytes ||
+                               memcmp(t.affinity, model.affinity, (size_t)t.affinity_bytes) != 0))
     sys(SYS_sched_setaffinity, 0, t.affinity_bytes, t.affinity);
 }
 
-void resumed_thread(void* argument) {
-  const Thread& t = *static_cast<Thread*>(argument);
+void resumed_thread(void *argument) {
+  const Thread &t = *static_cast<Thread *>(argument);
   restore_kernel_state(t);
   while (held) futex_wait(held, 1);
   arch::gc_context_resume(&t.context);
 }
 
-// In pidns mode with the id it had, in plain mode with a new one; both on a small stack until it is back on its own.
-long make_thread(Thread& t) {
-  const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-                              CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+// In pidns mode with the id it had, in plain mode with a new one; both on a small stack until it is back on
+// its own.
+long make_thread(Thread &t) {
+  const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+                              CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   if (!engine.pidns)
     return arch::gc_task_clone(flags, t.stack + sizeof t.stack, t.tid_address, t.tid_address, t.registers.tls,
                                resumed_thread, &t);
@@ -81,7 +84,7 @@ bool make_threads() {
   held = 1;
   engine.leader->new_tid = (int)sys(SYS_gettid);
   for (size_t i = 0; i < engine.thread_count; i++) {
-    Thread& t = engine.threads[i];
+    Thread &t = engine.threads[i];
     if (t.state != thread_parked || &t == engine.leader) continue;
     const long r = make_thread(t);
     if (r < 0) {
@@ -103,7 +106,7 @@ void wait_at_gate() {
 }
 
 void close_engine_descriptors() {
-  const Engine& e = engine;
+  const Engine &e = engine;
   const int own[] = {e.gate, e.progress, e.master_pidfd, e.reaper, e.lifeline};
   for (int fd : own)
     if (fd >= 0) sys(SYS_close, fd);
@@ -114,8 +117,8 @@ void close_engine_descriptors() {
 }  // namespace
 
 void rebuild_clone(int index, int reaper_pid) {
-  Engine& e = engine;
-  CloneStatus& s = e.status->clones[index - 1];
+  Engine &e = engine;
+  CloneStatus &s = e.status->clones[index - 1];
   sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   if (sys(SYS_getppid) != (e.pidns ? 1 : reaper_pid)) end();  // it had died before
   e.index = index;

@@ -1,12 +1,13 @@
-// What can't be cloned, by what an open file is: one table for the preflight (also of another process) and the plan.
+// What can't be cloned, by what an open file is: one table for the preflight (also of another process) and
+// the plan.
 #include "descriptor.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
 
 struct Refused {
-  const char* prefix;  // of the /proc/self/fd link
-  const char* what;
+  const char *prefix;  // of the /proc/self/fd link
+  const char *what;
 };
 
 constexpr Refused files[] = {
@@ -29,13 +30,13 @@ constexpr Refused files[] = {
 
 }  // namespace
 
-const char* refused_file(const char* link) {
-  for (const Refused& r : files)
+const char *refused_file(const char *link) {
+  for (const Refused &r : files)
     if (after(link, r.prefix)) return r.what;
   return nullptr;
 }
 
-const char* refused_socket(int family, int type, int protocol) {
+const char *refused_socket(int family, int type, int protocol) {
   const bool internet = family == AF_INET || family == AF_INET6;
   if (family == AF_UNIX || family == AF_NETLINK) return nullptr;
   if (internet && type == SOCK_DGRAM && (protocol == 17 || protocol == 0)) return nullptr;

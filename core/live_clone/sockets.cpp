@@ -1,6 +1,6 @@
-// Internet and netlink sockets. A clone has an address of its own: its listeners and bound UDP sockets are bound to that
-// address, same ports; its TCP connections belong to the master and are dead ends in the clone (EOF, EPIPE).
-// Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// Internet and netlink sockets. A clone has an address of its own: its listeners and bound UDP sockets are
+// bound to that address, same ports; its TCP connections belong to the master and are dead ends in the clone
+// (EOF, EPIPE). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
 #include <arpa/inet.h>
 #include <linux/netlink.h>
 #include <linux/tcp.h>
@@ -21,7 +21,8 @@ struct Option {
   unsigned size;
 };
 
-// What a socket made anew takes over from the one it replaces. An accepted connection inherits these from its listener.
+// What a socket made anew takes over from the one it replaces. An accepted connection inherits these from its
+// listener.
 constexpr Option options[] = {
     {0, SOL_SOCKET, SO_KEEPALIVE, sizeof(int)},
     {0, SOL_SOCKET, SO_BROADCAST, sizeof(int)},
@@ -40,14 +41,15 @@ constexpr Option options[] = {
     {AF_INET6, IPPROTO_IPV6, IPV6_RECVPKTINFO, sizeof(int)},
 };
 
-constexpr Option buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1}, {0, SOL_SOCKET, SO_RCVBUF, 2}};  // size: the lock bit
+constexpr Option buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1},
+                                   {0, SOL_SOCKET, SO_RCVBUF, 2}};  // size: the lock bit
 
 void set_option(int fd, int level, int name, int value) {
   sys(SYS_setsockopt, fd, level, name, &value, sizeof value);
 }
 
-void copy_options(int from, int to, const Descriptor& d) {
-  for (const Option& o : options) {
+void copy_options(int from, int to, const Descriptor &d) {
+  for (const Option &o : options) {
     if ((o.family && o.family != d.family) || (o.level == IPPROTO_TCP && d.type != SOCK_STREAM)) continue;
     alignas(8) char value[32];
     unsigned size = o.size;
@@ -55,13 +57,15 @@ void copy_options(int from, int to, const Descriptor& d) {
       sys(SYS_setsockopt, to, o.level, o.name, value, size);
   }
   const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
-  for (const Option& o : buffer_sizes)
-    if (chosen > 0 && (chosen & (int)o.size)) set_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
+  for (const Option &o : buffer_sizes)
+    if (chosen > 0 && (chosen & (int)o.size))
+      set_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
 }
 
 // A socket like d; the old one is still there, so its options can be read from it.
-long fresh_socket(const Descriptor& d) {
-  const long fd = sys(SYS_socket, d.family, d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+long fresh_socket(const Descriptor &d) {
+  const long fd = sys(SYS_socket, d.family,
+                      d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
   if (fd >= 0) copy_options(d.fd, (int)fd, d);
   return fd;
 }
@@ -82,7 +86,7 @@ uint16_t bound_port(int fd) {  // network order, 0: not bound
 }
 
 // Binds to the clone's address. IPv6 sockets get it as ::ffff:a.b.c.d, so they may not be for IPv6 only.
-bool bind_to_clone(int fd, const Descriptor& d, uint16_t port) {
+bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   AnyAddress a{};
@@ -119,12 +123,12 @@ int socket_option(int fd, int level, int option) {
 
 void set_clone_address(uint32_t address) { clone_address = address; }
 
-bool classify_socket(Descriptor& d) {
+bool classify_socket(Descriptor &d) {
   d.family = socket_option(d.fd, SOL_SOCKET, SO_DOMAIN);
   d.type = socket_option(d.fd, SOL_SOCKET, SO_TYPE);
   d.protocol = socket_option(d.fd, SOL_SOCKET, SO_PROTOCOL);
   const bool listening = socket_option(d.fd, SOL_SOCKET, SO_ACCEPTCONN) > 0;
-  if (const char* why = refused_socket(d.family, d.type, d.protocol))
+  if (const char *why = refused_socket(d.family, d.type, d.protocol))
     return fail(EOPNOTSUPP) << "descriptor " << d.fd << " is " << why << " (family " << d.family
                             << "), which can't be cloned; close it first",
            false;
@@ -144,21 +148,22 @@ bool classify_socket(Descriptor& d) {
 }
 
 // SO_REUSEPORT may still be set on a socket that is bound; it lets the clone bind its own address beside it.
-bool plan_listener(Descriptor& d) {
+bool plan_listener(Descriptor &d) {
   tcp_info info{};
   unsigned size = sizeof info;
   sys(SYS_getsockopt, d.fd, IPPROTO_TCP, TCP_INFO, &info, &size);
-  d.backlog = info.tcpi_sacked ? (int)info.tcpi_sacked : 128;  // for a listener the kernel reports its backlog there
+  d.backlog =
+      info.tcpi_sacked ? (int)info.tcpi_sacked : 128;  // for a listener the kernel reports its backlog there
   set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   return true;
 }
 
-bool plan_udp(Descriptor& d) {
+bool plan_udp(Descriptor &d) {
   set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   return true;
 }
 
-bool rebuild_listener(Descriptor& d) {
+bool rebuild_listener(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
   if (!bind_to_clone((int)fd, d, bound_port(d.fd))) return false;
@@ -167,8 +172,9 @@ bool rebuild_listener(Descriptor& d) {
   return place_with_duplicates((int)fd, d);
 }
 
-// A connected one keeps its peer and gets any port: bound to the clone's loopback address it could not reach others.
-bool rebuild_udp(Descriptor& d) {
+// A connected one keeps its peer and gets any port: bound to the clone's loopback address it could not reach
+// others.
+bool rebuild_udp(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
   AnyAddress peer{};
@@ -180,23 +186,23 @@ bool rebuild_udp(Descriptor& d) {
   return place_with_duplicates((int)fd, d);
 }
 
-bool rebuild_tcp_idle(Descriptor& d) {
+bool rebuild_tcp_idle(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
   if (const uint16_t port = bound_port(d.fd); port && !bind_to_clone((int)fd, d, port)) return false;
   return place_with_duplicates((int)fd, d);
 }
 
-bool rebuild_tcp_dead(Descriptor& d) {
-  const long fd =
-      sys(SYS_socket, d.family, d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+bool rebuild_tcp_dead(Descriptor &d) {
+  const long fd = sys(SYS_socket, d.family,
+                      d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
   if (fd >= 0) sys(SYS_shutdown, fd, SHUT_RDWR);  // reads EOF, writes EPIPE, polls IN | RDHUP | HUP
   return place_with_duplicates((int)fd, d);
 }
 
-bool rebuild_netlink(Descriptor& d) {
-  const long fd =
-      sys(SYS_socket, d.family, d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+bool rebuild_netlink(Descriptor &d) {
+  const long fd = sys(SYS_socket, d.family,
+                      d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
   AnyAddress a{};
   unsigned size = sizeof a;
   if (fd >= 0 && sys(SYS_getsockname, d.fd, &a, &size) == 0) {

@@ -1,10 +1,13 @@
-// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are parked.
-//   1. The starter: a task in the master's memory (CLONE_VM, waited for as with vfork) that makes the N reapers and ends,
-//      so that they become orphans. The program can never wait() for them, nor is it sent SIGCHLD: a task that execs
-//      gets exit signal SIGCHLD whatever it was made with.
-//   2. Reaper k: a task in the master's memory as well; in pidns mode pid 1 of a user and pid namespace of its own. It
-//      forks the clone (the only copy of the memory that is ever made), then execs gc-reaper, which frees it from the
-//      master's memory and descriptors.
+// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are
+// parked.
+//   1. The starter: a task in the master's memory (CLONE_VM, waited for as with vfork) that makes the N
+//   reapers and ends,
+//      so that they become orphans. The program can never wait() for them, nor is it sent SIGCHLD: a task
+//      that execs gets exit signal SIGCHLD whatever it was made with.
+//   2. Reaper k: a task in the master's memory as well; in pidns mode pid 1 of a user and pid namespace of
+//   its own. It
+//      forks the clone (the only copy of the memory that is ever made), then execs gc-reaper, which frees it
+//      from the master's memory and descriptors.
 //   3. The clone: begins in rebuild_clone() on the copy of the reaper's stack.
 // Runs while threads are parked: see sys.hpp.
 #include <linux/close_range.h>
@@ -23,27 +26,29 @@ constexpr size_t helper_stack_size = 16 * 1024;
 
 /// What starter, reaper and caller know of clone k.
 struct Spawned {
-  std::atomic<int> in_our_memory;  ///< 1 until the reaper has exec'ed or ended: cleared and woken by the kernel
-  std::atomic<int> mapping;        ///< pidns: handshake for the id maps, below
-  int map_error;                   ///< when they were refused
-  int proc_pid;                    ///< of the reaper, as /proc names it
-  char* stack_top;
+  std::atomic<int>
+      in_our_memory;         ///< 1 until the reaper has exec'ed or ended: cleared and woken by the kernel
+  std::atomic<int> mapping;  ///< pidns: handshake for the id maps, below
+  int map_error;             ///< when they were refused
+  int proc_pid;              ///< of the reaper, as /proc names it
+  char *stack_top;
 };
 
 namespace {
 
 enum Mapping : int { map_unknown = 0, map_asked, map_written, map_refused };
 
-CloneStatus& status_of(size_t k) { return engine.status->clones[k]; }
+CloneStatus &status_of(size_t k) { return engine.status->clones[k]; }
 
 void tell_progress() {
   const uint64_t one = 1;
   sys(SYS_write, engine.progress, &one, 8);
 }
 
-// From a helper, which shares the caller's memory but must not race for engine.failure: into the status of its clone.
-void fail_spawn(size_t k, int err, const char* what) {
-  CloneStatus& s = status_of(k);
+// From a helper, which shares the caller's memory but must not race for engine.failure: into the status of
+// its clone.
+void fail_spawn(size_t k, int err, const char *what) {
+  CloneStatus &s = status_of(k);
   s.failure.err = err;
   Text text(s.failure.what, sizeof s.failure.what);
   text << what << " (error " << err << ")";
@@ -57,7 +62,7 @@ void fail_spawn(size_t k, int err, const char* what) {
 }
 
 // 0 or the error.
-int write_proc(int proc_pid, const char* file, const char* value) {
+int write_proc(int proc_pid, const char *file, const char *value) {
   const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/", proc_pid, file).text, O_WRONLY | O_CLOEXEC, 0);
   if (fd < 0) return (int)-fd;
   const long n = sys(SYS_write, fd, value, strlen(value));
@@ -66,7 +71,7 @@ int write_proc(int proc_pid, const char* file, const char* value) {
 }
 
 // The ids of the master mean the same in the clone: root maps all of them, anybody else may map only his own.
-int write_id_map(int proc_pid, const char* file, unsigned id) {
+int write_id_map(int proc_pid, const char *file, unsigned id) {
   if (engine.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295") == 0) return 0;
   if (same_text(file, "/gid_map")) write_proc(proc_pid, "/setgroups", "deny");
   char line[64];
@@ -77,7 +82,7 @@ int write_id_map(int proc_pid, const char* file, unsigned id) {
 // ---- the reaper, until it is gc-reaper
 
 long fork_clone() {
-  Thread& leader = *engine.leader;
+  Thread &leader = *engine.leader;
   const unsigned long flags = CLONE_SETTLS | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
   if (!engine.pidns) return arch::raw_fork(flags | SIGCHLD, leader.tid_address, leader.registers.tls);
   int tid = leader.tid;
@@ -91,7 +96,8 @@ long fork_clone() {
   return sys(SYS_clone3, &a, sizeof a);
 }
 
-// Leaves the table of descriptors that it shares with the master, taking two along: the lifeline as 0, the binary as 1.
+// Leaves the table of descriptors that it shares with the master, taking two along: the lifeline as 0, the
+// binary as 1.
 void keep_two_descriptors() {
   int lifeline = engine.lifeline, binary = engine.reaper;
   const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
@@ -110,8 +116,8 @@ void keep_two_descriptors() {
   sys(SYS_close_range, 2, ~0u, 0);
 }
 
-void reaper_task(void* argument) {
-  Spawned& me = *static_cast<Spawned*>(argument);
+void reaper_task(void *argument) {
+  Spawned &me = *static_cast<Spawned *>(argument);
   const size_t k = size_t(&me - engine.spawned);
   if (engine.pidns) {
     char self[32] = {};
@@ -127,7 +133,8 @@ void reaper_task(void* argument) {
       for (;;) sys(SYS_exit_group, 1);
     }
   } else {
-    // What the clone leaves behind comes to its reaper. Set before the clone exists: its children inherit the rule.
+    // What the clone leaves behind comes to its reaper. Set before the clone exists: its children inherit the
+    // rule.
     sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   }
   const int reaper_pid = (int)sys(SYS_getpid);
@@ -141,10 +148,10 @@ void reaper_task(void* argument) {
   char pid_text[24];
   Text(pid_text, sizeof pid_text) << (long)r;
   keep_two_descriptors();
-  const char* argv[] = {"gc-reaper", pid_text, lifeline ? "lifeline" : "free", nullptr};
-  const char* envp[] = {nullptr};
+  const char *argv[] = {"gc-reaper", pid_text, lifeline ? "lifeline" : "free", nullptr};
+  const char *envp[] = {nullptr};
   const long e = sys(SYS_execveat, 1, "", argv, envp, AT_EMPTY_PATH);
-  CloneStatus& s = status_of(k);
+  CloneStatus &s = status_of(k);
   s.failure.err = (int)-e;
   Text(s.failure.what, sizeof s.failure.what) << "gc-reaper can't be executed (error " << -e << ")";
   s.state = state_failed;  // noticed when the reaper ends, in a moment
@@ -154,7 +161,7 @@ void reaper_task(void* argument) {
 
 // ---- the starter
 
-bool map_ids(Spawned& s) {
+bool map_ids(Spawned &s) {
   while (s.mapping != map_asked) {
     futex_wait(s.mapping, map_unknown, 50);
     if (s.in_our_memory == 0) return false;
@@ -166,15 +173,15 @@ bool map_ids(Spawned& s) {
   return s.map_error == 0;
 }
 
-void starter_task(void*) {
-  Engine& e = engine;
+void starter_task(void *) {
+  Engine &e = engine;
   unsigned long flags = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
   if (e.pidns) flags |= CLONE_NEWUSER | CLONE_NEWPID;
   for (int k = 0; k < e.clones; k++) {
-    Spawned& s = e.spawned[k];
+    Spawned &s = e.spawned[k];
     s.in_our_memory = 1;
-    const long r = arch::gc_task_clone(flags, s.stack_top, &e.pidfds[k], reinterpret_cast<int*>(&s.in_our_memory), 0,
-                                       reaper_task, &s);
+    const long r = arch::gc_task_clone(flags, s.stack_top, &e.pidfds[k],
+                                       reinterpret_cast<int *>(&s.in_our_memory), 0, reaper_task, &s);
     if (r < 0) {
       s.in_our_memory = 0;
       e.pidfds[k] = -1;
@@ -187,11 +194,11 @@ void starter_task(void*) {
 }
 
 bool prepare() {
-  Engine& e = engine;
+  Engine &e = engine;
   const size_t n = (size_t)e.clones;
-  e.spawned = static_cast<Spawned*>(e.arena.take(n * sizeof(Spawned)));
-  e.pidfds = static_cast<int*>(e.arena.take(n * sizeof(int)));
-  auto* stacks = static_cast<char*>(e.arena.take((n + 1) * helper_stack_size));
+  e.spawned = static_cast<Spawned *>(e.arena.take(n * sizeof(Spawned)));
+  e.pidfds = static_cast<int *>(e.arena.take(n * sizeof(int)));
+  auto *stacks = static_cast<char *>(e.arena.take((n + 1) * helper_stack_size));
   if (!e.spawned || !e.pidfds || !stacks) return fail_arena();
   for (size_t k = 0; k < n; k++) {
     e.pidfds[k] = -1;
@@ -200,11 +207,12 @@ bool prepare() {
   return true;
 }
 
-char* starter_stack() { return engine.spawned[engine.clones - 1].stack_top + helper_stack_size; }
+char *starter_stack() { return engine.spawned[engine.clones - 1].stack_top + helper_stack_size; }
 
 bool copy_failure(int k) {
-  const CloneStatus& s = status_of((size_t)k);
-  fail(s.failure.err ? s.failure.err : ECHILD) << "clone " << (k + 1) << " of " << engine.clones << ": " << s.failure.what;
+  const CloneStatus &s = status_of((size_t)k);
+  fail(s.failure.err ? s.failure.err : ECHILD)
+      << "clone " << (k + 1) << " of " << engine.clones << ": " << s.failure.what;
   return false;
 }
 
@@ -212,8 +220,8 @@ bool copy_failure(int k) {
 
 bool spawn_clones() {
   if (!prepare()) return false;
-  const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr, 0,
-                                     starter_task, nullptr);
+  const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr,
+                                     0, starter_task, nullptr);
   if (r < 0) return fail((int)-r) << "no process can be started (error " << -r << ")", false;
   int status;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
@@ -224,11 +232,11 @@ bool spawn_clones() {
 }
 
 bool wait_for_clones(CloneState wanted, int timeout_ms) {
-  Engine& e = engine;
+  Engine &e = engine;
   const double deadline = now_ms() + timeout_ms;
   const size_t count = (size_t)e.clones + 1;
   // The scratch is free by now: what was read there has been used.
-  auto* polled = reinterpret_cast<pollfd*>(e.scratch);
+  auto *polled = reinterpret_cast<pollfd *>(e.scratch);
   for (;;) {
     size_t missing = 0;
     for (int k = 0; k < e.clones; k++) {
@@ -241,8 +249,9 @@ bool wait_for_clones(CloneState wanted, int timeout_ms) {
     polled[count - 1] = {e.progress, POLLIN, 0};
     const double left = deadline - now_ms();
     if (timeout_ms >= 0 && left <= 0)
-      return fail(ETIMEDOUT) << missing << " of " << e.clones << " clones did not replace memory and descriptors within "
-                             << timeout_ms << " ms while the program was stopped",
+      return fail(ETIMEDOUT) << missing << " of " << e.clones
+                             << " clones did not replace memory and descriptors within " << timeout_ms
+                             << " ms while the program was stopped",
              false;
     timespec t{(time_t)(left / 1000), (long)(left * 1e6) % 1000000000L};
     const long r = sys(SYS_ppoll, polled, count, timeout_ms < 0 ? nullptr : &t, nullptr, 8);
@@ -274,7 +283,7 @@ void kill_clones() {
 
 void wait_for_helpers() {
   for (int k = 0; engine.spawned && k < engine.clones; k++) {
-    auto& word = engine.spawned[k].in_our_memory;
+    auto &word = engine.spawned[k].in_our_memory;
     // The kernel clears the word with a shared wake, so the wait may not be a private one; ours never is.
     for (int v = word; v != 0; v = word) futex_wait(word, v);
   }

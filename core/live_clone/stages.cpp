@@ -1,17 +1,18 @@
 // The sequence of a live clone. Start reading here. Each stage and what it guarantees when it has succeeded:
 //
-//   preflight    (live_clone.cpp)  nothing is open or running that can't be cloned, as far as one can see from the outside
-//   park         (parker.cpp)      every thread stands at a point from which it can go on, here and in a clone
-//   plan         (memory, descriptors, timers, lock_owners)  all that a fork does not copy, or copies too little or too
-//                                  much of, is written down; the master is unchanged but for SO_REUSEPORT on its
-//                                  listeners and MADV_DOFORK on its memory
+//   preflight    (live_clone.cpp)  nothing is open or running that can't be cloned, as far as one can see
+//   from the outside park         (parker.cpp)      every thread stands at a point from which it can go on,
+//   here and in a clone plan         (memory, descriptors, timers, lock_owners)  all that a fork does not
+//   copy, or copies too little or too
+//                                  much of, is written down; the master is unchanged but for SO_REUSEPORT on
+//                                  its listeners and MADV_DOFORK on its memory
 //   fork         (spawner.cpp)     N reapers and clones exist
 //   detach       (rebuild.cpp)     every clone has memory, sockets and files of its own: the master may go on
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
 //   ready        (rebuild.cpp)     every clone has its threads, timers and locks, and waits at the gate
 //
-// A failure at any stage kills what was made, releases the threads and leaves the master as it was: all or none.
-// Between park and release nothing may allocate, lock, throw or touch TLS: see sys.hpp.
+// A failure at any stage kills what was made, releases the threads and leaves the master as it was: all or
+// none. Between park and release nothing may allocate, lock, throw or touch TLS: see sys.hpp.
 #include "descriptor.hpp"
 
 namespace gridcentric::live_clone {
@@ -31,7 +32,7 @@ bool fail_arena() {
 }
 
 Text note() {
-  Engine& e = engine;
+  Engine &e = engine;
   static char lost[256];
   if (e.notes_used + sizeof lost > notes_size) {
     e.notes_lost++;
@@ -40,9 +41,9 @@ Text note() {
   return Text(e.notes + e.notes_used, sizeof lost);
 }
 
-void end_note(const Text& text) {
-  Engine& e = engine;
-  const char* end = text.end();
+void end_note(const Text &text) {
+  Engine &e = engine;
+  const char *end = text.end();
   if (end < e.notes || end >= e.notes + notes_size) return;
   e.notes[end - e.notes] = '\n';
   e.notes_used = size_t(end - e.notes) + 1;
@@ -50,26 +51,24 @@ void end_note(const Text& text) {
 
 namespace {
 
-bool stage(double* ms, bool (*run)()) {
+bool stage(double *ms, bool (*run)()) {
   const double start = now_ms();
   const bool ok = run();
   *ms += now_ms() - start;
   return ok;
 }
 
-bool plan() {
-  return plan_memory() && stage(&engine.descriptors_ms, plan_descriptors) && plan_timers();
-}
+bool plan() { return plan_memory() && stage(&engine.descriptors_ms, plan_descriptors) && plan_timers(); }
 
 bool detached() { return wait_for_clones(state_detached, engine.park_timeout_ms); }
 
 }  // namespace
 
 bool run_stages() {
-  Engine& e = engine;
+  Engine &e = engine;
   const double start = now_ms();
-  bool ok = stage(&e.park_ms, park_threads) && stage(&e.plan_ms, plan) && stage(&e.dofork_ms, allow_fork_everywhere) &&
-            (e.pidns || stage(&e.locks_ms, find_lock_owners));
+  bool ok = stage(&e.park_ms, park_threads) && stage(&e.plan_ms, plan) &&
+            stage(&e.dofork_ms, allow_fork_everywhere) && (e.pidns || stage(&e.locks_ms, find_lock_owners));
   // A clone goes on from here as well: its caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.threads[0].context) != 0) return true;
   ok = ok && stage(&e.fork_ms, spawn_clones) && detached();

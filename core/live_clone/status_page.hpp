@@ -1,5 +1,5 @@
-// The page that master and clones share while clones are made: what state each clone is in and what went wrong.
-// One mapping for an order, MAP_SHARED, gone from both sides when the call is over.
+// The page that master and clones share while clones are made: what state each clone is in and what went
+// wrong. One mapping for an order, MAP_SHARED, gone from both sides when the call is over.
 #pragma once
 
 #include <atomic>
@@ -9,10 +9,10 @@
 namespace gridcentric::live_clone {
 
 enum CloneState : int {
-  state_forking = 0,   ///< its reaper or the clone itself is being made
-  state_rebuilding,    ///< it exists and replaces memory and descriptors
-  state_detached,      ///< it needs nothing of the parked master any more: the master's threads may go
-  state_ready,         ///< threads rebuilt, held at the gate
+  state_forking = 0,  ///< its reaper or the clone itself is being made
+  state_rebuilding,   ///< it exists and replaces memory and descriptors
+  state_detached,     ///< it needs nothing of the parked master any more: the master's threads may go
+  state_ready,        ///< threads rebuilt, held at the gate
   state_failed,
 };
 

@@ -1,5 +1,5 @@
-// Raw system calls and the little text handling that code needs which runs while every other thread is parked:
-// no errno, no malloc, no stdio, no TLS. Results are the kernel's: >= 0 or -errno.
+// Raw system calls and the little text handling that code needs which runs while every other thread is
+// parked: no errno, no malloc, no stdio, no TLS. Results are the kernel's: >= 0 or -errno.
 #pragma once
 
 #include <fcntl.h>
@@ -36,24 +36,25 @@ inline double now_ms() {
   return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
 }
 
-/// Waits while `word` is `value`, at most `ms` milliseconds (negative: for ever). Spurious returns are normal.
-inline void futex_wait(const std::atomic<int>& word, int value, int ms = -1) {
+/// Waits while `word` is `value`, at most `ms` milliseconds (negative: for ever). Spurious returns are
+/// normal.
+inline void futex_wait(const std::atomic<int> &word, int value, int ms = -1) {
   timespec t{ms / 1000, (ms % 1000) * 1000000L};
   sys(SYS_futex, &word, FUTEX_WAIT, value, ms < 0 ? nullptr : &t);
 }
 
-inline void futex_wake(const std::atomic<int>& word) { sys(SYS_futex, &word, FUTEX_WAKE, INT32_MAX); }
+inline void futex_wake(const std::atomic<int> &word) { sys(SYS_futex, &word, FUTEX_WAKE, INT32_MAX); }
 
 /// A bounded text being written; what does not fit is cut, always NUL-terminated.
 class Text {
  public:
-  Text(char* buffer, size_t size) : at_(buffer), end_(buffer + size - 1) { *at_ = 0; }
-  Text& operator<<(const char* s) {
+  Text(char *buffer, size_t size) : at_(buffer), end_(buffer + size - 1) { *at_ = 0; }
+  Text &operator<<(const char *s) {
     while (*s && at_ < end_) *at_++ = *s++;
     *at_ = 0;
     return *this;
   }
-  Text& operator<<(long v) {
+  Text &operator<<(long v) {
     char digits[24];
     int i = sizeof digits;
     digits[--i] = 0;
@@ -63,31 +64,31 @@ class Text {
     if (v < 0) digits[--i] = '-';
     return *this << (digits + i);
   }
-  Text& operator<<(int v) { return *this << long(v); }
-  Text& operator<<(unsigned v) { return *this << long(v); }
-  Text& operator<<(unsigned long v) { return *this << long(v); }
+  Text &operator<<(int v) { return *this << long(v); }
+  Text &operator<<(unsigned v) { return *this << long(v); }
+  Text &operator<<(unsigned long v) { return *this << long(v); }
   /// An IPv4 address in host byte order.
-  Text& address(uint32_t ip) {
+  Text &address(uint32_t ip) {
     return *this << (ip >> 24) << "." << (ip >> 16 & 255) << "." << (ip >> 8 & 255) << "." << (ip & 255);
   }
-  char* end() const { return at_; }
+  char *end() const { return at_; }
 
  private:
-  char* at_;
-  char* end_;
+  char *at_;
+  char *end_;
 };
 
 /// A short path such as /proc/self/fdinfo/12.
 struct Path {
   char text[96];
-  Path(const char* head, long number, const char* tail = "") {
+  Path(const char *head, long number, const char *tail = "") {
     Text t(text, sizeof text);
     t << head << number << tail;
   }
-  operator const char*() const { return text; }
+  operator const char *() const { return text; }
 };
 
-inline const char* parse_hex(const char* p, unsigned long* out) {
+inline const char *parse_hex(const char *p, unsigned long *out) {
   unsigned long v = 0;
   for (;; p++) {
     int c = *p;
@@ -103,7 +104,7 @@ inline const char* parse_hex(const char* p, unsigned long* out) {
   return p;
 }
 
-inline const char* parse_dec(const char* p, unsigned long* out) {
+inline const char *parse_dec(const char *p, unsigned long *out) {
   unsigned long v = 0;
   while (*p >= '0' && *p <= '9') v = v * 10 + unsigned(*p++ - '0');
   *out = v;
@@ -111,33 +112,33 @@ inline const char* parse_dec(const char* p, unsigned long* out) {
 }
 
 /// The tail of `text` when it begins with `prefix`, else null.
-inline const char* after(const char* text, const char* prefix) {
+inline const char *after(const char *text, const char *prefix) {
   while (*prefix)
     if (*text++ != *prefix++) return nullptr;
   return text;
 }
 
-inline bool same_text(const char* a, const char* b) {
-  const char* rest = after(a, b);
+inline bool same_text(const char *a, const char *b) {
+  const char *rest = after(a, b);
   return rest && !*rest;
 }
 
 /// Where `needle` begins in `text` up to the end of the line, or null.
-inline const char* find_in_line(const char* text, const char* needle) {
+inline const char *find_in_line(const char *text, const char *needle) {
   for (; *text && *text != '\n'; text++)
     if (after(text, needle)) return text;
   return nullptr;
 }
 
-inline const char* next_line(const char* p) {
+inline const char *next_line(const char *p) {
   while (*p && *p != '\n') p++;
   return *p ? p + 1 : p;
 }
 
 /// The value of a "key: value" line, leading blanks skipped, or null.
-inline const char* field(const char* text, const char* key) {
+inline const char *field(const char *text, const char *key) {
   for (; *text; text = next_line(text))
-    if (const char* v = after(text, key)) {
+    if (const char *v = after(text, key)) {
       while (*v == ' ' || *v == '\t') v++;
       return v;
     }
@@ -145,7 +146,7 @@ inline const char* field(const char* text, const char* key) {
 }
 
 /// Reads a whole (proc) file, NUL-terminated. Returns its length, -errno, or -ENOBUFS when it does not fit.
-inline long read_file(const char* path, char* buffer, size_t size) {
+inline long read_file(const char *path, char *buffer, size_t size) {
   long fd = sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return fd;
   size_t n = 0;

@@ -30,7 +30,7 @@ struct KernelSigevent {
   int padding[11];
 };
 
-bool create_timer(const KernelTimer& t, KernelSigevent* event) {
+bool create_timer(const KernelTimer &t, KernelSigevent *event) {
   int id = t.id;
   const bool exact = sys(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 1, 0, 0, 0) == 0;
   long r;
@@ -43,45 +43,49 @@ bool create_timer(const KernelTimer& t, KernelSigevent* event) {
     if (r < 0) break;
   }
   if (exact) sys(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 0, 0, 0, 0);
-  if (r < 0) return fail((int)-r) << "timer " << t.id << " (clock " << t.clock << ") can't be made in the clone", false;
+  if (r < 0)
+    return fail((int)-r) << "timer " << t.id << " (clock " << t.clock << ") can't be made in the clone",
+           false;
   return true;
 }
 
 }  // namespace
 
 bool plan_timers() {
-  Engine& e = engine;
+  Engine &e = engine;
   for (int i = 0; i < 3; i++) sys(SYS_getitimer, i, &interval_timers[i]);
   const long n = read_file("/proc/self/timers", e.scratch, e.scratch_size);
   if (n == -ENOENT) return true;  // a kernel without checkpoint support: preflight has noted it
   if (n == -ENOBUFS) return fail_arena();
   if (n < 0) return fail((int)-n) << "/proc/self/timers can't be read", false;
-  KernelTimer* t = nullptr;
-  for (const char* p = e.scratch; *p; p = next_line(p)) {
+  KernelTimer *t = nullptr;
+  for (const char *p = e.scratch; *p; p = next_line(p)) {
     unsigned long v;
-    if (const char* id = after(p, "ID: ")) {
+    if (const char *id = after(p, "ID: ")) {
       t = e.timers.add(e.arena);
       if (!t) return fail_arena();
       memset(t, 0, sizeof *t);
       parse_dec(id, &v);
       t->id = (int)v;
       if (t->id > highest_id)
-        return fail(EOPNOTSUPP) << "timer id " << t->id << " is above " << highest_id << ": too many to recreate", false;
+        return fail(EOPNOTSUPP) << "timer id " << t->id << " is above " << highest_id
+                                << ": too many to recreate",
+               false;
       sys(SYS_timer_gettime, t->id, &t->setting);
     } else if (!t) {
       continue;
-    } else if (const char* signal = after(p, "signal: ")) {
+    } else if (const char *signal = after(p, "signal: ")) {
       signal = parse_dec(signal, &v);
       t->signal = (int)v;
       parse_hex(signal + 1, &t->value);
-    } else if (const char* notify = after(p, "notify: ")) {
+    } else if (const char *notify = after(p, "notify: ")) {
       t->notify = after(notify, "signal") || after(notify, "thread") ? SIGEV_SIGNAL : SIGEV_NONE;
-      if (const char* tid = find_in_line(notify, "/tid.")) {
+      if (const char *tid = find_in_line(notify, "/tid.")) {
         t->notify |= SIGEV_THREAD_ID;
         parse_dec(tid + 5, &v);
         t->proc_tid = (int)v;
       }
-    } else if (const char* clock = after(p, "ClockID: ")) {
+    } else if (const char *clock = after(p, "ClockID: ")) {
       const bool negative = *clock == '-';
       parse_dec(clock + negative, &v);
       t->clock = negative ? -(int)v : (int)v;
@@ -94,13 +98,13 @@ bool rebuild_timers() {
   for (int i = 0; i < 3; i++)
     if (interval_timers[i].it_value.tv_sec || interval_timers[i].it_value.tv_usec)
       sys(SYS_setitimer, i, &interval_timers[i], nullptr);
-  for (KernelTimer& t : engine.timers) {
+  for (KernelTimer &t : engine.timers) {
     KernelSigevent event{};
     event.value = t.value;
     event.signal = t.signal;
     event.notify = t.notify;
     if (t.proc_tid) {
-      Thread* thread = thread_by_proc_tid(t.proc_tid);
+      Thread *thread = thread_by_proc_tid(t.proc_tid);
       if (!thread || !thread->new_tid) continue;  // its thread has ended: it can't fire in the master either
       event.tid = thread->new_tid;
     }

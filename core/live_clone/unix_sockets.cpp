@@ -1,6 +1,7 @@
-// Unix sockets. A pair with both ends in the process becomes a pair of the clone's own, bytes and messages in flight
-// included; a connection to somebody else stays the master's; a path can belong to one socket only, so a listener of the
-// clone gets an address the kernel chooses. Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// Unix sockets. A pair with both ends in the process becomes a pair of the clone's own, bytes and messages in
+// flight included; a connection to somebody else stays the master's; a path can belong to one socket only, so
+// a listener of the clone gets an address the kernel chooses. Runs while threads are parked, or in a clone
+// with one thread: see sys.hpp.
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
@@ -14,10 +15,10 @@
 namespace gridcentric::live_clone {
 namespace {
 
-int blocking_flags(const Descriptor& d) { return (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC; }
+int blocking_flags(const Descriptor &d) { return (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC; }
 
-// The kernel's diagnosis of one Unix socket tells the inode of its peer. Asked one by one, not by dumping the sockets of
-// the whole machine. 0: none, or not to be had.
+// The kernel's diagnosis of one Unix socket tells the inode of its peer. Asked one by one, not by dumping the
+// sockets of the whole machine. 0: none, or not to be had.
 uint32_t peer_of(int diag, uint32_t inode) {
   struct {
     nlmsghdr head;
@@ -34,9 +35,10 @@ uint32_t peer_of(int diag, uint32_t inode) {
   if (sys(SYS_sendto, diag, &ask, sizeof ask, 0, nullptr, 0) < 0) return 0;
   alignas(8) char answer[512];
   const long n = sys(SYS_recvfrom, diag, answer, sizeof answer, 0, nullptr, nullptr);
-  auto* head = reinterpret_cast<nlmsghdr*>(answer);
+  auto *head = reinterpret_cast<nlmsghdr *>(answer);
   if (n < (long)sizeof *head || head->nlmsg_type == NLMSG_ERROR) return 0;
-  for (char* p = answer + NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(unix_diag_msg)); p + 8 <= answer + head->nlmsg_len;) {
+  for (char *p = answer + NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(unix_diag_msg));
+       p + 8 <= answer + head->nlmsg_len;) {
     uint16_t length, type;
     memcpy(&length, p, 2);
     memcpy(&type, p + 2, 2);
@@ -55,9 +57,10 @@ struct Message {
   size_t size;
 };
 
-// Reads what waits in one end without taking it: SO_PEEK_OFF makes each peek go on where the last one ended, so messages
-// come one by one. They are kept as {size, bytes} records; a stream is one record after the other all the same.
-bool peek_data(Descriptor& d) {
+// Reads what waits in one end without taking it: SO_PEEK_OFF makes each peek go on where the last one ended,
+// so messages come one by one. They are kept as {size, bytes} records; a stream is one record after the other
+// all the same.
+bool peek_data(Descriptor &d) {
   int waiting = 0;
   sys(SYS_ioctl, d.fd, FIONREAD, &waiting);
   if (waiting <= 0) return true;
@@ -74,30 +77,32 @@ bool peek_data(Descriptor& d) {
     message.msg_iovlen = 1;
     const long n = sys(SYS_recvmsg, d.fd, &message, MSG_PEEK | MSG_DONTWAIT);
     if (n <= 0) break;
-    if (message.msg_flags & MSG_CTRUNC) descriptors_lost = true;  // no room was given for them: they are not received
-    auto* record = static_cast<Message*>(engine.arena.take(sizeof(Message) + (size_t)n));
+    if (message.msg_flags & MSG_CTRUNC)
+      descriptors_lost = true;  // no room was given for them: they are not received
+    auto *record = static_cast<Message *>(engine.arena.take(sizeof(Message) + (size_t)n));
     if (!record) {
       ok = fail_arena();
       break;
     }
     record->size = (size_t)n;
     memcpy(record + 1, engine.scratch, (size_t)n);
-    if (!d.data) d.data = reinterpret_cast<char*>(record);
+    if (!d.data) d.data = reinterpret_cast<char *>(record);
     d.data_size++;
   }
   sys(SYS_setsockopt, d.fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof none);
-  if (descriptors_lost) end_note(note() << "descriptor " << d.fd << ": descriptors in flight (SCM_RIGHTS) are lost");
+  if (descriptors_lost)
+    end_note(note() << "descriptor " << d.fd << ": descriptors in flight (SCM_RIGHTS) are lost");
   return ok;
 }
 
 // Puts what waited in `reader` into the other end of the new pair.
-void refill(const Descriptor& reader, int writer) {
-  auto* record = reinterpret_cast<const Message*>(reader.data);
+void refill(const Descriptor &reader, int writer) {
+  auto *record = reinterpret_cast<const Message *>(reader.data);
   for (size_t i = 0; i < reader.data_size; i++) {
     sys(SYS_sendto, writer, record + 1, record->size, MSG_DONTWAIT | MSG_NOSIGNAL, nullptr, 0);
     // Records lie one behind the other, each on a multiple of 64 as the arena gives them out.
     const auto next = (reinterpret_cast<uint64_t>(record + 1) + record->size + 63) & ~63ul;
-    record = reinterpret_cast<const Message*>(next);
+    record = reinterpret_cast<const Message *>(next);
   }
 }
 
@@ -117,9 +122,9 @@ void bind_anywhere(int fd) {
 }  // namespace
 
 bool plan_unix_sockets() {
-  auto& all = engine.descriptors;
+  auto &all = engine.descriptors;
   long diag = -1;
-  for (Descriptor& d : all) {
+  for (Descriptor &d : all) {
     if (d.kind == Kind::unix_listener && d.same_as < 0)
       end_note(note() << "descriptor " << d.fd << ": listening Unix socket, its path stays the master's");
     if (d.kind != Kind::unix_dead || d.same_as >= 0) continue;
@@ -134,12 +139,13 @@ bool plan_unix_sockets() {
   }
   if (diag >= 0) sys(SYS_close, diag);
   if (diag < -1) end_note(note() << "sock_diag is not permitted: Unix socket pairs become dead ends");
-  for (Descriptor& d : all) {
+  for (Descriptor &d : all) {
     if (d.kind != Kind::unix_dead || d.same_as >= 0 || !d.peer_inode) continue;
-    Descriptor* other = descriptor_of_inode(d.device, d.peer_inode);
-    if (other && other->kind == Kind::unix_dead && other->peer_inode == d.inode) d.peer = int(other - all.items);
+    Descriptor *other = descriptor_of_inode(d.device, d.peer_inode);
+    if (other && other->kind == Kind::unix_dead && other->peer_inode == d.inode)
+      d.peer = int(other - all.items);
   }
-  for (Descriptor& d : all) {
+  for (Descriptor &d : all) {
     if (d.kind != Kind::unix_dead || d.peer < 0) continue;
     d.kind = Kind::unix_pair;
     if (!peek_data(d)) return false;
@@ -147,7 +153,7 @@ bool plan_unix_sockets() {
   return true;
 }
 
-bool rebuild_unix_listener(Descriptor& d) {
+bool rebuild_unix_listener(Descriptor &d) {
   const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
   if (fd >= 0) {
     bind_anywhere((int)fd);
@@ -156,8 +162,8 @@ bool rebuild_unix_listener(Descriptor& d) {
   return place_with_duplicates((int)fd, d);
 }
 
-bool rebuild_unix_pair(Descriptor& d) {
-  Descriptor& other = engine.descriptors[(size_t)d.peer];
+bool rebuild_unix_pair(Descriptor &d) {
+  Descriptor &other = engine.descriptors[(size_t)d.peer];
   if (&other < &d) return true;  // made with the first end
   const int pass_a = socket_option(d.fd, SOL_SOCKET, SO_PASSCRED);
   const int pass_b = socket_option(other.fd, SOL_SOCKET, SO_PASSCRED);
@@ -165,7 +171,8 @@ bool rebuild_unix_pair(Descriptor& d) {
   const long r = sys(SYS_socketpair, AF_UNIX, d.type | SOCK_CLOEXEC, 0, ends);
   if (r < 0) return place((int)r, d);
   // Large enough for what waits: the master's may have been enlarged.
-  const int room[2] = {socket_option(d.fd, SOL_SOCKET, SO_SNDBUF) / 2, socket_option(other.fd, SOL_SOCKET, SO_SNDBUF) / 2};
+  const int room[2] = {socket_option(d.fd, SOL_SOCKET, SO_SNDBUF) / 2,
+                       socket_option(other.fd, SOL_SOCKET, SO_SNDBUF) / 2};
   sys(SYS_setsockopt, ends[0], SOL_SOCKET, SO_SNDBUF, &room[0], sizeof room[0]);
   sys(SYS_setsockopt, ends[1], SOL_SOCKET, SO_SNDBUF, &room[1], sizeof room[1]);
   if (pass_a > 0) sys(SYS_setsockopt, ends[0], SOL_SOCKET, SO_PASSCRED, &pass_a, sizeof pass_a);
@@ -177,11 +184,13 @@ bool rebuild_unix_pair(Descriptor& d) {
   return place_with_duplicates(ends[0], d) && place_with_duplicates(ends[1], other);
 }
 
-// A datagram socket is connected again (to the system log, say); a stream whose other end nobody holds reads EOF.
-bool rebuild_unix_dead(Descriptor& d) {
+// A datagram socket is connected again (to the system log, say); a stream whose other end nobody holds reads
+// EOF.
+bool rebuild_unix_dead(Descriptor &d) {
   sockaddr_un peer{};
   unsigned size = sizeof peer;
-  if (d.type == SOCK_DGRAM && sys(SYS_getpeername, d.fd, &peer, &size) == 0 && size > sizeof peer.sun_family) {
+  if (d.type == SOCK_DGRAM && sys(SYS_getpeername, d.fd, &peer, &size) == 0 &&
+      size > sizeof peer.sun_family) {
     const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
     if (fd >= 0) sys(SYS_connect, fd, &peer, size);
     return place_with_duplicates((int)fd, d);
@@ -193,7 +202,7 @@ bool rebuild_unix_dead(Descriptor& d) {
   return place_with_duplicates(ends[0], d);
 }
 
-bool rebuild_unix_idle(Descriptor& d) {
+bool rebuild_unix_idle(Descriptor &d) {
   const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
   if (fd >= 0 && has_path(d.fd)) bind_anywhere((int)fd);
   return place_with_duplicates((int)fd, d);

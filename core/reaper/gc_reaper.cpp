@@ -1,8 +1,10 @@
-// gc-reaper: the process between a clone and its master. Parent of the clone (pid 1 of its namespace in pidns mode), it
-// ends when the clone ends, with the clone's exit status, and ends the clone when the lifeline closes; whoever kills it
-// kills the clone (pid namespace, or PR_SET_PDEATHSIG). Everything that the clone left behind ends with it.
-// No C library: a page or two of memory, started in a fraction of a millisecond, N times per clone.
-//   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one. All signals are blocked since before
+// gc-reaper: the process between a clone and its master. Parent of the clone (pid 1 of its namespace in pidns
+// mode), it ends when the clone ends, with the clone's exit status, and ends the clone when the lifeline
+// closes; whoever kills it kills the clone (pid namespace, or PR_SET_PDEATHSIG). Everything that the clone
+// left behind ends with it. No C library: a page or two of memory, started in a fraction of a millisecond, N
+// times per clone.
+//   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one. All signals are blocked
+//   since before
 //                                    exec: Ctrl-C of the terminal goes to the clone, which decides.
 #include <linux/wait.h>
 #include <poll.h>
@@ -26,7 +28,7 @@ struct ChildInfo {  // siginfo_t as waitid fills it
 }
 
 /// Reaps whatever has ended. True when the clone was among it.
-bool reap(int clone, int* code) {
+bool reap(int clone, int *code) {
   bool ended = false;
   ChildInfo info{};
   while (sys(SYS_waitid, 0 /* P_ALL */, 0, &info, WEXITED | WNOHANG | __WALL, nullptr) == 0 && info.pid) {
@@ -39,8 +41,8 @@ bool reap(int clone, int* code) {
   return ended;
 }
 
-/// Kills the children, and those they leave behind, until none is left. Pid 1 of a namespace needs no such care, and
-/// inside one whose /proc belongs to an outer namespace the numbers there are not ours to use.
+/// Kills the children, and those they leave behind, until none is left. Pid 1 of a namespace needs no such
+/// care, and inside one whose /proc belongs to an outer namespace the numbers there are not ours to use.
 void end_descendants() {
   static char list[65536];
   unsigned long proc_pid = 0;
@@ -50,7 +52,7 @@ void end_descendants() {
     const long n = read_file("/proc/thread-self/children", list, sizeof list);
     if (n <= 0 && n != -ENOBUFS) return;
     if (n == -ENOBUFS) list[sizeof list - 1] = 0;
-    for (const char* p = list; *p >= '0' && *p <= '9';) {
+    for (const char *p = list; *p >= '0' && *p <= '9';) {
       unsigned long pid;
       p = parse_dec(p, &pid);
       if (*p == ' ') p++;
@@ -67,7 +69,8 @@ void end_descendants() {
   int code = 0;
   for (bool killed = false;;) {
     if (reap(clone, &code)) break;
-    // Only the other end's closing counts (HUP, or RDHUP where nothing of it is left to read), not bytes sent.
+    // Only the other end's closing counts (HUP, or RDHUP where nothing of it is left to read), not bytes
+    // sent.
     pollfd p[2] = {{signals, POLLIN, 0}, {0, POLLRDHUP, 0}};
     const long n = sys(SYS_ppoll, p, lifeline && !killed ? 2 : 1, nullptr, nullptr, 8);
     if (n <= 0) continue;
@@ -84,10 +87,11 @@ void end_descendants() {
 
 }  // namespace
 
-extern "C" [[noreturn]] __attribute__((used)) void gc_reaper_main(long* stack) {
-  char** argv = reinterpret_cast<char**>(stack + 1);
+extern "C" [[noreturn]] __attribute__((used)) void gc_reaper_main(long *stack) {
+  char **argv = reinterpret_cast<char **>(stack + 1);
   if (stack[0] != 3) {
-    static constexpr char usage[] = "gc-reaper is started by libgridcentric, beside a clone: there is nothing to type\n";
+    static constexpr char usage[] =
+        "gc-reaper is started by libgridcentric, beside a clone: there is nothing to type\n";
     sys(SYS_write, 2, usage, sizeof usage - 1);
     end(2);
   }
@@ -106,14 +110,15 @@ asm(".globl _start\n_start: mov x29, #0\n mov x0, sp\n bl gc_reaper_main\n brk #
 #endif
 
 // The compiler calls these for copies and zeroing of objects.
-extern "C" __attribute__((used)) void* memset(void* to, int value, unsigned long n) {
-  volatile char* p = static_cast<volatile char*>(to);
+extern "C" __attribute__((used)) void *memset(void *to, int value, unsigned long n) {
+  volatile char *p = static_cast<volatile char *>(to);
   while (n--) *p++ = (char)value;
   return to;
 }
-extern "C" __attribute__((used)) void* memcpy(void* __restrict to, const void* __restrict from, unsigned long n) {
-  volatile char* p = static_cast<volatile char*>(to);
-  const char* q = static_cast<const char*>(from);
+extern "C" __attribute__((used)) void *memcpy(void *__restrict to, const void *__restrict from,
+                                              unsigned long n) {
+  volatile char *p = static_cast<volatile char *>(to);
+  const char *q = static_cast<const char *>(from);
   while (n--) *p++ = *q++;
   return to;
 }

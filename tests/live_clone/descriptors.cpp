@@ -21,7 +21,7 @@
 
 using namespace testee;
 
-static int temporary_file(std::string* name = nullptr) {
+static int temporary_file(std::string *name = nullptr) {
   char path[] = "/tmp/live-clone-testee-XXXXXX";
   const int fd = mkstemp(path);
   CHECK(fd >= 0);
@@ -38,7 +38,8 @@ static bool readable(int fd) {
 }
 
 TESTEE(eventfd_keeps_its_count) {
-  const int plain = eventfd(5, EFD_NONBLOCK), semaphore = eventfd(3, EFD_SEMAPHORE | EFD_NONBLOCK), copy = dup(plain);
+  const int plain = eventfd(5, EFD_NONBLOCK), semaphore = eventfd(3, EFD_SEMAPHORE | EFD_NONBLOCK),
+            copy = dup(plain);
   clone_here();
   uint64_t v = 0;
   CHECK(read(plain, &v, 8) == 8 && v == 5);
@@ -183,11 +184,13 @@ TESTEE(epoll_set_is_rebuilt) {
 }
 
 TESTEE(memfd_is_copied) {
-  const int fd = memfd_create("testee", MFD_ALLOW_SEALING), sealed = memfd_create("sealed", MFD_ALLOW_SEALING);
+  const int fd = memfd_create("testee", MFD_ALLOW_SEALING),
+            sealed = memfd_create("sealed", MFD_ALLOW_SEALING);
   const size_t size = 1 << 20;
   CHECK(ftruncate(fd, size) == 0 && write(sealed, "constant", 8) == 8);
-  CHECK(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) == 0);
-  const auto map = [&](int protection) { return (char*)mmap(nullptr, size, protection, MAP_SHARED, fd, 0); };
+  CHECK(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) == 0);
+  const auto map = [&](int protection) { return (char *)mmap(nullptr, size, protection, MAP_SHARED, fd, 0); };
   char *a = map(PROT_READ | PROT_WRITE), *b = map(PROT_READ | PROT_WRITE), *code = map(PROT_READ | PROT_EXEC);
   strcpy(a + 5000, "original");
   CHECK(lseek(fd, 11, SEEK_SET) == 11);
@@ -206,11 +209,11 @@ TESTEE(memfd_is_copied) {
 
 TESTEE(shared_memory_is_copied) {
   const size_t size = 1 << 22;
-  char* anonymous = (char*)mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  char* again = (char*)mremap(anonymous, 0, size, MREMAP_MAYMOVE);  // a second mapping of the same pages
+  char *anonymous = (char *)mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  char *again = (char *)mremap(anonymous, 0, size, MREMAP_MAYMOVE);  // a second mapping of the same pages
   const int fd = temporary_file();
   CHECK(again != MAP_FAILED && ftruncate(fd, 8192) == 0);
-  char* file = (char*)mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  char *file = (char *)mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   strcpy(anonymous + 4096 * 700, "original");
   strcpy(file + 4096, "unlinked");
   mprotect(anonymous, 4096, PROT_NONE);

@@ -23,7 +23,8 @@ namespace {
 
 void send_kill(int pidfd) { CHECK(syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) == 0); }
 
-// Process ids as the test's own /proc shows them, written by clones into a file that stays shared with the master.
+// Process ids as the test's own /proc shows them, written by clones into a file that stays shared with the
+// master.
 class PidFile {
  public:
   PidFile() : path_("/tmp/live-clone-testee-pids-" + std::to_string(getpid())) { unlink(path_.c_str()); }
@@ -202,7 +203,7 @@ TESTEE(only_one_clone_at_a_time) {
   const auto o = order();
   std::thread callers[4];
   std::atomic<int> index{0};
-  for (auto& c : callers)
+  for (auto &c : callers)
     c = std::thread([&] {
       const auto r = live_clone::clone(o);
       if (r.index > 0) {
@@ -215,7 +216,7 @@ TESTEE(only_one_clone_at_a_time) {
         busy++;
       }
     });
-  for (auto& c : callers) c.join();
+  for (auto &c : callers) c.join();
   CHECK_EQ(index.load(), 0);
   CHECK_EQ(busy + made, 4);
   clone_here();

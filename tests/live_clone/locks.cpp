@@ -1,4 +1,5 @@
-// Locks held by another thread while the process is cloned must be given back by that thread, in master and clones alike.
+// Locks held by another thread while the process is cloned must be given back by that thread, in master and
+// clones alike.
 #include <pthread.h>
 #include <semaphore.h>
 #include <time.h>
@@ -17,8 +18,8 @@ using namespace testee;
 namespace {
 
 // Holds a lock in a thread of its own across the clone, then has it released there and taken here.
-void across_clone(const std::function<int()>& lock, const std::function<int()>& unlock,
-                  const std::function<int()>& timed_lock) {
+void across_clone(const std::function<int()> &lock, const std::function<int()> &unlock,
+                  const std::function<int()> &timed_lock) {
   std::atomic<bool> held{false}, release{false};
   std::atomic<int> unlocked{-1};
   std::thread holder([&] {
@@ -131,7 +132,7 @@ TESTEE(shared_mutex_with_readers) {
   std::atomic<int> reading{0};
   std::atomic<bool> release{false};
   std::thread readers[3];
-  for (auto& r : readers)
+  for (auto &r : readers)
     r = std::thread([&] {
       std::shared_lock lock(m);
       reading++;
@@ -141,7 +142,7 @@ TESTEE(shared_mutex_with_readers) {
   std::thread writer([] { std::lock_guard lock(m); });
   clone_here();
   release = true;
-  for (auto& r : readers) r.join();
+  for (auto &r : readers) r.join();
   writer.join();
   CHECK(m.try_lock());
   m.unlock();
@@ -152,7 +153,7 @@ TESTEE(condition_variable) {
   static std::condition_variable c;
   static int turn = 0;
   std::thread waiters[4];
-  for (auto& w : waiters)
+  for (auto &w : waiters)
     w = std::thread([] {
       std::unique_lock lock(m);
       c.wait(lock, [] { return turn >= 1; });
@@ -164,7 +165,7 @@ TESTEE(condition_variable) {
     turn = t;
     c.notify_all();
   }
-  for (auto& w : waiters) w.join();
+  for (auto &w : waiters) w.join();
 }
 
 TESTEE(semaphore) {
@@ -172,7 +173,7 @@ TESTEE(semaphore) {
   sem_init(&s, 0, 2);
   std::thread waiters[4];
   std::atomic<int> through{0};
-  for (auto& w : waiters)
+  for (auto &w : waiters)
     w = std::thread([&] {
       while (sem_wait(&s) != 0) CHECK(errno == EINTR);
       through++;
@@ -181,7 +182,7 @@ TESTEE(semaphore) {
   clone_here();
   sem_post(&s);
   sem_post(&s);
-  for (auto& w : waiters) w.join();
+  for (auto &w : waiters) w.join();
   int value = -1;
   CHECK(sem_getvalue(&s, &value) == 0 && value == 0);
 }

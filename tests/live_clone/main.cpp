@@ -1,6 +1,6 @@
-// live-clone-testees NAME pidns|plain CLONES REAPER [main|thread]: runs one testee, on the main thread or on another.
-// Prints "master ok" and, for each clone, "clone K ok"; a failed check prints "FAILED ..." and ends with status 1.
-// Without arguments: lists the testees. test_testees.py drives it.
+// live-clone-testees NAME pidns|plain CLONES REAPER [main|thread]: runs one testee, on the main thread or on
+// another. Prints "master ok" and, for each clone, "clone K ok"; a failed check prints "FAILED ..." and ends
+// with status 1. Without arguments: lists the testees. test_testees.py drives it.
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -17,7 +17,7 @@
 namespace testee {
 namespace {
 
-std::map<std::string, void (*)()>& all() {
+std::map<std::string, void (*)()> &all() {
   static std::map<std::string, void (*)()> testees;
   return testees;
 }
@@ -28,16 +28,16 @@ std::string reaper;
 live_clone::Outcome last;
 int first_address = 1;
 
-void say(const std::string& text) {
+void say(const std::string &text) {
   const std::string line = text + "\n";
   if (write(1, line.data(), line.size()) < 0) _exit(3);
 }
 
 std::string who() { return last.index > 0 ? "clone " + std::to_string(last.index) : "master"; }
 
-size_t count_entries(const char* path) {
+size_t count_entries(const char *path) {
   size_t n = 0;
-  DIR* d = opendir(path);
+  DIR *d = opendir(path);
   while (readdir(d)) n++;
   closedir(d);
   return n - 3;  // . and .. and the directory itself
@@ -45,9 +45,9 @@ size_t count_entries(const char* path) {
 
 }  // namespace
 
-Registration::Registration(const char* name, void (*run)()) { all()[name] = run; }
+Registration::Registration(const char *name, void (*run)()) { all()[name] = run; }
 
-void fail(const char* file, int line, const std::string& what) {
+void fail(const char *file, int line, const std::string &what) {
   say("FAILED " + who() + ": " + std::string(strrchr(file, '/') ? strrchr(file, '/') + 1 : file) + ":" +
       std::to_string(line) + ": " + what + " (errno " + strerror(errno) + ")");
   _exit(1);
@@ -63,7 +63,7 @@ live_clone::Order order() {
 
 int clone_here() { return clone_here(order()); }
 
-int clone_here(const live_clone::Order& o) {
+int clone_here(const live_clone::Order &o) {
   auto result = live_clone::clone(o);
   if (result.index < 0) fail(__FILE__, __LINE__, result.message);
   const auto earlier = last.pidfds;
@@ -77,7 +77,7 @@ int clone_here(const live_clone::Order& o) {
   return 0;
 }
 
-const live_clone::Outcome& outcome() { return last; }
+const live_clone::Outcome &outcome() { return last; }
 
 void wait_for_clones() {
   for (int fd : last.pidfds) {
@@ -89,13 +89,13 @@ void wait_for_clones() {
   last.pidfds.clear();
 }
 
-bool degraded(const std::string& text) {
-  for (const std::string& d : last.degraded)
+bool degraded(const std::string &text) {
+  for (const std::string &d : last.degraded)
     if (d.find(text) != std::string::npos) return true;
   return false;
 }
 
-void until(const std::function<bool()>& condition) {
+void until(const std::function<bool()> &condition) {
   while (!condition()) {
     timespec t{0, 1000000};
     nanosleep(&t, nullptr);
@@ -120,17 +120,18 @@ void run(void (*body)()) {
     _exit(0);
   }
   wait_for_clones();
-  if (waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD) fail(__FILE__, __LINE__, "the program sees a child");
+  if (waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD)
+    fail(__FILE__, __LINE__, "the program sees a child");
   say("master ok");
 }
 
 }  // namespace
 }  // namespace testee
 
-int main(int argc, char** argv) {
+int main(int argc, char **argv) {
   using namespace testee;
   if (argc < 5) {
-    for (const auto& [name, body] : all()) puts(name.c_str());
+    for (const auto &[name, body] : all()) puts(name.c_str());
     return argc == 1 ? 0 : 2;
   }
   const auto found = all().find(argv[1]);

@@ -1,4 +1,5 @@
-// What can't be cloned is refused by name, the process goes on unharmed, and once the obstacle is gone it can be cloned.
+// What can't be cloned is refused by name, the process goes on unharmed, and once the obstacle is gone it can
+// be cloned.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -22,24 +23,25 @@
 using namespace testee;
 
 // The clone must fail, with this errno and a message that says this.
-static void refused(int err, const std::string& text, int park_ms = 3000) {
+static void refused(int err, const std::string &text, int park_ms = 3000) {
   auto o = order();
   o.park_timeout_ms = park_ms;
   const size_t before = count_descriptors();
   const auto r = live_clone::clone(o);
   if (r.index >= 0) fail(__FILE__, __LINE__, "cloned in spite of " + text);
-  if (r.message.find(text) == std::string::npos) fail(__FILE__, __LINE__, "'" + r.message + "' does not say " + text);
+  if (r.message.find(text) == std::string::npos)
+    fail(__FILE__, __LINE__, "'" + r.message + "' does not say " + text);
   CHECK_EQ(r.err, err);
   CHECK_EQ(count_descriptors(), before);
 }
 
-static bool mentions(const live_clone::Preflight& p, const std::string& text) {
-  for (const auto& r : p.refusals)
+static bool mentions(const live_clone::Preflight &p, const std::string &text) {
+  for (const auto &r : p.refusals)
     if (r.what.find(text) != std::string::npos) return true;
   return false;
 }
 
-static void refused_descriptor(int fd, const std::string& text) {
+static void refused_descriptor(int fd, const std::string &text) {
   if (fd < 0) fail(__FILE__, __LINE__, "can't be made here: " + text);
   refused(EOPNOTSUPP, "descriptor " + std::to_string(fd) + " is " + text);
   const auto mode = order().mode;
@@ -130,7 +132,7 @@ TESTEE(refuses_when_traced) {
   clone_here();
 }
 
-static void holds_mutex(int protocol, int robust, const std::string& text) {
+static void holds_mutex(int protocol, int robust, const std::string &text) {
   static pthread_mutex_t m;
   pthread_mutexattr_t a;
   pthread_mutexattr_init(&a);
@@ -150,7 +152,7 @@ TESTEE(refuses_robust_mutex_plain) { holds_mutex(PTHREAD_PRIO_NONE, PTHREAD_MUTE
 
 TESTEE(refuses_bad_orders) {
   auto o = order();
-  const auto fails = [](const live_clone::Order& bad, int err, const std::string& text) {
+  const auto fails = [](const live_clone::Order &bad, int err, const std::string &text) {
     const auto r = live_clone::clone(bad);
     CHECK(r.index == -1);
     CHECK_EQ(r.err, err);
@@ -182,7 +184,7 @@ TESTEE(preflight_of_others) {
   clone_here();
 }
 
-static void* last_thread(void*) {
+static void *last_thread(void *) {
   until([] { return live_clone::preflight(live_clone::Mode::plain).refusals.size() > 0; });
   refused(EOPNOTSUPP, "main thread has ended");
   puts("master ok");

@@ -1,4 +1,5 @@
-// Sockets: listeners move to the clone's address, connections stay with the master, pairs are copied with what they hold.
+// Sockets: listeners move to the clone's address, connections stay with the master, pairs are copied with
+// what they hold.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -24,14 +25,14 @@ static live_clone::Order addressed_order() {
   return o;
 }
 
-static int listen_on(int family, uint16_t* port) {
+static int listen_on(int family, uint16_t *port) {
   const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in6 six{};
   sockaddr_in four{};
   six.sin6_family = AF_INET6;
   four.sin_family = AF_INET;
   socklen_t size = family == AF_INET6 ? sizeof six : sizeof four;
-  sockaddr* a = family == AF_INET6 ? (sockaddr*)&six : (sockaddr*)&four;
+  sockaddr *a = family == AF_INET6 ? (sockaddr *)&six : (sockaddr *)&four;
   if (family == AF_INET6) {
     const int off = 0;
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
@@ -47,7 +48,7 @@ static int connect_to(uint32_t address, uint16_t port, int type = SOCK_STREAM) {
   a.sin_family = AF_INET;
   a.sin_port = htons(port);
   a.sin_addr.s_addr = htonl(address);
-  if (connect(fd, (sockaddr*)&a, sizeof a) == 0) return fd;
+  if (connect(fd, (sockaddr *)&a, sizeof a) == 0) return fd;
   close(fd);
   return -1;
 }
@@ -78,7 +79,8 @@ static void listener(int family) {
   for (int level : {int(SOL_SOCKET), int(IPPROTO_TCP)}) {
     int value = 0;
     size = sizeof value;
-    CHECK(getsockopt(fd, level, level == SOL_SOCKET ? SO_KEEPALIVE : TCP_NODELAY, &value, &size) == 0 && value == 1);
+    CHECK(getsockopt(fd, level, level == SOL_SOCKET ? SO_KEEPALIVE : TCP_NODELAY, &value, &size) == 0 &&
+          value == 1);
   }
   serve_myself(fd, index ? clone_base + (uint32_t)index : INADDR_LOOPBACK, port);
   serve_myself(copy, index ? clone_base + (uint32_t)index : INADDR_LOOPBACK, port);
@@ -108,7 +110,7 @@ TESTEE(tcp_connection_stays_with_master) {
   }
   sockaddr_in a{};
   a.sin_family = AF_INET;
-  CHECK(bind(fresh, (sockaddr*)&a, sizeof a) == 0 && listen(fresh, 1) == 0);
+  CHECK(bind(fresh, (sockaddr *)&a, sizeof a) == 0 && listen(fresh, 1) == 0);
 }
 
 TESTEE(udp_socket_moves) {
@@ -116,16 +118,17 @@ TESTEE(udp_socket_moves) {
   sockaddr_in a{};
   a.sin_family = AF_INET;
   socklen_t size = sizeof a;
-  CHECK(bind(fd, (sockaddr*)&a, size) == 0 && getsockname(fd, (sockaddr*)&a, &size) == 0);
+  CHECK(bind(fd, (sockaddr *)&a, size) == 0 && getsockname(fd, (sockaddr *)&a, &size) == 0);
   const int connected = connect_to(INADDR_LOOPBACK, ntohs(a.sin_port), SOCK_DGRAM);
   const int index = clone_here(addressed_order());
-  const int sender = connect_to(index ? clone_base + (uint32_t)index : INADDR_LOOPBACK, ntohs(a.sin_port), SOCK_DGRAM);
+  const int sender =
+      connect_to(index ? clone_base + (uint32_t)index : INADDR_LOOPBACK, ntohs(a.sin_port), SOCK_DGRAM);
   const std::string mine = "datagram of " + std::to_string(index);
   CHECK(write(sender, mine.data(), mine.size()) == (ssize_t)mine.size());
   char text[32] = {};
   CHECK(read(fd, text, sizeof text) == (ssize_t)mine.size() && text == mine);
   size = sizeof a;
-  CHECK(getpeername(connected, (sockaddr*)&a, &size) == 0 && a.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
+  CHECK(getpeername(connected, (sockaddr *)&a, &size) == 0 && a.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
   CHECK(fcntl(unbound, F_GETFD) == 0);
 }
 
@@ -175,11 +178,11 @@ TESTEE(unix_descriptor_in_flight_is_reported) {
   m.msg_iovlen = 1;
   m.msg_control = space;
   m.msg_controllen = sizeof space;
-  cmsghdr* c = CMSG_FIRSTHDR(&m);
+  cmsghdr *c = CMSG_FIRSTHDR(&m);
   c->cmsg_level = SOL_SOCKET;
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof(int));
-  *(int*)CMSG_DATA(c) = 2;
+  *(int *)CMSG_DATA(c) = 2;
   CHECK(sendmsg(ends[0], &m, 0) == 1);
   const size_t before = count_descriptors();
   const int index = clone_here();
@@ -193,17 +196,19 @@ TESTEE(unix_listener_keeps_its_path_in_the_master) {
   name.sun_family = AF_UNIX;
   snprintf(name.sun_path, sizeof name.sun_path, "/tmp/live-clone-testee-%d.sock", getpid());
   const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  CHECK(bind(fd, (sockaddr*)&name, sizeof name) == 0 && listen(fd, 5) == 0);
-  const int dead = socket(AF_UNIX, SOCK_STREAM, 0);  // to somebody else: the queue of our own listener will do
-  CHECK(connect(dead, (sockaddr*)&name, sizeof name) == 0);
+  CHECK(bind(fd, (sockaddr *)&name, sizeof name) == 0 && listen(fd, 5) == 0);
+  const int dead =
+      socket(AF_UNIX, SOCK_STREAM, 0);  // to somebody else: the queue of our own listener will do
+  CHECK(connect(dead, (sockaddr *)&name, sizeof name) == 0);
   const int index = clone_here();
   CHECK(degraded("listening Unix socket"));
   if (index) {
     sockaddr_un mine{};
     socklen_t size = sizeof mine;
-    CHECK(getsockname(fd, (sockaddr*)&mine, &size) == 0 && size > sizeof mine.sun_family && mine.sun_path[0] == 0);
+    CHECK(getsockname(fd, (sockaddr *)&mine, &size) == 0 && size > sizeof mine.sun_family &&
+          mine.sun_path[0] == 0);
     const int client = socket(AF_UNIX, SOCK_STREAM, 0);
-    CHECK(connect(client, (sockaddr*)&mine, size) == 0 && accept(fd, nullptr, nullptr) >= 0);
+    CHECK(connect(client, (sockaddr *)&mine, size) == 0 && accept(fd, nullptr, nullptr) >= 0);
     char c;
     CHECK(read(dead, &c, 1) == 0);
   } else {
@@ -218,9 +223,9 @@ TESTEE(netlink_socket) {
   sockaddr_nl a{};
   a.nl_family = AF_NETLINK;
   a.nl_groups = 1;
-  CHECK(bind(fd, (sockaddr*)&a, sizeof a) == 0);
+  CHECK(bind(fd, (sockaddr *)&a, sizeof a) == 0);
   clone_here();
   sockaddr_nl mine{};
   socklen_t size = sizeof mine;
-  CHECK(getsockname(fd, (sockaddr*)&mine, &size) == 0 && mine.nl_groups == 1 && mine.nl_pid != 0);
+  CHECK(getsockname(fd, (sockaddr *)&mine, &size) == 0 && mine.nl_groups == 1 && mine.nl_pid != 0);
 }

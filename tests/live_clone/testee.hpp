@@ -1,5 +1,5 @@
-// What the testees share. A testee prepares one kind of resource, calls clone_here(), and checks what it finds in the master
-// and in every clone: the same code runs in both. See main.cpp for how it is run.
+// What the testees share. A testee prepares one kind of resource, calls clone_here(), and checks what it
+// finds in the master and in every clone: the same code runs in both. See main.cpp for how it is run.
 #pragma once
 
 #include <cstdio>
@@ -14,44 +14,45 @@ namespace testee {
 namespace live_clone = gridcentric::live_clone;
 
 /// Says who fails where and ends the process: the driver looks for "ok" lines and exit statuses.
-[[noreturn]] void fail(const char* file, int line, const std::string& what);
+[[noreturn]] void fail(const char *file, int line, const std::string &what);
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) testee::fail(__FILE__, __LINE__, #condition);   \
+#define CHECK(condition)                                            \
+  do {                                                              \
+    if (!(condition)) testee::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 
-#define CHECK_EQ(a, b)                                                                                              \
-  do {                                                                                                              \
-    const auto va = (a);                                                                                            \
-    const auto vb = (b);                                                                                            \
-    if (!(va == vb))                                                                                                \
-      testee::fail(__FILE__, __LINE__, #a " == " #b ": " + std::to_string(va) + " against " + std::to_string(vb)); \
+#define CHECK_EQ(a, b)                                                                         \
+  do {                                                                                         \
+    const auto va = (a);                                                                       \
+    const auto vb = (b);                                                                       \
+    if (!(va == vb))                                                                           \
+      testee::fail(__FILE__, __LINE__,                                                         \
+                   #a " == " #b ": " + std::to_string(va) + " against " + std::to_string(vb)); \
   } while (0)
 
 /// As the command line says: mode, number of clones, path of gc-reaper.
 live_clone::Order order();
 /// Clones and commits; the index. Ends the process when the engine fails.
 int clone_here();
-int clone_here(const live_clone::Order& order);
+int clone_here(const live_clone::Order &order);
 /// What the last clone_here() returned.
-const live_clone::Outcome& outcome();
+const live_clone::Outcome &outcome();
 /// Waits in the master until every clone made by clone_here() has ended.
 void wait_for_clones();
 /// True when one of the degraded notes contains the text.
-bool degraded(const std::string& text);
+bool degraded(const std::string &text);
 /// Polls until the condition holds; the driver's hang guard is the limit.
-void until(const std::function<bool()>& condition);
+void until(const std::function<bool()> &condition);
 
 /// Open descriptors, mappings and children of this process: must be the same before and after a clone.
 size_t count_descriptors();
 size_t count_mappings();
 
 struct Registration {
-  Registration(const char* name, void (*run)());
+  Registration(const char *name, void (*run)());
 };
-#define TESTEE(name)                                               \
-  static void name();                                              \
+#define TESTEE(name)                                              \
+  static void name();                                             \
   static const testee::Registration register_##name(#name, name); \
   static void name()
 

@@ -28,22 +28,22 @@ static void many_threads(int count) {
   std::atomic<int> release{0};
   std::vector<pthread_t> threads((size_t)count);
   struct Shared {
-    std::atomic<int>*started, *right;
-    std::atomic<int>* release;
+    std::atomic<int> *started, *right;
+    std::atomic<int> *release;
   } shared{&started, &right, &release};
   pthread_attr_t small;
   pthread_attr_init(&small);
   pthread_attr_setstacksize(&small, 64 * 1024);
-  for (auto& t : threads)
+  for (auto &t : threads)
     CHECK(pthread_create(
               &t, &small,
-              [](void* p) -> void* {
-                auto& s = *static_cast<Shared*>(p);
+              [](void *p) -> void * {
+                auto &s = *static_cast<Shared *>(p);
                 mine = (*s.started)++;
                 const int id = mine;
                 s.release->wait(0);
                 if (mine == id && pthread_kill(pthread_self(), 0) == 0) (*s.right)++;
-                return (void*)(long)id;
+                return (void *)(long)id;
               },
               &shared) == 0);
   until([&] { return started == count; });
@@ -54,7 +54,7 @@ static void many_threads(int count) {
   release.notify_all();
   long sum = 0;
   for (auto t : threads) {
-    void* id;
+    void *id;
     CHECK(pthread_join(t, &id) == 0);
     sum += (long)id;
   }
@@ -81,7 +81,7 @@ TESTEE(threads_start_and_end_while_parking) {
   const long before = made;
   until([&] { return made > before + 20; });
   stop = true;
-  for (auto& m : makers) m.join();
+  for (auto &m : makers) m.join();
 }
 
 TESTEE(threads_that_allocate) {
@@ -102,7 +102,7 @@ TESTEE(threads_that_allocate) {
   const long before = rounds;
   until([&] { return rounds > before + 1000; });
   stop = true;
-  for (auto& a : allocators) a.join();
+  for (auto &a : allocators) a.join();
 }
 
 // Waits without a limit are taken up again: the program sees no EINTR that it would not see without a clone.
@@ -143,7 +143,7 @@ TESTEE(endless_waits_go_on) {
   nanosleep(&t, nullptr);  // into the kernel; a thread that is not there yet just is not restarted
   clone_here();
   CHECK(write(ends[1], "x", 1) == 1 && write(epoll_pipe[1], "x", 1) == 1);
-  for (auto& w : waiters) w.join();
+  for (auto &w : waiters) w.join();
   CHECK_EQ(interrupted.load(), 0);
 }
 
@@ -265,7 +265,7 @@ TESTEE(nothing_is_leaked) {
   }
   if (outcome().index == 0) CHECK(waitpid(-1, nullptr, WNOHANG | __WALL) == -1 && errno == ECHILD);
   release = true;
-  for (auto& t : threads) t.join();
+  for (auto &t : threads) t.join();
 }
 
 // 200 clonings under load: threads that lock, allocate, start and end; every clone works on before it ends.
@@ -306,5 +306,5 @@ TESTEE(churn) {
   for (int i = 0; i < 4; i++) before[i] = rounds[i];
   for (int i = 0; i < 4; i++) until([&] { return rounds[i] > before[i] + 20; });
   stop = true;
-  for (auto& t : load) t.join();
+  for (auto &t : load) t.join();
 }

@@ -11,7 +11,7 @@
 using namespace testee;
 
 static std::atomic<int> fired, last_value;
-static void on_timer(int, siginfo_t* info, void*) {
+static void on_timer(int, siginfo_t *info, void *) {
   last_value = info->si_value.sival_int;
   fired++;
 }

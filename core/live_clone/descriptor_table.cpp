@@ -1,0 +1,234 @@
+// What is open: every descriptor of the parked master with its kind, which are duplicates of one open file,
+// which are the two ends of one pipe. Knows what things are, not how they are carried over (descriptors.cpp).
+// Runs while threads are parked: see sys.hpp.
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "descriptor.hpp"
+
+namespace gridcentric::live_clone {
+namespace {
+
+long same_file(int a, int b) { return sys(SYS_kcmp, engine.pid, engine.pid, KCMP_FILE, a, b); }
+
+bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
+  const unsigned mode = st.st_mode & S_IFMT;
+  if (const char *why = refused_file(link))
+    return fail(EOPNOTSUPP) << "descriptor " << d.fd << " is " << why
+                            << ", which can't be cloned; close it first",
+           false;
+  d.kind = Kind::kept;
+  if (d.flags & O_PATH) return true;
+  if (const char *anonymous = after(link, "anon_inode:")) {
+    if (same_text(anonymous, "[eventfd]")) d.kind = Kind::event;
+    if (same_text(anonymous, "[eventpoll]")) d.kind = Kind::epoll;
+    if (same_text(anonymous, "[timerfd]")) d.kind = Kind::timer;
+    if (same_text(anonymous, "[signalfd]")) d.kind = Kind::signals;
+    if (same_text(anonymous, "inotify") || same_text(anonymous, "[inotify]")) d.kind = Kind::inotify;
+    return true;
+  }
+  if (mode == S_IFSOCK) return classify_socket(d);
+  if (mode == S_IFIFO && (d.flags & O_ACCMODE) != O_RDWR) d.kind = Kind::pipe;
+  if (mode == S_IFDIR || mode == S_IFREG) d.kind = after(link, "/proc/") ? Kind::kept : Kind::file;
+  if (mode == S_IFREG && after(link, "/memfd:")) {
+    // Sealed against writing, sharing it does no harm and saves the copy.
+    const long seals = sys(SYS_fcntl, d.fd, F_GET_SEALS);
+    d.seals = seals > 0 ? (int)seals : 0;
+    d.kind = d.seals & F_SEAL_WRITE ? Kind::kept : Kind::shared_memory;
+  }
+  if (mode == S_IFREG && d.kind == Kind::file && (st.st_nlink == 0 || after(link, "/dev/shm/")) &&
+      is_mapped_shared(d))
+    d.kind = Kind::shared_memory;
+  return true;
+}
+
+bool examine(Descriptor &d) {
+  struct stat st{};
+  if (sys(SYS_fstat, d.fd, &st) < 0) return d.kind = Kind::kept, true;
+  d.inode = st.st_ino;
+  d.device = st.st_dev;
+  d.map_device = ((st.st_dev >> 8 & 0xfff) | (st.st_dev >> 32 & ~0xfffUL)) << 32 |
+                 ((st.st_dev & 0xff) | (st.st_dev >> 12 & 0xffffff00));
+  d.size = (uint64_t)st.st_size;
+  d.flags = (int)sys(SYS_fcntl, d.fd, F_GETFL);
+  d.descriptor_flags = (int)sys(SYS_fcntl, d.fd, F_GETFD);
+  char link[256];
+  const long n = sys(SYS_readlinkat, AT_FDCWD, Path("/proc/self/fd/", d.fd).text, link, sizeof link - 1);
+  link[n > 0 ? n : 0] = 0;
+  return classify_file(d, link, st);
+}
+
+bool engines_own(int fd) {
+  const Engine &e = engine;
+  if (fd == e.reaper || fd == e.gate || fd == e.progress || fd == e.master_pidfd || fd == e.lifeline)
+    return true;
+  for (size_t i = 0; i < e.private_fd_count; i++)
+    if (fd == e.private_fds[i]) return true;
+  return false;
+}
+
+bool list_descriptors() {
+  Engine &e = engine;
+  const long dir = sys(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (dir < 0) return fail((int)-dir) << "/proc/self/fd can't be read", false;
+  long n;
+  bool ok = true;
+  while (ok && (n = sys(SYS_getdents64, dir, e.scratch, 65536)) > 0)
+    for (char *p = e.scratch; ok && p < e.scratch + n; p += reinterpret_cast<DirectoryEntry *>(p)->length) {
+      const char *name = reinterpret_cast<DirectoryEntry *>(p)->name;
+      unsigned long fd;
+      if (*name == '.') continue;
+      parse_dec(name, &fd);
+      if ((long)fd == dir || engines_own((int)fd)) continue;
+      Descriptor *d = e.descriptors.add(e.arena);
+      if (!d) {
+        ok = fail_arena();
+        break;
+      }
+      memset(d, 0, sizeof *d);
+      d->fd = (int)fd;
+      d->same_as = d->next_same = d->peer = -1;
+    }
+  sys(SYS_close, dir);
+  return ok;
+}
+
+int *order;  // indexes of all descriptors, sorted by device, inode, kind, open file
+
+// Duplicates share one open file. kcmp orders open files, so sorting brings duplicates together without
+// comparing each with each; only descriptors of one inode can be duplicates.
+bool before(const Descriptor &a, const Descriptor &b) {
+  if (a.device != b.device) return a.device < b.device;
+  if (a.inode != b.inode) return a.inode < b.inode;
+  if (a.kind != b.kind) return a.kind < b.kind;
+  const long order = same_file(a.fd, b.fd);
+  return order == 1 || ((order == 0 || order > 2 || order < 0) && a.fd < b.fd);
+}
+
+void sift(int *heap, size_t root, size_t count) {
+  auto &d = engine.descriptors;
+  for (size_t child; (child = 2 * root + 1) < count; root = child) {
+    if (child + 1 < count && before(d[heap[child]], d[heap[child + 1]])) child++;
+    if (!before(d[heap[root]], d[heap[child]])) return;
+    const int t = heap[root];
+    heap[root] = heap[child];
+    heap[child] = t;
+  }
+}
+
+// The two ends of a pipe have one inode, so they are neighbours in `order`.
+void match_pipes() {
+  auto &all = engine.descriptors;
+  int reader = -1, writer = -1;
+  for (size_t i = 0; i < all.count; i++) {
+    Descriptor &d = all[(size_t)order[i]];
+    if (d.kind != Kind::pipe) continue;
+    if (i && (all[(size_t)order[i - 1]].inode != d.inode || all[(size_t)order[i - 1]].device != d.device))
+      reader = writer = -1;
+    if (d.same_as >= 0) continue;
+    int &end = (d.flags & O_ACCMODE) == O_RDONLY ? reader : writer;
+    if (end < 0) end = order[i];
+    if (reader < 0 || writer < 0) continue;
+    all[(size_t)reader].peer = writer;
+    all[(size_t)writer].peer = reader;
+  }
+}
+
+bool find_duplicates() {
+  auto &d = engine.descriptors;
+  order = static_cast<int *>(engine.arena.take(d.count * sizeof(int) + 1));
+  if (!order) return fail_arena();
+  for (size_t i = 0; i < d.count; i++) order[i] = (int)i;
+  for (size_t i = d.count / 2; i-- > 0;) sift(order, i, d.count);
+  for (size_t n = d.count; n-- > 1;) {
+    const int t = order[0];
+    order[0] = order[n];
+    order[n] = t;
+    sift(order, 0, n);
+  }
+  bool compared = true;
+  for (size_t i = 1; i < d.count; i++) {
+    Descriptor &a = d[(size_t)order[i - 1]], &b = d[(size_t)order[i]];
+    if (a.device != b.device || a.inode != b.inode || a.kind != b.kind) continue;
+    const long same = same_file(a.fd, b.fd);
+    if (same < 0) compared = false;
+    if (same != 0) continue;
+    b.same_as = a.same_as >= 0 ? a.same_as : order[i - 1];
+    a.next_same = order[i];
+  }
+  match_pipes();
+  if (!compared)
+    end_note(note() << "kcmp is not permitted: duplicates of a descriptor become separate open files");
+  return true;
+}
+
+// 0, 1 and 2 stay shared, with all their duplicates: clones write where the master writes.
+void keep_standard_streams() {
+  auto &all = engine.descriptors;
+  for (size_t i = 0; i < all.count && all[i].fd <= 2; i++) {
+    if (all[i].kind == Kind::listener) continue;
+    const int original = all[i].same_as >= 0 ? all[i].same_as : (int)i;
+    for (size_t j = 0; j < all.count; j++)
+      if ((int)j == original || all[j].same_as == original) all[j].kind = Kind::kept;
+  }
+}
+
+// A pipe whose other end is somebody else's stays shared.
+void keep_outside_pipes() {
+  for (Descriptor &d : engine.descriptors)
+    if (d.kind == Kind::pipe && d.same_as < 0 &&
+        (d.peer < 0 || engine.descriptors[(size_t)d.peer].kind != Kind::pipe ||
+         engine.descriptors[(size_t)d.peer].peer < 0))
+      d.kind = Kind::kept;
+}
+
+void duplicates_follow() {
+  for (Descriptor &d : engine.descriptors)
+    if (d.same_as >= 0) d.kind = engine.descriptors[(size_t)d.same_as].kind;
+}
+
+}  // namespace
+
+Descriptor *descriptor_of_fd(int fd) {
+  size_t low = 0, high = engine.descriptors.count;  // sorted: /proc lists them in order
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (engine.descriptors[middle].fd < fd)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < engine.descriptors.count && engine.descriptors[low].fd == fd ? &engine.descriptors[low]
+                                                                            : nullptr;
+}
+
+Descriptor *descriptor_of_inode(uint64_t device, uint64_t inode) {
+  auto &all = engine.descriptors;
+  size_t low = 0, high = all.count;
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    const Descriptor &d = all[(size_t)order[middle]];
+    if (d.device < device || (d.device == device && d.inode < inode))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  if (low == all.count) return nullptr;
+  Descriptor &d = all[(size_t)order[low]];
+  return d.device == device && d.inode == inode ? &d : nullptr;
+}
+
+bool read_descriptor_table() {
+  if (!list_descriptors()) return false;
+  for (Descriptor &d : engine.descriptors)
+    if (!examine(d)) return false;
+  if (!find_duplicates()) return false;
+  keep_standard_streams();
+  keep_outside_pipes();
+  if (!plan_unix_sockets()) return false;
+  duplicates_follow();
+  return true;
+}
+
+}  // namespace gridcentric::live_clone
