@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static FILE *test;
+static FILE *in, *test;           /* two streams: one for both would lose what was read ahead */
 static char memory[64] = "fresh"; /* what a clone must have inherited */
 static unsigned long aio;         /* an io context: something that no process can take along */
 
@@ -29,9 +29,10 @@ static void say_hello(void) {
   memset(&address, 0, sizeof address);
   address.sun_family = AF_UNIX;
   snprintf(address.sun_path, sizeof address.sun_path, "%s", getenv("DOMAIN_TEST"));
+  if (in) fclose(in);
   if (test) fclose(test);
   if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) die("domain: connect");
-  if (!(test = fdopen(fd, "r+"))) die("domain: fdopen");
+  if (!(in = fdopen(fd, "r")) || !(test = fdopen(dup(fd), "w"))) die("domain: fdopen");
   if (gc_my_ip(ip, sizeof ip) != 0) snprintf(ip, sizeof ip, "?");
   fprintf(test, "hello %d %s\n", gc_vmid(), ip);
   fflush(test);
@@ -95,12 +96,11 @@ int main(void) {
   gc_uuid_t ticket;
   if (gc_vmid() < 0) die(gc_error_text());
   say_hello();
-  while (fgets(line, sizeof line, test)) {
+  while (fgets(line, sizeof line, in)) {
     word[0] = 0;
     if (sscanf(line, "%31s %63s", verb, word) < 1) continue;
     memset(&ticket, 0, sizeof ticket);
     strncpy(ticket.value, word, sizeof ticket.value - 1);
-    fseek(test, 0, SEEK_CUR); /* from reading to writing */
     if (strcmp(verb, "request") == 0)
       ask_for_ticket(atoi(word));
     else if (strcmp(verb, "clone") == 0)
@@ -128,7 +128,6 @@ int main(void) {
     else
       fprintf(test, "error unknown_verb %s\n", verb);
     fflush(test);
-    fseek(test, 0, SEEK_CUR);
   }
   return 0;
 }
