@@ -122,7 +122,7 @@ def core_tests(session: nox.Session, name: str, *options: str, env: dict[str, st
 def build(session: nox.Session) -> None:
     """What `make build` promises: .venv with gridcentric and gc, node_modules/gridcentric."""
     needs(session, "python", "node")
-    run(session, "gc", "--version")
+    run(session, str(VENV / "bin" / "gc"), "--version")
 
 
 @nox.session
