@@ -37,10 +37,9 @@ Figures play(std::size_t families) {
     rules.clone_done(call, {}, 0);
     rules.take_events();
   }
-  for (std::size_t i = 0; i < families; ++i) {
-    for (const DomainKey clone : clones[i]) rules.sync(++call, clone, "-", -1, 0);
-    if (rules.open_calls(Verb::sync) > clones_a_family * families) std::abort();
-  }
+  for (const auto &family : clones)
+    for (const DomainKey clone : family) rules.sync(++call, clone, "-", -1, 0);
+  if (rules.open_calls(Verb::sync) != clones_a_family * families) std::abort();
   const std::size_t full = heap_bytes();  // all alive, all waiting at their barriers
   for (std::size_t i = 0; i < families; ++i) rules.sync(++call, masters[i], tickets[i], -1, 0);
   if (rules.take_events().size() != families * (clones_a_family + 1)) std::abort();
