@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from runner import table
-from runner.hosts import Host, Missing
+from runner.hosts import Host
 from runner.languages import make_actor
 from runner.play import MakeActor
-
-
-def missing(reason: Missing) -> NoReturn:
-    """What is not built fails the run where it counts, and is skipped at a developer's desk."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(str(reason), pytrace=False)
-    pytest.skip(str(reason))
+from runner.unbuilt import Missing, without
 
 
 class Hosts:
@@ -73,7 +65,7 @@ def host(request: pytest.FixtureRequest, hosts: Hosts, host_kind: str, language:
         made = hosts.get(host_kind, language)
     except Missing as reason:
         count(request, "missing")
-        missing(reason)
+        without(reason)
     yield made
     if hasattr(request.node, "failed"):
         hosts.drop(host_kind, language)  # whatever it left there is not the next case's
@@ -87,7 +79,7 @@ def actors(request: pytest.FixtureRequest, language: str) -> MakeActor:
         return make_actor(language)
     except Missing as reason:
         count(request, "missing")
-        missing(reason)
+        without(reason)
 
 
 def count(request: pytest.FixtureRequest, mark: str) -> None:

@@ -10,9 +10,9 @@ import os
 import subprocess
 
 import pytest
-from conftest import missing
-from runner.hosts import CPUS, HOSTS, Host, Missing
+from runner.hosts import CPUS, HOSTS, Host
 from runner.languages import c_program
+from runner.unbuilt import Missing, without
 from runner.wire import HANG_GUARD_S
 
 THREADS, THREAD_ROUNDS = 64, 54
@@ -26,7 +26,7 @@ def test_no_reply_is_lost(kind: str) -> None:
     try:
         storm, host = c_program("storm"), Host(kind)
     except Missing as reason:
-        missing(reason)
+        without(reason)
     open_at_first = host.descriptors()
     env = os.environ | {"GRIDCENTRIC_HOST": host.address}
     sizes = [(THREADS, THREAD_ROUNDS)] + [(1, PROCESS_ROUNDS)] * PROCESSES

@@ -7,11 +7,11 @@ import json
 
 import jsonschema
 import pytest
-from conftest import missing
 from runner.cases import FOLDER, Case, check, load
-from runner.hosts import HOSTS, Host, Missing, group_of
+from runner.hosts import HOSTS, Host, group_of
 from runner.languages import make_actor
 from runner.play import Failure, play
+from runner.unbuilt import Missing, without
 
 WRONG = load("selftest")
 
@@ -28,7 +28,7 @@ def selftest_host() -> Host:
         yield host
         host.stop()
         return
-    missing(last)
+    without(last)
 
 
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: case.name)

@@ -13,15 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .unbuilt import Missing
 from .wire import HANG_GUARD_S, Connection
 
 ROOT = Path(__file__).resolve().parents[3]
 CPUS = 8  # what every host of the suite offers; the cases count on it
 HOSTS = ("core", "reference")
-
-
-class Missing(Exception):
-    """Something the suite needs is not built; the text says what would build it."""
 
 
 def gc_binary() -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Union
 
 from .actors import Actor, Zygote
-from .hosts import ROOT, Missing, gc_binary, python_path
+from .hosts import ROOT, gc_binary, python_path
+from .unbuilt import Missing
 
 ADAPTERS = Path(__file__).resolve().parents[1] / "adapters"
 Program = Union[list[str], Zygote]  # what starts an adapter
