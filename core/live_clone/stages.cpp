@@ -1,11 +1,11 @@
 // The sequence of a live clone. Start reading here. Each stage and what it guarantees when it has succeeded:
 //
-//   preflight    (live_clone.cpp)  nothing is open or running that can't be cloned, as far as one can see
-//   from the outside park         (parker.cpp)      every thread stands at a point from which it can go on,
-//   here and in a clone plan         (memory, descriptors, timers, lock_owners)  all that a fork does not
-//   copy, or copies too little or too
-//                                  much of, is written down; the master is unchanged but for SO_REUSEPORT on
-//                                  its listeners and MADV_DOFORK on its memory
+//   preflight    (live_clone.cpp)  nothing is open or running that can't be cloned, as far as one can see from outside
+//   park         (parker.cpp)      every thread stands at a point from which it can go on, here and in a clone
+//   plan         (memory, descriptors, timers, lock_owners)
+//                                  all that a fork does not copy, or copies too little or too much of, is written
+//                                  down; the master is unchanged but for SO_REUSEPORT on its listeners and
+//                                  MADV_DOFORK on its memory
 //   fork         (spawner.cpp)     N reapers and clones exist
 //   detach       (rebuild.cpp)     every clone has memory, sockets and files of its own: the master may go on
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
