@@ -42,6 +42,23 @@ class Guest {
     }
     return true;
   }
+  // The bytes with descriptors.
+  void write_with(const std::string &bytes, const std::vector<int> &fds) {
+    iovec part{const_cast<char *>(bytes.data()), bytes.size()};
+    alignas(cmsghdr) char space[CMSG_SPACE(16 * sizeof(int))] = {};
+    REQUIRE(fds.size() <= 16);
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = space;
+    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
+    REQUIRE(sendmsg(fd_, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
+  }
   // As much as the socket takes without waiting.
   std::size_t write_some(const std::string &bytes) {
     const ssize_t size = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -94,13 +111,14 @@ inline std::string error_of(const std::string &line) {
 }
 
 struct TestHost {
-  explicit TestHost(bool control_channel = true, std::int64_t cpus = 8) {
+  explicit TestHost(bool control_channel = true, std::int64_t cpus = 8,
+                    const std::string &hypervisor = "fake") {
     char folder[] = "/tmp/gridcentric-test-XXXXXX";
     REQUIRE(mkdtemp(folder));
     folder_ = folder;
     gridcentric::HostOptions options;
     options.socket = folder_ + "/host.sock";
-    options.hypervisor = "fake";
+    options.hypervisor = hypervisor;
     options.cpus = cpus;
     options.control = control_channel;
     options.seed = 1;
@@ -124,9 +142,6 @@ struct TestHost {
   }
 
   Guest guest(const std::string &hello) { return Guest(path, hello); }
-  // A family: its master is this process.
-  std::string attach(Guest &master) { return word_of(master.greeting, 2); }
-
   std::string path;
 
  private:

@@ -150,36 +150,12 @@ TEST_CASE("descriptors that nobody asked for are closed") {
   Guest control = host.guest("control");
   int ends[2];
   REQUIRE(pipe(ends) == 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, host.path.data(), host.path.size());
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  REQUIRE(connect(fd, reinterpret_cast<sockaddr *>(&address), sizeof address) == 0);
-  const std::string text = "gridcentric/1 attach\n7 pidfds 1\n7 forked 1\n7 failed 5 no reason\n";
-  iovec part{const_cast<char *>(text.data()), text.size()};
-  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = space;
-  message.msg_controllen = sizeof space;
-  cmsghdr *header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &ends[1], sizeof(int));
-  REQUIRE(sendmsg(fd, &message, 0) == static_cast<ssize_t>(text.size()));
+  Guest guest(host.path);
+  guest.write_with("gridcentric/1 attach\n7 pidfds 1\n7 forked 1\n7 failed 5 no reason\n", {ends[1]});
   close(ends[1]);
   char byte;
   CHECK(read(ends[0], &byte, 1) == 0);  // the host's copy was the last one
   close(ends[0]);
-  std::string replies;
-  char bytes[4096];
-  while (replies.find("7 error protocol failed") == std::string::npos) {
-    const ssize_t size = recv(fd, bytes, sizeof bytes, 0);
-    REQUIRE(size > 0);
-    replies.append(bytes, static_cast<std::size_t>(size));
-  }
-  CHECK(replies.find("7 error protocol pidfds") != std::string::npos);
-  close(fd);
+  CHECK(guest.read().starts_with("gridcentric/1 ok "));
+  for (int i = 0; i < 3; ++i) CHECK(error_of(guest.read()) == "7 error protocol");
 }
