@@ -114,7 +114,8 @@ def kill(vmid: int) -> None:
 def on_clone(handler: Handler) -> Handler:
     """Run handler(vmid) in each clone before clone() returns there, in the order of registration; usable as a decorator.
 
-    It runs in the thread that called clone(), after the built-in handlers have made the random generators differ.
+    It runs in the thread that called clone(), when the generators of random numbers differ already. Other threads of the clone
+    go on meanwhile, whenever CPython switches threads.
     One that raises is reported through sys.unraisablehook; the clone goes on. There is no way to take a handler back.
     """
     _arguments.handler_of(handler)

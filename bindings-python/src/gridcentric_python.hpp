@@ -2,6 +2,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <sys/types.h>
 
 #include <memory>
 #include <optional>
@@ -34,6 +35,9 @@ bool interpreter_is_ending();
 
 // The ends of calls that are not their own: interpreter exit and os.fork().
 void add_open_calls(py::module_ &module);
+
+// In a clone, with the GIL held since before it was made.
+void make_right(pid_t master_pid);
 
 // What holds Python still while the process is copied, and what runs in a clone first.
 void add_clone_hooks(py::module_ &module);

@@ -1,0 +1,170 @@
+// In a clone: what CPython, its modules and C libraries remember of the master is made right.
+//
+// A clone has the master's memory, so a generator of random numbers would draw the same in every clone; and
+// no fork handler has run, as all threads live on (os.register_at_fork and pthread_atfork assume that they do
+// not). What needs nothing: locks, logging, concurrent.futures (their threads are there), os.urandom and so
+// secrets, uuid4 and SystemRandom (the kernel draws), os.getpid (a system call), sys.stdout (flushed by the
+// caller of clone). Generators of the user's own making can't be found: on_clone() is for them.
+//
+// All of it is calls into C: one bytecode, and CPython may hand the GIL to another thread, which
+// would draw from a generator that is still the master's. Only modules that are loaded are touched: the
+// others have no state yet.
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "gridcentric_python.hpp"
+
+namespace gridcentric::python {
+namespace {
+
+using Random = std::array<std::uint32_t, 16>;
+
+Random draw() {
+  Random drawn{};
+  // Below 256 bytes getrandom() gives all or, before the kernel's generator is ready, waits.
+  while (getrandom(drawn.data(), sizeof drawn, 0) != sizeof drawn) {
+  }
+  return drawn;
+}
+
+// The holder of asyncio's running loop compares the pid in it with getpid(); same layout in CPython 3.7
+// to 3.13.
+struct RunningLoopHolder {
+  PyObject_HEAD PyObject *loop;
+  pid_t pid;
+};
+
+// Plain mode: the pid and the thread ids have changed.
+void threads(pid_t master_pid) {
+  if (getpid() == master_pid) return;
+  py::dict native_ids;  // ident -> thread id
+  PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+  for (; state != nullptr; state = PyThreadState_Next(state)) {
+    PyObject *holder =
+        state->dict ? PyDict_GetItemString(state->dict, "__asyncio_running_event_loop__") : nullptr;
+    if (holder != nullptr && Py_TYPE(holder)->tp_basicsize == sizeof(RunningLoopHolder)) {
+      auto *running = reinterpret_cast<RunningLoopHolder *>(holder);
+      if (running->pid == master_pid) running->pid = getpid();
+    }
+    clockid_t clock = 0;
+    // The clock of a thread is ~tid * 8 + 6: the one question about another thread's id that libc answers.
+    if (state->thread_id == 0 || pthread_getcpuclockid(state->thread_id, &clock) != 0) continue;
+    const auto tid = static_cast<unsigned long>(~(clock >> 3));
+#if PY_VERSION_HEX >= 0x030B0000
+    state->native_thread_id = tid;
+#endif
+    native_ids[py::int_(state->thread_id)] = py::int_(tid);
+  }
+  PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading");
+  if (threading == nullptr) return;
+  for (auto [ident, thread] : py::dict(py::handle(threading).attr("_active"))) {
+    if (native_ids.contains(ident)) thread.attr("_native_id") = native_ids[ident];
+  }
+}
+
+// Generators inside C libraries, which look for a changed pid in vain where the clone has kept it.
+void libraries() {
+  // Only what is loaded already, and by its own name: the same library linked into an extension can't be
+  // found.
+  const auto loaded = [](const char *library, const char *function) -> void * {
+    void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) return nullptr;
+    void *found = dlsym(handle, function);
+    dlclose(handle);  // gives back the count only: the library stays
+    return found;
+  };
+  for (const char *openssl : {"libcrypto.so.3", "libcrypto.so.1.1"}) {
+    if (void *poll = loaded(openssl, "RAND_poll")) reinterpret_cast<int (*)()>(poll)();
+  }
+  if (void *sqlite = loaded("libsqlite3.so.0", "sqlite3_randomness")) {
+    reinterpret_cast<void (*)(int, void *)>(sqlite)(0, nullptr);  // documented: draws its seed anew
+  }
+}
+
+// By the method in C and with a seed of ours: drawing it itself it would let go of the GIL.
+void random(py::handle module) {
+  std::string digits;
+  for (const std::uint32_t word : draw()) digits += std::to_string(word);
+  const auto seed = py::reinterpret_steal<py::object>(PyLong_FromString(digits.c_str(), nullptr, 10));
+  if (!seed) throw py::error_already_set();
+  const py::object instance = module.attr("_inst");
+  py::type::of(instance).attr("__base__").attr("seed")(instance, seed);
+  instance.attr("gauss_next") = py::none();
+}
+
+// The legacy global; instances of default_rng() are the user's.
+void numpy_random(py::handle module) {
+  py::list seed;
+  for (const std::uint32_t word : draw()) seed.append(word);
+  module.attr("seed")(seed);
+}
+
+// An OpenSSL inside the extension module, where libraries() can't see it.
+void ssl(py::handle module) {
+  const Random drawn = draw();
+  module.attr("RAND_add")(py::bytes(reinterpret_cast<const char *>(drawn.data()), sizeof drawn),
+                          double{sizeof drawn});
+}
+
+// uuid1: libuuid keeps a clock sequence per thread that all clones would share. A clone is a machine of its
+// own, so it gets a node of its own (random, with the multicast bit: RFC 4122, section 4.5) and draws the
+// sequence anew each time.
+void uuid(py::handle module) {
+  const Random drawn = draw();
+  const std::uint64_t node = (std::uint64_t{drawn[0] & 0xffff} << 32 | drawn[1]) | std::uint64_t{1} << 40;
+  module.attr("_node") = node;
+  module.attr("_generate_time_safe") = py::none();
+  module.attr("_last_timestamp") = py::none();
+}
+
+// Its generator of names looks for a changed pid.
+void tempfile(py::handle module) { module.attr("_name_sequence") = py::none(); }
+
+// The master's children are not the clone's: nobody here may wait for them or end them at exit.
+void multiprocessing(py::handle module) { module.attr("_children").attr("clear")(); }
+
+// The same for their finalizers, which look for a changed pid.
+void finalizers(py::handle module) {
+  for (auto [key, finalizer] : py::dict(module.attr("_finalizer_registry"))) finalizer.attr("_pid") = 0;
+}
+
+struct Part {
+  const char *module;
+  void (*make_right)(py::handle);
+};
+constexpr Part parts[] = {
+    {"random", random},
+    {"numpy.random", numpy_random},
+    {"ssl", ssl},
+    {"uuid", uuid},
+    {"tempfile", tempfile},
+    {"multiprocessing.process", multiprocessing},
+    {"multiprocessing.util", finalizers},
+};
+
+// One part gone wrong is said, and does not keep the others from being made right.
+template <class Work>
+void say_errors(const char *part, Work work) {
+  try {
+    work();
+  } catch (py::error_already_set &error) {
+    error.discard_as_unraisable(py::str(part));
+  }
+}
+
+}  // namespace
+
+void make_right(pid_t master_pid) {
+  say_errors("threading", [&] { threads(master_pid); });
+  libraries();
+  for (const Part &part : parts) {
+    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), part.module);
+    if (module != nullptr && module != Py_None) say_errors(part.module, [&] { part.make_right(module); });
+  }
+}
+
+}  // namespace gridcentric::python
