@@ -91,7 +91,16 @@ def python61() -> list[Figure]:
         for _ in range(10):
             clones.append(server.ask("/clone?n=1")["clone_ms"])
             server.ask("/end")
-    figures.append(Figure("python61", "clone() of a Python server", statistics.median(clones), "ms", "os.fork() of it", statistics.median(forks)))
+    figures.append(
+        Figure(
+            "python61",
+            "clone() of a Python server",
+            statistics.median(clones),
+            "ms",
+            "os.fork() of it",
+            statistics.median(forks),
+        )
+    )
     return figures
 
 
@@ -149,7 +158,9 @@ def heap() -> list[Figure]:
         points = dict(series[mode])
         # Four times the memory may cost at most about four times the time: 6x leaves room for noise, a square would be 16x.
         growth = points[2000] / points[500]
-        figures.append(Figure("heap", f"growth from 500 MB to 2 GB, {mode}", growth, "x", bar="linear: below 6x", met=growth < 6))
+        figures.append(
+            Figure("heap", f"growth from 500 MB to 2 GB, {mode}", growth, "x", bar="linear: below 6x", met=growth < 6)
+        )
     return figures
 
 
@@ -197,5 +208,3 @@ def keepalive() -> list[Figure]:
     details: dict[str, Any] = {"requests": len(busy), "longest_ms": max(busy)}
     return [Figure("keepalive", f"p99 of {len(busy):,} requests during 50 clonings, none failed", p99(busy), "ms",
                    "without cloning", p99(quiet), "no failed request", True, details)]  # fmt: skip
-
-

@@ -77,7 +77,9 @@ def barrier() -> list[Figure]:
 
     with compiled("barrier") as program:
         two, all_ = measure(program, 2), measure(program, 61)
-    return [Figure("barrier", "barrier of 61, after the last arrives", all_, "ms", "a barrier of 2", two, "below 5 ms", all_ < 5)]
+    return [
+        Figure("barrier", "barrier of 61, after the last arrives", all_, "ms", "a barrier of 2", two, "below 5 ms", all_ < 5)
+    ]
 
 
 def fake() -> list[Figure]:
@@ -85,7 +87,9 @@ def fake() -> list[Figure]:
     program = next(Path(ROOT / "build" / "bench").rglob("bench_host"), None)
     if program is None:
         folder = str(ROOT / "build" / "bench")
-        subprocess.run(["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", folder, "-DGC_TESTS=ON"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", folder, "-DGC_TESTS=ON"], check=True, stdout=subprocess.DEVNULL
+        )
         subprocess.run(["cmake", "--build", folder, "--target", "bench_host"], check=True, stdout=subprocess.DEVNULL)
         program = next(Path(folder).rglob("bench_host"))
     rows: list[dict[str, Any]] = []

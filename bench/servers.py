@@ -56,7 +56,9 @@ async def ask(host: str, port: int, path: str = "/", timeout: float = 120) -> di
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), None)
+            length = next(
+                (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), None
+            )
             body = await (reader.readexactly(length) if length is not None else reader.read())
             if b"chunked" in head.lower():
                 body = body.split(b"\r\n")[1]

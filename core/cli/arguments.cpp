@@ -13,7 +13,9 @@ const Option *find_option(const Verb &verb, std::string_view name) {
   return nullptr;
 }
 
-bool takes_ticket(const Verb &verb) { return std::string_view(verb.usage).find("UUID") != std::string_view::npos; }
+bool takes_ticket(const Verb &verb) {
+  return std::string_view(verb.usage).find("UUID") != std::string_view::npos;
+}
 
 // "-1" is a number and "-" a word: only what starts with two dashes is an option.
 bool looks_like_option(std::string_view word) { return word.starts_with("--"); }
@@ -78,10 +80,11 @@ Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &give
   }
   if (parsed.words.size() < verb.least) {
     throw UsageError{parsed.words.empty() ? "arguments are missing"
-                                          : "only " + std::to_string(parsed.words.size()) + " of " + std::to_string(verb.least) +
-                                                " arguments are there"};
+                                          : "only " + std::to_string(parsed.words.size()) + " of " +
+                                                std::to_string(verb.least) + " arguments are there"};
   }
-  if (parsed.words.size() > verb.most) throw UsageError{"'" + parsed.words[verb.most] + "' is one argument too many"};
+  if (parsed.words.size() > verb.most)
+    throw UsageError{"'" + parsed.words[verb.most] + "' is one argument too many"};
   return parsed;
 }
 

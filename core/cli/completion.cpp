@@ -21,16 +21,18 @@ std::string option_names(const Verb &verb) {
 }
 
 void print_bash() {
-  std::printf("_gc() {\n  local word=${COMP_WORDS[COMP_CWORD]}\n  if ((COMP_CWORD == 1)); then\n"
-              "    COMPREPLY=($(compgen -W '%s' -- \"$word\"))\n    return\n  fi\n  case ${COMP_WORDS[1]} in\n",
-              verb_names().c_str());
+  std::printf(
+      "_gc() {\n  local word=${COMP_WORDS[COMP_CWORD]}\n  if ((COMP_CWORD == 1)); then\n"
+      "    COMPREPLY=($(compgen -W '%s' -- \"$word\"))\n    return\n  fi\n  case ${COMP_WORDS[1]} in\n",
+      verb_names().c_str());
   for (const auto &verb : verbs()) {
     if (verb.hidden) continue;
     if (verb.shape == Shape::command) {
-      std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\") $(compgen -c -- \"$word\")) ;;\n", verb.name,
-                  option_names(verb).c_str());
+      std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\") $(compgen -c -- \"$word\")) ;;\n",
+                  verb.name, option_names(verb).c_str());
     } else {
-      std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\")) ;;\n", verb.name, option_names(verb).c_str());
+      std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\")) ;;\n", verb.name,
+                  option_names(verb).c_str());
     }
   }
   std::printf("  esac\n}\ncomplete -F _gc gc\n");
@@ -53,7 +55,8 @@ void print_zsh() {
   for (const auto &verb : verbs()) {
     if (verb.hidden) continue;
     std::printf("    %s) list=(", verb.name);
-    for (const auto &option : verb.options) std::printf("'%s:%s' ", option.name, without_quotes(option.help).c_str());
+    for (const auto &option : verb.options)
+      std::printf("'%s:%s' ", option.name, without_quotes(option.help).c_str());
     std::printf("'--help:say more')%s ;;\n", verb.shape == Shape::command ? "; _command_names" : "");
   }
   std::printf("  esac\n  _describe option list\n}\ncompdef _gc gc\n");
@@ -63,10 +66,11 @@ void print_fish() {
   std::printf("complete -c gc -f\n");
   for (const auto &verb : verbs()) {
     if (verb.hidden) continue;
-    std::printf("complete -c gc -n __fish_use_subcommand -a %s -d '%s'\n", verb.name, without_quotes(verb.summary).c_str());
+    std::printf("complete -c gc -n __fish_use_subcommand -a %s -d '%s'\n", verb.name,
+                without_quotes(verb.summary).c_str());
     for (const auto &option : verb.options) {
-      std::printf("complete -c gc -n '__fish_seen_subcommand_from %s' -l %s%s -d '%s'\n", verb.name, option.name + 2,
-                  option.value != nullptr ? " -x" : "", without_quotes(option.help).c_str());
+      std::printf("complete -c gc -n '__fish_seen_subcommand_from %s' -l %s%s -d '%s'\n", verb.name,
+                  option.name + 2, option.value != nullptr ? " -x" : "", without_quotes(option.help).c_str());
     }
   }
 }

@@ -17,8 +17,9 @@ void print(const std::string &text) { std::printf("%s\n", text.c_str()); }
 std::string parent_text(int parent) { return parent < 0 ? "-" : std::to_string(parent); }
 
 std::string ticket_line(const guest::TicketInfo &ticket) {
-  return "ticket " + ticket.id + " " + guest::ticket_status_name(ticket.status) + " " + std::to_string(ticket.cpus) + " " +
-         std::to_string(ticket.vms) + " " + std::to_string(ticket.mincpuspervm);
+  return "ticket " + ticket.id + " " + guest::ticket_status_name(ticket.status) + " " +
+         std::to_string(ticket.cpus) + " " + std::to_string(ticket.vms) + " " +
+         std::to_string(ticket.mincpuspervm);
 }
 
 std::string ticket_json(const guest::TicketInfo &ticket) {
@@ -33,7 +34,9 @@ std::string ticket_json(const guest::TicketInfo &ticket) {
 
 std::string result_json(const guest::Result &result) {
   JsonObject object;
-  object.number("vmid", result.vmid).text("how", guest::end_kind_name(result.how)).number("status", result.status);
+  object.number("vmid", result.vmid)
+      .text("how", guest::end_kind_name(result.how))
+      .number("status", result.status);
   // The report as a text where it is one, and in base64 for any bytes.
   if (result.report && wire::is_utf8(*result.report)) {
     object.text("report", *result.report);
@@ -119,8 +122,8 @@ int my_ip(const Arguments &arguments) {
 
 int list_domains(const Arguments &arguments) {
   const auto line = [](const guest::Domain &domain) {
-    return "domain " + std::to_string(domain.vmid) + " " + parent_text(domain.parent) + " " + domain.ip + " " + domain.ticket +
-           " " + domain.state;
+    return "domain " + std::to_string(domain.vmid) + " " + parent_text(domain.parent) + " " + domain.ip +
+           " " + domain.ticket + " " + domain.state;
   };
   const auto json = [](const guest::Domain &domain) {
     JsonObject object;
@@ -139,9 +142,12 @@ int sync(const Arguments &arguments) {
 
 int join(const Arguments &arguments) {
   const bool has_report = arguments.has("--report") || arguments.has("--file");
-  if (arguments.has("--report") && arguments.has("--file")) throw UsageError{"--report and --file exclude each other"};
+  if (arguments.has("--report") && arguments.has("--file"))
+    throw UsageError{"--report and --file exclude each other"};
   if (!arguments.words.empty()) {
-    if (arguments.words[0] != "noreport") throw UsageError{"'" + arguments.words[0] + "' is not 'noreport'; a report is given with --report TEXT"};
+    if (arguments.words[0] != "noreport")
+      throw UsageError{"'" + arguments.words[0] +
+                       "' is not 'noreport'; a report is given with --report TEXT"};
     if (has_report) throw UsageError{"noreport and a report exclude each other"};
     guest::join(std::nullopt);
   }
@@ -153,7 +159,8 @@ int wait(const Arguments &arguments) {
     return "result " + std::to_string(result.vmid) + " " + guest::end_kind_name(result.how) + " " +
            std::to_string(result.status) + " " + wire::encode_report(result.report);
   };
-  return print_list(arguments, guest::wait(arguments.ticket(0), arguments.number(1, "TIMEOUT", -1)), line, result_json);
+  return print_list(arguments, guest::wait(arguments.ticket(0), arguments.number(1, "TIMEOUT", -1)), line,
+                    result_json);
 }
 
 int kill(const Arguments &arguments) {

@@ -1,10 +1,9 @@
 // gc host: runs a host, or asks one about itself.
-#include <gridcentric/host.hpp>
-
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <gridcentric/host.hpp>
 
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
@@ -55,7 +54,9 @@ int print_info(const Arguments &arguments) {
 int count(const Arguments &arguments, const char *option, int least, int otherwise) {
   if (!arguments.has(option)) return otherwise;
   const int value = parse_integer(arguments.value(option), option);
-  if (value < least) throw UsageError{std::string(option) + " is " + std::to_string(value) + ", expected at least " + std::to_string(least)};
+  if (value < least)
+    throw UsageError{std::string(option) + " is " + std::to_string(value) + ", expected at least " +
+                     std::to_string(least)};
   return value;
 }
 

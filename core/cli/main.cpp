@@ -11,20 +11,23 @@ namespace {
 constexpr int usage_exit = 2;  // as for GC_E_INVALID_ARGUMENT
 
 void print_overview(FILE *out) {
-  std::fputs("gc - VM fork: a running machine asks for resources with a ticket, clones itself and goes on.\n\n"
-             "usage: gc VERB [ARGUMENT ...]\n\n",
-             out);
+  std::fputs(
+      "gc - VM fork: a running machine asks for resources with a ticket, clones itself and goes on.\n\n"
+      "usage: gc VERB [ARGUMENT ...]\n\n",
+      out);
   for (const auto &verb : verbs()) {
     if (!verb.hidden) std::fprintf(out, "  gc %-11s %s\n", verb.name, verb.summary);
   }
-  std::fputs("\n'gc VERB --help' says more about one, 'gc --version' prints the version.\n"
-             "A program starts with 'gc run -- COMMAND'; inside it the other verbs answer for that program's domain.\n",
-             out);
+  std::fputs(
+      "\n'gc VERB --help' says more about one, 'gc --version' prints the version.\n"
+      "A program starts with 'gc run -- COMMAND'; inside it the other verbs answer for that program's "
+      "domain.\n",
+      out);
 }
 
 void print_usage(FILE *out, const Verb &verb) {
-  std::fprintf(out, "usage: gc %s%s%s%s\n", verb.name, verb.options.empty() ? "" : " [OPTION ...]", *verb.usage != '\0' ? " " : "",
-               verb.usage);
+  std::fprintf(out, "usage: gc %s%s%s%s\n", verb.name, verb.options.empty() ? "" : " [OPTION ...]",
+               *verb.usage != '\0' ? " " : "", verb.usage);
 }
 
 void print_help(const Verb &verb) {
@@ -34,7 +37,8 @@ void print_help(const Verb &verb) {
   if (verb.options.empty()) return;
   std::printf("\n");
   for (const auto &option : verb.options) {
-    const std::string left = std::string(option.name) + (option.value != nullptr ? std::string(" ") + option.value : "");
+    const std::string left =
+        std::string(option.name) + (option.value != nullptr ? std::string(" ") + option.value : "");
     std::printf("  %-20s %s\n", left.c_str(), option.help);
   }
 }

@@ -50,7 +50,8 @@ std::vector<std::string> find_hosts() {
     std::istringstream fields(line);
     std::string number, count, protocol, flags, type, state, inode, path;
     fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
-    if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos) hosts.push_back(path);
+    if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos)
+      hosts.push_back(path);
   }
   if (const std::string named = named_host(); !named.empty()) hosts.push_back(named);
   std::sort(hosts.begin(), hosts.end());

@@ -30,14 +30,14 @@ int list_all(const Arguments &arguments) {
     std::printf("%s\n", json_list(elements).c_str());
     return 0;
   }
-  std::printf("%-8s %5s %6s %-15s %-8s %7s %7s %-10s %s\n", "FAMILY", "VMID", "PARENT", "ADDRESS", "STATE", "PID", "AGE",
-              "HYPERVISOR", "NAME");
+  std::printf("%-8s %5s %6s %-15s %-8s %7s %7s %-10s %s\n", "FAMILY", "VMID", "PARENT", "ADDRESS", "STATE",
+              "PID", "AGE", "HYPERVISOR", "NAME");
   for (const auto &domain : domains) {
     const std::string parent = domain.parent < 0 ? "-" : std::to_string(domain.parent);
     const std::string pid = domain.pid < 0 ? "-" : std::to_string(domain.pid);
-    std::printf("%-8.8s %5d %6s %-15s %-8s %7s %7s %-10s %s\n", domain.family.c_str(), domain.vmid, parent.c_str(),
-                domain.ip.c_str(), domain.state.c_str(), pid.c_str(), age_text(domain.age_ms).c_str(),
-                domain.hypervisor.c_str(), domain.name.c_str());
+    std::printf("%-8.8s %5d %6s %-15s %-8s %7s %7s %-10s %s\n", domain.family.c_str(), domain.vmid,
+                parent.c_str(), domain.ip.c_str(), domain.state.c_str(), pid.c_str(),
+                age_text(domain.age_ms).c_str(), domain.hypervisor.c_str(), domain.name.c_str());
   }
   return 0;
 }

@@ -55,12 +55,14 @@ int run(const Arguments &arguments) {
 
 int hook(const Arguments &arguments) {
   constexpr int channel = 3;  // core/guest/hooks.cpp
-  if (::fcntl(channel, F_SETFD, FD_CLOEXEC) < 0) throw UsageError{"gc hook is for the library: descriptor 3 is not open"};
+  if (::fcntl(channel, F_SETFD, FD_CLOEXEC) < 0)
+    throw UsageError{"gc hook is for the library: descriptor 3 is not open"};
   std::vector<std::string> command = {arguments.words[0]};
   const pid_t child = ::fork();
   if (child == 0) {
     ::execv(command[0].c_str(), pointers(command).data());
-    std::fprintf(stderr, "gridcentric: cannot run the hook '%s': %s\n", command[0].c_str(), std::strerror(errno));
+    std::fprintf(stderr, "gridcentric: cannot run the hook '%s': %s\n", command[0].c_str(),
+                 std::strerror(errno));
     ::_exit(errno == ENOENT ? not_found : cannot_run);
   }
   int state = 0;

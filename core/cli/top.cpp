@@ -67,8 +67,9 @@ std::string memory_text(std::int64_t kib) {
 std::string cpu_text(const Observed &domain, const Usage &usage, const History &last, Clock::time_point now) {
   const auto known = last.cpu_ms.find(domain.pid);
   const double used = static_cast<double>(usage.cpu_ms - (known != last.cpu_ms.end() ? known->second : 0));
-  const double passed = known != last.cpu_ms.end() ? std::chrono::duration<double, std::milli>(now - last.when).count()
-                                                   : static_cast<double>(domain.age_ms);
+  const double passed = known != last.cpu_ms.end()
+                            ? std::chrono::duration<double, std::milli>(now - last.when).count()
+                            : static_cast<double>(domain.age_ms);
   char text[32];
   std::snprintf(text, sizeof text, "%.1f%%", passed > 0 && used > 0 ? 100 * used / passed : 0.0);
   return text;
@@ -82,8 +83,8 @@ std::vector<std::string> make_lines(History &history) {
   History now{Clock::now(), {}};
   std::vector<std::string> lines;
   char line[512];
-  std::snprintf(line, sizeof line, "%5s %6s %-15s %-8s %7s %8s %7s %-8s %s", "VMID", "PARENT", "ADDRESS", "STATE", "AGE", "PSS", "CPU",
-                "FAMILY", "NAME");
+  std::snprintf(line, sizeof line, "%5s %6s %-15s %-8s %7s %8s %7s %-8s %s", "VMID", "PARENT", "ADDRESS",
+                "STATE", "AGE", "PSS", "CPU", "FAMILY", "NAME");
   lines.emplace_back(line);
   std::int64_t total_kib = 0;
   for (const auto &domain : domains) {
@@ -92,12 +93,13 @@ std::vector<std::string> make_lines(History &history) {
     const std::string cpu = domain.pid > 0 ? cpu_text(domain, usage, history, now.when) : "-";
     now.cpu_ms[domain.pid] = usage.cpu_ms;
     std::snprintf(line, sizeof line, "%5d %6s %-15s %-8s %7s %8s %7s %-8.8s %s", domain.vmid,
-                  domain.parent < 0 ? "-" : std::to_string(domain.parent).c_str(), domain.ip.c_str(), domain.state.c_str(),
-                  age_text(domain.age_ms).c_str(), memory_text(usage.pss_kib).c_str(), cpu.c_str(), domain.family.c_str(),
-                  domain.name.c_str());
+                  domain.parent < 0 ? "-" : std::to_string(domain.parent).c_str(), domain.ip.c_str(),
+                  domain.state.c_str(), age_text(domain.age_ms).c_str(), memory_text(usage.pss_kib).c_str(),
+                  cpu.c_str(), domain.family.c_str(), domain.name.c_str());
     lines.emplace_back(line);
   }
-  lines.push_back(std::to_string(domains.size()) + (domains.size() == 1 ? " domain, " : " domains, ") + memory_text(total_kib) + " PSS in all");
+  lines.push_back(std::to_string(domains.size()) + (domains.size() == 1 ? " domain, " : " domains, ") +
+                  memory_text(total_kib) + " PSS in all");
   history = std::move(now);
   return lines;
 }
@@ -112,7 +114,9 @@ void draw(const std::vector<std::string> &lines) {
   std::string frame = "\033[H\033[J";
   const std::size_t most = window.ws_row - 1U;
   for (std::size_t at = 0; at + 1 < lines.size() && at < most; ++at) {
-    frame.append(at == 0 ? "\033[1m" : "").append(lines[at].substr(0, window.ws_col)).append(at == 0 ? "\033[0m\n" : "\n");
+    frame.append(at == 0 ? "\033[1m" : "")
+        .append(lines[at].substr(0, window.ws_col))
+        .append(at == 0 ? "\033[0m\n" : "\n");
   }
   frame.append("\033[2m").append((lines.back() + " - q ends").substr(0, window.ws_col)).append("\033[0m");
   std::fwrite(frame.data(), 1, frame.size(), stdout);

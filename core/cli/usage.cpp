@@ -38,7 +38,8 @@ ProcessTable::ProcessTable() {
     int parent = 0;
     long long user = 0, system = 0;
     if (end == std::string::npos ||
-        std::sscanf(line.c_str() + end + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lld %lld", &parent, &user, &system) != 3) {
+        std::sscanf(line.c_str() + end + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lld %lld", &parent,
+                    &user, &system) != 3) {
       continue;
     }
     children_.emplace(parent, pid);
@@ -53,11 +54,13 @@ Usage ProcessTable::usage_of(int root, const std::vector<int> &others) const {
   while (!todo.empty()) {
     const int pid = todo.back();
     todo.pop_back();
-    if (const std::int64_t pss = pss_kib(pid); pss >= 0) usage.pss_kib = std::max<std::int64_t>(usage.pss_kib, 0) + pss;
+    if (const std::int64_t pss = pss_kib(pid); pss >= 0)
+      usage.pss_kib = std::max<std::int64_t>(usage.pss_kib, 0) + pss;
     if (const auto found = cpu_ms_.find(pid); found != cpu_ms_.end()) usage.cpu_ms += found->second;
     const auto [begin, end] = children_.equal_range(pid);
     for (auto child = begin; child != end; ++child) {
-      if (std::find(others.begin(), others.end(), child->second) == others.end()) todo.push_back(child->second);
+      if (std::find(others.begin(), others.end(), child->second) == others.end())
+        todo.push_back(child->second);
     }
   }
   return usage;

@@ -24,8 +24,8 @@ std::string_view variable(const char *name) {
 }
 
 [[noreturn]] void refuse_variable(const char *name, std::string_view expected) {
-  throw Error(GC_E_INVALID_ARGUMENT, std::string(name) + " is '" + std::string(variable(name)) + "', expected " +
-                                         std::string(expected));
+  throw Error(GC_E_INVALID_ARGUMENT, std::string(name) + " is '" + std::string(variable(name)) +
+                                         "', expected " + std::string(expected));
 }
 
 // A value of the environment that is one of two words, or not there.
@@ -67,7 +67,8 @@ std::string program_name() {
 std::string mode_keys() {
   const std::string_view forced = choice("GRIDCENTRIC_CLONE_MODE", "pidns", "plain");
   if (!forced.empty()) {
-    return " mode=" + std::string(forced) + " why=" + wire::percent_encode("forced by GRIDCENTRIC_CLONE_MODE");
+    return " mode=" + std::string(forced) +
+           " why=" + wire::percent_encode("forced by GRIDCENTRIC_CLONE_MODE");
   }
   const auto probe = live_clone::probe();
   return std::string(" mode=") + live_clone::mode_name(probe.mode) +
@@ -99,7 +100,8 @@ std::string attach_handshake(const Identity *known, bool forked_child) {
   if (const auto on_exit = choice("GRIDCENTRIC_ON_MASTER_EXIT", "end", "keep"); !on_exit.empty()) {
     line.append(" on_exit=").append(on_exit);
   }
-  if (const std::string name = program_name(); !name.empty()) line.append(" name=").append(wire::percent_encode(name));
+  if (const std::string name = program_name(); !name.empty())
+    line.append(" name=").append(wire::percent_encode(name));
   return line + mode_keys();
 }
 

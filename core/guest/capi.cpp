@@ -169,9 +169,9 @@ int gc_my_ip(char *ip, size_t size) {
     need(ip, "ip", "the address of a buffer of 46 bytes");
     const std::string address = guest::my_ip();
     if (address.size() >= size) {
-      throw guest::Error(GC_E_INVALID_ARGUMENT, "size is " + std::to_string(size) + ", the address '" + address +
-                                                    "' needs " + std::to_string(address.size() + 1) +
-                                                    " (46 is always enough)");
+      throw guest::Error(GC_E_INVALID_ARGUMENT,
+                         "size is " + std::to_string(size) + ", the address '" + address + "' needs " +
+                             std::to_string(address.size() + 1) + " (46 is always enough)");
     }
     std::memcpy(ip, address.c_str(), address.size() + 1);
     return 0;

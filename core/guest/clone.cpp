@@ -86,8 +86,9 @@ std::string find_reaper(Exchange &exchange) {
   char resolved[PATH_MAX];
   const std::string gc = find_gc();
   if (gc.empty() || ::realpath(gc.c_str(), resolved) == nullptr) {
-    fail(exchange, ENOENT, "there is no gc command beside the library or on PATH (gc-reaper is needed, which is beside it): "
-                           "set GRIDCENTRIC_GC to its path");
+    fail(exchange, ENOENT,
+         "there is no gc command beside the library or on PATH (gc-reaper is needed, which is beside it): "
+         "set GRIDCENTRIC_GC to its path");
   }
   const std::string path(resolved);
   return path.substr(0, path.rfind('/') + 1) + "gc-reaper";
@@ -138,19 +139,23 @@ int clone_this_process(Exchange &exchange, const std::string &ticket, const std:
   if (exchange.lease().became_clone()) throw exchange.lease().broken();  // while waiting for the turn
   if (only_asks()) {
     fail(exchange, EOPNOTSUPP,
-         "gc clone would clone the gc command alone, as the process hypervisor clones one process: call clone() in the "
-         "program itself (C, C++, Python, Node), or use the qemu hypervisor, which clones the shell with its whole machine");
+         "gc clone would clone the gc command alone, as the process hypervisor clones one process: call "
+         "clone() in the "
+         "program itself (C, C++, Python, Node), or use the qemu hypervisor, which clones the shell with its "
+         "whole machine");
   }
   if (is_forked_child()) {
     fail(exchange, EOPNOTSUPP,
-         "this process is a child of the domain's own process, and the process hypervisor clones that one only: call "
+         "this process is a child of the domain's own process, and the process hypervisor clones that one "
+         "only: call "
          "clone() there, or use the qemu hypervisor, which clones every process of a machine");
   }
   const Identity &self = known_identity(nullptr);
   const HookContext context{self.vmid, self.ip, ticket, false};
   ForkOrder order = parse_order(order_line);
   order.engine.reaper_path = find_reaper(exchange);
-  if (const auto outcome = run_hook("pre-clone", context); outcome.status != 0) fail(exchange, EIO, outcome.text);
+  if (const auto outcome = run_hook("pre-clone", context); outcome.status != 0)
+    fail(exchange, EIO, outcome.text);
 
   const auto lifeline = open_connection("lifeline " + self.family, nullptr);
   order.engine.lifeline = lifeline->fd();
@@ -160,7 +165,8 @@ int clone_this_process(Exchange &exchange, const std::string &ticket, const std:
     outcome = copy_process(order, self, *lifeline);
   } catch (...) {
     if (exchange.lease().became_clone()) throw;  // a handler of on_clone() did not like it here
-    exchange.answer("failed " + std::to_string(ECANCELED) + " a handler that runs before the copy refused it");
+    exchange.answer("failed " + std::to_string(ECANCELED) +
+                    " a handler that runs before the copy refused it");
     throw;
   }
   if (outcome.index > 0) {

@@ -70,7 +70,8 @@ bool Call::cancelled() const noexcept {
   return ::poll(&entry, 1, 0) == 1;
 }
 
-Connection::Connection(const std::string &path, std::string_view handshake, Call *call) : fd_(connect_to(path)) {
+Connection::Connection(const std::string &path, std::string_view handshake, Call *call)
+    : fd_(connect_to(path)) {
   try {
     send(std::string(version_prefix).append(handshake));
     std::string line = receive(call);
@@ -86,13 +87,14 @@ Connection::Connection(const std::string &path, std::string_view handshake, Call
         throw Error(row->code, space == std::string::npos ? row->text : line.substr(space + 1));
       }
     }
-    throw Error(GC_E_PROTOCOL, "'unix:" + path + "' does not speak gridcentric/1: it answered '" +
-                                   line.substr(0, 80) + "'");
+    throw Error(GC_E_PROTOCOL,
+                "'unix:" + path + "' does not speak gridcentric/1: it answered '" + line.substr(0, 80) + "'");
   } catch (const Disconnected &) {
     ::close(fd_);
-    throw Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + path +
-                                           "' hung up during the handshake: it takes connections of its own user "
-                                           "only, or it is ending");
+    throw Error(GC_E_HOST_UNREACHABLE,
+                "the host at 'unix:" + path +
+                    "' hung up during the handshake: it takes connections of its own user "
+                    "only, or it is ending");
   } catch (...) {
     ::close(fd_);
     throw;
@@ -163,7 +165,8 @@ std::string Connection::receive(Call *call, int wait_ms) {
     }
     scanned_ = buffer_.size();
     if (scanned_ > longest_line) {
-      throw Error(GC_E_PROTOCOL, "the host sent a line of more than " + std::to_string(longest_line) + " bytes");
+      throw Error(GC_E_PROTOCOL,
+                  "the host sent a line of more than " + std::to_string(longest_line) + " bytes");
     }
     wait_for(POLLIN, call, wait_ms);
     char chunk[16384];

@@ -19,8 +19,8 @@ Explanation readable(const live_clone::Preflight &preflight, live_clone::Mode mo
   result.report.append(preflight.can_clone ? "can be cloned" : "can not be cloned")
       .append(" (mode ")
       .append(live_clone::mode_name(mode))
-      .append(", " + std::to_string(preflight.threads) + " threads, " + std::to_string(preflight.descriptors) +
-              " descriptors)\n");
+      .append(", " + std::to_string(preflight.threads) + " threads, " +
+              std::to_string(preflight.descriptors) + " descriptors)\n");
   for (const auto &refusal : preflight.refusals) result.report.append("refused: " + refusal.what + "\n");
   for (const auto &note : preflight.notes) result.report.append("note: " + note + "\n");
   return result;

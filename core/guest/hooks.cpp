@@ -29,29 +29,34 @@ std::string read_status(int channel) {
 
 HookOutcome run_hook(const std::string &name, const HookContext &context) {
   const char *named = std::getenv("GRIDCENTRIC_HOOKS");
-  const std::string file = std::string(named != nullptr && *named != '\0' ? named : "/etc/gridcentric") + "/" + name;
+  const std::string file =
+      std::string(named != nullptr && *named != '\0' ? named : "/etc/gridcentric") + "/" + name;
   if (::access(file.c_str(), F_OK) != 0) return {};
   if (::access(file.c_str(), X_OK) != 0) {
     return {126, "the hook '" + file + "' is not executable: chmod +x it, or take it away"};
   }
   const std::string gc = find_gc();
   if (gc.empty()) {
-    return {127, "the hook '" + file + "' cannot run: there is no gc command beside the library or on PATH; set GRIDCENTRIC_GC"};
+    return {127,
+            "the hook '" + file +
+                "' cannot run: there is no gc command beside the library or on PATH; set GRIDCENTRIC_GC"};
   }
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
     return {126, "the hook '" + file + "' cannot run: " + std::strerror(errno)};
   }
-  const auto environment =
-      environment_with({"GC_VMID=" + std::to_string(context.vmid), "GC_IP=" + context.ip,
-                        "GC_TICKET=" + context.ticket, std::string("GC_ROLE=") + (context.in_clone ? "clone" : "master")});
-  const int error =
-      start_helper({.path = gc, .arguments = {"gc", "hook", file}, .environment = environment, .channel = ends[1]});
+  const auto environment = environment_with(
+      {"GC_VMID=" + std::to_string(context.vmid), "GC_IP=" + context.ip, "GC_TICKET=" + context.ticket,
+       std::string("GC_ROLE=") + (context.in_clone ? "clone" : "master")});
+  const int error = start_helper(
+      {.path = gc, .arguments = {"gc", "hook", file}, .environment = environment, .channel = ends[1]});
   ::close(ends[1]);
   const std::string said = error == 0 ? read_status(ends[0]) : "";
   ::close(ends[0]);
-  if (error != 0) return {126, "the hook '" + file + "' cannot run under '" + gc + "': " + std::strerror(error)};
-  if (said.empty()) return {125, "the hook '" + file + "' was cut short: gc hook ended without its exit status"};
+  if (error != 0)
+    return {126, "the hook '" + file + "' cannot run under '" + gc + "': " + std::strerror(error)};
+  if (said.empty())
+    return {125, "the hook '" + file + "' was cut short: gc hook ended without its exit status"};
   const int status = std::atoi(said.c_str());
   if (status == 0) return {};
   return {status, "the hook '" + file + "' failed with exit status " + said};

@@ -38,7 +38,8 @@ std::string read_path(int channel, const std::string &gc) {
       const std::string reason = !said.empty() ? "it said: " + said.substr(0, 500)
                                  : ready == 0  ? "it named no socket within 10 s"
                                                : "it ended without a word";
-      throw Error(GC_E_HOST_UNREACHABLE, "the private host '" + gc + " host --private' did not start: " + reason);
+      throw Error(GC_E_HOST_UNREACHABLE,
+                  "the private host '" + gc + " host --private' did not start: " + reason);
     }
     said.append(chunk, static_cast<std::size_t>(count));
   }
@@ -47,9 +48,11 @@ std::string read_path(int channel, const std::string &gc) {
 std::string start_private_host() {
   const std::string gc = find_gc();
   if (gc.empty()) {
-    throw Error(GC_E_HOST_UNREACHABLE,
-                "there is no GRIDCENTRIC_HOST, and no gc command to start a private host with, neither beside the library "
-                "nor on PATH: set GRIDCENTRIC_GC to its path, or GRIDCENTRIC_HOST to unix:PATH of a running host");
+    throw Error(
+        GC_E_HOST_UNREACHABLE,
+        "there is no GRIDCENTRIC_HOST, and no gc command to start a private host with, neither beside the "
+        "library "
+        "nor on PATH: set GRIDCENTRIC_GC to its path, or GRIDCENTRIC_HOST to unix:PATH of a running host");
   }
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
@@ -63,7 +66,8 @@ std::string start_private_host() {
   ::close(ends[1]);
   try {
     if (error != 0) {
-      throw Error(GC_E_HOST_UNREACHABLE, "cannot start a private host with '" + gc + "': " + std::strerror(error));
+      throw Error(GC_E_HOST_UNREACHABLE,
+                  "cannot start a private host with '" + gc + "': " + std::strerror(error));
     }
     std::string path = read_path(ends[0], gc);
     ::close(ends[0]);
@@ -88,7 +92,8 @@ std::string find_or_start_host() {
   }
   if (only_asks()) {
     throw Error(GC_E_NOT_IN_DOMAIN,
-                "this shell is in no domain (there is no GRIDCENTRIC_HOST): start the program with 'gc run -- COMMAND'");
+                "this shell is in no domain (there is no GRIDCENTRIC_HOST): start the program with 'gc run "
+                "-- COMMAND'");
   }
   std::string path = start_private_host();
   ::setenv("GRIDCENTRIC_HOST", (std::string(scheme) + path).c_str(), 1);

@@ -33,7 +33,8 @@ const char *end_kind_name(gc_end_kind_t how) noexcept {
 const std::vector<ErrorRow> &error_table() {
   // Never destroyed: the last calls are made while the program ends.
   static const std::vector<ErrorRow> &table = *new const std::vector<ErrorRow>([] {
-    static std::vector<std::string> &words = *new std::vector<std::string>;  // keeps the lower-case names alive
+    static std::vector<std::string> &words =
+        *new std::vector<std::string>;  // keeps the lower-case names alive
     std::vector<ErrorRow> rows = {
 #define GC_ERROR(NAME, ERRNO, EXIT, PYTHON, PYTHON_BASE, TEXT) \
   {#NAME, nullptr, GC_E_##NAME, EXIT, #PYTHON, #PYTHON_BASE, TEXT},
@@ -68,7 +69,8 @@ const ErrorRow *find_error(std::string_view word) {
 }
 
 void Fields::malformed() const {
-  throw Error(GC_E_PROTOCOL, "the host sent a line that means nothing here: '" + std::string(line_.substr(0, 120)) + "'");
+  throw Error(GC_E_PROTOCOL,
+              "the host sent a line that means nothing here: '" + std::string(line_.substr(0, 120)) + "'");
 }
 
 std::string_view Fields::next() {
@@ -83,7 +85,8 @@ std::string Fields::text() { return std::string(next()); }
 
 int Fields::number() {
   const auto value = wire::parse_number(next());
-  if (!value || *value < std::numeric_limits<int>::min() || *value > std::numeric_limits<int>::max()) malformed();
+  if (!value || *value < std::numeric_limits<int>::min() || *value > std::numeric_limits<int>::max())
+    malformed();
   return static_cast<int>(*value);
 }
 

@@ -30,17 +30,18 @@ std::atomic<std::uint32_t> *make_copy_mark() {
 }
 
 struct State {
-  std::mutex lock;          // for all below that is not atomic; never held while waiting for a host
-  std::mutex start_lock;    // one thread at a time finds or starts the host
+  std::mutex lock;        // for all below that is not atomic; never held while waiting for a host
+  std::mutex start_lock;  // one thread at a time finds or starts the host
   std::vector<std::unique_ptr<Connection>> idle;
-  std::vector<int> open;    // descriptors of all connections, leased ones too: a fork()ed child closes them
+  std::vector<int> open;  // descriptors of all connections, leased ones too: a fork()ed child closes them
   std::atomic<unsigned> generation{0};
   std::atomic<const Identity *> identity{nullptr};
-  std::vector<std::unique_ptr<const Identity>> identities;  // keeps every one: my_ip() may be reading an old one
+  std::vector<std::unique_ptr<const Identity>>
+      identities;  // keeps every one: my_ip() may be reading an old one
   std::string host_path;
   std::atomic<bool> cloning{false};
   std::atomic<bool> forked{false};
-  pid_t master_pid = -1;    // the process that says bye when it ends; -1: nobody does
+  pid_t master_pid = -1;  // the process that says bye when it ends; -1: nobody does
   std::atomic<std::uint32_t> *copy_mark = make_copy_mark();
 };
 
@@ -51,7 +52,7 @@ void say_bye();
 
 // Never destroyed: threads may still call while the process ends.
 State &state() {
-  static State &instance = [] () -> State & {
+  static State &instance = []() -> State & {
     auto *made = new State;
     ::pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
     std::atexit(say_bye);
@@ -169,7 +170,8 @@ unsigned generation() noexcept {
 bool is_forked_child() noexcept { return state().forked; }
 
 Lease::Lease(Call *call) {
-  if (call != nullptr && call->cancelled()) throw Error(error_cancelled, "the call was cancelled before it began");
+  if (call != nullptr && call->cancelled())
+    throw Error(error_cancelled, "the call was cancelled before it began");
   settle();
   State &s = state();
   generation_ = s.generation;
@@ -210,10 +212,12 @@ bool Lease::became_clone() const {
 Error Lease::broken() const {
   if (became_clone()) {
     return Error(GC_E_INTERRUPTED_BY_CLONE,
-                 "this domain was cloned while the call was open: it goes on in the domain that cloned, call again here");
+                 "this domain was cloned while the call was open: it goes on in the domain that cloned, call "
+                 "again here");
   }
-  return Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + state().host_path +
-                                          "' ended or hung up in the middle of the call; what it did of it is unknown");
+  return Error(GC_E_HOST_UNREACHABLE,
+               "the host at 'unix:" + state().host_path +
+                   "' ended or hung up in the middle of the call; what it did of it is unknown");
 }
 
 std::unique_ptr<Connection> open_connection(const std::string &handshake, Call *call) {

@@ -46,7 +46,8 @@ bool arrange_descriptors(const Launch &launch) {
   if (channel < 0) return false;
   if (launch.quiet) {
     const int nothing = ::open("/dev/null", O_RDWR);
-    if (nothing < 0 || ::dup2(nothing, 0) < 0 || ::dup2(nothing, 1) < 0 || ::dup2(channel, 2) < 0) return false;
+    if (nothing < 0 || ::dup2(nothing, 0) < 0 || ::dup2(nothing, 1) < 0 || ::dup2(channel, 2) < 0)
+      return false;
     ::setsid();
   }
   if (::dup2(channel, 3) < 0) return false;
@@ -99,10 +100,12 @@ bool is_program(const std::string &path) { return ::access(path.c_str(), X_OK) =
 int start_helper(const Helper &helper) {
   const auto arguments = pointers(helper.arguments);
   const auto environment = pointers(helper.environment);
-  void *stacks = ::mmap(nullptr, 2 * stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  void *stacks = ::mmap(nullptr, 2 * stack_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stacks == MAP_FAILED) return errno;
   auto *memory = static_cast<char *>(stacks);
-  Launch launch{helper.path.c_str(), arguments.data(), environment.data(), helper.channel, helper.quiet, memory, 0};
+  Launch launch{
+      helper.path.c_str(), arguments.data(), environment.data(), helper.channel, helper.quiet, memory, 0};
 
   // No handler of the program may run in a process that shares its memory.
   sigset_t all, before;

@@ -89,7 +89,8 @@ void Host::hello(Session &session, std::string_view line) {
 
 // A driver that carries the connections of its machines' processes says for which domain each is.
 bool Host::is_relay(const wire::Hello &hello) const {
-  return hello.role == wire::Role::act_as && !options_.relay_secret.empty() && hello.key == options_.relay_secret;
+  return hello.role == wire::Role::act_as && !options_.relay_secret.empty() &&
+         hello.key == options_.relay_secret;
 }
 
 Answer Host::take_role(Session &session, const wire::Hello &hello) {
@@ -102,7 +103,8 @@ Answer Host::take_role(Session &session, const wire::Hello &hello) {
       return {};
     case wire::Role::control:
     case wire::Role::act_as:
-      if (!options_.control && !is_relay(hello)) return {Code::NOT_SUPPORTED, "this is for tests: start the host with --control"};
+      if (!options_.control && !is_relay(hello))
+        return {Code::NOT_SUPPORTED, "this is for tests: start the host with --control"};
       if (hello.role == wire::Role::control) return {};
       if (Answer bad = find_domain(hello.args[0], hello.args[1], &session.domain); !bad.ok()) return bad;
       session.is_domains_own = true;

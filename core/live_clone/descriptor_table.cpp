@@ -44,7 +44,7 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
 }
 
 bool examine(Descriptor &d) {
-  struct stat st{};
+  struct stat st {};
   if (sys(SYS_fstat, d.fd, &st) < 0) return d.kind = Kind::kept, true;
   d.inode = st.st_ino;
   d.device = st.st_dev;

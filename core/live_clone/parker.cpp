@@ -244,7 +244,7 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
       look_at_call(t);
       ok = send_signal(t, engine.thread_count - 1);
     }
-  struct stat st{};
+  struct stat st {};
   sys(SYS_fstat, dir, &st);
   pass->listed = st.st_nlink - 2;
   sys(SYS_close, dir);

@@ -214,7 +214,7 @@ Preflight preflight_of(int pid, Mode mode) {
   const std::string proc = "/proc/" + std::to_string(pid);
   Preflight missing;
   int err = 0;
-  struct stat st{};
+  struct stat st {};
   if (stat(proc.c_str(), &st) != 0) {
     missing.refusals.push_back({ESRCH, "there is no process " + std::to_string(pid)});
     return missing;

@@ -11,18 +11,19 @@ static int failures = 0;
 #define CHECK(condition)                                                                              \
   do {                                                                                                \
     if (!(condition)) {                                                                               \
-      printf("%s:%d: vmid %d: %s (errno %d, %s)\n", __FILE__, __LINE__, gc_vmid(), #condition, errno, gc_error_text()); \
+      printf("%s:%d: vmid %d: %s (errno %d, %s)\n", __FILE__, __LINE__, gc_vmid(), #condition, errno, \
+             gc_error_text());                                                                        \
       ++failures;                                                                                     \
     }                                                                                                 \
   } while (0)
 
 /* The call fails with this code, says so in errno and has a text. */
-#define FAILS(call, code)                          \
-  do {                                             \
-    errno = 0;                                     \
-    CHECK((call) == -1);                           \
-    CHECK(errno == (code));                        \
-    CHECK(gc_error_text()[0] != '\0');             \
+#define FAILS(call, code)              \
+  do {                                 \
+    errno = 0;                         \
+    CHECK((call) == -1);               \
+    CHECK(errno == (code));            \
+    CHECK(gc_error_text()[0] != '\0'); \
   } while (0)
 
 static void check_arguments(void) {
@@ -83,9 +84,7 @@ static void check_arguments(void) {
 static int handled[2];
 static int calls = 0;
 
-static void on_clone(int vmid, void *data) {
-  handled[calls++] = vmid * 10 + *(int *)data;
-}
+static void on_clone(int vmid, void *data) { handled[calls++] = vmid * 10 + *(int *)data; }
 
 static void check_family(void) {
   static int first = 1, second = 2;
@@ -140,7 +139,8 @@ static void check_family(void) {
     CHECK(results[0].how == GC_END_JOINED && results[0].has_report == 1);
     CHECK(strcmp((const char *)results[0].report, "I was 1, with 0 failures") == 0);
     CHECK(results[1].how == GC_END_JOINED && results[1].has_report == 1 && results[1].report_size == 0);
-    CHECK(results[2].how == GC_END_EXITED && results[2].status == 7 && results[2].has_report == 0 && results[2].report == NULL);
+    CHECK(results[2].how == GC_END_EXITED && results[2].status == 7 && results[2].has_report == 0 &&
+          results[2].report == NULL);
     CHECK(results[3].how == GC_END_JOINED && results[3].has_report == 0);
   }
   gc_free(results);

@@ -1,6 +1,4 @@
 // The client against a scripted host: what each call says, what it makes of each answer, and what it does when there is none.
-#include "core/guest/client.hpp"
-
 #include <dirent.h>
 #include <doctest/doctest.h>
 #include <pthread.h>
@@ -11,6 +9,7 @@
 #include <chrono>
 #include <optional>
 
+#include "core/guest/client.hpp"
 #include "tests/core/guest_peer.hpp"
 
 using namespace gridcentric;
@@ -105,7 +104,9 @@ TEST_CASE("answers become structs") {
   CHECK(domains[1].ip == "10.77.0.4");
   CHECK(domains[1].state == "ending");
 
-  answer("1 item 1 joined 0 AAEK\n1 item 2 joined 0 =\n1 item 3 exited 7 -\n1 item 4 killed 9 -\n1 item 5 lost 0 -\n1 ok 5\n");
+  answer(
+      "1 item 1 joined 0 AAEK\n1 item 2 joined 0 =\n1 item 3 exited 7 -\n1 item 4 killed 9 -\n1 item 5 lost "
+      "0 -\n1 ok 5\n");
   const auto results = guest::wait(uuid, -1);
   REQUIRE(results.size() == 5);
   CHECK(results[0].report == std::string("\0\1\n", 3));
@@ -124,10 +125,23 @@ TEST_CASE("answers become structs") {
 }
 
 TEST_CASE("an answer that means nothing is a protocol error, never a hang or a guess") {
-  const std::string bad_lists[] = {"1 ok\n", "1 ok 1\n", "1 ok x\n", "1 item a b\n1 ok 1\n", "1 item " + uuid + " odd 1 1 1\n1 ok 1\n",
-                                   "1 item " + uuid + " closed 1 1\n1 ok 1\n", "1 item " + uuid + " closed 1 1 99999999999\n1 ok 1\n",
-                                   "1 item " + uuid + " closed 1 1 01\n1 ok 1\n", "7 ok 0\n", "1 what 0\n", "1\n", "\n", "1  ok\n",
-                                   "1 error nonsense text\n", "1 error\n", "0 error\n", "\xff\xfe\n"};
+  const std::string bad_lists[] = {"1 ok\n",
+                                   "1 ok 1\n",
+                                   "1 ok x\n",
+                                   "1 item a b\n1 ok 1\n",
+                                   "1 item " + uuid + " odd 1 1 1\n1 ok 1\n",
+                                   "1 item " + uuid + " closed 1 1\n1 ok 1\n",
+                                   "1 item " + uuid + " closed 1 1 99999999999\n1 ok 1\n",
+                                   "1 item " + uuid + " closed 1 1 01\n1 ok 1\n",
+                                   "7 ok 0\n",
+                                   "1 what 0\n",
+                                   "1\n",
+                                   "\n",
+                                   "1  ok\n",
+                                   "1 error nonsense text\n",
+                                   "1 error\n",
+                                   "0 error\n",
+                                   "\xff\xfe\n"};
   for (const auto &bad : bad_lists) {
     CAPTURE(bad);
     answer(bad);
@@ -145,7 +159,8 @@ TEST_CASE("an answer that means nothing is a protocol error, never a hang or a g
 
 TEST_CASE("what can't be a ticket never reaches the host") {
   answer("1 ok\n");
-  for (const std::string bad : {"", "x", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11\n2 kill 1", "8A1F0F0E-6D0E-4C36-8DF0-9B7A0F6A2F11"}) {
+  for (const std::string bad :
+       {"", "x", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11\n2 kill 1", "8A1F0F0E-6D0E-4C36-8DF0-9B7A0F6A2F11"}) {
     CHECK(code_of([&] { guest::release_ticket(bad); }) == GC_E_INVALID_ARGUMENT);
     CHECK(code_of([&] { guest::clone(bad); }) == GC_E_INVALID_ARGUMENT);
     CHECK(code_of([&] { guest::sync(bad, 0); }) == GC_E_INVALID_ARGUMENT);
@@ -172,7 +187,8 @@ TEST_CASE("a host that ends in the middle of a call is unreachable, and nothing 
   }
   answer("1 ok 0\n");
   guest::list_tickets();
-  while (Peer::instance().open_connections() > 1) std::this_thread::yield();  // the peer sees them close a moment later
+  while (Peer::instance().open_connections() > 1)
+    std::this_thread::yield();  // the peer sees them close a moment later
   CHECK(count_descriptors() <= before);
 }
 
@@ -180,7 +196,8 @@ TEST_CASE("a host that refuses the handshake says why") {
   Peer::instance().drop_all();
   while (Peer::instance().open_connections() > 0) std::this_thread::yield();
   const auto greet = [](const std::string &text) {
-    Peer::instance().play([text](const std::string &line) { return line.starts_with("gridcentric/1 ") ? text : "1 ok 0\n"; });
+    Peer::instance().play(
+        [text](const std::string &line) { return line.starts_with("gridcentric/1 ") ? text : "1 ok 0\n"; });
     return code_of([] { guest::list_tickets(); });
   };
   CHECK(greet("gridcentric/1 error not_in_domain you are nobody\n") == GC_E_NOT_IN_DOMAIN);
@@ -192,7 +209,9 @@ TEST_CASE("a host that refuses the handshake says why") {
 }
 
 TEST_CASE("a call is taken back from another thread, and its connection is used again") {
-  const auto script = [](const std::string &line) { return line == "2 cancel 1" ? std::string("2 ok\n") : std::string(); };
+  const auto script = [](const std::string &line) {
+    return line == "2 cancel 1" ? std::string("2 ok\n") : std::string();
+  };
   for (const auto &each : all_calls()) {
     CAPTURE(each.line);
     Peer::instance().play(script);
@@ -205,7 +224,8 @@ TEST_CASE("a call is taken back from another thread, and its connection is used 
     canceller.join();
     CHECK(call.cancelled());
     CHECK(Peer::instance().lines().back() == "2 cancel 1");
-    CHECK(code_of([&] { each.call(&call); }) == guest::error_cancelled);  // it stays cancelled: nothing is said
+    CHECK(code_of([&] { each.call(&call); }) ==
+          guest::error_cancelled);  // it stays cancelled: nothing is said
     CHECK(Peer::instance().lines().back() == "2 cancel 1");
   }
   CHECK(Peer::instance().open_connections() == 1);
@@ -225,7 +245,9 @@ TEST_CASE("a ticket that was granted while the cancel was on its way is released
   canceller.join();
   CHECK(Peer::instance().lines().back() == "1 release_ticket " + uuid);
 
-  Peer::instance().play([](const std::string &line) { return line == "2 cancel 1" ? std::string("1 ok 0\n2 ok\n") : std::string(); });
+  Peer::instance().play([](const std::string &line) {
+    return line == "2 cancel 1" ? std::string("1 ok 0\n2 ok\n") : std::string();
+  });
   guest::Call clone_call;
   std::thread late([&] {
     Peer::instance().await_line("1 clone " + uuid);
@@ -250,7 +272,9 @@ TEST_CASE("a signal interrupts a wait only as its hook says") {
       }
     });
   };
-  const auto script = [](const std::string &line) { return line == "2 cancel 1" ? std::string("2 ok\n") : std::string(); };
+  const auto script = [](const std::string &line) {
+    return line == "2 cancel 1" ? std::string("2 ok\n") : std::string();
+  };
 
   Peer::instance().play(script);
   guest::Call gives_up;
@@ -275,9 +299,13 @@ TEST_CASE("a signal interrupts a wait only as its hook says") {
 }
 
 TEST_CASE("a forked child belongs to the same domain on connections of its own") {
-  Peer::instance().play([](const std::string &line) { return line.starts_with("1 list") ? std::string("1 ok 0\n") : std::string(); });
+  Peer::instance().play([](const std::string &line) {
+    return line.starts_with("1 list") ? std::string("1 ok 0\n") : std::string();
+  });
   CHECK(guest::list_tickets().empty());
-  Peer::instance().play([](const std::string &line) { return line.starts_with("1 list") ? std::string("1 ok 0\n") : std::string(); });
+  Peer::instance().play([](const std::string &line) {
+    return line.starts_with("1 list") ? std::string("1 ok 0\n") : std::string();
+  });
   const pid_t child = ::fork();
   if (child == 0) {
     const bool right = guest::vmid() == 0 && guest::list_domains().empty() && guest::generation() == 0;
@@ -295,11 +323,13 @@ TEST_CASE("a process copied behind the library's back asks the host who it is") 
   CHECK(guest::vmid() == 0);
   Peer::instance().drop_all();
   Peer::instance().play([](const std::string &line) -> std::string {
-    if (line.starts_with("gridcentric/1 ")) return "gridcentric/1 ok 11111111-1111-4111-8111-111111111111 5 10.77.0.6 0 fake\n";
+    if (line.starts_with("gridcentric/1 "))
+      return "gridcentric/1 ok 11111111-1111-4111-8111-111111111111 5 10.77.0.6 0 fake\n";
     return "1 ok 0\n";
   });
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
-  if (child == 0) ::_exit(guest::vmid() == 5 && guest::my_ip() == "10.77.0.6" && guest::generation() == 1 ? 0 : 1);
+  if (child == 0)
+    ::_exit(guest::vmid() == 5 && guest::my_ip() == "10.77.0.6" && guest::generation() == 1 ? 0 : 1);
   int status = -1;
   CHECK(::waitpid(child, &status, 0) == child);
   CHECK(status == 0);

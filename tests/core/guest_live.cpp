@@ -19,9 +19,10 @@ namespace {
 
 std::string failures;
 
-#define CHECK(condition)                                                                                   \
-  do {                                                                                                     \
-    if (!(condition)) failures.append(std::string(__func__) + ":" + std::to_string(__LINE__) + ": " #condition "\n"); \
+#define CHECK(condition)                                                                              \
+  do {                                                                                                \
+    if (!(condition))                                                                                 \
+      failures.append(std::string(__func__) + ":" + std::to_string(__LINE__) + ": " #condition "\n"); \
   } while (0)
 
 std::string hooks;  // the folder of GRIDCENTRIC_HOOKS
@@ -164,7 +165,12 @@ void children_of_the_domain_are_not_cloned() {
 void a_handler_may_refuse_the_copy() {
   static std::atomic<int> refusals{1};
   static std::atomic<int> held{0};
-  guest::around_copy([] { if (refusals-- > 0) throw std::runtime_error("not now"); ++held; }, [] { --held; });
+  guest::around_copy(
+      [] {
+        if (refusals-- > 0) throw std::runtime_error("not now");
+        ++held;
+      },
+      [] { --held; });
   const std::string ticket = guest::request_ticket(1, 1, 1, 0);
   bool thrown = false;
   try {
@@ -174,7 +180,8 @@ void a_handler_may_refuse_the_copy() {
   }
   CHECK(thrown);
   CHECK(held == 0);
-  while (guest::ticket_info(ticket).status == GC_TICKET_CLONING) std::this_thread::yield();  // the host hears of it now
+  while (guest::ticket_info(ticket).status == GC_TICKET_CLONING)
+    std::this_thread::yield();  // the host hears of it now
   CHECK(guest::ticket_info(ticket).status == GC_TICKET_RESERVED);
   if (guest::clone(ticket) > 0) {
     CHECK(held == 0);

@@ -22,7 +22,8 @@ class Peer {
   // What to answer to a line (without its newline): whole lines, or "" for silence, or `hang_up`.
   using Script = std::function<std::string(const std::string &line)>;
   static constexpr const char *hang_up = "<hang up>";
-  static constexpr const char *greeting = "gridcentric/1 ok 11111111-1111-4111-8111-111111111111 0 10.77.0.1 - fake\n";
+  static constexpr const char *greeting =
+      "gridcentric/1 ok 11111111-1111-4111-8111-111111111111 0 10.77.0.1 - fake\n";
 
   static Peer &instance() {
     static Peer *peer = new Peer;  // its thread runs until the process ends
@@ -79,7 +80,9 @@ class Peer {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     path_.copy(address.sun_path, sizeof address.sun_path - 1);
-    if (::bind(listener_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 || ::listen(listener_, 64) != 0) std::abort();
+    if (::bind(listener_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
+        ::listen(listener_, 64) != 0)
+      std::abort();
     ::setenv("GRIDCENTRIC_HOST", ("unix:" + path_).c_str(), 1);
     ::setenv("GRIDCENTRIC_CLONE_MODE", "plain", 1);
     const pid_t owner = ::getpid();

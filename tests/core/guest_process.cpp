@@ -24,16 +24,20 @@ volatile sig_atomic_t children_ended = 0;
 std::string read_all(int fd) {
   std::string text;
   char chunk[4096];
-  for (ssize_t count; (count = ::read(fd, chunk, sizeof chunk)) > 0;) text.append(chunk, static_cast<std::size_t>(count));
+  for (ssize_t count; (count = ::read(fd, chunk, sizeof chunk)) > 0;)
+    text.append(chunk, static_cast<std::size_t>(count));
   return text;
 }
 
 // Runs a shell command as a helper and returns what it writes to its channel.
-std::string helper_says(const std::string &command, int *error = nullptr, const std::string &shell = "/bin/sh") {
+std::string helper_says(const std::string &command, int *error = nullptr,
+                        const std::string &shell = "/bin/sh") {
   int ends[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-  const int result = guest::start_helper(
-      {.path = shell, .arguments = {"sh", "-c", command}, .environment = guest::environment_with({"GIVEN=yes"}), .channel = ends[1]});
+  const int result = guest::start_helper({.path = shell,
+                                          .arguments = {"sh", "-c", command},
+                                          .environment = guest::environment_with({"GIVEN=yes"}),
+                                          .channel = ends[1]});
   if (error != nullptr) *error = result;
   ::close(ends[1]);
   std::string said = read_all(ends[0]);
@@ -95,7 +99,8 @@ TEST_CASE("a helper is nobody's child and inherits nothing but its channel") {
   ::sigaction(SIGCHLD, &action, nullptr);
   children_ended = 0;
   const int open_here = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC, as careless programs have it
-  const std::string probe = "echo $GIVEN >&3; for fd in 4 5 6 7 8 9 " + std::to_string(open_here) + "; do [ -e /proc/$$/fd/$fd ] && [ $fd != 3 ] && echo leak $fd >&3; done; exit 3";
+  const std::string probe = "echo $GIVEN >&3; for fd in 4 5 6 7 8 9 " + std::to_string(open_here) +
+                            "; do [ -e /proc/$$/fd/$fd ] && [ $fd != 3 ] && echo leak $fd >&3; done; exit 3";
   CHECK(helper_says(probe) == "yes\n");
   CHECK(::waitpid(-1, nullptr, WNOHANG | __WALL) == -1);
   CHECK(errno == ECHILD);
@@ -131,7 +136,8 @@ TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
   const guest::HookContext context{3, "127.77.0.3", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11", true};
 
   CHECK(guest::run_hook("pre-clone", context).status == 0);  // there is none
-  folder.write("pre-clone", "#!/bin/sh\necho $GC_VMID $GC_IP $GC_TICKET $GC_ROLE > " + folder.path + "/said\n");
+  folder.write("pre-clone",
+               "#!/bin/sh\necho $GC_VMID $GC_IP $GC_TICKET $GC_ROLE > " + folder.path + "/said\n");
   CHECK(guest::run_hook("pre-clone", context).status == 0);
   CHECK(folder.read("said") == "3 127.77.0.3 8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11 clone\n");
   folder.write("post-clone", "#!/bin/sh\nexit 7\n");
@@ -165,7 +171,8 @@ TEST_CASE("a master says goodbye once when it exits; its forked children do not"
 }
 
 TEST_CASE("threads that call at once start one private host, which ends with its family") {
-  const Outcome outcome = run_program("private", {"GRIDCENTRIC_HOST=", std::string("GRIDCENTRIC_GC=") + GC_BINARY});
+  const Outcome outcome =
+      run_program("private", {"GRIDCENTRIC_HOST=", std::string("GRIDCENTRIC_GC=") + GC_BINARY});
   CHECK(outcome.status == 0);
   const std::string socket = outcome.output.substr(0, outcome.output.find('\n'));
   REQUIRE(socket.starts_with("/"));
@@ -174,7 +181,9 @@ TEST_CASE("threads that call at once start one private host, which ends with its
 
 TEST_CASE("a private host that does not start is reported with its reason") {
   const Folder folder;
-  const auto says = [&] { return run_program("failing", {"GRIDCENTRIC_HOST=", "GRIDCENTRIC_GC=" + folder.path + "/gc"}).output; };
+  const auto says = [&] {
+    return run_program("failing", {"GRIDCENTRIC_HOST=", "GRIDCENTRIC_GC=" + folder.path + "/gc"}).output;
+  };
   CHECK(says().find("No such file") != std::string::npos);
   folder.write("gc", "#!/bin/sh\necho no luck today >&2\nexit 1\n");
   CHECK(says().find("no luck today") != std::string::npos);
@@ -182,7 +191,11 @@ TEST_CASE("a private host that does not start is reported with its reason") {
   CHECK(says().find("without a word") != std::string::npos);
   folder.write("gc", "#!/bin/sh\necho /no/such/socket >&3\n");
   CHECK(says().find("/no/such/socket") != std::string::npos);
-  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=tcp:host"}).output.find("expected unix:/path") != std::string::npos);
-  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=unix:/no/such/host"}).output.find("no host listens") != std::string::npos);
-  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=unix:/" + std::string(200, 'x')}).output.find("201 bytes") != std::string::npos);
+  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=tcp:host"}).output.find("expected unix:/path") !=
+        std::string::npos);
+  CHECK(run_program("failing", {"GRIDCENTRIC_HOST=unix:/no/such/host"}).output.find("no host listens") !=
+        std::string::npos);
+  CHECK(
+      run_program("failing", {"GRIDCENTRIC_HOST=unix:/" + std::string(200, 'x')}).output.find("201 bytes") !=
+      std::string::npos);
 }

@@ -6,8 +6,8 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <set>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 

@@ -23,8 +23,16 @@ HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs,
 CLONES = 3
 
 # In these no clone comes to the end of its testee; churn and the like make more clones than are ordered at a time.
-UNCOUNTED = {"lifeline_closed_ends_clones", "reaper_killed_ends_clone", "descendants_end_with_the_clone",
-             "clone_ended_by_signal", "refuses_without_main_thread_main", "clone_of_a_clone", "churn", "nothing_is_leaked"}
+UNCOUNTED = {
+    "lifeline_closed_ends_clones",
+    "reaper_killed_ends_clone",
+    "descendants_end_with_the_clone",
+    "clone_ended_by_signal",
+    "refuses_without_main_thread_main",
+    "clone_of_a_clone",
+    "churn",
+    "nothing_is_leaked",
+}
 NEEDS = {"refuses_tunnel": "/dev/net/tun"}
 
 
@@ -54,20 +62,33 @@ def stacks(session: int) -> str:
     for pid in members(session):
         for task in Path(f"/proc/{pid}/task").glob("*"):
             try:
-                text.append(f"{pid}/{task.name} {(task / 'comm').read_text().strip()} {(task / 'wchan').read_text()} "
-                            f"{(task / 'syscall').read_text().strip()}")
+                text.append(
+                    f"{pid}/{task.name} {(task / 'comm').read_text().strip()} {(task / 'wchan').read_text()} "
+                    f"{(task / 'syscall').read_text().strip()}"
+                )
             except OSError:
                 continue
         if shutil.which("gdb"):
-            gdb = subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 12"],
-                                 capture_output=True, text=True, timeout=60, check=False)
+            gdb = subprocess.run(
+                ["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 12"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
             text.append(gdb.stdout)
     return "\n".join(text)
 
 
 def run(name: str, mode: str, where: str, clones: int = CLONES) -> None:
-    process = subprocess.Popen([PROGRAM, name, mode, str(clones), REAPER, where], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [PROGRAM, name, mode, str(clones), REAPER, where],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         output, _ = process.communicate(timeout=HANG)
     except subprocess.TimeoutExpired:
@@ -111,7 +132,7 @@ def test_testee(name, mode, where, repeat):
         pytest.skip(f"for {only} mode only")
     if only == "main" and where != "main":
         pytest.skip("the main thread ends itself")
-    if name in NEEDS and not os.path.exists(NEEDS[name]):
+    if name in NEEDS and not Path(NEEDS[name]).exists():
         pytest.skip(f"there is no {NEEDS[name]} here")
     run(name, mode, where)
 

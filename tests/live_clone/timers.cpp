@@ -18,7 +18,7 @@ static void on_timer(int, siginfo_t *info, void *) {
 static void on_thread_timer(sigval) { fired++; }
 
 TESTEE(interval_timer) {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = on_timer;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGALRM, &action, nullptr);
@@ -32,7 +32,7 @@ TESTEE(interval_timer) {
 }
 
 TESTEE(posix_timers_keep_their_ids) {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = on_timer;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGRTMIN + 3, &action, nullptr);

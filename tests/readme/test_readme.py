@@ -22,7 +22,7 @@ def run(tmp_path: Path):
     def run(*command: str) -> list[str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("GRIDCENTRIC_")}
         env["NODE_PATH"] = str(ROOT / "node_modules")
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 

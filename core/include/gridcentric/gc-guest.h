@@ -95,7 +95,8 @@ GC_API int gc_release_ticket(const gc_uuid_t *ticket);
 /* The family's tickets in the order of request, the master's own first. *tickets is one block for gc_free(). */
 GC_API int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count);
 GC_API int gc_ticket_info(const gc_uuid_t *ticket, gc_ticket_info_t *info);
-GC_API const char *gc_ticket_status_string(gc_ticket_status_t status); /* "reserved"; "unknown" out of range */
+GC_API const char *gc_ticket_status_string(
+    gc_ticket_status_t status); /* "reserved"; "unknown" out of range */
 
 /* Make the ticket's clones, all or none: 0 in the caller, the (positive) vmid in each clone.
  * Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED, CLONE_FAILED, NOT_SUPPORTED. After

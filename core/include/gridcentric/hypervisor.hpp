@@ -6,12 +6,11 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <gridcentric/domain.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <gridcentric/domain.hpp>
 
 namespace gridcentric {
 
@@ -20,7 +19,8 @@ class Loop {
  public:
   virtual ~Loop() = default;
   virtual std::int64_t now_ms() const = 0;  // monotonic; the fake's virtual clock under --control
-  virtual std::uint64_t call_at(std::int64_t when_ms, std::function<void()> work) = 0;  // returns an id for cancel()
+  virtual std::uint64_t call_at(std::int64_t when_ms,
+                                std::function<void()> work) = 0;  // returns an id for cancel()
   virtual void cancel(std::uint64_t id) = 0;
   // Calls work each time fd is readable, until unwatch(). The fd stays the caller's.
   virtual void watch(int fd, std::function<void()> work) = 0;
@@ -41,7 +41,8 @@ class Caller {
  public:
   virtual ~Caller() = default;
   virtual Peer peer() const = 0;
-  virtual std::string mode() const = 0;  // how its handshake said it can be cloned: "pidns", "plain"; "": it did not say
+  virtual std::string mode()
+      const = 0;  // how its handshake said it can be cloned: "pidns", "plain"; "": it did not say
   virtual void order(std::string_view line) = 0;  // "fork pidns 1@127.77.0.1 ..."
   // The guest's answers to the order, with the descriptors that came along (they become the callee's).
   // Not called again after the driver's done().
@@ -64,11 +65,11 @@ struct CloneResult {
 };
 
 struct Capabilities {
-  bool clone = true;          // can clone at all
+  bool clone = true;  // can clone at all
   bool clone_of_clone = true;
   bool whole_machine = false;  // clones every process of the domain (a shell script can clone itself)
-  std::string mode;            // how it clones here: "pidns", "plain", "kvm", "tcg"; "" when there is only one way
-  std::string why;             // why this mode
+  std::string mode;  // how it clones here: "pidns", "plain", "kvm", "tcg"; "" when there is only one way
+  std::string why;   // why this mode
 };
 
 class Hypervisor {
