@@ -108,6 +108,32 @@ def test_32_clones_draw_differently(run: Callable[..., Any]) -> None:
         assert len({clone[generator] for clone in drawn}) == 33, generator
 
 
+def draw_in_another_thread(count: int) -> list[float]:
+    """A thread that never stops drawing: what it draws first in a clone must be the clone's own."""
+    import random
+
+    first: dict[int, float] = {}
+    guest.vmid()
+
+    def draw_on() -> None:
+        while True:
+            me = guest.vmid()  # asked first: what follows is drawn in this domain
+            first.setdefault(me, random.random())
+
+    threading.Thread(target=draw_on, daemon=True).start()
+    vmid, ticket = clone_all(count)
+    if vmid:
+        while vmid not in first:
+            os.sched_yield()
+        guest.join(json.dumps(first[vmid]))
+    return reports(ticket)
+
+
+def test_other_threads_draw_differently(run: Callable[..., Any]) -> None:
+    drawn = run(draw_in_another_thread, 16)
+    assert len(set(drawn)) == len(drawn) == 16
+
+
 # -- handlers
 
 
