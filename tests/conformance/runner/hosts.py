@@ -54,6 +54,7 @@ class Host:
     def __init__(self, kind: str, *, command: list[str] | None = None, control: bool = True) -> None:
         """`kind` of HOSTS, or the name of what `command` starts. Without control it has a real clock and no seed."""
         self.kind = kind
+        self.control: Connection = None  # type: ignore[assignment]  # until it listens
         self.has_clock = control
         self.folder = tempfile.mkdtemp(prefix="gridcentric-test-")
         self.socket = f"{self.folder}/host.sock"
@@ -73,9 +74,10 @@ class Host:
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
         if first != f"listening on {self.address}\n":
-            self.process.kill()
-            self.process.wait()
-            raise Missing(f"{' '.join(argv)} said {first!r} instead of that it listens; stderr: {self.stderr()}")
+            said = self.stderr()
+            self.kill()
+            self.close()
+            raise Missing(f"{' '.join(argv)} said {first!r} instead of that it listens; stderr: {said}")
         self.control = Connection(self.socket, "control" if control else "observe")
 
     def stderr(self) -> str:
@@ -112,7 +114,8 @@ class Host:
     def close(self) -> None:
         if self.process.poll() is None:
             self.kill()
-        self.control.close()
+        if self.control:
+            self.control.close()
         if self.process.stdout:
             self.process.stdout.close()
         self._errors.close()
