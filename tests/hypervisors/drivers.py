@@ -223,14 +223,15 @@ class Process:
         """Real clones are made in real time."""
 
     def stop(self) -> None:
-        if self.host.process.poll() is None:
-            self.host.stop()
-        else:
-            self.host.close()  # a test has killed it
-        for master in self.masters:
-            master.kill()
-            master.wait()
-        self.listener.close()
+        try:
+            if self.host.process.poll() is None:
+                self.host.stop()
+        finally:
+            self.host.close()  # what is left when a test has killed it
+            for master in self.masters:
+                master.kill()
+                master.wait()
+            self.listener.close()
 
 
 DRIVERS = {"fake": Fake, "process": Process}

@@ -148,10 +148,13 @@ class Actor:
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """SIGKILL, and all that it started."""
+        """SIGKILL, and all that it started; returns when they have gone."""
         for pid in {self._process.pid, *group_of(self._process.pid)}:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                pidfd = os.pidfd_open(pid)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [], HANG_GUARD_S)
+                os.close(pidfd)
         self._process.wait()
 
     def left_over(self) -> list[str]:

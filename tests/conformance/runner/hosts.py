@@ -103,9 +103,11 @@ class Host:
         """Ask the host to end and check that it ends well and takes its socket with it."""
         self.control.close()
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=HANG_GUARD_S)
-        errors, left = self.stderr(), Path(self.socket).exists()
-        self.close()
+        try:
+            status = self.process.wait(timeout=HANG_GUARD_S)
+            errors, left = self.stderr(), Path(self.socket).exists()
+        finally:
+            self.close()
         assert status == 0, f"the {self.kind} host ended with status {status} on SIGTERM; stderr: {errors}"
         assert not left, f"the {self.kind} host left its socket behind"
         assert not group_of(self.process.pid), f"the {self.kind} host left processes behind"
