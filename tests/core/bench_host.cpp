@@ -1,5 +1,5 @@
 // Figures of a host over its socket: the round trip of a ticket, and 100,000 fake clones of 1,000 families
-// through ticket, clone, sync, join. Prints lines of JSON. Usage: bench_host PATH-OF-gc [FAMILIES]
+// through ticket, clone, sync, join. Prints lines of JSON. Usage: bench_host [FAMILIES [CLONES-OF-EACH]]
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -14,12 +14,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <gridcentric/host.hpp>
 #include <string>
 #include <vector>
 
 namespace {
 
-constexpr int clones_a_family = 100;
 using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void fail(const std::string &what) {
@@ -97,8 +97,9 @@ struct Master {
 }  // namespace
 
 int main(int count, char **words) {
-  if (count < 2) fail("usage: bench_host PATH-OF-gc [FAMILIES]");
-  const int families = count > 2 ? std::atoi(words[2]) : 1000;
+  const int families = count > 1 ? std::atoi(words[1]) : 1000;
+  const int clones_a_family = count > 2 ? std::atoi(words[2]) : 100;
+  if (families < 1 || clones_a_family < 1) fail("usage: bench_host [FAMILIES [CLONES-OF-EACH]]");
   rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
@@ -108,10 +109,16 @@ int main(int count, char **words) {
   const std::string path = std::string(folder) + "/host.sock";
   const pid_t host = fork();
   if (host == 0) {
-    if (!std::freopen("/dev/null", "w", stdout)) _exit(1);
-    execl(words[1], words[1], "host", "--hypervisor", "fake", "--control", "--socket", path.c_str(), "--cpus",
-          "2000000", nullptr);
-    _exit(127);
+    gridcentric::HostOptions options;
+    options.socket = path;
+    options.hypervisor = "fake";
+    options.control = true;
+    options.cpus = 2'000'000'000;
+    options.print_listening = false;
+    std::string error;
+    const int result = gridcentric::run_host(options, &error);
+    if (result != 0) std::fprintf(stderr, "bench_host: %s\n", error.c_str());
+    _exit(result);
   }
   while (access(path.c_str(), F_OK) != 0)
     if (waitpid(host, nullptr, WNOHANG) == host) fail("the host did not start");
@@ -137,6 +144,7 @@ int main(int count, char **words) {
   // Each family has a master process; it makes its ticket and clones, and leaves the socket to us.
   const long empty_kb = resident_kb(host);
   const auto begin = Clock::now();
+  const std::string wanted = std::to_string(clones_a_family);
   std::vector<Master> masters;
   std::vector<Line> lines;
   std::vector<std::string> tickets;
@@ -158,7 +166,7 @@ int main(int count, char **words) {
     masters.push_back({pid, family});
     lines.emplace_back(path);
     lines.back().say("gridcentric/1 as " + masters.back().family + " 0");
-    tickets.push_back(field(lines.back().say("1 request_ticket 100 100 1 0"), 2));
+    tickets.push_back(field(lines.back().say("1 request_ticket " + wanted + " " + wanted + " 1 0"), 2));
     if (lines.back().say("2 clone " + tickets.back()) != "2 ok 0") fail("a clone failed");
   }
   const double cloned_s = std::chrono::duration<double>(Clock::now() - begin).count();
@@ -187,7 +195,7 @@ int main(int count, char **words) {
   std::printf(
       "{\"bench\": \"host\", \"families\": %d, \"clones\": %d, \"seconds\": %.3f, \"seconds_until_cloned\": "
       "%.3f, "
-      "\"microseconds_a_clone\": %.2f, \"host_cpu_microseconds_a_clone\": %.2f, \"host_bytes_a_domain\": "
+      "\"microseconds_a_clone\": %.2f, \"host_cpu_microseconds_a_clone\": %.2f, \"bytes_per_domain\": "
       "%.0f}\n",
       families, clones, all_s, cloned_s, all_s * 1e6 / clones, cpu_s * 1e6 / clones,
       static_cast<double>(full_kb - empty_kb) * 1024 / (clones + families));
