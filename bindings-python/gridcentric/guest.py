@@ -17,7 +17,9 @@ in the clones) and ProtocolError. `gridcentric.aio` has the same functions to be
 
 The clone carries all threads. What it does not carry, and what Python programs must know, is in docs/live-clone.md; the
 random generators of `random`, `numpy.random` and OpenSSL draw anew in each clone, your own instances (random.Random(),
-numpy's default_rng()) repeat: reseed them in a handler of on_clone().
+numpy's default_rng()) repeat: reseed them in a handler of on_clone(). Child processes stay the master's: a clone can't wait
+for them, and must leave process pools and their queues alone. What another thread or an open file other than sys.stdout and
+sys.stderr has buffered is written by every clone, as after fork(): flush it first. os.register_at_fork() handlers do not run.
 
 Free-threaded builds: importing this turns the GIL on. Subinterpreters: the import is refused; only the main one may clone.
 """
