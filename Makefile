@@ -21,7 +21,7 @@ bench: build  ## the figures of the design, each as a ratio: a table, bench-out/
 
 lint:  ## ruff, mypy, clang-format, clang-tidy, eslint, tsc
 	@scripts/bootstrap --test
-	@$(NOX) -s lint
+	@$(NOX) -s lint tidy
 
 format:  ## let the formatters rewrite the sources
 	@scripts/bootstrap --test
