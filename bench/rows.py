@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import cloning, host
+from . import chat, cloning, host
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -23,4 +23,5 @@ def table() -> dict[str, Row]:
         "memory": cloning.memory,
         "heap": cloning.heap,
         "keepalive": cloning.keepalive,
+        "chat": chat.chat,
     }
