@@ -60,7 +60,8 @@ class Call {
   void cancel() noexcept;
   bool cancelled() const noexcept;
 
-  // Runs in the waiting thread each time a signal handler has interrupted the wait; true gives up (error_cancelled).
+  // Runs in the waiting thread each time a signal handler has interrupted the wait, and every quarter of a second (a signal
+  // that arrives between two polls interrupts none); true gives up (error_cancelled).
   // May throw; the call is taken back first and the exception then leaves the call. Set it before the call.
   std::function<bool()> on_wait_interrupted;
 

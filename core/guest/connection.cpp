@@ -105,15 +105,21 @@ Connection::~Connection() {
   if (fd_ >= 0) ::close(fd_);
 }
 
+// A signal that arrives just before poll() interrupts nothing: a hook is asked this often all the same.
+constexpr int hook_interval_ms = 250;
+
 void Connection::wait_for(short events, Call *call, int wait_ms) const {
   // POLLRDHUP is not asked for: what the host said before it hung up must be read first.
   pollfd entries[2] = {{fd_, events, 0}, {call != nullptr ? call->wakeup_fd() : -1, POLLIN, 0}};
-  for (;;) {
-    const int ready = ::poll(entries, 2, wait_ms);
-    if (ready == 0) throw Disconnected{};
-    if (ready < 0) {
-      if (errno != EINTR && errno != EAGAIN) throw Disconnected{};
-      if (call != nullptr && call->on_wait_interrupted && call->on_wait_interrupted()) call->cancel();
+  const bool hooked = call != nullptr && call->on_wait_interrupted;
+  for (int left = wait_ms;;) {
+    const bool sliced = hooked && (left < 0 || left > hook_interval_ms);
+    const int ready = ::poll(entries, 2, sliced ? hook_interval_ms : left);
+    if (ready < 0 && errno != EINTR && errno != EAGAIN) throw Disconnected{};
+    if (ready == 0 && !sliced) throw Disconnected{};
+    if (ready <= 0) {
+      if (ready == 0 && left > 0) left -= hook_interval_ms;
+      if (hooked && call->on_wait_interrupted()) call->cancel();
       continue;
     }
     if (entries[1].revents != 0) throw Error(error_cancelled, "the call was cancelled");
