@@ -68,8 +68,8 @@ class Host {
   }
 }
 
-/** Runs JavaScript in a Node of its own that finds the host: { code, signal, stdout, stderr }. */
-async function node(script, { host, env = {}, args = [] } = {}) {
+/** Runs JavaScript in a Node of its own that finds the host: { code, signal, stdout, stderr }. started(child) sees it begin. */
+async function node(script, { host, env = {}, args = [], started = () => {} } = {}) {
   const child = spawn(process.execPath, [...args, '-e', script], {
     cwd: root,
     env: { ...process.env, ...(host ? { GRIDCENTRIC_HOST: host.address } : {}), ...env },
@@ -77,6 +77,7 @@ async function node(script, { host, env = {}, args = [] } = {}) {
   });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr']) child[name].setEncoding('utf8').on('data', (text) => (output[name] += text));
+  started(child);
   const [code, signal] = await once(child, 'close');
   return { code, signal, ...output };
 }

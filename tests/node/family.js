@@ -1,0 +1,41 @@
+'use strict';
+// Runs Node programs that clone themselves for real: the process hypervisor and a private host, in its default mode and
+// in plain mode.
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const { node } = require('./host.js');
+
+/** The start of every program: `family(report)` clones; each clone joins with what report(vmid) gives, as JSON. */
+const prelude = `
+  const gridcentric = require('gridcentric');
+  async function family(clones, report) {
+    const ticket = await gridcentric.request_ticket(clones, clones, 1, 0);
+    const vmid = await gridcentric.clone(ticket);
+    if (vmid > 0) return gridcentric.join(JSON.stringify(await report(vmid)));
+    const own = await report(vmid);
+    const ends = await gridcentric.wait(ticket);
+    for (const { vmid, how } of ends) if (how !== 'joined') throw new Error(vmid + ' ' + how);
+    return [own, ...ends.map(({ report }) => JSON.parse(report))];
+  }
+`;
+
+/**
+ * A test in both modes. body(run, context): run(script, { env, args, started, stderr }) runs the prelude and the script to
+ * their end and gives what they wrote to standard output; stderr is what they may write there, a regular expression.
+ */
+function inBothModes(title, body) {
+  for (const mode of [undefined, 'plain']) {
+    const run = async (script, { env = {}, stderr = /^$/, ...options } = {}) => {
+      const ended = await node(prelude + script, {
+        ...options,
+        env: { GRIDCENTRIC_HOST: undefined, GRIDCENTRIC_GC: undefined, GRIDCENTRIC_CLONE_MODE: mode, ...env },
+      });
+      assert.match(ended.stderr, stderr);
+      assert.deepEqual({ code: ended.code, signal: ended.signal }, { code: 0, signal: null });
+      return ended.stdout;
+    };
+    test(`${title} (${mode ?? 'default'} mode)`, (context) => body(run, context));
+  }
+}
+
+module.exports = { prelude, inBothModes };
