@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,11 @@ VENV = ROOT / ".venv"
 PYTHON = str(VENV / "bin" / "python")
 BUILD = ROOT / "build"
 STAMPS = BUILD / "stamps"
+
+# A shell that starts us in the background has SIGINT ignored, and every program below us would inherit that: tests press
+# Ctrl-C and mean it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
