@@ -85,11 +85,10 @@ void EpollLoop::unwatch(int fd) {
 }
 
 void EpollLoop::post(std::function<void()> work) {
-  {
-    const std::lock_guard lock(mutex_);
-    posted_.push_back(std::move(work));
-    if (posted_.size() > 1) return;  // whoever posted the first has woken the loop
-  }
+  // The lock is held until the loop is woken: whoever finds the work may end the loop, and close wake_ with it.
+  const std::lock_guard lock(mutex_);
+  posted_.push_back(std::move(work));
+  if (posted_.size() > 1) return;  // whoever posted the first has woken the loop
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto size = write(wake_, &one, sizeof one);  // full: it is awake anyway
 }
