@@ -1,5 +1,6 @@
 // The process driver through a host, without the live clone engine: the test is the master, and plays a
 // process that clones itself with children of its own as clones.
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -14,23 +15,33 @@ namespace {
 struct Child {
   pid_t pid;
   int pidfd;
+  int exit_code;  // written to here it is what the process exits with
 };
 
-// A process that stays until a signal: SIGUSR1 makes it exit with 7. Its dispositions are set before it
-// exists, so that no signal can come too early.
+// A process that stays until it is told to exit, is killed, or the test is gone.
 Child start_child() {
-  const auto usr1 = std::signal(SIGUSR1, [](int) { _exit(7); });
-  const auto term = std::signal(SIGTERM, SIG_DFL);
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  // Its dispositions are set before it exists, so that no signal can come too early.
+  const auto before = std::signal(SIGTERM, SIG_DFL);
   const pid_t pid = fork();
-  for (; pid == 0;) pause();
-  std::signal(SIGUSR1, usr1);
-  std::signal(SIGTERM, term);
-  return {pid, static_cast<int>(syscall(SYS_pidfd_open, pid, 0))};
+  if (pid == 0) {
+    close(ends[1]);
+    unsigned char code = 0;
+    [[maybe_unused]] const auto size = read(ends[0], &code, 1);
+    _exit(code);
+  }
+  std::signal(SIGTERM, before);
+  close(ends[0]);
+  return {pid, static_cast<int>(syscall(SYS_pidfd_open, pid, 0)), ends[1]};
 }
+
+void tell_exit(const Child &child, unsigned char code) { CHECK(write(child.exit_code, &code, 1) == 1); }
 
 void reap(const Child &child) {
   waitpid(child.pid, nullptr, 0);
   close(child.pidfd);
+  close(child.exit_code);
 }
 
 std::vector<Child> start_children(int count) {
@@ -83,7 +94,7 @@ TEST_CASE("process: the order, the pidfds, the ends and their status") {
   CHECK(word_of(domains[3], 4) == addresses_of(order)[2]);
 
   CHECK(family.master.say("4 kill 2") == "4 ok");
-  kill(children[0].pid, SIGUSR1);
+  tell_exit(children[0], 7);
   kill(children[2].pid, SIGTERM);
   const auto results = family.master.list("5 wait " + family.ticket + " -1");
   REQUIRE(results.size() == 4);
@@ -172,5 +183,6 @@ TEST_CASE("process: clones that are left end with the host") {
     CHECK(waitpid(child.pid, &status, 0) == child.pid);
     CHECK(WTERMSIG(status) == SIGKILL);
     close(child.pidfd);
+    close(child.exit_code);
   }
 }
