@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_testees import HANG, REPEAT, members, stacks
+
+from .test_testees import HANG, REPEAT, members, stacks
 
 pytest.importorskip("gridcentric", reason="the package is not installed")
 SOURCES = Path(__file__).parent / "jvm"

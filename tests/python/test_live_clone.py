@@ -7,57 +7,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from family import clone_all, reports
 
 import gridcentric
 from gridcentric import aio, guest
-
-HANG_GUARD_S = 200
-
-RUN = """
-import importlib.util, json, sys
-spec = importlib.util.spec_from_file_location("guest_program", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["guest_program"] = module
-spec.loader.exec_module(module)
-print(json.dumps(getattr(module, sys.argv[2])(*json.loads(sys.argv[3]))))
-"""
-
-
-@pytest.fixture(params=["pidns", "plain"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
-    """Runs a function of this file as a master with a private host and returns what it returned."""
-
-    def run_function(function: Callable[..., Any], *arguments: Any) -> Any:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
-        environment.update(GRIDCENTRIC_CLONE_MODE=request.param, XDG_RUNTIME_DIR=str(tmp_path), PYTHONFAULTHANDLER="1")
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, __file__, function.__name__, json.dumps(arguments)],
-            env=environment, capture_output=True, text=True, timeout=HANG_GUARD_S, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert not done.stderr, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run_function
-
-
-def clone_all(count: int) -> tuple[int, str]:
-    ticket = guest.request_ticket(count, count, 1, 0)
-    return guest.clone(ticket), ticket
-
-
-def reports(ticket: str) -> list[Any]:
-    results = guest.wait(ticket)
-    assert all(result.how == "joined" for result in results), results
-    return [json.loads(result.report or b"null") for result in results]
-
 
 # -- uniqueness
 
