@@ -112,15 +112,21 @@ def make_node(session: nox.Session) -> None:
     run(session, "npm", "install", "--no-audit", "--no-fund", "--foreground-scripts", "--loglevel=error", env=env)
 
 
-def pytest(session: nox.Session, *args: str) -> None:
+def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None) -> None:
     # The guard against hangs is generous: it never decides between right and wrong, only ends what would not end.
-    run(session, PYTHON, "-m", "pytest", "-q", "--timeout=300", *args, *session.posargs)
+    run(session, PYTHON, "-m", "pytest", "-q", "--timeout=300", *args, *session.posargs, env=env)
 
 
-def core_tests(session: nox.Session, name: str, *options: str, env: dict[str, str] | None = None) -> None:
+def make_core_tests(session: nox.Session, name: str, *options: str) -> str:
+    """The core with its tests and testees in build/NAME."""
     folder = str(BUILD / name)
     run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DGC_TESTS=ON", *ccache(), *options, env={"CXX": "g++"})
     run(session, "cmake", "--build", folder)
+    return folder
+
+
+def core_tests(session: nox.Session, name: str, *options: str, env: dict[str, str] | None = None) -> None:
+    folder = make_core_tests(session, name, *options)
     run(session, "ctest", "--test-dir", folder, "--output-on-failure", "--timeout", "300", *session.posargs, env=env)
 
 
@@ -203,7 +209,8 @@ def hypervisors(session: nox.Session) -> None:
 def live_clone(session: nox.Session) -> None:
     """The live clone: one testee a kind of resource, in both modes."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/live_clone")
+    folder = make_core_tests(session, "core")
+    pytest(session, "tests/live_clone", env={"GC_BUILD": folder})
 
 
 @nox.session

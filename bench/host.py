@@ -23,11 +23,13 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 @contextmanager
 def compiled(name: str) -> Iterator[str]:
     """A program of bench/programs against the installed header and library."""
-    flags = subprocess.run([PYTHON, "-m", "gridcentric", "--include", "--libs"], check=True, capture_output=True, text=True)
+    asked = subprocess.run([PYTHON, "-m", "gridcentric", "--include", "--libs"], check=True, capture_output=True, text=True)
+    include, libs = asked.stdout.split()
+    flags = [f"-I{include}", f"-L{libs}", f"-Wl,-rpath,{libs}"]
     with tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/{name}"
-        command = ["gcc", "-O2", str(PROGRAMS / f"{name}.c"), "-o", program, *flags.stdout.split(), "-pthread"]
-        subprocess.run(command, check=True)
+        source = str(PROGRAMS / f"{name}.c")
+        subprocess.run(["gcc", "-O2", *flags, source, "-o", program, "-lgridcentric", "-pthread"], check=True)
         yield program
 
 
