@@ -243,6 +243,13 @@ def packaging(session: nox.Session) -> None:
 
 
 @nox.session
+def qemu(session: nox.Session) -> None:
+    """A real VM and its clones (needs QEMU and builds an image on first use; not part of make test yet)."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/qemu", "--timeout=1200")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The figures of the design (-- ROW ... for some of them; -- --list names them)."""
     needs(session, "dev", "python", "node")

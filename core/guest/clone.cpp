@@ -194,13 +194,22 @@ int clone_this_process(Exchange &exchange, const std::string &ticket, const std:
   return 0;
 }
 
+// The hypervisor has cloned the whole machine, or only its books say so: 0 in the caller, the vmid in each clone.
+int machine_was_cloned(const std::string &ticket, int vmid) {
+  if (vmid <= 0) return 0;
+  const Identity &mine = known_identity(nullptr);
+  run_clone_handlers(vmid);
+  finish_clone({vmid, mine.ip, ticket, true});
+  return vmid;
+}
+
 }  // namespace
 
 int clone(const std::string &ticket, Call *call) {
   Exchange exchange("clone " + checked_ticket(ticket), call);
   try {
     const auto line = exchange.next();
-    if (line.word == "ok") return 0;
+    if (line.word == "ok") return machine_was_cloned(ticket, Fields(line.rest).number());
     if (line.word == "fork") return clone_this_process(exchange, ticket, line.rest);
     Fields(line.word + " " + line.rest).malformed();
   } catch (const Error &error) {

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "core/guest/attach.hpp"
+#include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
 
 namespace gridcentric::guest {
@@ -40,6 +41,7 @@ struct State {
       identities;  // keeps every one: my_ip() may be reading an old one
   std::string host_path;
   std::atomic<bool> cloning{false};
+  std::atomic<std::uint32_t> machine{0};  // of machine_page.hpp, as this process last saw it
   std::atomic<bool> forked{false};
   pid_t master_pid = -1;  // the process that says bye when it ends; -1: nobody does
   std::atomic<std::uint32_t> *copy_mark = make_copy_mark();
@@ -54,6 +56,7 @@ void say_bye();
 State &state() {
   static State &instance = []() -> State & {
     auto *made = new State;
+    made->machine = machine_generation();
     ::pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
     std::atexit(say_bye);
     return *made;
@@ -93,9 +96,21 @@ void forget_connections(State &s) {
   s.generation.fetch_add(1);
 }
 
+// A whole machine became another one: the agent has cut its connections, the host says who it is now.
+void follow_machine(State &s) {
+  const std::uint32_t now = machine_generation();
+  if (s.machine == now) return;
+  std::lock_guard guard(s.lock);
+  if (s.machine == now) return;
+  s.machine = now;
+  forget_connections(s);
+  s.identity = nullptr;
+}
+
 // Returns once it is known which domain this process is, or that it must be asked.
 void settle() {
   State &s = state();
+  follow_machine(s);
   while (s.copy_mark->load(std::memory_order_acquire) == 0) {
     if (s.cloning) {
       // The thread that cloned is alive here too and is about to call become().

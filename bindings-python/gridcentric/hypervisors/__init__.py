@@ -1,0 +1,53 @@
+"""Hypervisors outside the core: Python classes on the driver contract (core/include/gridcentric/hypervisor.hpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+
+class Ears(Protocol):
+    """What a driver tells its host. Thread-safe."""
+
+    def ended(self, domain: int, how: str, status: int) -> None:
+        """A domain is gone: joined, exited, killed or lost. Once for each domain."""
+
+
+class Driver(Protocol):
+    """The driver contract in Python. A domain is named by its key, the host's number for it.
+
+    All methods are called on the host's thread, which waits meanwhile: none may block. An exception is a refusal in
+    adopt() and clone() (its text is said to the guest) and a bug anywhere else.
+    """
+
+    name: str
+
+    def attach(self, ears: Ears) -> None:
+        """The host is there; comes first."""
+
+    def capabilities(self) -> dict[str, object]:
+        """clone, clone_of_clone, whole_machine: bool; mode, why: str (see hypervisor.hpp)."""
+
+    def adopt(self, domain: int, pid: int) -> str:
+        """A program said hello and is the master of a new family; its address."""
+
+    def clone(
+        self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]
+    ) -> None:
+        """Make clones, (key, vmid) each, all or none. done("", then) or done(reason, then), once, from any thread;
+        then() is called on the host's thread when the host knows the clones (or that there are none)."""
+
+    def cancel_clone(self, parent: int) -> None:
+        """The asker is gone: undo what was begun; done() is still called, when nothing is left."""
+
+    def end(self, domain: int) -> None:
+        """End a domain; ears.ended follows."""
+
+    def joined(self, domain: int) -> None:
+        """The domain said join; make sure that it ends. ears.ended follows."""
+
+    def address_of(self, domain: int) -> str: ...
+
+    def pid_of(self, domain: int) -> int: ...
+
+    def domain_of(self, pid: int) -> int: ...

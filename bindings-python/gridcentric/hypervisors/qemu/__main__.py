@@ -1,0 +1,110 @@
+"""The commands behind `gc run --hypervisor qemu` and `gc image`; gc hands its arguments on to them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gc", description="Programs in VMs that can be cloned.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    run = verbs.add_parser(
+        "run", help="run a program in a VM of its own", description="Run a program in a VM of its own, as master of a family."
+    )
+    run.add_argument("--image", default="default", metavar="NAME", help="the VM's image (gc image ls); default: %(default)s")
+    run.add_argument("--memory", default="256M", metavar="SIZE", help="the VM's memory, as 256M or 1G; default: %(default)s")
+    run.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs of the VM; default: %(default)s")
+    run.add_argument(
+        "--publish",
+        action="append",
+        default=[],
+        metavar="HERE:THERE",
+        help="lead port HERE of 127.0.0.1 to THERE of the master",
+    )
+    run.add_argument("--copy", action="append", default=[], metavar="FROM:TO", help="copy a file or folder into the VM first")
+    run.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
+    image = verbs.add_parser("image", help="build, list and remove images")
+    actions = image.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="build an image")
+    build.add_argument("--name", default="default", metavar="NAME", help="default: %(default)s")
+    build.add_argument(
+        "--from",
+        dest="made_from",
+        default="debian",
+        metavar="debian|DIR|TAR",
+        help="Debian, or Debian with these files over it",
+    )
+    build.add_argument("--packages", nargs="*", default=[], metavar="PACKAGE", help="Debian packages besides Node and Python")
+    actions.add_parser("ls", help="list the images")
+    remove = actions.add_parser("rm", help="remove an image")
+    remove.add_argument("name", metavar="NAME")
+    return parser
+
+
+def _memory(text: str) -> int:
+    units = {"M": 1, "G": 1024}
+    number, unit = text[:-1], text[-1:].upper()
+    if not number.isdigit() or unit not in units or not 64 <= int(number) * units[unit] <= 65536:
+        raise argparse.ArgumentTypeError(f"--memory {text}: expected 64M to 64G, as 256M")
+    return int(number) * units[unit]
+
+
+def _ports(text: str) -> tuple[int, int]:
+    here, _, there = text.partition(":")
+    if not (here.isdigit() and there.isdigit() and 0 < int(here) < 65536 and 0 < int(there) < 65536):
+        raise argparse.ArgumentTypeError(f"--publish {text}: expected two ports, as 8080:80")
+    return int(here), int(there)
+
+
+def _copy(text: str) -> tuple[Path, str]:
+    source, _, target = text.partition(":")
+    if not target.startswith("/"):
+        raise argparse.ArgumentTypeError(f"--copy {text}: expected FROM:TO with an absolute TO, as ./app:/app")
+    if not Path(source).exists():
+        raise argparse.ArgumentTypeError(f"--copy {text}: there is no {source}")
+    return Path(source), target
+
+
+def _progress(text: str) -> None:
+    print(f"gc: {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    try:
+        from gridcentric.hypervisors.qemu import images, machine, network, run
+    except ImportError as error:
+        _progress(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
+        return 24
+    try:
+        if args.verb == "run":
+            try:
+                publish = tuple(run.Publish(*_ports(p)) for p in args.publish)
+                wish = run.Wish(
+                    args.command, args.image, _memory(args.memory), args.cpus, 0, publish, tuple(_copy(c) for c in args.copy)
+                )
+            except argparse.ArgumentTypeError as error:
+                parser.error(str(error))
+            return run.run(wish, _progress)
+        if args.action == "build":
+            images.build(args.name, args.made_from, tuple(args.packages), _progress)
+        elif args.action == "rm":
+            images.remove(args.name)
+        else:
+            for image in images.images():
+                packages = " ".join(image.packages)
+                print(f"{image.name:16} {image.digest} {image.size >> 20:5} MiB  from {image.made_from}: {packages}")
+    except (images.ImageError, machine.MachineError, network.NetworkError, run.FamilyError, run.RunError) as error:
+        _progress(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

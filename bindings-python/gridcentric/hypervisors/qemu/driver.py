@@ -1,0 +1,137 @@
+"""The qemu hypervisor on the driver contract. The host calls on its thread; the machines live in an asyncio loop on
+another: this file is the way from one to the other and keeps the few facts that the host asks for at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from gridcentric.hypervisors import Ears
+from gridcentric.hypervisors.qemu.family import FamilyError, Machines
+from gridcentric.hypervisors.qemu.machine import accelerator
+from gridcentric.hypervisors.qemu.network import NetworkError
+
+
+class QemuDriver:
+    """machines: made in `loop`, which must be running in another thread than the host's."""
+
+    name = "qemu"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, machines: Machines) -> None:
+        self._loop = loop
+        self._machines = machines
+        self._ears: Ears
+        self._lock = threading.Lock()
+        self._expected: tuple[int, str] | None = None  # the process that speaks for the next master, and its address
+        self._addresses: dict[int, str] = {}
+        self._how: dict[int, tuple[str, int]] = {}  # how a domain is about to end, when that is known
+        self._clonings: dict[int, Future[None]] = {}
+        self.adopted: dict[int, int] = {}  # pid that spoke for a master -> its key
+
+    # --- for run.py --------------------------------------------------------------------------------------------------
+
+    def expect(self, pid: int, address: str) -> None:
+        """The next hello of this process is that of the machine which has this address."""
+        with self._lock:
+            self._expected = (pid, address)
+
+    def machine_ended(self, key: int, code: int) -> None:
+        """QEMU has ended: with 0 when the machine powered itself off."""
+        how = self._how.pop(key, ("exited", code) if code >= 0 else ("killed", -code))
+        with self._lock:
+            self._addresses.pop(key, None)
+        self._ears.ended(key, *how)
+
+    def machine_exits(self, key: int, code: int) -> None:
+        """The machine's program has ended and the machine will follow: the exit code is the program's."""
+        self._how.setdefault(key, ("killed", code - 128) if code > 128 else ("exited", code))
+
+    # --- the contract --------------------------------------------------------------------------------------------------
+
+    def attach(self, ears: Ears) -> None:
+        self._ears = ears
+
+    def capabilities(self) -> dict[str, object]:
+        accel = accelerator()
+        return {"clone": True, "clone_of_clone": True, "whole_machine": True, "mode": accel.name, "why": accel.why}
+
+    def adopt(self, domain: int, pid: int) -> str:
+        with self._lock:
+            if self._expected is None or self._expected[0] != pid:
+                raise RuntimeError("this host clones machines: start a program in one with gc run --hypervisor qemu")
+            address = self._expected[1]
+            self._expected = None
+            self._addresses[domain] = address
+            self.adopted[pid] = domain
+        return address
+
+    def clone(
+        self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]
+    ) -> None:
+        self._clonings[parent] = self._submit(self._clone(parent, ticket, clones, done))
+
+    async def _clone(
+        self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]
+    ) -> None:
+        known = asyncio.Event()
+
+        async def commit() -> None:
+            """The clones are held, all of them: the host takes note before any says a word."""
+            self._clonings.pop(parent, None)
+
+            def then() -> None:
+                self._loop.call_soon_threadsafe(known.set)
+
+            done("", then)
+            await known.wait()
+
+        try:
+            wanted = []
+            for key, vmid in clones:
+                address = self._machines.reserve_address()
+                wanted.append((key, vmid, address))
+                with self._lock:
+                    self._addresses[key] = address
+            await self._machines.clone(parent, ticket, wanted, commit)
+        except (FamilyError, NetworkError, asyncio.CancelledError) as error:
+            self._clonings.pop(parent, None)
+            with self._lock:
+                for key, _ in clones:
+                    self._addresses.pop(key, None)
+            done(str(error) or "the domain that asked for it is gone", lambda: None)
+
+    def cancel_clone(self, parent: int) -> None:
+        future = self._clonings.get(parent)
+        if future is not None:
+            future.cancel()
+
+    def end(self, domain: int) -> None:
+        self._how.setdefault(domain, ("killed", int(signal.SIGKILL)))
+        self._loop.call_soon_threadsafe(self._machines.end, domain)
+
+    def joined(self, domain: int) -> None:
+        self._how[domain] = ("joined", 0)
+        # Its last reply is on its way: the machine is ended when the agent has delivered it, or soon.
+        self._loop.call_soon_threadsafe(self._loop.call_later, 0.2, self._machines.end, domain)
+
+    def address_of(self, domain: int) -> str:
+        with self._lock:
+            return self._addresses.get(domain, "")
+
+    def pid_of(self, domain: int) -> int:
+        machine = self._machines.get(domain)
+        return -1 if machine is None else machine.machine.process.pid
+
+    def domain_of(self, pid: int) -> int:
+        return self.adopted.get(pid, 0) if pid == os.getpid() else 0
+
+    def _submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+__all__ = ["FamilyError", "QemuDriver"]

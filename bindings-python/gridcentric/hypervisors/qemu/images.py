@@ -1,0 +1,288 @@
+"""Images of VMs: what they are made of, how they are built, where they are kept. Knows nothing of running them.
+
+An image is a folder named by the digest of what it was made from:
+
+    root.erofs   the file system, read-only; each VM writes to a tmpfs overlay
+    vmlinuz      Debian's kernel
+    initrd.img   gc-agent as /init and the modules it needs
+    about.json   name, digest, what it was made from
+
+Built without root where the host allows user namespaces (mmdebstrap's unshare mode).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from gridcentric.hypervisors.qemu.cpio import write_cpio
+
+DEFAULT = "default"
+PACKAGES = ("nodejs", "python3", "procps", "iproute2", "curl")
+SUITE = "bookworm"
+# What gc-agent needs before it has a root file system, and the network and channel it then uses. (libcrc32c asks for the
+# crc32c algorithm by name when it is loaded: modules.dep does not know of it.)
+MODULES = ("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "erofs", "overlay")
+EPOCH = "1700000000"  # all times of files in an image, so that the same input gives the same bytes
+
+# Of the Node package: what its build leaves behind and the packed core.
+NOT_INTO_IMAGES = r"node_modules/gridcentric/(build/(?!Release/[^/]*$)|node_modules/\.cache|core/)"
+
+Progress = Callable[[str], None]
+
+
+class ImageError(Exception):
+    """An image can't be built or found; the text says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    digest: str
+    made_from: str
+    packages: tuple[str, ...]
+    size: int = 0  # bytes of all files
+    folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root.erofs"
+
+    @property
+    def kernel(self) -> Path:
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.folder / "initrd.img"
+
+
+def store() -> Path:
+    """The user's image folder: $XDG_DATA_HOME/gridcentric/images."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "gridcentric" / "images"
+
+
+def images() -> list[Image]:
+    """All images in the store, by name."""
+    found = []
+    for about in sorted(store().glob("*/about.json")):
+        fields = json.loads(about.read_text())
+        fields["packages"] = tuple(fields["packages"])
+        found.append(Image(**fields, folder=about.parent))
+    return sorted(found, key=lambda image: image.name)
+
+
+def find(name: str) -> Image | None:
+    return next((image for image in images() if name in (image.name, image.digest)), None)
+
+
+def remove(name: str) -> Image:
+    image = find(name)
+    if image is None:
+        known = ", ".join(i.name for i in images()) or "none"
+        raise ImageError(f"there is no image {name!r}; there are: {known}")
+    shutil.rmtree(image.folder)
+    return image
+
+
+def _need(*commands: tuple[str, str]) -> None:
+    missing = [package for command, package in commands if shutil.which(command) is None]
+    if missing:
+        raise ImageError(f"building an image needs Debian's {' and '.join(missing)}: apt-get install {' '.join(missing)}")
+
+
+def _agent() -> Path:
+    import gridcentric
+
+    path = Path(gridcentric.__file__).parent / "bin" / "gc-agent"
+    if not path.exists():
+        raise ImageError(f"this installation has no {path}: it was built without the agent of the VMs")
+    return path
+
+
+def _own_files() -> Iterator[tuple[Path, str]]:
+    """This project's packages, (from, to in the image): import gridcentric, require('gridcentric') and gc."""
+    import gridcentric
+
+    package = Path(gridcentric.__file__).parent
+    if f"{sys.version_info.major}.{sys.version_info.minor}" == "3.11":  # the Python of SUITE
+        yield package, "/usr/lib/python3/dist-packages/gridcentric"
+    yield package / "bin" / "gc", "/usr/bin/gc"
+    for folder in (os.environ.get("GRIDCENTRIC_NODE_MODULE"), "node_modules/gridcentric"):
+        if folder and (Path(folder) / "package.json").exists():
+            yield Path(folder).resolve(), "/usr/lib/node_modules/gridcentric"
+            break
+
+
+def _digest(made_from: str, packages: tuple[str, ...]) -> str:
+    sum_ = hashlib.sha256(json.dumps([made_from, packages, SUITE, MODULES, EPOCH]).encode())
+    for source, target in (*_own_files(), (_agent(), "/init")):
+        files = (
+            [source]
+            if source.is_file()
+            else sorted(p for p in source.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        )
+        for path in files:
+            sum_.update(f"{target}/{path.name}".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return sum_.hexdigest()[:16]
+
+
+def _run(command: list[str], progress: Progress, what: str, env: dict[str, str] | None = None) -> None:
+    progress(what)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=os.environ | (env or {})
+    )
+    assert process.stdout is not None
+    last: list[str] = []
+    for line in process.stdout:
+        last = [*last[-14:], line.rstrip()]
+        if match := re.match(r"I: (.*)", line):
+            progress(f"{what}: {match[1]}")
+    if process.wait() != 0:
+        raise ImageError(f"{what} failed: {' '.join(command[:3])} ... ended with {process.returncode}:\n  " + "\n  ".join(last))
+
+
+_HOOK = """set -eu
+root="$1"
+# The kernel's own package, without what would install it: only its files are wanted.
+kernel=$(chroot "$root" apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p' | head -n 1)
+chroot "$root" sh -c "cd /tmp && apt-get -q -o APT::Sandbox::User=root download $kernel"
+mkdir -p "$root/kernel"
+dpkg-deb -x "$root"/tmp/linux-image-*.deb "$root/kernel"
+rm -f "$root"/tmp/linux-image-*.deb
+version=$(ls "$root/kernel/lib/modules")
+depmod -b "$root/kernel" "$version"
+tar -C "$root/kernel" -cf "$OUT/kernel.tar" .
+rm -rf "$root/kernel"
+"""
+
+_PACK = """set -eu
+root="$1"
+tar -C "$root" -xf "$OUT/own.tar"
+mkdir -p "$root/image" "$root/changes" "$root/root" "$root/dev/pts"
+printf 'nameserver 10.77.0.1\\n' > "$root/etc/resolv.conf"
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log "$root"/tmp/*
+# While hooks run, the chroot has the host's /proc, /sys and /dev mounted.
+mkfs.erofs --quiet -x-1 '--exclude-regex=^(proc|sys|dev)/' -T "$EPOCH" -U 00000000-0000-4000-8000-000000000000 -z lz4 \\
+  "$OUT/root.erofs" "$root" >/dev/null
+"""
+
+
+def _write_own_tar(path: Path) -> None:
+    """This project's files as they lie in the image, owned by root, with fixed times."""
+    import tarfile
+
+    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if "__pycache__" in info.name or re.search(NOT_INTO_IMAGES, info.name):
+            return None
+        info.uid = info.gid = 0
+        info.uname = info.gname = "root"
+        info.mtime = int(EPOCH)
+        return info
+
+    with tarfile.open(path, "w") as tar:
+        for source, target in _own_files():
+            tar.add(source, "." + target, filter=plain)
+
+
+def _write_initrd(kernel: Path, agent: Path, target: Path) -> None:
+    """gc-agent and the modules of MODULES, each after those it depends on (modules.dep(5))."""
+    folder = next((kernel / "lib" / "modules").iterdir())
+    needs: dict[str, list[str]] = {}
+    for line in (folder / "modules.dep").read_text().splitlines():
+        module, _, others = line.partition(":")
+        needs[module] = others.split()
+    by_name = {Path(m).name.split(".")[0].replace("-", "_"): m for m in needs}
+    order: list[str] = []
+    for name in MODULES:
+        if name not in by_name:
+            continue  # built into the kernel
+        for module in (*reversed(needs[by_name[name]]), by_name[name]):
+            if module not in order:
+                order.append(module)
+    files = [("init", agent.read_bytes(), 0o755)]
+    files.append(("modules/order", "".join(f"{Path(m).name}\n" for m in order).encode(), 0o644))
+    files += [(f"modules/{Path(m).name}", (folder / m).read_bytes(), 0o644) for m in order]
+    with target.open("wb") as out, gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=6) as packed:
+        write_cpio(packed, ["dev", "proc", "sys", "modules"], files)
+
+
+def build(
+    name: str = DEFAULT, made_from: str = "debian", packages: tuple[str, ...] = (), progress: Progress = lambda text: None
+) -> Image:
+    """Build an image, or give the one that was built of the same things before.
+
+    made_from: "debian", a folder or a tar file with a root file system. packages: Debian packages besides PACKAGES.
+    Raises ImageError. Takes about a minute; progress is told what happens.
+    """
+    _need(("mmdebstrap", "mmdebstrap"), ("mkfs.erofs", "erofs-utils"), ("depmod", "kmod"))
+    if made_from != "debian" and not Path(made_from).exists():
+        raise ImageError(f"--from {made_from}: expected debian, a folder or a tar file; there is no such file")
+    wanted = tuple(sorted({*PACKAGES, *packages}))
+    digest = _digest(made_from, wanted)
+    target = store() / digest
+    if (target / "about.json").exists():
+        return next(image for image in images() if image.digest == digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as work_name:
+        work = Path(work_name)
+        _write_own_tar(work / "own.tar")
+        (work / "kernel.sh").write_text(_HOOK)
+        (work / "pack.sh").write_text(_PACK)
+        env = {"OUT": str(work), "EPOCH": EPOCH, "SOURCE_DATE_EPOCH": EPOCH}
+        hooks = [f'--customize-hook=sh {work}/kernel.sh "$1"', f'--customize-hook=sh {work}/pack.sh "$1"']
+        if made_from != "debian":
+            copy = (
+                f'tar -C "{made_from}" -cf - . | tar -C "$1" -xf -'
+                if Path(made_from).is_dir()
+                else f'tar -C "$1" -xf "{made_from}"'
+            )
+            hooks.insert(1, f"--customize-hook={copy}")
+        command = [
+            "mmdebstrap", "--variant=minbase", f"--include={','.join(wanted)},kmod", "--format=null",
+            *(f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("man", "doc", "locale", "info")), *hooks, SUITE,
+        ]  # fmt: skip
+        _run(command, progress, f"image {name}: Debian {SUITE}", env)
+        progress(f"image {name}: kernel and initramfs")
+        kernel = work / "kernel"
+        kernel.mkdir()
+        subprocess.run(["tar", "-C", str(kernel), "-xf", str(work / "kernel.tar")], check=True)
+        done = work / "done"
+        done.mkdir()
+        shutil.copy(next((kernel / "boot").glob("vmlinuz-*")), done / "vmlinuz")
+        _write_initrd(kernel, _agent(), done / "initrd.img")
+        (work / "root.erofs").rename(done / "root.erofs")
+        size = sum(p.stat().st_size for p in done.iterdir())
+        about = asdict(Image(name, digest, made_from, wanted, size))
+        del about["folder"]
+        (done / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+        for old in images():
+            if old.name == name:  # the name moves on to the new image
+                shutil.rmtree(old.folder)
+        done.rename(target)
+    progress(f"image {name}: done, {size >> 20} MiB in {target}")
+    return next(image for image in images() if image.digest == digest)
+
+
+def ensure(name: str, progress: Progress) -> Image:
+    """The image of this name; the default one is built when it is not there."""
+    image = find(name)
+    if image is not None and name != DEFAULT:
+        return image
+    if name != DEFAULT:
+        known = ", ".join(i.name for i in images()) or "none"
+        raise ImageError(f"there is no image {name!r} (there are: {known}); build it: gc image build --name {name}")
+    if image is None:
+        progress("the default image is built on first use, about a minute")
+    return build(progress=progress)

@@ -1,0 +1,147 @@
+"""The machines' network: a process of its own in a network namespace of its own (network_namespaces(7)), which owns a
+bridge and hands out tap descriptors and connected sockets. QEMU and everything else stay outside.
+
+Needs no root where unprivileged user namespaces are allowed and /dev/net/tun can be opened. All of it is gone when the
+process ends, and it ends with its parent. Run as: python -m gridcentric.hypervisors.qemu.netns FD
+
+Requests, one datagram each over the Unix socket FD; a reply is a datagram, "ok ..." or "error TEXT":
+    tap NAME            a new tap, not yet on the bridge; its descriptor comes along (SCM_RIGHTS)
+    plug NAME           put it on the bridge
+    drop NAME           take it away
+    connect IP PORT     a TCP connection to a machine; its descriptor comes along
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+
+BRIDGE = b"gc0"
+ADDRESS, PREFIX = "10.77.0.1", 16
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+PR_SET_PDEATHSIG = 1
+SIOCBRADDBR, SIOCBRADDIF, SIOCGIFINDEX = 0x89A0, 0x89A2, 0x8933
+SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8913, 0x8914
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_UP, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 0x0002, 0x1000, 0x4000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def enter() -> None:
+    """Go into a network namespace of this process's own; by way of a user namespace when it is not root's."""
+    uid, gid = os.geteuid(), os.getegid()
+    if _libc.unshare(CLONE_NEWNET) == 0:
+        return
+    _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNET), "unshare(CLONE_NEWUSER | CLONE_NEWNET)")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+class Bridge:
+    """The bridge and its taps. Belongs to one thread, but for connect()."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
+        self._up(b"lo")
+        self._set(SIOCSIFADDR, BRIDGE, ADDRESS)
+        self._set(SIOCSIFNETMASK, BRIDGE, socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - PREFIX)) & 0xFFFFFFFF)))
+        self._up(BRIDGE)
+        self._taps: dict[str, int] = {}
+
+    def tap(self, name: str) -> int:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+        self._taps[name] = fd
+        return fd
+
+    def plug(self, name: str) -> None:
+        index = struct.unpack("16si", fcntl.ioctl(self._socket, SIOCGIFINDEX, struct.pack("16si", name.encode(), 0)))[1]
+        fcntl.ioctl(self._socket, SIOCBRADDIF, struct.pack("16si20x", BRIDGE, index))
+        self._up(name.encode())
+
+    def drop(self, name: str) -> None:
+        """The tap itself goes when QEMU closes it as well."""
+        os.close(self._taps.pop(name))
+
+    def _set(self, request: int, name: bytes, address: str) -> None:
+        fcntl.ioctl(self._socket, request, struct.pack("16sHH4s16x", name, socket.AF_INET, 0, socket.inet_aton(address)))
+
+    def _up(self, name: bytes) -> None:
+        flags = struct.unpack("16sH22x", fcntl.ioctl(self._socket, SIOCGIFFLAGS, struct.pack("16sH22x", name, 0)))[1]
+        fcntl.ioctl(self._socket, SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | IFF_UP))
+
+
+def connect(ip: str, port: int) -> socket.socket:
+    return socket.create_connection((ip, port), timeout=10)
+
+
+class Helper:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._bridge = Bridge()
+
+    def serve(self) -> None:
+        while data := self._channel.recv(4096):
+            words = data.decode().split()
+            if words and words[1:2] == ["connect"]:  # may take long: not in the way of others
+                threading.Thread(target=self._answer, args=(words,), daemon=True).start()
+            else:
+                self._answer(words)
+
+    def _answer(self, words: list[str]) -> None:
+        number, verb, *arguments = words
+        fds: list[int] = []
+        keep: socket.socket | None = None
+        try:
+            if verb == "tap":
+                fds = [self._bridge.tap(arguments[0])]
+            elif verb == "plug":
+                self._bridge.plug(arguments[0])
+            elif verb == "drop":
+                self._bridge.drop(arguments[0])
+            elif verb == "connect":
+                keep = connect(arguments[0], int(arguments[1]))
+                fds = [keep.fileno()]
+            else:
+                raise ValueError(f"unknown: {verb}")
+            reply = f"{number} ok"
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            reply = f"{number} error {error}"
+        socket.send_fds(self._channel, [reply.encode()], fds)
+        if keep is not None:
+            keep.close()
+
+
+def main() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        enter()
+        helper = Helper(channel)
+    except OSError as error:
+        channel.send(f"0 error {error}".encode())
+        sys.exit(1)
+    channel.send(b"0 ok")
+    helper.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The driver's side of netns.py: taps for machines, connections to them, addresses. Belongs to one asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+
+from gridcentric.hypervisors.qemu import netns
+
+
+class NetworkError(Exception):
+    """There is no network for machines here; the text says what refused."""
+
+
+class Network:
+    PREFIX = netns.PREFIX
+
+    def __init__(self) -> None:
+        self._last_id = 0
+        self._asked: dict[int, asyncio.Future[list[int]]] = {}
+        self._channel: socket.socket
+        self._process: subprocess.Popen[bytes]
+        # Addresses of ended machines come last: someone may still have one in mind.
+        hosts = ipaddress.ip_network(f"{netns.ADDRESS}/{netns.PREFIX}", strict=False).hosts()
+        self._free = deque(str(ip) for ip in hosts if str(ip) != netns.ADDRESS)
+
+    async def start(self) -> None:
+        """Raises NetworkError where neither root nor user namespaces, or no /dev/net/tun, are to be had."""
+        self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with there:
+            command = [sys.executable, "-m", netns.__name__, str(there.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+        self._channel.setblocking(False)
+        loop = asyncio.get_running_loop()
+        first: asyncio.Future[list[int]] = loop.create_future()
+        self._asked[0] = first
+        loop.add_reader(self._channel, self._read)
+        await first
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._channel)
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+    def address(self) -> str:
+        if not self._free:
+            raise NetworkError("all addresses of 10.77.0.0/16 are taken")
+        return self._free.popleft()
+
+    def give_back(self, address: str) -> None:
+        self._free.append(address)
+
+    async def tap(self, name: str) -> int:
+        """A tap that is not on the bridge yet; the caller closes the descriptor."""
+        return (await self._ask("tap", name))[0]
+
+    async def plug(self, name: str) -> None:
+        await self._ask("plug", name)
+
+    async def drop(self, name: str) -> None:
+        await self._ask("drop", name)
+
+    async def connect(self, ip: str, port: int) -> socket.socket:
+        """A TCP connection to a machine. NetworkError when it does not answer."""
+        connection = socket.socket(fileno=(await self._ask("connect", ip, port))[0])
+        connection.setblocking(False)
+        return connection
+
+    async def _ask(self, *words: object) -> list[int]:
+        self._last_id += 1
+        future = asyncio.get_running_loop().create_future()
+        self._asked[self._last_id] = future
+        try:
+            self._channel.send(" ".join(map(str, (self._last_id, *words))).encode())
+        except OSError as error:
+            raise NetworkError(f"the network's helper is gone: {error}") from error
+        result: list[int] = await future
+        return result
+
+    def _read(self) -> None:
+        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 4)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            for future in self._asked.values():
+                if not future.done():
+                    future.set_exception(NetworkError("the network's helper is gone"))
+            return
+        number, verdict, *text = data.decode(errors="replace").split(" ", 2)
+        future = self._asked.pop(int(number))
+        if future.done():
+            for fd in fds:
+                os.close(fd)
+        elif verdict == "ok":
+            future.set_result(fds)
+        else:
+            future.set_exception(NetworkError(text[0] if text else "refused"))

@@ -1,0 +1,82 @@
+"""Guest RAM as memfds: sparse, anonymous, gone with the last process that has them open."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_MAP_POPULATE = 0x8000
+
+
+def create(size: int) -> int:
+    """An empty RAM of this many bytes."""
+    fd = os.memfd_create("gridcentric-ram", os.MFD_CLOEXEC)
+    os.ftruncate(fd, size)
+    return fd
+
+
+def available() -> int:
+    """Bytes that new RAM may take before the machine swaps or kills (proc(5), MemAvailable)."""
+    with Path("/proc/meminfo").open() as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def used(fd: int) -> int:
+    """Bytes of a RAM that are really there."""
+    return os.fstat(fd).st_blocks * 512
+
+
+def _extents(fd: int, size: int) -> list[tuple[int, int]]:
+    found, at = [], 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break
+            raise
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        found.append((start, at))
+    return found
+
+
+def copy(source: int, target: int, size: int) -> int:
+    """Copy what is there of one RAM into another, empty one; bytes copied.
+
+    Maps both and copies memory to memory: three times as fast as copy_file_range(2) on tmpfs when the target's pages are
+    there already. The master stands still meanwhile, so it is done without Python's buffers in between.
+    """
+    here = _map(source, size, mmap.PROT_READ)
+    there = _map(target, size, mmap.PROT_READ | mmap.PROT_WRITE)
+    copied = 0
+    try:
+        for start, end in _extents(source, size):
+            ctypes.memmove(there + start, here + start, end - start)
+            copied += end - start
+    finally:
+        _libc.munmap(here, size)
+        _libc.munmap(there, size)
+    return copied
+
+
+def populate(fd: int, size: int) -> None:
+    """Make the first `size` bytes' pages be there, so that a later copy() does not fault them in one by one."""
+    address = _map(fd, size, mmap.PROT_READ | mmap.PROT_WRITE, _MAP_POPULATE)
+    _libc.munmap(address, size)
+
+
+def _map(fd: int, size: int, protection: int, flags: int = 0) -> int:
+    address = _libc.mmap(None, size, protection, mmap.MAP_SHARED | flags, fd, 0)
+    if address in (None, ctypes.c_void_p(-1).value):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "mmap of guest RAM")
+    return int(address)

@@ -1,0 +1,213 @@
+// gridcentric._host: a host in this process, on a driver written in Python. The trampoline between the driver contract
+// (core/include/gridcentric/hypervisor.hpp) and gridcentric.hypervisors.Driver; knows neither rules nor machines.
+//
+// The host runs on the thread that calls run_host(), without the GIL; the driver's methods are called on it with the GIL.
+// What the driver tells the host (ended, done) may come from any thread and is posted to the host's loop.
+#include <gridcentric/gc-guest.h>
+#include <pybind11/functional.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <gridcentric/host.hpp>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace py = pybind11;
+
+namespace {
+
+using gridcentric::Capabilities;
+using gridcentric::CloneRequest;
+using gridcentric::CloneResult;
+using gridcentric::DomainKey;
+using gridcentric::EndKind;
+using gridcentric::Hypervisor;
+using gridcentric::Loop;
+using gridcentric::Peer;
+
+EndKind end_kind(const std::string &word) {
+  if (word == "joined") return EndKind::joined;
+  if (word == "exited") return EndKind::exited;
+  if (word == "killed") return EndKind::killed;
+  if (word == "lost") return EndKind::lost;
+  throw py::value_error("how: expected joined, exited, killed or lost, got " + word);
+}
+
+// The way back to the host's loop. Outlives the host: what comes after its end is dropped.
+class Ears {
+ public:
+  explicit Ears(Loop &loop) : loop_(&loop) {}
+
+  void post(std::function<void()> work) {
+    const std::lock_guard lock(mutex_);
+    if (loop_ != nullptr) loop_->post(std::move(work));
+  }
+  void ended(DomainKey domain, const std::string &how, int status) {
+    const EndKind kind = end_kind(how);
+    post([this, domain, kind, status] {
+      if (listener != nullptr) listener->ended(domain, kind, status);
+    });
+  }
+  void host_is_gone() {
+    const std::lock_guard lock(mutex_);
+    loop_ = nullptr;
+  }
+
+  Hypervisor::Listener *listener = nullptr;  // the host's thread only
+
+ private:
+  std::mutex mutex_;
+  Loop *loop_;
+};
+
+// What an exception of the driver says; the host goes on.
+std::string text_of(py::error_already_set &error) {
+  const std::string text = py::str(error.value());
+  return text.empty() ? std::string(py::str(error.type().attr("__name__"))) : text;
+}
+
+class PythonHypervisor final : public Hypervisor {
+ public:
+  PythonHypervisor(py::object driver, Loop &loop)
+      : driver_(std::move(driver)), ears_(std::make_shared<Ears>(loop)) {
+    const py::gil_scoped_acquire gil;
+    name_ = py::cast<std::string>(driver_.attr("name"));
+    driver_.attr("attach")(ears_);
+  }
+  ~PythonHypervisor() override {
+    ears_->host_is_gone();
+    const py::gil_scoped_acquire gil;
+    driver_.release().dec_ref();
+  }
+
+  std::string_view name() const override { return name_; }
+
+  Capabilities capabilities() const override {
+    return ask<Capabilities>(Capabilities{}, [this] {
+      const py::dict said = driver_.attr("capabilities")();
+      Capabilities result;
+      auto take = [&said](const char *key, auto &to) {
+        if (said.contains(key)) to = py::cast<std::decay_t<decltype(to)>>(said[key]);
+      };
+      take("clone", result.clone);
+      take("clone_of_clone", result.clone_of_clone);
+      take("whole_machine", result.whole_machine);
+      take("mode", result.mode);
+      take("why", result.why);
+      return result;
+    });
+  }
+
+  void set_listener(Listener *listener) override { ears_->listener = listener; }
+
+  std::string adopt(DomainKey domain, const Peer &peer, std::string *error) override {
+    const py::gil_scoped_acquire gil;
+    try {
+      return py::cast<std::string>(driver_.attr("adopt")(domain, peer.pid));
+    } catch (py::error_already_set &raised) {
+      *error = text_of(raised);
+      return "";
+    }
+  }
+
+  void clone(CloneRequest request, std::function<void(CloneResult)> done) override {
+    // Exactly once, on the loop; "" is success. `then` is called when the host knows the clones.
+    auto once = [ears = ears_, done = std::move(done)](const std::string &reason,
+                                                       std::function<void()> then) {
+      ears->post([done, reason, then = std::move(then)]() mutable {
+        done(reason.empty() ? CloneResult{true, 0, ""} : CloneResult{false, GC_E_CLONE_FAILED, reason});
+        const py::gil_scoped_acquire gil;
+        if (then) then();
+        then = nullptr;  // it holds Python objects
+      });
+    };
+    const py::gil_scoped_acquire gil;
+    try {
+      py::list clones;
+      for (std::size_t i = 0; i < request.clones.size(); i++)
+        clones.append(py::make_tuple(request.clones[i], request.vmids[i]));
+      driver_.attr("clone")(request.parent, request.ticket, clones, py::cpp_function(once));
+    } catch (py::error_already_set &raised) {
+      once(text_of(raised), {});
+    }
+  }
+
+  void cancel_clone(DomainKey parent) override { tell("cancel_clone", parent); }
+  void end(DomainKey domain) override { tell("end", domain); }
+  void joined(DomainKey domain) override { tell("joined", domain); }
+
+  std::string address_of(DomainKey domain) const override {
+    return ask<std::string>("", [&] { return py::cast<std::string>(driver_.attr("address_of")(domain)); });
+  }
+  int pid_of(DomainKey domain) const override {
+    return ask<int>(-1, [&] { return py::cast<int>(driver_.attr("pid_of")(domain)); });
+  }
+  DomainKey domain_of(int pid) const override {
+    return ask<DomainKey>(0, [&] { return py::cast<DomainKey>(driver_.attr("domain_of")(pid)); });
+  }
+
+ private:
+  // A driver that raises where it must not is a bug of the driver: it is shown, and the host goes on with `otherwise`.
+  template <class Result, class Question>
+  Result ask(Result otherwise, Question question) const {
+    const py::gil_scoped_acquire gil;
+    try {
+      return question();
+    } catch (py::error_already_set &raised) {
+      raised.discard_as_unraisable("a driver's method");
+      return otherwise;
+    }
+  }
+  void tell(const char *method, DomainKey domain) {
+    ask<int>(0, [&] {
+      driver_.attr(method)(domain);
+      return 0;
+    });
+  }
+
+  py::object driver_;
+  std::string name_;
+  std::shared_ptr<Ears> ears_;
+};
+
+void run_host(const py::object &driver, const std::string &socket, std::int64_t cpus,
+              const std::string &relay_secret,
+              std::function<void(const std::string &, std::function<void()>)> on_ready) {
+  gridcentric::HostOptions options;
+  options.socket = socket;
+  options.cpus = cpus;
+  options.relay_secret = relay_secret;
+  options.handle_signals = false;
+  options.print_listening = false;
+  options.make_hypervisor = [&driver](Loop &loop) -> std::unique_ptr<Hypervisor> {
+    const py::gil_scoped_acquire gil;
+    return std::make_unique<PythonHypervisor>(driver, loop);
+  };
+  options.on_ready = [&on_ready](const std::string &path, std::function<void()> stop) {
+    const py::gil_scoped_acquire gil;
+    on_ready(path, std::move(stop));
+  };
+  std::string error;
+  int status = 0;
+  {
+    const py::gil_scoped_release no_gil;
+    status = gridcentric::run_host(options, &error);
+  }
+  if (status != 0) throw std::runtime_error(error);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_host, module) {
+  module.doc() = "A host in this process, on a driver written in Python (gridcentric.hypervisors.Driver).";
+  py::class_<Ears, std::shared_ptr<Ears>>(module, "Ears", "What a driver tells its host. Thread-safe.")
+      .def("ended", &Ears::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
+           "A domain is gone: how is joined, exited, killed or lost. Once for each domain.");
+  module.def("run_host", &run_host, py::arg("driver"), py::arg("socket"), py::arg("cpus"),
+             py::arg("relay_secret"), py::arg("on_ready"),
+             "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
+             "listens;\n"
+             "stop() may be called from any thread. Raises RuntimeError when it can't start.");
+}

@@ -1,0 +1,236 @@
+#include "core/agent/machine.hpp"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "core/guest/machine_page.hpp"
+
+namespace gridcentric::agent {
+namespace {
+
+constexpr const char *page_path = "/run/gridcentric/identity";
+
+[[noreturn]] void give_up(const char *what) {
+  std::fprintf(stderr, "gc-agent: %s: %s\n", what, std::strerror(errno));
+  sync();
+  reboot(RB_POWER_OFF);
+  _exit(1);
+}
+
+void mount_on(const char *source, const char *target, const char *type, unsigned long flags = 0,
+              const char *data = "") {
+  mkdir(target, 0755);
+  if (mount(source, target, type, flags, data) != 0 && errno != EBUSY) give_up(target);
+}
+
+// The modules, in the order in which the image's maker has listed them: each after those it depends on.
+void load_modules() {
+  std::ifstream order("/modules/order");
+  for (std::string name; std::getline(order, name);) {
+    const int fd = open(("/modules/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) give_up(name.c_str());
+    if (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST) give_up(name.c_str());
+    close(fd);
+  }
+}
+
+void wait_for(const char *path) {
+  for (int i = 0; i < 5000 && access(path, F_OK) != 0; i++) usleep(2000);
+  if (access(path, F_OK) != 0) give_up(path);
+}
+
+void write_file(const char *path, const std::string &text) {
+  std::ofstream file(path, std::ios::trunc);
+  file << text;
+}
+
+void loopback_up() {
+  const int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP;
+  ioctl(s, SIOCSIFFLAGS, &request);
+  close(s);
+}
+
+std::string unhex(const std::string &text) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < text.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::strtol(text.substr(i, 2).c_str(), nullptr, 16)));
+  return bytes;
+}
+
+bool reseed(const std::string &seed) {
+  struct {
+    int entropy_count;
+    int buf_size;
+    char buf[512];
+  } pool{};
+  pool.buf_size = static_cast<int>(std::min(seed.size(), sizeof pool.buf));
+  pool.entropy_count = pool.buf_size * 8;
+  std::memcpy(pool.buf, seed.data(), static_cast<std::size_t>(pool.buf_size));
+  const int fd = open("/dev/random", O_WRONLY | O_CLOEXEC);
+  const bool ok = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
+  if (fd >= 0) close(fd);
+  return ok;
+}
+
+sockaddr &as_address(sockaddr &to, in_addr address) {
+  sockaddr_in in{};
+  in.sin_family = AF_INET;
+  in.sin_addr = address;
+  std::memcpy(&to, &in, sizeof in);
+  return to;
+}
+
+// The old address and its routes go with the interface when it is taken down.
+std::string set_network(const Identity &identity) {
+  std::string missing;
+  const int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  auto step = [&](const char *what, unsigned long request, ifreq &argument) {
+    if (ioctl(s, request, &argument) != 0) missing += std::string(what) + ": " + std::strerror(errno) + "; ";
+  };
+  ifreq request{};
+  std::strcpy(request.ifr_name, "eth0");
+  if (ioctl(s, SIOCGIFFLAGS, &request) != 0) {
+    close(s);
+    return "";  // a machine without a network card
+  }
+  request.ifr_flags &= static_cast<short>(~IFF_UP);
+  step("eth0 down", SIOCSIFFLAGS, request);
+  unsigned m[6];
+  if (std::sscanf(identity.mac.c_str(), "%x:%x:%x:%x:%x:%x", m, m + 1, m + 2, m + 3, m + 4, m + 5) == 6) {
+    request.ifr_hwaddr.sa_family = 1;
+    for (int i = 0; i < 6; i++) request.ifr_hwaddr.sa_data[i] = static_cast<char>(m[i]);
+    step("MAC", SIOCSIFHWADDR, request);
+  }
+  in_addr address{};
+  inet_pton(AF_INET, identity.ip.c_str(), &address);
+  as_address(request.ifr_addr, address);
+  step("address", SIOCSIFADDR, request);
+  address.s_addr = htonl(identity.prefix > 0 ? ~0u << (32 - identity.prefix) : 0);
+  as_address(request.ifr_netmask, address);
+  step("netmask", SIOCSIFNETMASK, request);
+  request.ifr_flags = IFF_UP | IFF_RUNNING | IFF_BROADCAST | IFF_MULTICAST;
+  step("eth0 up", SIOCSIFFLAGS, request);
+  if (identity.gateway != "-") {
+    rtentry route{};
+    inet_pton(AF_INET, identity.gateway.c_str(), &address);
+    as_address(route.rt_gateway, address);
+    as_address(route.rt_dst, in_addr{});
+    as_address(route.rt_genmask, in_addr{});
+    route.rt_flags = RTF_UP | RTF_GATEWAY;
+    if (ioctl(s, SIOCADDRT, &route) != 0) missing += std::string("route: ") + std::strerror(errno) + "; ";
+  }
+  close(s);
+  return missing;
+}
+
+}  // namespace
+
+void bring_up() {
+  mount_on("devtmpfs", "/dev", "devtmpfs");
+  const int console = open("/dev/console", O_RDWR);
+  for (int fd = 0; console >= 0 && fd < 3; fd++) dup2(console, fd);
+  if (console > 2) close(console);
+  mount_on("proc", "/proc", "proc");
+  mount_on("sysfs", "/sys", "sysfs");
+  load_modules();
+  wait_for("/dev/vda");
+  mkdir("/image", 0755);
+  if (mount("/dev/vda", "/image", "erofs", MS_RDONLY, "") != 0) give_up("the image on /dev/vda (erofs)");
+  mount_on("tmpfs", "/changes", "tmpfs", 0, "mode=755,size=90%");
+  mkdir("/changes/upper", 0755);
+  mkdir("/changes/work", 0755);
+  mount_on("overlay", "/root", "overlay", 0, "lowerdir=/image,upperdir=/changes/upper,workdir=/changes/work");
+  for (const char *name : {"/dev", "/proc", "/sys"}) {
+    const std::string target = std::string("/root") + name;
+    mkdir(target.c_str(), 0755);
+    if (mount(name, target.c_str(), nullptr, MS_MOVE, nullptr) != 0) give_up(target.c_str());
+  }
+  if (chdir("/root") != 0 || mount(".", "/", nullptr, MS_MOVE, nullptr) != 0 || chroot(".") != 0 ||
+      chdir("/") != 0)
+    give_up("the new root");
+  mount_on("devpts", "/dev/pts", "devpts");
+  mount_on("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+  mount_on("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+  mount_on("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+  mkdir("/run/gridcentric", 0755);
+  symlink("/proc/self/fd", "/dev/fd");
+  loopback_up();
+  sethostname("master", 6);
+}
+
+int open_port(const char *name) {
+  for (;;) {
+    DIR *folder = opendir("/sys/class/virtio-ports");
+    for (dirent *entry = nullptr; folder != nullptr && (entry = readdir(folder)) != nullptr;) {
+      std::string text;
+      std::ifstream(std::string("/sys/class/virtio-ports/") + entry->d_name + "/name") >> text;
+      if (text != name) continue;
+      const int fd = open((std::string("/dev/") + entry->d_name).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+      if (fd >= 0) {
+        closedir(folder);
+        return fd;
+      }
+    }
+    if (folder != nullptr) closedir(folder);
+    usleep(2000);
+  }
+}
+
+std::string become(const Identity &identity) {
+  std::string missing;
+  if (!reseed(unhex(identity.seed)))
+    missing += std::string("kernel generator: ") + std::strerror(errno) + "; ";
+  const timespec now{identity.clock_ns / 1000000000, identity.clock_ns % 1000000000};
+  if (clock_settime(CLOCK_REALTIME, &now) != 0)
+    missing += std::string("clock: ") + std::strerror(errno) + "; ";
+  sethostname(identity.hostname.c_str(), identity.hostname.size());
+  write_file("/etc/hostname", identity.hostname + "\n");
+  write_file("/etc/machine-id", identity.machine_id + "\n");
+  unlink("/var/lib/systemd/random-seed");
+  if (identity.ip != "-") missing += set_network(identity);
+  count_machine(identity.vmid);
+  return missing;
+}
+
+void count_machine(int vmid) {
+  static guest::MachinePage *page = nullptr;
+  static int last_vmid = 0;
+  if (page == nullptr) {
+    const int fd = open(page_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || ftruncate(fd, sizeof *page) != 0) give_up(page_path);
+    void *memory = mmap(nullptr, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (memory == MAP_FAILED) give_up(page_path);
+    page = static_cast<guest::MachinePage *>(memory);
+  }
+  if (vmid != last_vmid) page->generation.fetch_add(1, std::memory_order_release);
+  last_vmid = vmid;
+}
+
+}  // namespace gridcentric::agent
