@@ -221,8 +221,10 @@ def test_clients_that_vanish_leave_nothing(language: str, tmp_path: Path) -> Non
         assert await user.get() == "clone 1"
         while sockets() > before:
             await asyncio.sleep(0.01)
+        # One of them may be noticed only now, and counts as seen at this time: it is forgotten as well.
         await program.do("advance", ms=10**6)
-        assert (await program.do("tick"))["users"] == 0
+        while (await program.do("tick"))["users"] > 0:
+            await program.do("advance", ms=10**6)
         assert not any(body for _, body in world.bodies)
 
     run(language, tmp_path, test)
