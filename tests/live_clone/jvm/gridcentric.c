@@ -1,9 +1,8 @@
 /* The C API's calls that Testee.java needs, as JNI functions. A failing one throws an Error with the library's text. */
+#include <gridcentric/gc-guest.h>
 #include <jni.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <gridcentric/gc-guest.h>
 
 static void throw_error(JNIEnv *env) {
   (*env)->ThrowNew(env, (*env)->FindClass(env, "java/lang/Error"), gc_error_text());
@@ -68,8 +67,8 @@ JNIEXPORT jstring JNICALL Java_Testee_waitForAll(JNIEnv *env, jclass class, jstr
     if (end->how == GC_END_JOINED && end->has_report) {
       used += (size_t)snprintf(lines + used, sizeof lines - used, "%s\n", (const char *)end->report);
     } else {
-      used += (size_t)snprintf(lines + used, sizeof lines - used, "vmid %d has ended: kind %d, status %d\n", end->vmid,
-                               (int)end->how, end->status);
+      used += (size_t)snprintf(lines + used, sizeof lines - used, "vmid %d has ended: kind %d, status %d\n",
+                               end->vmid, (int)end->how, end->status);
     }
   }
   gc_free(results);
