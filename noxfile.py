@@ -146,14 +146,14 @@ def core(session: nox.Session) -> None:
 @nox.session
 def asan(session: nox.Session) -> None:
     """The core's unit tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    core_tests(session, "asan", "-DCMAKE_BUILD_TYPE=Debug", "-DGC_SANITIZE=address,undefined",
+    core_tests(session, "asan", "-DGC_SANITIZE=address,undefined",
                env={"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})  # fmt: skip
 
 
 @nox.session
 def tsan(session: nox.Session) -> None:
     """The core's unit tests under ThreadSanitizer."""
-    core_tests(session, "tsan", "-DCMAKE_BUILD_TYPE=Debug", "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1"})
+    core_tests(session, "tsan", "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1"})
 
 
 @nox.session
