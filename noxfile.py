@@ -153,7 +153,7 @@ def asan(session: nox.Session) -> None:
 @nox.session
 def tsan(session: nox.Session) -> None:
     """The core's unit tests under ThreadSanitizer."""
-    core_tests(session, "tsan", "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1"})
+    core_tests(session, "tsan", "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0"})
 
 
 @nox.session
