@@ -143,17 +143,22 @@ def core(session: nox.Session) -> None:
     core_tests(session, "core")
 
 
+# A little optimization: without any, byte order becomes a call into the C library, which the check of the parked code's
+# symbols rightly refuses; with all of it, the sanitized build takes twice as long.
+SANITIZED = ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1")
+
+
 @nox.session
 def asan(session: nox.Session) -> None:
     """The core's unit tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    core_tests(session, "asan", "-DGC_SANITIZE=address,undefined",
+    core_tests(session, "asan", *SANITIZED, "-DGC_SANITIZE=address,undefined",
                env={"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})  # fmt: skip
 
 
 @nox.session
 def tsan(session: nox.Session) -> None:
     """The core's unit tests under ThreadSanitizer."""
-    core_tests(session, "tsan", "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0"})
+    core_tests(session, "tsan", *SANITIZED, "-DGC_SANITIZE=thread", env={"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0"})
 
 
 @nox.session
