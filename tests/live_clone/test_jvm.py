@@ -7,14 +7,13 @@ what every thread waits for.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .test_testees import HANG, REPEAT, members, stacks
+from .test_testees import REPEAT, output_of
 
 pytest.importorskip("gridcentric", reason="the package is not installed")
 SOURCES = Path(__file__).parent / "jvm"
@@ -59,14 +58,7 @@ def test_every_thread_goes_on(testee: list[str], mode: str, repeat: int, tmp_pat
         testee, cwd=tmp_path, env=environment, start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=HANG)
-    except subprocess.TimeoutExpired:
-        report = stacks(process.pid)
-        for pid in members(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        pytest.fail(f"the JVM hangs in {mode} mode:\n{output}\n{report}")
+    output = output_of(process, f"the JVM in {mode} mode")
     assert process.returncode == 0, output
     found = [re.fullmatch(rf"vmid (\d) at ([\d.]+): {WORK} (\d+)", line) for line in output.splitlines()]
     assert [match and (match[1], match[3]) for match in found] == [(str(k), str(k + 40)) for k in range(CLONES + 1)], output

@@ -80,6 +80,19 @@ def stacks(session: int) -> str:
     return "\n".join(text)
 
 
+def output_of(process: subprocess.Popen[str], what: str) -> str:
+    """All that a session's first process says until it has ended; a hang ends the session and the test, with all stacks."""
+    try:
+        output, _ = process.communicate(timeout=HANG)
+    except subprocess.TimeoutExpired:
+        report = stacks(process.pid)
+        for pid in members(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"{what} hangs:\n{output}\n{report}")
+    return output
+
+
 def run(name: str, mode: str, where: str, clones: int = CLONES) -> None:
     process = subprocess.Popen(
         [PROGRAM, name, mode, str(clones), REAPER, where],
@@ -89,14 +102,7 @@ def run(name: str, mode: str, where: str, clones: int = CLONES) -> None:
         text=True,
         start_new_session=True,
     )
-    try:
-        output, _ = process.communicate(timeout=HANG)
-    except subprocess.TimeoutExpired:
-        report = stacks(process.pid)
-        for pid in members(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        pytest.fail(f"{name} hangs in {mode} mode:\n{output}\n{report}")
+    output = output_of(process, f"{name} in {mode} mode")
     assert "FAILED" not in output, output
     if name == "master_dies_with_held_clones":
         assert process.returncode == -signal.SIGKILL
