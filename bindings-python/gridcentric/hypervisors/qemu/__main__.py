@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     try:
-        from gridcentric.hypervisors.qemu import images, machine, network, run
+        from gridcentric.hypervisors.qemu import family, images, machine, network, run
     except ImportError as error:
         _progress(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
         return 24
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for image in images.images():
                 packages = " ".join(image.packages)
                 print(f"{image.name:16} {image.digest} {image.size >> 20:5} MiB  from {image.made_from}: {packages}")
-    except (images.ImageError, machine.MachineError, network.NetworkError, run.FamilyError, run.RunError) as error:
+    except (images.ImageError, machine.MachineError, network.NetworkError, family.FamilyError, run.RunError) as error:
         _progress(str(error))
         return 1
     except KeyboardInterrupt:

@@ -132,6 +132,3 @@ class QemuDriver:
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-
-__all__ = ["FamilyError", "QemuDriver"]

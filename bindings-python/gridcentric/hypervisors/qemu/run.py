@@ -18,7 +18,7 @@ from pathlib import Path
 from gridcentric import _host
 from gridcentric.hypervisors.qemu import images
 from gridcentric.hypervisors.qemu.driver import QemuDriver
-from gridcentric.hypervisors.qemu.family import Domain, Ears, FamilyError, Machines
+from gridcentric.hypervisors.qemu.family import Domain, Ears, Machines
 from gridcentric.hypervisors.qemu.machine import Shape, accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
 
@@ -244,6 +244,3 @@ def run(wish: Wish, progress: Callable[[str], None]) -> int:
         return await Run(wish, progress)()
 
     return asyncio.run(main())
-
-
-__all__ = ["FamilyError", "Publish", "RunError", "Wish", "run"]
