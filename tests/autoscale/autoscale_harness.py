@@ -135,6 +135,7 @@ class World:
 
     async def _app(self, request: web.BaseRequest) -> web.StreamResponse:
         """The app in a clone. At the address of one that has ended it answers `nobody`, as a master's would."""
+        assert request.transport
         domain = await self._who(request)
         if not domain:
             return web.Response(text="nobody")
@@ -159,12 +160,23 @@ class World:
             async for message in ws:
                 await ws.send_str(f"clone {domain[1]}: {message.data}")
             return ws
+        if request.path == "/too-much":
+            # As node's server does: the answer comes before the body was read, and the rest of the body is taken only
+            # where the connection is to be kept.
+            response = web.StreamResponse(status=413)
+            await response.prepare(request)
+            await response.write(f"clone {domain[1]} refuses".encode())
+            await response.write_eof()
+            if request.keep_alive:
+                await request.content.read()
+            else:
+                request.transport.abort()
+            return response
         if request.path == "/headers":
             return web.json_response(list(request.headers.items()), headers={"Set-Cookie": "own=1; Path=/"})
         body = await request.content.read()
         if request.path == "/break":  # the connection ends instead of an answer
             self.bodies.append((int(domain[1]), body))
-            assert request.transport
             request.transport.abort()
             return web.Response()
         self.bodies.append((int(domain[1]), body))

@@ -53,6 +53,7 @@ def test_headers(language: str, tmp_path: Path) -> None:
             sent = {name.lower(): value for name, value in await response.json()}
             cookies = response.headers.getall("Set-Cookie")
         assert sent["x-own"] == "yes"
+        assert sent["connection"] == "keep-alive"  # whatever the client does with its own
         assert sent["x-forwarded-for"].endswith("127.0.0.1")
         assert sent["x-forwarded-host"] == f"127.0.0.1:{world.listen_port}"
         assert cookies[0] == "own=1; Path=/"
@@ -76,6 +77,14 @@ def test_bodies(language: str, tmp_path: Path) -> None:
             assert await user.get("/", "POST", data=data) == "clone 1"
         assert [len(body) for _, body in world.bodies] == [1000, 3_000_000, 3_000_000]
         assert world.bodies[0][1] == small
+
+    run(language, tmp_path, test)
+
+
+def test_an_answer_before_the_body_was_read_arrives(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        for _ in range(20):
+            assert await user.get("/too-much", "POST", data=bytes(4_000_000)) == "413 clone 1 refuses"
 
     run(language, tmp_path, test)
 

@@ -12,6 +12,9 @@ const COOKIE = 'gridcentric';
 // A body up to this size is read before the request goes to a clone, so that it can go to another if that one is gone.
 const REPLAYED_BODY = 65536;
 const ATTEMPTS = 3;
+// An app that were told to close the connection might do so right after an early answer (413 to a large body), and the
+// answer would be lost in the reset. So each leg settles for itself whether its connection is kept.
+const KEPT = { connection: 'keep-alive' };
 
 /**
  * Connections to one clone. An address whose clone has ended is answered by the master where the app listens on all
@@ -57,6 +60,7 @@ class Proxy {
     this.proxy = createProxyServer({});
     this.proxy.on('proxyRes', (answer, request, response) => {
       const { user, clone } = this.routes.get(request);
+      delete answer.headers.connection; // what is kept with the app is nothing to the client
       this.answered(clone);
       mark(answer, user, clone);
       answer.on('error', () => response.destroy()); // the clone ended in mid-answer: so does the answer
@@ -145,9 +149,13 @@ class Proxy {
   #pass(request, response, clone, user, body, attempt) {
     this.routes.set(request, { user, clone });
     return new Promise((resolve) => {
-      response.once('close', () => resolve());
+      response.once('close', () => {
+        request.unpipe().resume(); // what the app did not want of the body makes way for the next request
+        resolve();
+      });
       const buffer = body && Readable.from(body.length ? [body] : []);
-      this.proxy.web(request, response, { ...this.#route(clone, request), buffer, xfwd: attempt === 1 }, resolve);
+      const options = { ...this.#route(clone, request), headers: KEPT, buffer, xfwd: attempt === 1 };
+      this.proxy.web(request, response, options, resolve);
     });
   }
 

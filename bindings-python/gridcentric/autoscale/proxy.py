@@ -111,6 +111,9 @@ class Proxy:
         stream = request.can_read_body and (length is None or length > REPLAYED_BODY)
         body: Any = request.content if stream else await request.read()
         headers = _forwarded(request)
+        # An app that were told to close the connection might do so right after an early answer (413 to a large body), and
+        # the answer would be lost in the reset. So each leg settles for itself whether its connection is kept.
+        headers["Connection"] = "keep-alive"
         # A kept connection may be closed by the app just when a request goes out on it. A page is asked for again then;
         # what may have been done already (a message) is not: it gets a fresh connection.
         harmless = request.method in ("GET", "HEAD")
