@@ -21,6 +21,7 @@ int kill(const Arguments &);
 
 int run(const Arguments &);         // run.cpp
 int hook(const Arguments &);        // run.cpp
+int image(const Arguments &);       // qemu.cpp
 int host(const Arguments &);        // host_verb.cpp
 int list_all(const Arguments &);    // ps.cpp
 int top(const Arguments &);         // top.cpp

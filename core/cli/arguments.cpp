@@ -50,7 +50,7 @@ std::string Arguments::ticket(std::size_t at) const {
 
 Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &given) {
   Arguments parsed;
-  bool options_end = false;
+  bool options_end = verb.shape == Shape::forwarded;
   for (std::size_t at = 0; at < given.size(); ++at) {
     const std::string &word = given[at];
     if (!options_end && word == "--") {
@@ -70,7 +70,8 @@ Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &give
       } else {
         throw UsageError{name + " needs a value: " + name + " " + option->value};
       }
-      if (!parsed.options.emplace(name, value).second) throw UsageError{name + " is given twice"};
+      if (!option->many && parsed.has(name)) throw UsageError{name + " is given twice"};
+      parsed.options.emplace(name, value);
     } else {
       if (verb.shape == Shape::command) options_end = true;
       // The two words of "ticket UUID", unquoted: the first is the label alone.

@@ -8,6 +8,7 @@
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
 #include "core/cli/observe.hpp"
+#include "core/cli/qemu.hpp"
 #include "core/guest/explain.hpp"
 #include "core/guest/private_host.hpp"
 
@@ -26,18 +27,31 @@ Info info_without_host() {
           {"why", guest::mode_here() == probe.mode ? probe.why : "forced by GRIDCENTRIC_CLONE_MODE"}};
 }
 
-Info info_of(const Arguments &arguments) {
-  const std::string path = arguments.value("--socket", default_socket_path());
-  const bool named = arguments.has("--socket") || std::getenv("GRIDCENTRIC_HOST") != nullptr;
-  if (!named && ::access(path.c_str(), F_OK) != 0) return info_without_host();
-  const std::string host = arguments.has("--socket") || !named ? path : guest::find_or_start_host();
+Info info_of(const std::string &host) {
   Info info = {{"host", "unix:" + host}};
   for (auto &entry : observe_info(host)) info.push_back(std::move(entry));
   return info;
 }
 
-int print_info(const Arguments &arguments) {
-  const Info info = info_of(arguments);
+// Of the host that is named, else of the shared one in its usual place, else of the private ones that run programs now.
+std::vector<Info> infos_of(const Arguments &arguments) {
+  if (arguments.has("--socket")) return {info_of(arguments.value("--socket"))};
+  if (std::getenv("GRIDCENTRIC_HOST") != nullptr) return {info_of(guest::find_or_start_host())};
+  if (const std::string path = default_socket_path(); ::access(path.c_str(), F_OK) == 0)
+    return {info_of(path)};
+  std::vector<Info> infos;
+  for (const auto &host : find_hosts()) {
+    try {
+      infos.push_back(info_of(host));
+    } catch (const std::exception &) {
+      // It has just ended, or is another user's.
+    }
+  }
+  if (infos.empty()) infos.push_back(info_without_host());
+  return infos;
+}
+
+void print_info(const Arguments &arguments, const Info &info) {
   JsonObject object;
   for (const auto &[key, value] : info) {
     if (arguments.has("--json")) {
@@ -46,8 +60,7 @@ int print_info(const Arguments &arguments) {
       std::printf("%-10s %s\n", key.c_str(), value.c_str());
     }
   }
-  if (arguments.has("--json")) std::printf("%s\n", object.str().c_str());
-  return 0;
+  std::printf("%s", arguments.has("--json") ? (object.str() + "\n").c_str() : "");
 }
 
 // An option's number from `least` up; `otherwise` when it is not there.
@@ -69,11 +82,39 @@ int cpus_of_environment() {
   return cpus;
 }
 
+// What is left of hosts of processes, and then what is left of hosts of machines.
+int collect_garbage() {
+  for (const auto &folder : remove_dead_hosts()) std::printf("removed %s\n", folder.c_str());
+  std::fflush(stdout);
+  return become_qemu({"gc"});
+}
+
+int host_machines(const Arguments &arguments) {
+  std::vector<std::string> words = {"host", "--socket", arguments.value("--socket", default_socket_path())};
+  for (const auto &[name, value] : arguments.options) {
+    if (name == "--cpus") {
+      words.insert(words.end(), {"--cpus", std::to_string(count(arguments, "--cpus", 1, 0))});
+    } else if (name != "--socket" && name != "--hypervisor") {
+      throw UsageError{name + " does not go with --hypervisor qemu"};
+    }
+  }
+  return become_qemu(words);
+}
+
 }  // namespace
 
 int host(const Arguments &arguments) {
-  if (arguments.has("--info")) return print_info(arguments);
+  if (arguments.has("--info")) {
+    const auto infos = infos_of(arguments);
+    for (std::size_t at = 0; at < infos.size(); ++at) {
+      if (at > 0 && !arguments.has("--json")) std::printf("\n");
+      print_info(arguments, infos[at]);
+    }
+    return 0;
+  }
   if (arguments.has("--json")) throw UsageError{"--json goes with --info"};
+  if (arguments.has("--gc")) return collect_garbage();
+  if (arguments.value("--hypervisor") == "qemu") return host_machines(arguments);
   HostOptions options;
   options.socket = arguments.value("--socket");
   options.hypervisor = arguments.value("--hypervisor", options.hypervisor);

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/qemu.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/private_host.hpp"
@@ -36,9 +37,28 @@ bool in_domain_already() {
   }
 }
 
+constexpr const char *of_machines[] = {"--memory", "--image", "--publish", "--copy"};
+
+int run_machine(const Arguments &arguments) {
+  std::vector<std::string> words = {"run"};
+  for (const auto &[name, value] : arguments.options) {
+    if (name != "--hypervisor") words.insert(words.end(), {name, value});
+  }
+  words.push_back("--");
+  words.insert(words.end(), arguments.words.begin(), arguments.words.end());
+  return become_qemu(words);
+}
+
 }  // namespace
 
 int run(const Arguments &arguments) {
+  const std::string hypervisor = arguments.value("--hypervisor", "process");
+  if (hypervisor == "qemu") return run_machine(arguments);
+  if (hypervisor != "process")
+    throw UsageError{"--hypervisor is '" + hypervisor + "', expected process or qemu"};
+  for (const char *option : of_machines) {
+    if (arguments.has(option)) throw UsageError{std::string(option) + " goes with --hypervisor qemu"};
+  }
   if (arguments.has("--cpus")) {
     if (parse_integer(arguments.value("--cpus"), "--cpus") < 1) throw UsageError{"--cpus must be at least 1"};
     ::setenv("GRIDCENTRIC_CPUS", arguments.value("--cpus").c_str(), 1);

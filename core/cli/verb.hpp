@@ -11,12 +11,13 @@ struct Option {
   const char *name;   // "--cpus"
   const char *value;  // "N"; nullptr: a switch
   const char *help;
+  bool many = false;  // may be given more than once
 };
 
 // A command line taken apart as its verb's entry says.
 struct Arguments {
   std::vector<std::string> words;
-  std::map<std::string, std::string, std::less<>> options;
+  std::multimap<std::string, std::string, std::less<>> options;  // of those given twice: in that order
 
   bool has(std::string_view option) const { return options.find(option) != options.end(); }
   std::string value(std::string_view option, std::string_view otherwise = "") const;
@@ -32,8 +33,9 @@ struct UsageError {
 };
 
 enum class Shape {
-  plain,    // options anywhere
-  command,  // the first word ends gc's own options: the rest belongs to another program
+  plain,      // options anywhere
+  command,    // the first word ends gc's own options: the rest belongs to another program
+  forwarded,  // all words belong to another program; the table has its options for help and completion
 };
 
 struct Verb {

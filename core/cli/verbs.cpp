@@ -100,13 +100,40 @@ const std::vector<Verb> &verbs() {
       {"run",
        "[--] COMMAND [ARGUMENT ...]",
        "start a program as the master of a new family",
-       "Starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit code it "
-       "has.",
+       "process: starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit "
+       "code it has.\n"
+       "qemu: boots a VM and runs COMMAND in it, on a host of its own or on the one GRIDCENTRIC_HOST names "
+       "(gc host --hypervisor\n"
+       "qemu). A clone is a clone of that VM. The exit code is COMMAND's in the master, when all clones have "
+       "ended. Standard input,\n"
+       "output and errors are carried; they are no terminal in the VM.",
        1,
        any_number,
-       {{"--cpus", "N", "CPUs that the private host offers (default: 64 a core)"}},
+       {{"--hypervisor", "NAME", "process (default) or qemu"},
+        {"--cpus", "N",
+         "process: CPUs that the private host offers (default: 64 a core); qemu: of the VM (1)"},
+        {"--memory", "SIZE", "qemu: the VM's memory (default: 256M)"},
+        {"--image", "NAME", "qemu: what the VM boots (gc image ls); default: default"},
+        {"--publish", "HERE:THERE", "qemu: lead port HERE of 127.0.0.1 to THERE of the master", true},
+        {"--copy", "FROM:TO", "qemu: copy a file or folder into the VM first", true}},
        run,
        Shape::command},
+      {"image",
+       "build|ls|rm [ARGUMENT ...]",
+       "build, list and remove images of VMs (qemu)",
+       "build [--name NAME] [--from debian|DIR|TAR] [--packages PACKAGE ...]: Debian with Node, Python and "
+       "gridcentric.\n"
+       "ls: a line 'NAME DIGEST SIZE from WHAT: PACKAGES' each. rm NAME: by name or digest. The default "
+       "image "
+       "is built on first\n"
+       "use. Images are kept in $XDG_DATA_HOME/gridcentric/images.",
+       1,
+       any_number,
+       {{"--name", "NAME", "build: the image's name (default: default)"},
+        {"--from", "debian|DIR|TAR", "build: Debian (default), or Debian with these files over it"},
+        {"--packages", "PACKAGE ...", "build: Debian packages to add"}},
+       image,
+       Shape::forwarded},
       {"host",
        "",
        "run a host that programs share, or ask one what it is",
@@ -116,13 +143,14 @@ const std::vector<Verb> &verbs() {
        0,
        0,
        {{"--socket", "PATH", "where to listen (default: $XDG_RUNTIME_DIR/gridcentric/host.sock)"},
-        {"--hypervisor", "NAME", "process (default) or fake"},
+        {"--hypervisor", "NAME", "process (default), qemu or fake"},
         {"--cpus", "N", "CPUs to offer (default: 64 a core, an overcommit)"},
         {"--control", nullptr, "for tests: a control channel and a virtual clock"},
         {"--seed", "N", "for tests: seed of UUIDs"},
         {"--address-base", "IP", "for tests: addresses of fake domains count from here (default: 10.77.0.0)"},
         {"--private", "FD", "used by the library: the host of one family"},
         {"--info", nullptr, "print what the host says about itself, and end"},
+        {"--gc", nullptr, "remove what killed hosts have left, say what that was, and end"},
         json},
        host},
       {"ps", "", "list the domains of all your hosts", "", 0, 0, {json}, list_all},

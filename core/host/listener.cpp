@@ -56,7 +56,8 @@ Found probe(const std::string &path) {
 }
 
 // Folders that private hosts of this user left when they were killed.
-void remove_dead_folders(const std::string &parent, const std::string &prefix) {
+void remove_dead_folders(const std::string &parent, const std::string &prefix,
+                         std::vector<std::string> &removed) {
   DIR *folder = opendir(parent.c_str());
   if (!folder) return;
   while (const dirent *entry = readdir(folder)) {
@@ -70,12 +71,25 @@ void remove_dead_folders(const std::string &parent, const std::string &prefix) {
       continue;
     unlink((path + socket_name).c_str());
     unlink((path + socket_name + ".new").c_str());
-    rmdir(path.c_str());
+    if (rmdir(path.c_str()) == 0) removed.push_back(path);
   }
   closedir(folder);
 }
 
+std::vector<std::string> private_parents() {
+  const std::string runtime = runtime_folder();
+  return runtime.empty() ? std::vector<std::string>{"/tmp"} : std::vector<std::string>{runtime, "/tmp"};
+}
+
+std::string private_prefix() { return "gridcentric-" + user() + "-"; }
+
 }  // namespace
+
+std::vector<std::string> remove_dead_hosts() {
+  std::vector<std::string> removed;
+  for (const std::string &parent : private_parents()) remove_dead_folders(parent, private_prefix(), removed);
+  return removed;
+}
 
 std::string default_socket_path() {
   const std::string runtime = runtime_folder();
@@ -123,11 +137,9 @@ bool Listener::open_at(const std::string &path, std::string *error) {
 }
 
 bool Listener::open_private(std::string *error) {
-  const std::string prefix = "gridcentric-" + user() + "-";
-  for (const std::string &parent : {runtime_folder(), std::string("/tmp")}) {
-    if (parent.empty()) continue;
-    remove_dead_folders(parent, prefix);
-    std::string folder = parent + "/" + prefix + "XXXXXX";
+  remove_dead_hosts();
+  for (const std::string &parent : private_parents()) {
+    std::string folder = parent + "/" + private_prefix() + "XXXXXX";
     sockaddr_un address;
     if (!fill(folder + socket_name + ".new", &address, error)) continue;
     if (!mkdtemp(folder.data())) {

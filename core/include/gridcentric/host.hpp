@@ -5,6 +5,7 @@
 #include <gridcentric/hypervisor.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace gridcentric {
 
@@ -33,6 +34,9 @@ struct HostOptions {
 
 // $XDG_RUNTIME_DIR/gridcentric/host.sock, or /tmp/gridcentric-UID/host.sock without that variable.
 std::string default_socket_path();
+
+// Removes the folders that killed private hosts of this user have left; their paths. Every private host does so as it starts.
+std::vector<std::string> remove_dead_hosts();
 
 // Blocks until the host ends. 0: it ended as asked, everything cleaned up. 1: it could not start, *error says
 // why, what was expected and what to do. 2: the options are wrong, *error names which.

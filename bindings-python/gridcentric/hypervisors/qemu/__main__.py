@@ -1,11 +1,15 @@
-"""The commands behind `gc run --hypervisor qemu` and `gc image`; gc hands its arguments on to them."""
+"""What gc becomes for `gc run --hypervisor qemu`, `gc host --hypervisor qemu`, `gc host --gc` and `gc image`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+NOT_SUPPORTED = 24  # gc's exit code (errors.def)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,6 +30,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--copy", action="append", default=[], metavar="FROM:TO", help="copy a file or folder into the VM first")
     run.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
+    host = verbs.add_parser("host", help="run a host of machines that programs share")
+    host.add_argument("--socket", required=True, metavar="PATH", help="where to listen")
+    host.add_argument("--cpus", type=int, default=0, metavar="N", help="CPUs to offer to tickets; default: 64 a core")
+    verbs.add_parser("gc", help="remove what killed hosts and builds have left, and say what that was")
     image = verbs.add_parser("image", help="build, list and remove images")
     actions = image.add_subparsers(dest="action", required=True, metavar="ACTION")
     build = actions.add_parser("build", help="build an image")
@@ -72,35 +80,84 @@ def _progress(text: str) -> None:
     print(f"gc: {text}", file=sys.stderr, flush=True)
 
 
+def _ended(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    from gridcentric.hypervisors.qemu import door, images, machine, run
+
+    machine.accelerator()  # no QEMU: said before anything that takes long
+    try:
+        memory = _memory(args.memory)
+        publish = tuple(run.Publish(*_ports(p)) for p in args.publish)
+        copy = tuple(_copy(c) for c in args.copy)
+        if args.cpus < 1:
+            raise argparse.ArgumentTypeError(f"--cpus {args.cpus}: expected at least 1")
+        tickets = _tickets()
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    image = images.ensure(args.image, _progress)
+    images.hold(image)
+    on_exit = os.environ.get("GRIDCENTRIC_ON_MASTER_EXIT", "")
+    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, on_exit)
+    host = os.environ.get("GRIDCENTRIC_HOST", "")
+    if not host:
+        return run.run(wish, tickets, _progress)
+    if not host.startswith("unix:"):
+        parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
+    return door.ask(host[5:], wish, _progress)
+
+
+def _tickets() -> int:
+    """CPUs that a private host offers to tickets; 0: the default."""
+    text = os.environ.get("GRIDCENTRIC_CPUS") or "0"
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"GRIDCENTRIC_CPUS is '{text}', expected a number of CPUs")
+    return int(text)
+
+
+def _image(args: argparse.Namespace) -> None:
+    from gridcentric.hypervisors.qemu import images
+
+    if args.action == "build":
+        images.build(args.name, args.made_from, tuple(args.packages), _progress)
+    elif args.action == "rm":
+        images.remove(args.name)
+    else:
+        for image in images.images():
+            packages = " ".join(image.packages)
+            print(f"{image.name:16} {image.digest} {image.size >> 20:5} MiB  from {image.made_from}: {packages}")
+
+
+def _collect_garbage() -> None:
+    from gridcentric.hypervisors.qemu import images, leftovers
+
+    for path in (*leftovers.remove(leftovers.run_parents(), leftovers.run_prefix()), *images.remove_leftovers()):
+        print(f"removed {path}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _ended)
     try:
-        from gridcentric.hypervisors.qemu import family, images, machine, network, run
+        from gridcentric.hypervisors.qemu import door
     except ImportError as error:
         _progress(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
-        return 24
+        return NOT_SUPPORTED
     try:
         if args.verb == "run":
-            try:
-                publish = tuple(run.Publish(*_ports(p)) for p in args.publish)
-                wish = run.Wish(
-                    args.command, args.image, _memory(args.memory), args.cpus, 0, publish, tuple(_copy(c) for c in args.copy)
-                )
-            except argparse.ArgumentTypeError as error:
-                parser.error(str(error))
-            return run.run(wish, _progress)
-        if args.action == "build":
-            images.build(args.name, args.made_from, tuple(args.packages), _progress)
-        elif args.action == "rm":
-            images.remove(args.name)
+            return _run(parser, args)
+        if args.verb == "host":
+            door.serve(args.socket, args.cpus)
+        elif args.verb == "gc":
+            _collect_garbage()
         else:
-            for image in images.images():
-                packages = " ".join(image.packages)
-                print(f"{image.name:16} {image.digest} {image.size >> 20:5} MiB  from {image.made_from}: {packages}")
-    except (images.ImageError, machine.MachineError, network.NetworkError, family.FamilyError, run.RunError) as error:
+            _image(args)
+    except door.TROUBLES as error:
         _progress(str(error))
-        return 1
+        return door.exit_code(error)
     except KeyboardInterrupt:
         return 130
     return 0

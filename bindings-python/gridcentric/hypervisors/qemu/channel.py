@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -34,7 +34,8 @@ class Channel:
     """One machine's agent. All methods belong to one asyncio loop.
 
     host: path of the host's socket. introduction: the line that says for which domain a connection speaks.
-    on_output(stream, bytes) gets what programs started with run() write, on_exit(stream, code) their end.
+    on_output(stream, bytes) gets what programs started with run() write (nothing more is read until it has taken it),
+    on_exit(stream, code) their end.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Channel:
         sock: socket.socket,
         host: str,
         introduction: str,
-        on_output: Callable[[int, bytes], None],
+        on_output: Callable[[int, bytes], Awaitable[None]],
         on_exit: Callable[[int, int], None],
     ) -> None:
         self._sock = sock
@@ -134,7 +135,7 @@ class Channel:
             return None
         if number < OWN_STREAMS:
             if kind == DATA:
-                self._on_output(number, payload)
+                await self._on_output(number, payload)
             return None
         stream = self._streams.get(number)
         if stream is None:

@@ -4,6 +4,7 @@ another: this file is the way from one to the other and keeps the few facts that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -12,9 +13,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from gridcentric.hypervisors import Ears
+from gridcentric.hypervisors.qemu.channel import ChannelError
 from gridcentric.hypervisors.qemu.family import FamilyError, Machines
 from gridcentric.hypervisors.qemu.machine import accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
+
+JOIN_GRACE_S = 2  # a clone that has joined and says nothing more is ended after this
 
 
 class QemuDriver:
@@ -27,18 +31,18 @@ class QemuDriver:
         self._machines = machines
         self._ears: Ears
         self._lock = threading.Lock()
-        self._expected: tuple[int, str] | None = None  # the process that speaks for the next master, and its address
+        self._expected = ""  # the address of the next master, registered by this process
         self._addresses: dict[int, str] = {}
         self._how: dict[int, tuple[str, int]] = {}  # how a domain is about to end, when that is known
         self._clonings: dict[int, Future[None]] = {}
-        self.adopted: dict[int, int] = {}  # pid that spoke for a master -> its key
+        self.adopted = 0  # the key of the last master
 
-    # --- for run.py --------------------------------------------------------------------------------------------------
+    # --- for host.py -------------------------------------------------------------------------------------------------
 
-    def expect(self, pid: int, address: str) -> None:
-        """The next hello of this process is that of the machine which has this address."""
+    def expect(self, address: str) -> None:
+        """The next hello of this process registers a machine that will have this address."""
         with self._lock:
-            self._expected = (pid, address)
+            self._expected = address
 
     def machine_ended(self, key: int, code: int) -> None:
         """QEMU has ended: with 0 when the machine powered itself off."""
@@ -62,12 +66,11 @@ class QemuDriver:
 
     def adopt(self, domain: int, pid: int) -> str:
         with self._lock:
-            if self._expected is None or self._expected[0] != pid:
+            if not self._expected or pid != os.getpid():
                 raise RuntimeError("this host clones machines: start a program in one with gc run --hypervisor qemu")
-            address = self._expected[1]
-            self._expected = None
+            address, self._expected = self._expected, ""
             self._addresses[domain] = address
-            self.adopted[pid] = domain
+            self.adopted = domain
         return address
 
     def clone(
@@ -102,7 +105,7 @@ class QemuDriver:
             self._clonings.pop(parent, None)
             with self._lock:
                 for key, _ in clones:
-                    self._addresses.pop(key, None)
+                    self._machines.network.give_back(self._addresses.pop(key, ""))
             done(str(error) or "the domain that asked for it is gone", lambda: None)
 
     def cancel_clone(self, parent: int) -> None:
@@ -116,8 +119,16 @@ class QemuDriver:
 
     def joined(self, domain: int) -> None:
         self._how[domain] = ("joined", 0)
-        # Its last reply is on its way: the machine is ended when the agent has delivered it, or soon.
-        self._loop.call_soon_threadsafe(self._loop.call_later, 0.2, self._machines.end, domain)
+        self._submit(self._end_joined(domain))
+
+    async def _end_joined(self, domain: int) -> None:
+        machine = self._machines.get(domain)
+        if machine is None:
+            return
+        # When the agent answers, all that the machine has said before has come. One that does not is ended nevertheless.
+        with contextlib.suppress(ChannelError, asyncio.TimeoutError):
+            await asyncio.wait_for(machine.channel.ask("quiesce"), JOIN_GRACE_S)
+        self._machines.end(domain)
 
     def address_of(self, domain: int) -> str:
         with self._lock:
@@ -128,7 +139,7 @@ class QemuDriver:
         return -1 if machine is None else machine.machine.process.pid
 
     def domain_of(self, pid: int) -> int:
-        return self.adopted.get(pid, 0) if pid == os.getpid() else 0
+        return 0  # no process of this machine is in a VM
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -86,7 +86,7 @@ class Domain:
 class Ears:
     """Who hears what the machines say."""
 
-    output: Callable[[int, int, bytes], None]  # key, stream, bytes
+    output: Callable[[int, int, bytes], Awaitable[None]]  # key, stream, bytes
     exited: Callable[[int, int, int], None]  # key, stream, exit code
     ended: Callable[[int, int], None]  # key, QEMU's return code
 

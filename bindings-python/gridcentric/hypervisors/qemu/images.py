@@ -12,6 +12,7 @@ Built without root where the host allows user namespaces (mmdebstrap's unshare m
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
@@ -20,11 +21,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gridcentric.hypervisors.qemu import leftovers
 from gridcentric.hypervisors.qemu.cpio import write_cpio
 
 DEFAULT = "default"
@@ -33,10 +34,14 @@ SUITE = "bookworm"
 # What gc-agent needs before it has a root file system, and the network and channel it then uses. (libcrc32c asks for the
 # crc32c algorithm by name when it is loaded: modules.dep does not know of it.)
 MODULES = ("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "erofs", "overlay")
+ABOUT = "about.json"
+BUILDING = ".building-"
 EPOCH = "1700000000"  # all times of files in an image, so that the same input gives the same bytes
 
-# Of the Node package: what its build leaves behind and the packed core.
-NOT_INTO_IMAGES = r"node_modules/gridcentric/(build/(?!Release/[^/]*$)|node_modules/\.cache|core/)"
+# What a guest has no use for: what Node's build leaves behind and the packed core, and this very package.
+NOT_INTO_IMAGES = re.compile(
+    r"__pycache__|node_modules/gridcentric/(build/(?!Release(/[^/]*)?$)|node_modules/\.cache|core/)|gridcentric/hypervisors/qemu"
+)
 
 Progress = Callable[[str], None]
 
@@ -76,7 +81,7 @@ def store() -> Path:
 def images() -> list[Image]:
     """All images in the store, by name."""
     found = []
-    for about in sorted(store().glob("*/about.json")):
+    for about in sorted(store().glob(f"[!.]*/{ABOUT}")):
         fields = json.loads(about.read_text())
         fields["packages"] = tuple(fields["packages"])
         found.append(Image(**fields, folder=about.parent))
@@ -87,13 +92,55 @@ def find(name: str) -> Image | None:
     return next((image for image in images() if name in (image.name, image.digest)), None)
 
 
-def remove(name: str) -> Image:
+def hold(image: Image) -> None:
+    """Nobody removes the image while this process lives: its clones open it anew. Raises ImageError when it has just gone."""
+    try:
+        fd = os.open(image.folder / ABOUT, os.O_RDONLY | os.O_CLOEXEC)  # stays open on purpose
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    except OSError as error:
+        raise ImageError(f"the image {image.name} has just been removed: {error}") from error
+
+
+def _remove(image: Image) -> bool:
+    """False: a machine runs from it."""
+    with (image.folder / ABOUT).open() as about:
+        try:
+            fcntl.flock(about, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        shutil.rmtree(image.folder)
+    return True
+
+
+def remove(name: str) -> None:
+    """Raises ImageError: there is no such image, or a machine runs from it."""
     image = find(name)
     if image is None:
-        known = ", ".join(i.name for i in images()) or "none"
-        raise ImageError(f"there is no image {name!r}; there are: {known}")
-    shutil.rmtree(image.folder)
-    return image
+        raise ImageError(f"there is no image {name!r}; there are: {_known()}")
+    if not _remove(image):
+        raise ImageError(f"the image {name!r} is in use: end the machines that run from it first (gc ps)")
+
+
+def _known() -> str:
+    return ", ".join(i.name for i in images()) or "none"
+
+
+def _replace(old: Image) -> None:
+    """The name has moved on. While machines run from the old image it is there, by its digest alone."""
+    if not _remove(old):
+        about = {**json.loads((old.folder / ABOUT).read_text()), "name": old.digest}
+        (old.folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+
+def remove_leftovers() -> list[str]:
+    """Remove what killed builds have left, and replaced images that nobody runs from any more; their paths."""
+    if not store().is_dir():
+        return []
+    removed = leftovers.remove([store()], BUILDING)
+    for image in images():
+        if image.name == image.digest and _remove(image):
+            removed.append(str(image.folder))
+    return removed
 
 
 def _need(*commands: tuple[str, str]) -> None:
@@ -119,22 +166,29 @@ def _own_files() -> Iterator[tuple[Path, str]]:
     if f"{sys.version_info.major}.{sys.version_info.minor}" == "3.11":  # the Python of SUITE
         yield package, "/usr/lib/python3/dist-packages/gridcentric"
     yield package / "bin" / "gc", "/usr/bin/gc"
-    for folder in (os.environ.get("GRIDCENTRIC_NODE_MODULE"), "node_modules/gridcentric"):
-        if folder and (Path(folder) / "package.json").exists():
-            yield Path(folder).resolve(), "/usr/lib/node_modules/gridcentric"
+    named = os.environ.get("GRIDCENTRIC_NODE_MODULE")
+    # Not the working directory's: the default image must not change with it.
+    modules = (Path(sys.prefix).parent / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
+    for folder in (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules)):
+        if (folder / "package.json").exists():
+            yield folder.resolve(), "/usr/lib/node_modules/gridcentric"
             break
+
+
+def _own_members() -> Iterator[tuple[Path, str]]:
+    """The same, each file and folder by itself."""
+    for source, target in _own_files():
+        for path in (source, *sorted(source.rglob("*"))):
+            name = target if path == source else f"{target}/{path.relative_to(source)}"
+            if not NOT_INTO_IMAGES.search(name):
+                yield path, name
 
 
 def _digest(made_from: str, packages: tuple[str, ...]) -> str:
     sum_ = hashlib.sha256(json.dumps([made_from, packages, SUITE, MODULES, EPOCH]).encode())
-    for source, target in (*_own_files(), (_agent(), "/init")):
-        files = (
-            [source]
-            if source.is_file()
-            else sorted(p for p in source.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-        )
-        for path in files:
-            sum_.update(f"{target}/{path.name}".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for path, name in (*_own_members(), (_agent(), "/init")):
+        content = bytes(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        sum_.update(f"{name}\0".encode() + hashlib.sha256(content).digest())
     return sum_.hexdigest()[:16]
 
 
@@ -145,10 +199,15 @@ def _run(command: list[str], progress: Progress, what: str, env: dict[str, str] 
     )
     assert process.stdout is not None
     last: list[str] = []
-    for line in process.stdout:
-        last = [*last[-14:], line.rstrip()]
-        if match := re.match(r"I: (.*)", line):
-            progress(f"{what}: {match[1]}")
+    try:
+        for line in process.stdout:
+            last = [*last[-14:], line.rstrip()]
+            if match := re.match(r"I: (.*)", line):
+                progress(f"{what}: {match[1]}")
+    except BaseException:  # Ctrl-C: it cleans up after itself
+        process.terminate()
+        process.wait()
+        raise
     if process.wait() != 0:
         raise ImageError(f"{what} failed: {' '.join(command[:3])} ... ended with {process.returncode}:\n  " + "\n  ".join(last))
 
@@ -183,17 +242,17 @@ def _write_own_tar(path: Path) -> None:
     """This project's files as they lie in the image, owned by root, with fixed times."""
     import tarfile
 
-    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        if "__pycache__" in info.name or re.search(NOT_INTO_IMAGES, info.name):
-            return None
-        info.uid = info.gid = 0
-        info.uname = info.gname = "root"
-        info.mtime = int(EPOCH)
-        return info
-
     with tarfile.open(path, "w") as tar:
-        for source, target in _own_files():
-            tar.add(source, "." + target, filter=plain)
+        for source, name in _own_members():
+            info = tar.gettarinfo(source, "." + name)
+            info.uid = info.gid = 0
+            info.uname = info.gname = "root"
+            info.mtime = int(EPOCH)
+            if info.isreg():
+                with source.open("rb") as content:
+                    tar.addfile(info, content)
+            else:
+                tar.addfile(info)
 
 
 def _write_initrd(kernel: Path, agent: Path, target: Path) -> None:
@@ -232,11 +291,11 @@ def build(
     wanted = tuple(sorted({*PACKAGES, *packages}))
     digest = _digest(made_from, wanted)
     target = store() / digest
-    if (target / "about.json").exists():
+    if (target / ABOUT).exists():
         return next(image for image in images() if image.digest == digest)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as work_name:
-        work = Path(work_name)
+    remove_leftovers()
+    with leftovers.own_folder([target.parent], BUILDING) as work:
         _write_own_tar(work / "own.tar")
         (work / "kernel.sh").write_text(_HOOK)
         (work / "pack.sh").write_text(_PACK)
@@ -266,10 +325,10 @@ def build(
         size = sum(p.stat().st_size for p in done.iterdir())
         about = asdict(Image(name, digest, made_from, wanted, size))
         del about["folder"]
-        (done / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+        (done / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
         for old in images():
             if old.name == name:  # the name moves on to the new image
-                shutil.rmtree(old.folder)
+                _replace(old)
         done.rename(target)
     progress(f"image {name}: done, {size >> 20} MiB in {target}")
     return next(image for image in images() if image.digest == digest)
@@ -281,8 +340,7 @@ def ensure(name: str, progress: Progress) -> Image:
     if image is not None and name != DEFAULT:
         return image
     if name != DEFAULT:
-        known = ", ".join(i.name for i in images()) or "none"
-        raise ImageError(f"there is no image {name!r} (there are: {known}); build it: gc image build --name {name}")
+        raise ImageError(f"there is no image {name!r} (there are: {_known()}); build it: gc image build --name {name}")
     if image is None:
         progress("the default image is built on first use, about a minute")
     return build(progress=progress)

@@ -2,7 +2,7 @@
 bridge and hands out tap descriptors and connected sockets. QEMU and everything else stay outside.
 
 Needs no root where unprivileged user namespaces are allowed and /dev/net/tun can be opened. All of it is gone when the
-process ends, and it ends with its parent. Run as: python -m gridcentric.hypervisors.qemu.netns FD
+process ends, and it ends with its parent. Run as: python netns.py FD
 
 Requests, one datagram each over the Unix socket FD; a reply is a datagram, "ok ..." or "error TEXT":
     tap NAME            a new tap, not yet on the bridge; its descriptor comes along (SCM_RIGHTS)

@@ -28,12 +28,14 @@ class Network:
         # Addresses of ended machines come last: someone may still have one in mind.
         hosts = ipaddress.ip_network(f"{netns.ADDRESS}/{netns.PREFIX}", strict=False).hosts()
         self._free = deque(str(ip) for ip in hosts if str(ip) != netns.ADDRESS)
+        self._taken: set[str] = set()
 
     async def start(self) -> None:
         """Raises NetworkError where neither root nor user namespaces, or no /dev/net/tun, are to be had."""
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
-            command = [sys.executable, "-m", netns.__name__, str(there.fileno())]
+            # By its path, not its name: it is started quicker without the package, and from wherever this runs.
+            command = [sys.executable, netns.__file__, str(there.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
         self._channel.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -51,10 +53,15 @@ class Network:
     def address(self) -> str:
         if not self._free:
             raise NetworkError("all addresses of 10.77.0.0/16 are taken")
-        return self._free.popleft()
+        address = self._free.popleft()
+        self._taken.add(address)
+        return address
 
     def give_back(self, address: str) -> None:
-        self._free.append(address)
+        """May be called twice."""
+        if address in self._taken:
+            self._taken.remove(address)
+            self._free.append(address)
 
     async def tap(self, name: str) -> int:
         """A tap that is not on the bridge yet; the caller closes the descriptor."""

@@ -1,29 +1,47 @@
-"""gc run --hypervisor qemu: a private host, a machine, and a program in it. The program's family ends with this process."""
+"""gc run --hypervisor qemu: one program in a machine, its clones, its input and output, files and ports, until all of them have
+ended. Knows a MachineHost; does not know whether that is its own or shared with other programs (door.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
-import secrets
 import signal
-import sys
 import tarfile
-import tempfile
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridcentric import _host
-from gridcentric.hypervisors.qemu import images
-from gridcentric.hypervisors.qemu.driver import QemuDriver
-from gridcentric.hypervisors.qemu.family import Domain, Ears, Machines
+from gridcentric.hypervisors.qemu import leftovers
+from gridcentric.hypervisors.qemu.family import Domain
+from gridcentric.hypervisors.qemu.host import MachineHost, Master
+from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.machine import Shape, accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
+from gridcentric.hypervisors.qemu.streams import Input, Output
 
 PROGRAM = 1  # the stream of the program; 2 and up: copies
 COPY = 2
+PIECE = 256 << 10
+
+# Unpacks what comes and tells of each piece taken, so that no more is under way than the machine's agent holds.
+_UNPACK = f"""
+import os, sys, tarfile
+class Pieces:
+    taken = 0
+    def read(self, size):
+        data = sys.stdin.buffer.read(size)
+        self.taken += len(data)
+        while self.taken >= {PIECE}:
+            self.taken -= {PIECE}
+            os.write(1, b".")
+        return data
+os.makedirs(sys.argv[1], exist_ok=True)
+with tarfile.open(fileobj=Pieces(), mode="r|") as tar:
+    tar.extractall(sys.argv[1])
+"""
 
 
 @dataclass(frozen=True)
@@ -39,159 +57,213 @@ class Wish:
     """What the user asked for on the command line."""
 
     command: list[str]
-    image: str = images.DEFAULT
+    image: Image
     memory_mib: int = 256
     cpus: int = 1
-    tickets: int = 0  # CPUs offered to tickets; 0: the host's default
     publish: tuple[Publish, ...] = ()
     copy: tuple[tuple[Path, str], ...] = ()
+    on_exit: str = ""  # what becomes of the clones when the master ends: "end", "keep" or as it is usual
 
 
 class RunError(Exception):
     """The program could not be run; the text says why."""
 
 
-def _tar(source: Path) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.add(source, "." if source.is_dir() else source.name)
-    return packed.getvalue()
+def _packed(source: Path, target: str) -> Iterator[bytes]:
+    """A tar of the file or folder, in pieces."""
+    buffer = io.BytesIO()
+
+    def taken() -> bytes:
+        data = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return data
+
+    class Sink:
+        def write(self, data: bytes) -> int:
+            return buffer.write(data)
+
+    with tarfile.open(fileobj=Sink(), mode="w|", bufsize=PIECE) as tar:  # type: ignore[call-overload]
+        names = [source, *sorted(source.rglob("*"))] if source.is_dir() else [source]
+        for path in names:
+            tar.add(path, str(path.relative_to(source)) if source.is_dir() else Path(target).name, recursive=False)
+            yield taken()
+    yield taken()
 
 
 class Run:
-    def __init__(self, wish: Wish, progress: Callable[[str], None]) -> None:
+    """One program. Awaited once; all methods belong to one asyncio loop."""
+
+    def __init__(self, host: MachineHost, wish: Wish, fds: tuple[int, int, int], progress: Callable[[str], None]) -> None:
+        """fds: standard input, output and errors, of whoever asked; they stay the caller's."""
+        self._host = host
         self._wish = wish
+        self._input_fd = fds[0]
+        self._out, self._err = Output(fds[1]), Output(fds[2])
         self._progress = progress
         self._loop = asyncio.get_running_loop()
-        self._master = 0
+        self._master: Master
         self._code: int | None = None
+        self._ending = 0  # the signal that ends it
         self._living: set[int] = set()
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        self._copies: dict[int, asyncio.Future[int]] = {}
-        self._speaker: asyncio.StreamWriter
+        self._over = asyncio.Event()
+        self._copies: dict[int, _Copy] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self) -> int:
         """Returns the exit code of the program in the master, when the whole family has ended."""
         wish = self._wish
-        image = await self._loop.run_in_executor(None, images.ensure, wish.image, self._progress)
-        shape = Shape(image, wish.memory_mib, wish.cpus)
-        with tempfile.TemporaryDirectory(prefix="gridcentric-") as name:
-            folder = Path(name)
-            secret = secrets.token_hex(16)
-            socket = f"{folder}/host.sock"
-            self._machines = Machines(folder, socket, secret, Ears(self._output, self._exited, self._ended))
-            await self._machines.start()
-            self._driver = QemuDriver(self._loop, self._machines)
-            host = _HostThread(self._driver, socket, wish.tickets, secret)
+        async with contextlib.AsyncExitStack() as undo:
+            for publish in wish.publish:  # before anything that takes long
+                server = await self._serve(publish)
+                undo.callback(server.close)
+            self._master = await self._host.new_family(self, " ".join(wish.command), wish.on_exit)
+            undo.callback(self._host.forget, self._master)
+            undo.push_async_callback(self._end_all)
+            self._living.add(self._master.key)
+            accel = accelerator()
+            self._progress(f"booting {wish.image.name} ({accel.name}: {accel.why})")
             try:
-                await host.ready(self._loop)
-                return await self._family(shape, socket)
-            finally:
-                self._machines.close()
-                host.stop()
+                domain = await self._host.boot(self._master, Shape(wish.image, wish.memory_mib, wish.cpus))
+                self._check()
+                for number, (source, target) in enumerate(wish.copy):
+                    await self._copy(domain, COPY + number, source, target)
+            except Exception:
+                if self._ending:
+                    return 128 + self._ending
+                raise
+            self._progress(f"running {' '.join(wish.command)}")
+            domain.channel.run(PROGRAM, "/root", wish.command)
+            standard_input = Input(self._input_fd, lambda data: domain.channel.write(PROGRAM, data))
+            undo.callback(standard_input.close)
+            await self._over.wait()
+        if self._ending:
+            return 128 + self._ending
+        return 128 + signal.SIGKILL if self._code is None else self._code
 
-    async def _family(self, shape: Shape, socket: str) -> int:
-        address = self._machines.reserve_address()
-        self._driver.expect(os.getpid(), address)
-        # This connection speaks for the master to the host as long as this process lives.
-        reader, self._speaker = await asyncio.open_unix_connection(socket)
-        self._speaker.write(b"gridcentric/1 attach\n")
-        hello = (await reader.readline()).decode().split(" ")
-        if hello[1:2] != ["ok"]:
-            raise RunError(" ".join(hello[3:]).strip() or "the host ended")
-        self._master = self._driver.adopted[os.getpid()]
-        self._progress(f"booting {shape.image.name} ({accelerator().name}: {accelerator().why})")
-        domain = await self._machines.boot(self._master, hello[2], shape, address)
-        self._living.add(self._master)
-        self._machines.on_clone = self._living.add
-        for number, (source, target) in enumerate(self._wish.copy):
-            await self._copy(domain, COPY + number, source, target)
-        servers = [await self._serve(publish, address) for publish in self._wish.publish]
-        self._progress(f"running {' '.join(self._wish.command)}")
-        domain.channel.run(PROGRAM, "/root", self._wish.command)
-        self._forward_input(domain)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self._end_all, number)
-        await self._over
-        for server in servers:
-            server.close()
-        return 1 if self._code is None else self._code
-
-    def _end_all(self, number: int) -> None:
-        self._code = 128 + number
+    def end(self, number: int) -> None:
+        """End the whole family, as a program ends by this signal."""
+        self._ending = self._ending or number
         for key in list(self._living):
-            self._machines.end(key)
+            self._host.machines.end(key)
 
-    # --- files, ports, input ---------------------------------------------------------------------------------------
+    def _check(self) -> None:
+        if self._ending:
+            raise RunError("ended")
+
+    async def _end_all(self) -> None:
+        for key in list(self._living):
+            self._host.machines.end(key)
+        if self._living:
+            await self._over.wait()
+
+    # --- files and ports -------------------------------------------------------------------------------------------
 
     async def _copy(self, domain: Domain, stream: int, source: Path, target: str) -> None:
-        done = self._copies[stream] = self._loop.create_future()
+        copy = self._copies[stream] = _Copy(self._loop.create_future())
         folder = target if source.is_dir() else str(Path(target).parent)
-        name = "" if source.is_dir() else Path(target).name
-        rename = [] if source.is_dir() else ["--transform", f"s,.*,{name},"]
-        script = 'mkdir -p "$0" && exec tar -C "$0" -x "$@"'
-        domain.channel.run(stream, "/", ["sh", "-c", script, folder, *rename])
-        packed = await self._loop.run_in_executor(None, _tar, source)
-        domain.channel.write(stream, packed)
+        domain.channel.run(stream, "/", ["python3", "-c", _UNPACK, folder])
+        try:
+            pieces = _packed(source, target)
+            while not copy.done.done():
+                data = await self._loop.run_in_executor(None, next, pieces, None)
+                if data is None:
+                    break
+                for piece in (data[start : start + PIECE] for start in range(0, len(data), PIECE)):
+                    domain.channel.write(stream, piece)
+                    await copy.room(len(piece))
+        except OSError as error:
+            raise RunError(f"--copy {source}:{target}: {error}") from error
         domain.channel.write(stream, b"")
-        code = await done
+        code = await copy.done
+        self._check()
         if code != 0:
-            raise RunError(f"--copy {source}:{target}: tar in the machine ended with {code}")
+            said = copy.said.decode(errors="replace").strip(". \n").splitlines()
+            raise RunError(f"--copy {source}:{target}: {said[-1] if said else f'unpacking ended with {code}'}")
 
-    async def _serve(self, publish: Publish, address: str) -> asyncio.Server:
+    async def _serve(self, publish: Publish) -> asyncio.Server:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                there = await self._machines.network.connect(address, publish.there)
+                there = await self._host.machines.network.connect(self._master.address, publish.there)
                 far_reader, far_writer = await asyncio.open_connection(sock=there)
             except (NetworkError, OSError):
                 writer.close()
                 return
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            writer.close()
+            far_writer.close()
 
         try:
             return await asyncio.start_server(carry, "127.0.0.1", publish.here)
         except OSError as error:
-            raise RunError(f"--publish {publish.here}:{publish.there}: {error.strerror or error}") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise RunError(f"--publish {publish.here}:{publish.there}: port {publish.here} of 127.0.0.1: {reason}") from error
 
-    def _forward_input(self, domain: Domain) -> None:
-        def readable() -> None:
-            data = os.read(0, 32768)
-            domain.channel.write(PROGRAM, data)
-            if not data:
-                self._loop.remove_reader(0)
+    # --- what the machines say ---------------------------------------------------------------------------------------
 
-        try:
-            self._loop.add_reader(0, readable)
-        except (OSError, ValueError):  # a file or nothing: taken whole
-            domain.channel.write(PROGRAM, sys.stdin.buffer.read() if sys.stdin else b"")
-            domain.channel.write(PROGRAM, b"")
-
-    # --- what the machines say ------------------------------------------------------------------------------------------
-
-    def _output(self, key: int, stream: int, data: bytes) -> None:
-        target = sys.stdout.buffer if stream == PROGRAM else sys.stderr.buffer
-        target.write(data)
-        target.flush()
-
-    def _exited(self, key: int, stream: int, code: int) -> None:
-        if stream != PROGRAM:
-            copy = self._copies.get(stream)
-            if copy is not None and not copy.done():
-                copy.set_result(code)
+    async def output(self, key: int, stream: int, data: bytes) -> None:
+        if stream in self._copies:
+            self._copies[stream].heard(data)
             return
-        if key == self._master:
+        try:
+            await self._out.write(data)
+        except OSError:
+            self.end(signal.SIGPIPE)
+
+    def exited(self, key: int, stream: int, code: int) -> None:
+        if stream in self._copies:
+            self._copies[stream].ended(code)
+        elif stream == PROGRAM:
+            task = asyncio.create_task(self._program_ended(key, code))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _program_ended(self, key: int, code: int) -> None:
+        if key == self._master.key:
             self._code = code
             # A normal end: the clones may finish their work. One by a signal ends the family.
             if code <= 128:
-                self._speaker.write(b"1 bye\n")
-        self._driver.machine_exits(key, code)
-        self._loop.call_soon(self._machines.end, key)
+                await self._master.say_bye()
+        self._host.program_ended(key, code)
 
-    def _ended(self, key: int, code: int) -> None:
-        self._driver.machine_ended(key, code)
+    def joined(self, key: int) -> None:
+        self._living.add(key)
+        if self._ending:
+            self._host.machines.end(key)
+
+    def ended(self, key: int, code: int) -> None:
         self._living.discard(key)
-        if not self._living and not self._over.done():
-            self._over.set_result(None)
+        for copy in self._copies.values():
+            copy.ended(128 + signal.SIGKILL)
+        if not self._living:
+            self._over.set()
+
+
+class _Copy:
+    """One file or folder on its way into the machine."""
+
+    def __init__(self, done: asyncio.Future[int]) -> None:
+        self.done = done
+        self.said = b""  # of the unpacking: a point a piece, and its complaint
+        self._sent = self._taken = 0
+        self._moved = asyncio.Event()
+
+    async def room(self, sent: int) -> None:
+        """Wait until at most 1 MiB is under way, or the unpacking has ended."""
+        self._sent += sent
+        while self._sent - self._taken > 4 * PIECE and not self.done.done():
+            self._moved.clear()
+            await self._moved.wait()
+
+    def heard(self, data: bytes) -> None:
+        self.said = (self.said + data)[-4096:]
+        self._taken += PIECE * data.count(b".")
+        self._moved.set()
+
+    def ended(self, code: int) -> None:
+        if not self.done.done():
+            self.done.set_result(code)
+        self._moved.set()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,43 +276,24 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-class _HostThread:
-    """A host of this process alone, on a thread of its own."""
+def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
+    """Run the program on a host of its own, which ends with it; tickets: CPUs offered to tickets, 0: the default.
 
-    def __init__(self, driver: QemuDriver, socket: str, cpus: int, secret: str) -> None:
-        self._arguments = (driver, socket, cpus, secret)
-        self._stop: Callable[[], None] | None = None
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="gc-host", daemon=True)
-        self._ready = threading.Event()
+    Raises RunError, HostError, MachineError, NetworkError, FamilyError, OSError: their texts are for the user.
+    """
+    leftovers.remove(leftovers.run_parents(), leftovers.run_prefix())
 
-    def _run(self) -> None:
+    async def main(folder: Path) -> int:
+        host = MachineHost(folder, f"{folder}/host.sock", tickets)
+        await host.start()
         try:
-            _host.run_host(*self._arguments, on_ready=self._listening)
-        except RuntimeError as error:
-            self._error = error
-        self._ready.set()
+            program = Run(host, wish, (0, 1, 2), progress)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, program.end, number)
+            return await program()
+        finally:
+            host.close()
 
-    def _listening(self, path: str, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._ready.set()
-
-    async def ready(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._thread.start()
-        await loop.run_in_executor(None, self._ready.wait)
-        if self._error is not None:
-            raise RunError(str(self._error))
-
-    def stop(self) -> None:
-        if self._stop is not None:
-            self._stop()
-        self._thread.join()
-
-
-def run(wish: Wish, progress: Callable[[str], None]) -> int:
-    """Raises RunError, ImageError, MachineError, NetworkError, FamilyError: their texts are for the user."""
-
-    async def main() -> int:
-        return await Run(wish, progress)()
-
-    return asyncio.run(main())
+    with leftovers.own_folder(leftovers.run_parents(), leftovers.run_prefix()) as folder:
+        return asyncio.run(main(folder))

@@ -1,0 +1,200 @@
+"""A host of machines in this process: the host itself (on a thread), the driver and the machines (in an asyncio loop), and
+which machine belongs to which program. Knows nothing of what programs are (run.py) or who asked for them (door.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from gridcentric import _host
+from gridcentric.hypervisors.qemu.driver import QemuDriver
+from gridcentric.hypervisors.qemu.family import Domain, Ears, Machines
+from gridcentric.hypervisors.qemu.machine import Shape
+
+
+class HostError(Exception):
+    """The host can't start, or refuses; the text says why."""
+
+
+class Program(Protocol):
+    """Who hears of a family's machines."""
+
+    async def output(self, key: int, stream: int, data: bytes) -> None: ...
+
+    def exited(self, key: int, stream: int, code: int) -> None:
+        """A program in the machine has ended; the machine itself lives on until it is ended."""
+
+    def joined(self, key: int) -> None:
+        """There is a new machine, a clone."""
+
+    def ended(self, key: int, code: int) -> None: ...
+
+
+@dataclass
+class Master:
+    """A family that has been registered with the host; its machine is yet to be booted."""
+
+    key: int
+    family: str
+    address: str
+    reader: asyncio.StreamReader
+    speaker: asyncio.StreamWriter
+
+    async def say_bye(self) -> None:
+        """It will end normally: its clones may finish their work. The host knows when this returns."""
+        with contextlib.suppress(OSError):
+            self.speaker.write(b"1 bye\n")
+            await self.reader.readline()
+
+
+class MachineHost:
+    """All methods belong to one asyncio loop."""
+
+    def __init__(self, folder: Path, socket: str, cpus: int) -> None:
+        """folder: for logs, of this process alone. socket: where guests find the host. cpus: for tickets, 0: the default."""
+        self.socket = socket
+        self._secret = secrets.token_hex(16)
+        self._programs: dict[str, Program] = {}  # by family
+        self._owners: dict[int, Program] = {}  # by machine
+        self._loop = asyncio.get_running_loop()
+        self._attaching = asyncio.Lock()
+        self.machines = Machines(folder, socket, self._secret, Ears(self._output, self._exited, self._ended))
+        self.machines.on_clone = self._cloned
+        self._driver = QemuDriver(self._loop, self.machines)
+        self._thread = _HostThread(self._driver, socket, cpus, self._secret)
+
+    async def start(self) -> None:
+        """Raises HostError, NetworkError."""
+        await self.machines.start()
+        try:
+            await self._thread.ready(self._loop)
+        except BaseException:
+            self.machines.close()
+            raise
+
+    def close(self) -> None:
+        """Nothing of any machine is left."""
+        self.machines.close()
+        self._thread.stop()
+
+    # --- families -----------------------------------------------------------------------------------------------------
+
+    async def new_family(self, program: Program, name: str, on_exit: str) -> Master:
+        """Register a master; on_exit: "", "end" or "keep" (docs/contracts.md). Raises HostError, NetworkError."""
+        address = self.machines.reserve_address()
+        try:
+            async with self._attaching:
+                family, key = await self._attach(address)
+        except BaseException:
+            self.machines.network.give_back(address)
+            raise
+        self._programs[family] = self._owners[key] = program
+        # The domain is the machine, not this process: what is said for it is said as the agent's channel does.
+        shown = quote(name.encode()[:64].decode(errors="ignore"), safe="")
+        options = f" name={shown}" + (f" on_exit={on_exit}" if on_exit else "")
+        reader, speaker, _ = await self._greet(f"as {family} 0 key={self._secret}{options}")
+        return Master(key, family, address, reader, speaker)
+
+    async def _attach(self, address: str) -> tuple[str, int]:
+        self._driver.expect(address)
+        _, writer, hello = await self._greet("attach")
+        writer.close()
+        return hello[2], self._driver.adopted
+
+    async def _greet(self, words: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, list[str]]:
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.socket)
+            writer.write(f"gridcentric/1 {words}\n".encode())
+            hello = (await reader.readline()).decode().rstrip("\n").split(" ")
+        except OSError as error:
+            raise HostError(f"the host at {self.socket} is gone: {error}") from error
+        if hello[1:2] != ["ok"]:
+            writer.close()
+            raise HostError(" ".join(hello[3:]) or "the host has ended")
+        return reader, writer, hello
+
+    async def boot(self, master: Master, shape: Shape) -> Domain:
+        """Raises FamilyError, MachineError, NetworkError; the family has ended then."""
+        try:
+            return await self.machines.boot(master.key, master.family, shape, master.address)
+        except BaseException:
+            self.machines.network.give_back(master.address)
+            self._ended(master.key, -9)
+            raise
+
+    def forget(self, master: Master) -> None:
+        """All its machines have ended."""
+        self._programs.pop(master.family, None)
+        self._owners.pop(master.key, None)
+        master.speaker.close()
+
+    # --- what machines say ----------------------------------------------------------------------------------------------
+
+    async def _output(self, key: int, stream: int, data: bytes) -> None:
+        owner = self._owners.get(key)
+        if owner is not None:
+            await owner.output(key, stream, data)
+
+    def _exited(self, key: int, stream: int, code: int) -> None:
+        owner = self._owners.get(key)
+        if owner is not None:
+            owner.exited(key, stream, code)
+
+    def program_ended(self, key: int, code: int) -> None:
+        """The machine's program has ended, and so does the machine. The exit code is the program's."""
+        self._driver.machine_exits(key, code)
+        self._loop.call_soon(self.machines.end, key)
+
+    def _cloned(self, key: int) -> None:
+        domain = self.machines.get(key)
+        owner = self._programs.get(domain.family) if domain is not None else None
+        if owner is not None:
+            self._owners[key] = owner
+            owner.joined(key)
+
+    def _ended(self, key: int, code: int) -> None:
+        self._driver.machine_ended(key, code)
+        owner = self._owners.pop(key, None)
+        if owner is not None:
+            owner.ended(key, code)
+
+
+class _HostThread:
+    """gridcentric._host on a thread of its own."""
+
+    def __init__(self, driver: QemuDriver, socket: str, cpus: int, secret: str) -> None:
+        self._arguments = (driver, socket, cpus, secret)
+        self._stop: Callable[[], None] | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="gc-host", daemon=True)
+        self._ready = threading.Event()
+
+    def _run(self) -> None:
+        try:
+            _host.run_host(*self._arguments, on_ready=self._listening)
+        except RuntimeError as error:
+            self._error = error
+        self._ready.set()
+
+    def _listening(self, path: str, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._ready.set()
+
+    async def ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._thread.start()
+        await loop.run_in_executor(None, self._ready.wait)
+        if self._error is not None:
+            raise HostError(str(self._error))
+
+    def stop(self) -> None:
+        if self._stop is not None:
+            self._stop()
+        self._thread.join()
