@@ -14,6 +14,7 @@
 namespace gridcentric::cli {
 namespace {
 
+constexpr std::string_view forming = ".new";
 constexpr int answer_ms = 2000;  // a host that is stopped must not stop the table of all others
 
 std::string named_host() {
@@ -50,6 +51,8 @@ std::vector<std::string> find_hosts() {
     std::istringstream fields(line);
     std::string number, count, protocol, flags, type, state, inode, path;
     fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
+    // The name it was bound to: a host gives its socket the real one when it listens (core/host/listener.cpp).
+    if (path.ends_with(forming)) path.resize(path.size() - forming.size());
     if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos)
       hosts.push_back(path);
   }

@@ -217,7 +217,7 @@ def ask(path: str, wish: Wish, progress: Callable[[str], None]) -> int:
             socket.send_fds(connection, [HELLO], [0, 1, 2])
         except OSError as error:
             connection.close()
-            if Path(path).is_socket():
+            if leftovers.is_alive(path):
                 progress(f"the host at unix:{path} has no machines: start one with gc host --hypervisor qemu --socket PATH, "
                          "or unset GRIDCENTRIC_HOST for a private one")  # fmt: skip
                 return NOT_SUPPORTED

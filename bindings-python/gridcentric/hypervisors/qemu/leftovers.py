@@ -69,15 +69,16 @@ def own_folder(parents: Sequence[Path], prefix: str) -> Iterator[Path]:
         os.close(fd)
 
 
-def _is_dead_socket(path: str) -> bool:
+def is_alive(path: str) -> bool:
+    """Does somebody listen on this socket? One of another user's counts as alive."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
-    return False
+        except OSError:
+            return True
+    return True
 
 
 def remove(parents: Sequence[Path], prefix: str) -> list[str]:
@@ -91,7 +92,7 @@ def remove(parents: Sequence[Path], prefix: str) -> list[str]:
             try:
                 with contextlib.suppress(OSError):
                     for path in (folder / ELSEWHERE).read_text().splitlines():
-                        if _is_dead_socket(path):
+                        if not is_alive(path):
                             Path(path).unlink()
                             removed.append(path)
                 shutil.rmtree(folder, ignore_errors=True)

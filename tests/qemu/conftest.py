@@ -1,0 +1,138 @@
+"""Real VMs to test with. They are skipped, with the reason, where there is no QEMU or no image can be built.
+
+The image is built once and kept where the user's images are ($XDG_DATA_HOME). Every process that a test starts carries a mark
+in its environment, and hosts have their folders in a place of the test's own: both tell what was left over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+# Nothing waits this long unless it hangs; it never decides between right and wrong.
+HANG_GUARD_S = 240
+NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap", "mkfs.erofs": "erofs-utils", "depmod": "kmod"}
+
+
+class Gc:
+    """The gc command, with a place and a mark of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        from gridcentric import _paths
+
+        self.command = str(_paths.GC)
+        self.folder = folder
+        self._mark = f"GRIDCENTRIC_TEST_MARK={uuid.uuid4()}"
+        name, _, value = self._mark.partition("=")
+        self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), name: value}
+        self.environment.pop("GRIDCENTRIC_HOST", None)
+        self._started: list[subprocess.Popen[str]] = []
+
+    def __call__(self, *words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run gc to its end."""
+        return subprocess.run(
+            [self.command, *words], input=stdin, env={**self.environment, **environment}, capture_output=True, text=True,
+            timeout=HANG_GUARD_S, check=False,
+        )  # fmt: skip
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start gc, with pipes at its input, output and errors."""
+        process = subprocess.Popen(
+            [self.command, *words], env={**self.environment, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def machine(self, *command: str, host: str = "", **options: str) -> subprocess.Popen[str]:
+        """Start a program in a VM: gc run --hypervisor qemu --OPTION VALUE ... -- COMMAND."""
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        return self.start("run", "--hypervisor", "qemu", *words, "--", *command, **({"GRIDCENTRIC_HOST": host} if host else {}))
+
+    def domains(self) -> list[dict[str, Any]]:
+        """gc ps, of the hosts of this test."""
+        listed: list[dict[str, Any]] = json.loads(self("ps", "--json").stdout)
+        return [domain for domain in listed if domain["host"].startswith(f"unix:{self.folder}")]
+
+    def processes(self) -> dict[int, str]:
+        """All living processes that this test has started, directly or not: pid and command line."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue  # it has just ended
+        return found
+
+    def wait_for_end_of_all(self) -> None:
+        """Until no process of this test lives: what dies with another does so a moment later."""
+        for pid in self.processes():
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            ended = select.select([fd], [], [], HANG_GUARD_S)[0]
+            os.close(fd)
+            assert ended, f"still there: {self.processes()}"
+
+    def left_over(self) -> tuple[dict[int, str], list[str]]:
+        return self.processes(), sorted(str(p) for p in self.folder.iterdir())
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def gc() -> Iterator[Gc]:
+    """gc, of which no process may be left when the test is over."""
+    # Not tmp_path: the path of a socket is short.
+    with tempfile.TemporaryDirectory(prefix="gcq-") as folder:
+        made = Gc(Path(folder))
+        try:
+            yield made
+            left = made.left_over()
+        finally:
+            made.close()
+        assert left == ({}, [])
+
+
+_image_trouble: Optional[str] = None
+
+
+@pytest.fixture(scope="session")
+def _default_image() -> str:
+    """What is in the way of VMs here, or nothing."""
+    missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
+    if missing:
+        return f"needs Debian's {' '.join(missing)}"
+    with tempfile.TemporaryDirectory(prefix="gcq-") as folder:
+        gc = Gc(Path(folder))
+        built = subprocess.run([gc.command, "image", "build"], capture_output=True, text=True, env=gc.environment, check=False)
+        if built.returncode != 0:
+            return f"no image can be built here: {built.stderr.strip().splitlines()[-1]}"
+        tried = gc("run", "--hypervisor", "qemu", "--", "true")
+        # A VM that can't be run for want of something here is no failure of the tests; anything else is, in each of them.
+        return tried.stderr.strip().splitlines()[-1] if tried.returncode == 24 else ""
+
+
+@pytest.fixture
+def vms(_default_image: str) -> None:
+    """VMs can be run."""
+    if _default_image:
+        pytest.skip(_default_image)
