@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,33 @@ def free_port() -> int:
 
 
 class Server:
-    """One program of bench/programs on a port of its own; ends with the `with` block."""
+    """One program of bench/programs on a port of its own (it says which one); ends with the `with` block.
+
+    It leads a process group, in which its clones are too.
+    """
 
     def __init__(self, program: str, *args: str, env: dict[str, str] | None = None) -> None:
-        self.port = free_port()
+        self._port: int | None = None
         runner = "node" if program.endswith(".js") else str(ROOT / ".venv" / "bin" / "python")
-        command = [runner, str(PROGRAMS / program), str(self.port), *args]
+        command = [runner, str(PROGRAMS / program), *args]
         full = os.environ | {"NODE_PATH": str(ROOT / "node_modules")} | (env or {})
         self.started = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=full)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=full, start_new_session=True)
 
     def __enter__(self) -> Server:
-        self.wait_ready()
+        assert self.port, "it listens"
         return self
 
-    def wait_ready(self) -> None:
-        assert self.process.stdout is not None
-        if self.process.stdout.readline() != b"ready\n":
-            raise RuntimeError(f"the server did not start: exit code {self.process.wait()}")
+    @property
+    def port(self) -> int:
+        """Waits until the server listens."""
+        if self._port is None:
+            assert self.process.stdout is not None
+            words = self.process.stdout.readline().split()
+            if words[:1] != [b"ready"]:
+                raise RuntimeError(f"the server did not start: exit code {self.process.wait()}")
+            self._port = int(words[1])
+        return self._port
 
     def __exit__(self, *exc: object) -> None:
         self.process.kill()
@@ -93,7 +103,7 @@ async def clone_and_ask(server: Server, n: int, first_vmid: int = 1) -> dict[str
     answers = await asyncio.gather(*(_until(c["ip"], server.port, c["vmid"], start + 120) for c in new))
     call["all_answered_ms"] = (time.perf_counter() - start) * 1e3
     call["answers"] = answers
-    if len(answers) != n or any(a["state"] != f"state-{server.port}" for a in answers):
+    if len(answers) != n or any(a["state"] != f"state-{server.process.pid}" for a in answers):
         raise RuntimeError(f"{n} clones were asked for, {len(answers)} answered with inherited state")
     return call
 
@@ -103,35 +113,22 @@ def start_many(program: str, n: int) -> float:
     start = time.perf_counter()
     servers = [Server(program) for _ in range(n)]
     try:
+        with ThreadPoolExecutor(n) as waiting:  # each is asked as soon as it listens
 
-        async def all_() -> None:
-            await asyncio.gather(*(_until("127.0.0.1", s.port, None, start + 300) for s in servers))
+            async def answer(server: Server) -> None:
+                port = await asyncio.get_running_loop().run_in_executor(waiting, lambda: server.port)
+                await _until("127.0.0.1", port, None, start + 300)
 
-        asyncio.run(all_())
+            async def all_() -> None:
+                await asyncio.gather(*(answer(s) for s in servers))
+
+            asyncio.run(all_())
         return (time.perf_counter() - start) * 1e3
     finally:
         for s in servers:
             s.process.kill()
         for s in servers:
             s.process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below pid, gc-reapers included."""
-    parents: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-            parents.setdefault(parent, []).append(int(entry))
-    found, line = [], [pid]
-    while line:
-        children = parents.get(line.pop(), [])
-        found += children
-        line += children
-    return found
 
 
 def pss_mib(pids: Iterable[int]) -> dict[int, float]:
@@ -146,14 +143,15 @@ def pss_mib(pids: Iterable[int]) -> dict[int, float]:
     return result
 
 
-def clones_of(pid: int) -> list[int]:
-    """The processes of the clones below a master: those with its own name, not gc-reaper or gc."""
-    name = Path(f"/proc/{pid}/comm").read_text()
+def clones_of(master: int) -> list[int]:
+    """The processes of the clones of a master that leads a process group: those with its own name (not gc-reaper)."""
+    name = Path(f"/proc/{master}/comm").read_text()
     found = []
-    for p in descendants(pid):
+    for entry in os.listdir("/proc"):
         try:
-            if Path(f"/proc/{p}/comm").read_text() == name:
-                found.append(p)
-        except OSError:
+            other = entry.isdigit() and int(entry) != master and os.getpgid(int(entry)) == master
+            if other and Path(f"/proc/{entry}/comm").read_text() == name:
+                found.append(int(entry))
+        except OSError:  # it ended meanwhile
             continue
     return found

@@ -1,5 +1,4 @@
-"""The Python server that is cloned and measured; the same requests as server.js. `--plain` leaves gridcentric out and
-clones with os.fork() (one clone a request, answering on 127.77.255.K)."""
+"""The Python server that is cloned and measured; the same requests as server.js."""
 
 import asyncio
 import json
@@ -10,9 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from gridcentric import aio, guest
 
-PORT = int(sys.argv[1])
-STATE = f"state-{PORT}"
-HEAP = [[f"{i}/{j} ".ljust(1000, "x") for j in range(1024)] for i in range(int(sys.argv[2]) if len(sys.argv) > 2 else 0)]
+STATE = f"state-{os.getpid()}"
+HEAP = [[f"{i}/{j} ".ljust(1000, "x") for j in range(1024)] for i in range(int(sys.argv[1]) if len(sys.argv) > 1 else 0)]
 TICKETS = []
 
 
@@ -64,8 +62,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def main() -> None:
-    server = await asyncio.start_server(serve, "0.0.0.0", PORT, backlog=512)
-    print("ready", flush=True)
+    server = await asyncio.start_server(serve, "0.0.0.0", 0, backlog=512)
+    print("ready", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 

@@ -5,11 +5,12 @@
 const { native } = require('./native.js');
 const check = require('./arguments.js');
 const { call } = require('./calls.js');
-const { on, off } = require('./after_clone.js');
+const { on, off, rehearse } = require('./after_clone.js');
 
 const { version, vmid, ismaster, my_ip } = native;
 
 function request_ticket(...given) {
+  rehearse(); // who asks for a ticket is going to clone
   return call('request_ticket', check.parse(given, [check.count, check.count, check.count, check.timeout]));
 }
 
