@@ -1,5 +1,6 @@
 #include "core/cli/qemu.hpp"
 
+#include <glob.h>
 #include <gridcentric/gc-guest.h>
 #include <unistd.h>
 
@@ -16,9 +17,11 @@
 namespace gridcentric::cli {
 namespace {
 
-// As `python3 -m` would do it, but: not from the working directory, which may be anybody's, and with a word for those who have
-// gc from npm.
-constexpr const char *start = R"(
+constexpr const char *module = "gridcentric.hypervisors.qemu";
+
+// For a Python that may not have the package: as `python3 -m module`, with a word for those who have gc from npm, and never from
+// the working directory, which may be anybody's.
+constexpr const char *start_if_there = R"(
 import sys
 sys.path[:] = [folder for folder in sys.path if folder]
 try:
@@ -26,39 +29,47 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "gridcentric":
         raise
+    if sys.argv[1:] == ["gc"]:
+        sys.exit(0)  # nothing of it can be left
     print(f"gc: the qemu hypervisor comes with the Python package, which {sys.executable} does not have: "
           "pip install 'gridcentric[qemu]'", file=sys.stderr)
     sys.exit(24)
 sys.exit(main())
 )";
 
-bool is_program(const std::string &path) { return ::access(path.c_str(), X_OK) == 0; }
+bool is_there(const std::string &path, int mode) { return ::access(path.c_str(), mode) == 0; }
 
 std::string own_folder() {
   char path[PATH_MAX];
   const auto size = ::readlink("/proc/self/exe", path, sizeof path);
   const std::string_view file(path, size > 0 ? static_cast<std::size_t>(size) : 0);
-  return std::string(file.substr(0, file.rfind('/') + 1));
+  return std::string(file.substr(0, file.rfind('/')));
 }
 
-// The Python that this gc was installed into: PREFIX/bin/gc, or PREFIX/lib/pythonX.Y/site-packages/gridcentric/bin/gc.
-// Else the one on PATH.
-std::string find_python() {
+// The Python that this gc was installed into with the package: gc is PREFIX/bin/gc, or bin/gc of the package itself, which is
+// PREFIX/lib/pythonX.Y/site-packages/gridcentric. "" when it came another way.
+std::string own_python() {
   const std::string folder = own_folder();
-  const auto package = folder.find("-packages/gridcentric/bin/");
+  const auto package = folder.find("-packages/gridcentric/bin");
   const auto library = folder.rfind("/lib", package);
   if (package != std::string::npos && library != std::string::npos) {
     const std::string python = folder.substr(0, library) + "/bin/python3";
-    if (is_program(python)) return python;
+    if (is_there(python, X_OK)) return python;
   }
-  if (is_program(folder + "python3")) return folder + "python3";
-  return "python3";
+  glob_t found{};
+  const std::string modules = folder + "/../lib/python3*/*-packages/gridcentric/hypervisors/qemu";
+  const bool installed = ::glob(modules.c_str(), 0, nullptr, &found) == 0;
+  ::globfree(&found);
+  return installed && is_there(folder + "/python3", X_OK) ? folder + "/python3" : "";
 }
 
 }  // namespace
 
 int become_qemu(const std::vector<std::string> &words) {
-  std::vector<std::string> command = {find_python(), "-c", start};
+  const std::string own = own_python();
+  std::vector<std::string> command = {own, "-m", module};
+  if (own.empty()) command = {"python3", "-c", start_if_there};
+  ::setenv("PYTHONSAFEPATH", "1", 1);  // not from the working directory (Python 3.11)
   command.insert(command.end(), words.begin(), words.end());
   std::vector<char *> pointers;
   for (auto &word : command) pointers.push_back(word.data());

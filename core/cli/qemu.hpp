@@ -5,8 +5,8 @@
 
 namespace gridcentric::cli {
 
-// Executes `python3 -m gridcentric.hypervisors.qemu WORDS` in place of this process. Returns only when there is no Python, with
-// gc's exit code; a Python without the package says so itself and has the same code.
+// Executes Python on gridcentric.hypervisors.qemu with these arguments in place of this process. A Python without the package
+// says so and exits with the code of not_supported. Throws guest::Error when there is no Python.
 int become_qemu(const std::vector<std::string> &words);
 
 }  // namespace gridcentric::cli

@@ -24,6 +24,7 @@ import threading
 from pathlib import Path
 
 BRIDGE = b"gc0"
+TUN = "/dev/net/tun"
 ADDRESS, PREFIX = "10.77.0.1", 16
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
@@ -36,18 +37,21 @@ IFF_UP, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 0x0002, 0x1000, 0x4000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+class Refused(Exception):
+    """This machine has no network for VMs; the text says what is missing and what to do."""
 
 
 def enter() -> None:
-    """Go into a network namespace of this process's own; by way of a user namespace when it is not root's."""
+    """Go into a network namespace of this process's own; by way of a user namespace when it is not root's. Raises Refused."""
     uid, gid = os.geteuid(), os.getegid()
     if _libc.unshare(CLONE_NEWNET) == 0:
         return
-    _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNET), "unshare(CLONE_NEWUSER | CLONE_NEWNET)")
+    if _libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+        raise Refused(
+            f"no network namespace for the VMs ({os.strerror(ctypes.get_errno())}): be root, or allow unprivileged user "
+            "namespaces (sysctl kernel.unprivileged_userns_clone=1 on Debian, "
+            "kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, user.max_net_namespaces above 0)"
+        )
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
     Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
@@ -57,8 +61,16 @@ class Bridge:
     """The bridge and its taps. Belongs to one thread, but for connect()."""
 
     def __init__(self) -> None:
+        """Raises Refused."""
+        try:
+            os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            raise Refused(f"{TUN} can't be opened ({error.strerror}): modprobe tun; in a container --device {TUN}") from error
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
+        try:
+            fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
+        except OSError as error:
+            raise Refused(f"no bridge for the VMs' network ({error.strerror}): modprobe bridge") from error
         self._up(b"lo")
         self._set(SIOCSIFADDR, BRIDGE, ADDRESS)
         self._set(SIOCSIFNETMASK, BRIDGE, socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - PREFIX)) & 0xFFFFFFFF)))
@@ -66,7 +78,7 @@ class Bridge:
         self._taps: dict[str, int] = {}
 
     def tap(self, name: str) -> int:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
         self._taps[name] = fd
         return fd
@@ -136,7 +148,7 @@ def main() -> None:
     try:
         enter()
         helper = Helper(channel)
-    except OSError as error:
+    except (Refused, OSError) as error:
         channel.send(f"0 error {error}".encode())
         sys.exit(1)
     channel.send(b"0 ok")

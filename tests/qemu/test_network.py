@@ -1,0 +1,89 @@
+"""The VMs' network: ports of this machine that lead to the master, addresses of clones, and where there can be no network."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def ask(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.usefixtures("vms")
+def test_published_ports_and_addresses_of_clones(gc: Any) -> None:
+    port = free_port()
+    process = gc.start(
+        "run", "--hypervisor", "qemu", "--publish", f"{port}:80", "--publish", f"{free_port()}:81",
+        "--copy", f"{HERE}/server.py:/root/server.py", "--copy", f"{HERE}/network.sh:/root/network.sh",
+        "--", "bash", "network.sh",
+    )  # fmt: skip
+    lines = iter(process.stdout)
+    assert next(lines) == "listening\n"
+    assert ask(port) == "master 1\n"
+    assert ask(port) == "master 2\n"
+
+    def say(word: str) -> None:
+        process.stdin.write(f"{word}\n")
+        process.stdin.flush()
+
+    say("clone")
+    said = []
+    for line in lines:
+        if line == "cloned\n":
+            break
+        said.append(line.strip())
+    # A clone's count goes on from what it inherited; that of the master is the master's alone.
+    assert said[:2] == ["from master: clone1 3", "from master: clone2 3"]
+    assert len(said) == 4, said
+    for vmid, line in zip((1, 2), sorted(said[2:])):
+        words = line.split()
+        assert (words[0], words[1], words[4]) == (str(vmid), "joined:", "master")
+    # The port leads to the master, not to a clone that has its memory of a network card.
+    assert ask(port) == "master 5\n"
+    say("end")
+    assert process.wait() == 0
+    with pytest.raises(ConnectionRefusedError):
+        ask(port)
+
+
+@pytest.mark.usefixtures("vms")
+def test_no_network_namespaces(gc: Any) -> None:
+    refuse = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"',
+        "-",
+    ]
+    if shutil.which("unshare") is None or subprocess.run([*refuse, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs unshare and user namespaces, to refuse network namespaces in one")
+    done = subprocess.run(
+        [*refuse, gc.command, "run", "--hypervisor", "qemu", "--", "true"], env=gc.environment, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 24
+    assert done.stderr.startswith("gc: no network namespace for the VMs (")
+    assert len(done.stderr.splitlines()) == 1
