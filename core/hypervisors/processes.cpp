@@ -67,11 +67,17 @@ int only_child_of(int pid) {
 }
 
 std::optional<int> wait_status_of(int pidfd, int pid) {
-  PidfdInfo info{};
-  info.mask = info_exit;
-  if (ioctl(pidfd, _IOWR(0xff, 11, PidfdInfo), &info) == 0 && (info.mask & info_exit)) return info.exit_code;
+  const auto kept_by_kernel = [pidfd]() -> std::optional<int> {
+    PidfdInfo info{};
+    info.mask = info_exit;
+    if (ioctl(pidfd, _IOWR(0xff, 11, PidfdInfo), &info) != 0 || !(info.mask & info_exit)) return std::nullopt;
+    return info.exit_code;
+  };
+  // The kernel tells once somebody has reaped it, /proc until then: who reaps it between the two questions is why the
+  // first is asked twice.
+  if (const auto status = kept_by_kernel()) return status;
   const std::string fields = after_name(pid);
-  if (fields.empty() || fields[0] != 'Z') return std::nullopt;
+  if (fields.empty() || fields[0] != 'Z') return kept_by_kernel();
   return std::atoi(fields.c_str() + fields.find_last_of(' ') + 1);  // the last of them is the status
 }
 
