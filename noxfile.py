@@ -203,7 +203,7 @@ def node(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Shared behaviour: host x language x case."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/conformance")
+    pytest(session, "tests/conformance", "-n", "2")  # cases wait more than they work, and each worker has hosts of its own
 
 
 @nox.session

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from runner import table
-from runner.hosts import Host
+from runner.hosts import REAL_HOSTS, Host, wait_until
 from runner.languages import make_actor
 from runner.play import MakeActor
 from runner.unbuilt import Missing, without
@@ -36,9 +36,14 @@ class Hosts:
         if host.process.poll() is not None:  # a case has killed it
             self.drop(kind, language)
             return
-        host.command("reset")
-        now = host.descriptors()
-        if now != open_at_first:
+        if kind in REAL_HOSTS:  # it is empty, but may still be closing what has just ended
+            lease = sorted([*open_at_first, "socket"])  # of addresses: kept from the first cloning on
+            clean = wait_until(lambda: host.descriptors() in (open_at_first, lease))
+        else:
+            host.command("reset")
+            clean = host.descriptors() == open_at_first
+        if not clean:
+            now = host.descriptors()
             self.drop(kind, language)
             raise AssertionError(f"the {kind} host keeps descriptors open: {now}; at first it had {open_at_first}")
 
@@ -64,7 +69,7 @@ def host(request: pytest.FixtureRequest, hosts: Hosts, host_kind: str, language:
     try:
         made = hosts.get(host_kind, language)
     except Missing as reason:
-        count(request, "missing")
+        request.node.missing = True
         without(reason)
     yield made
     if hasattr(request.node, "failed"):
@@ -78,26 +83,29 @@ def actors(request: pytest.FixtureRequest, language: str) -> MakeActor:
     try:
         return make_actor(language)
     except Missing as reason:
-        count(request, "missing")
+        request.node.missing = True
         without(reason)
-
-
-def count(request: pytest.FixtureRequest, mark: str) -> None:
-    values = request.node.callspec.params
-    table.count(values["host_kind"], values["language"], values["case"].group, mark)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    """The report carries what the table is to count to the process that prints it: there may be several workers."""
     report = yield
     values = getattr(getattr(item, "callspec", None), "params", {})
     if "case" in values and "host_kind" in values:
-        mark = "failed" if report.failed else "passed" if report.when == "call" and report.passed else ""
         if report.failed:
             item.failed = True  # type: ignore[attr-defined]
-        if mark:
-            table.count(values["host_kind"], values["language"], values["case"].group, mark)
+        mark = "failed" if report.failed else "passed" if report.when == "call" and report.passed else ""
+        if hasattr(item, "missing"):
+            mark = "missing" if report.when == "setup" else ""
+        report.conformance = [values["host_kind"], values["language"], values["case"].group, mark]
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    *cell, mark = getattr(report, "conformance", [""])
+    if mark:
+        table.count(*cell, mark)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

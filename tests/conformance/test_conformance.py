@@ -6,9 +6,10 @@ Start reading at README.md; what is right stands in cases/.
 from __future__ import annotations
 
 import pytest
-from runner.cases import LANGUAGES, Case, load
-from runner.hosts import HOSTS, Host
-from runner.play import MakeActor, play
+from runner.cases import CLONABLE, LANGUAGES, Case, load
+from runner.hosts import HOSTS, REAL_HOSTS, Host
+from runner.play import MakeActor, Play
+from runner.real import RealPlay
 
 CASES = load()
 
@@ -21,13 +22,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for kind in HOSTS
             for language in LANGUAGES
             for case in CASES
-            if case.applies_to(language)
+            if case.applies_on(kind, language)
         ]
         metafunc.parametrize(["host_kind", "language", "case"], chosen)
 
 
-def test_case(host: Host, actors: MakeActor, case: Case) -> None:
-    play(case, host, actors)
+def test_case(host: Host, actors: MakeActor, case: Case, language: str) -> None:
+    if host.kind in REAL_HOSTS:
+        RealPlay(case, host, actors, language in CLONABLE).run()
+    else:
+        Play(case, host, actors).run()
 
 
 def test_there_are_enough_cases() -> None:

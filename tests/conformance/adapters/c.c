@@ -1,12 +1,15 @@
 /* The adapter for C: strict C99 against gc-guest.h and nothing else. Each call is made in a thread.
- * Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know
- * what a call means. The lines have one form (keys in order, no spaces, texts without escapes), so this is no
+ * Reads calls as JSON lines and writes replies as JSON lines, on stdin and stdout or on the channel that README.md
+ * describes. It must not know what a call means. The lines have one form (keys in order, no spaces, texts without escapes), so this is no
  * JSON parser. */
 #include <gridcentric/gc-guest.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define MOST_ARGS 4
@@ -25,11 +28,37 @@ struct step {
   char *line;
 };
 
+/* Where calls come from and replies go to. Where clones are real each domain has a connection of its own: that of the master is
+ * at its end in a clone. */
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
+static FILE *in, *out;
+static int domain = -1; /* whose connection it is; -1: of one that has not attached yet */
 
 static void die(const char *why, const char *what) {
   fprintf(stderr, "c adapter: %s: %.200s\n", why, what);
   exit(70);
+}
+
+static void connect_channel(const char *path) {
+  struct sockaddr_un address;
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  memset(&address, 0, sizeof address);
+  address.sun_family = AF_UNIX;
+  strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) die("no channel", path);
+  if (!(in = fdopen(fd, "r")) || !(out = fdopen(dup(fd), "w"))) die("no stream", path);
+  fprintf(out, "{\"id\":0,\"ok\":%d}\n", domain);
+  fflush(out);
+}
+
+/* Takes the channel for writing: in a clone, who comes first opens the clone's own. */
+static void lock_channel(void) {
+  const char *path = getenv("CONFORMANCE_CHANNEL");
+  pthread_mutex_lock(&output);
+  if (!path || domain < 0 || gc_vmid() == domain) return;
+  fclose(out); /* the reading side is closed by its reader */
+  domain = gc_vmid();
+  connect_channel(path);
 }
 
 /* Takes a line apart in place: the texts point into it. */
@@ -74,48 +103,48 @@ static size_t decode(char *text) { /* in place */
 }
 
 static void print_base64(const unsigned char *data, size_t size) {
-  putchar('"');
+  putc('"', out);
   for (size_t at = 0; at < size; at += 3) {
     size_t left = size - at;
     unsigned bits = (unsigned)data[at] << 16 | (left > 1 ? (unsigned)data[at + 1] << 8 : 0) |
                     (left > 2 ? data[at + 2] : 0);
-    putchar(digits[bits >> 18]);
-    putchar(digits[bits >> 12 & 63]);
-    putchar(left > 1 ? digits[bits >> 6 & 63] : '=');
-    putchar(left > 2 ? digits[bits & 63] : '=');
+    putc(digits[bits >> 18], out);
+    putc(digits[bits >> 12 & 63], out);
+    putc(left > 1 ? digits[bits >> 6 & 63] : '=', out);
+    putc(left > 2 ? digits[bits & 63] : '=', out);
   }
-  putchar('"');
+  putc('"', out);
 }
 
 static void print_ticket(const gc_ticket_info_t *t) {
-  printf("[\"%s\",\"%s\",%d,%d,%d]", t->id.value, gc_ticket_status_string(t->status), t->cpus, t->vms,
-         t->mincpuspervm);
+  fprintf(out, "[\"%s\",\"%s\",%d,%d,%d]", t->id.value, gc_ticket_status_string(t->status), t->cpus, t->vms,
+          t->mincpuspervm);
 }
 
 static void print_domain(const gc_domain_t *d) {
   char parent[16] = "null";
   if (d->parent >= 0) snprintf(parent, sizeof parent, "%d", d->parent);
-  printf("[%d,%s,\"%s\",\"%s\",\"%s\"]", d->vmid, parent, d->ip, d->ticket.value, d->state);
+  fprintf(out, "[%d,%s,\"%s\",\"%s\",\"%s\"]", d->vmid, parent, d->ip, d->ticket.value, d->state);
 }
 
 static void print_result(const gc_result_t *r) {
   static const char *const how[] = {"joined", "exited", "killed", "lost"};
-  printf("[%d,\"%s\",%d,", r->vmid, how[r->how], r->status);
+  fprintf(out, "[%d,\"%s\",%d,", r->vmid, how[r->how], r->status);
   if (r->has_report)
     print_base64(r->report, r->report_size);
   else
-    printf("null");
-  putchar(']');
+    fprintf(out, "null");
+  putc(']', out);
 }
 
 static void begin_reply(const struct step *step) {
-  pthread_mutex_lock(&output);
-  printf("{\"id\":%d,", step->id);
+  lock_channel();
+  fprintf(out, "{\"id\":%d,", step->id);
 }
 
 static void end_reply(void) {
-  puts("}");
-  fflush(stdout);
+  fprintf(out, "}\n");
+  fflush(out);
   pthread_mutex_unlock(&output);
 }
 
@@ -124,27 +153,27 @@ static void fail(const struct step *step) {
   char unknown[32];
   snprintf(unknown, sizeof unknown, "errno_%d", errno);
   begin_reply(step);
-  printf("\"error\":\"%s\",\"text\":\"", name ? name : unknown);
+  fprintf(out, "\"error\":\"%s\",\"text\":\"", name ? name : unknown);
   for (; *text; text++) {
-    if (*text == '"' || *text == '\\') putchar('\\');
+    if (*text == '"' || *text == '\\') putc('\\', out);
     if ((unsigned char)*text < 0x20)
-      printf("\\u%04x", (unsigned)(unsigned char)*text);
+      fprintf(out, "\\u%04x", (unsigned)(unsigned char)*text);
     else
-      putchar(*text);
+      putc(*text, out);
   }
-  putchar('"');
+  putc('"', out);
   end_reply();
 }
 
 #define LIST(print, list, count)           \
   do {                                     \
     begin_reply(step);                     \
-    printf("\"ok\":[");                    \
+    fprintf(out, "\"ok\":[");              \
     for (size_t i = 0; i < (count); i++) { \
-      if (i) putchar(',');                 \
+      if (i) putc(',', out);               \
       print(&(list)[i]);                   \
     }                                      \
-    putchar(']');                          \
+    putc(']', out);                        \
     end_reply();                           \
     gc_free(list);                         \
   } while (0)
@@ -175,9 +204,9 @@ static void reply(const struct step *step, int result, enum form form) {
   }
   begin_reply(step);
   if (form == COUNT)
-    printf("\"ok\":%d", result);
+    fprintf(out, "\"ok\":%d", result);
   else
-    printf("\"ok\":%s", form == NOTHING ? "null" : result ? "true" : "false");
+    fprintf(out, "\"ok\":%s", form == NOTHING ? "null" : result ? "true" : "false");
   end_reply();
 }
 
@@ -188,7 +217,10 @@ static void run(struct step *step) {
   size_t count = 0;
   if (strcmp(call, "attach") == 0) {
     if (args[0].text[0]) setenv("GRIDCENTRIC_ATTACH", args[0].text, 1);
-    reply(step, gc_vmid(), COUNT);
+    domain = gc_vmid();
+    reply(step, domain, COUNT);
+  } else if (strcmp(call, "exit") == 0) {
+    exit(number_of(&args[0]));
   } else if (strcmp(call, "vmid") == 0) {
     reply(step, gc_vmid(), COUNT);
   } else if (strcmp(call, "ismaster") == 0) {
@@ -200,7 +232,7 @@ static void run(struct step *step) {
       return;
     }
     begin_reply(step);
-    printf("\"ok\":\"%s\"", ip);
+    fprintf(out, "\"ok\":\"%s\"", ip);
     end_reply();
   } else if (strcmp(call, "request_ticket") == 0) {
     gc_uuid_t ticket;
@@ -210,7 +242,7 @@ static void run(struct step *step) {
       return;
     }
     begin_reply(step);
-    printf("\"ok\":\"%s\"", ticket.value);
+    fprintf(out, "\"ok\":\"%s\"", ticket.value);
     end_reply();
   } else if (strcmp(call, "release_ticket") == 0) {
     reply(step, gc_release_ticket(ticket_of(&args[0], &room)), NOTHING);
@@ -227,7 +259,7 @@ static void run(struct step *step) {
       return;
     }
     begin_reply(step);
-    printf("\"ok\":");
+    fprintf(out, "\"ok\":");
     print_ticket(&info);
     end_reply();
   } else if (strcmp(call, "clone") == 0) {
@@ -267,10 +299,10 @@ static void *thread(void *given) {
   return NULL;
 }
 
-int main(void) {
+static void read_steps(FILE *from) {
   char *line = NULL;
   size_t room = 0;
-  while (getline(&line, &room, stdin) > 0) {
+  while (getline(&line, &room, from) > 0) {
     struct step *step = parse(line);
     pthread_t made;
     if (pthread_create(&made, NULL, thread, step) != 0) die("no thread", step->call);
@@ -279,5 +311,21 @@ int main(void) {
     room = 0;
   }
   free(line);
+}
+
+int main(void) {
+  const char *path = getenv("CONFORMANCE_CHANNEL");
+  FILE *from = NULL;
+  signal(SIGPIPE, SIG_IGN); /* what is answered while being cloned goes nowhere in the clone */
+  in = stdin;
+  out = stdout;
+  if (path) connect_channel(path);
+  while (from != in) { /* the end of the input in a clone is that of its master's */
+    if (from) fclose(from);
+    from = in;
+    read_steps(from);
+    lock_channel();
+    pthread_mutex_unlock(&output);
+  }
   return 0;
 }

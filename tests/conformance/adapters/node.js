@@ -1,7 +1,8 @@
 'use strict';
 // The adapter for Node: `node.js MODULE promise|callback` makes each call in that form.
-// Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know what a call
-// means: it hands arguments on and puts results into the form that all languages share.
+// Reads calls as JSON lines and writes replies as JSON lines, on stdin and stdout or on the channel that README.md describes.
+// It must not know what a call means: it hands arguments on and puts results into the form that all languages share.
+const net = require('node:net');
 const readline = require('node:readline');
 
 const [, , path, form] = process.argv;
@@ -25,8 +26,34 @@ function argument(value) {
   return { nan: NaN, inf: Infinity, '-inf': -Infinity }[value.float];
 }
 
+const channelPath = process.env.CONFORMANCE_CHANNEL;
+let domain; // whose channel it is; undefined: of one that has not attached yet
+let out = process.stdout;
+
+/** Where clones are real each domain has a connection of its own: that of the master is at its end in a clone. */
+function openChannel() {
+  out = net.connect(channelPath);
+  out.on('error', () => {}); // what is written to the master's connection in a clone
+  out.write(`${JSON.stringify({ id: 0, ok: domain ?? null })}\n`);
+  listen(out);
+}
+
+/** In a clone, who comes first opens the clone's own. */
+function own() {
+  if (domain === undefined || !channelPath || gridcentric.vmid() === domain) return out;
+  domain = gridcentric.vmid();
+  openChannel();
+  return out;
+}
+
+function listen(input) {
+  const lines = readline.createInterface({ input });
+  lines.on('line', (line) => run(JSON.parse(line)));
+  lines.on('close', own);
+}
+
 function answer(id, reply) {
-  process.stdout.write(`${JSON.stringify({ id, ...reply })}\n`); // to a pipe: synchronous
+  own().write(`${JSON.stringify({ id, ...reply })}\n`); // to a pipe: synchronous
 }
 
 function failed(id, error) {
@@ -62,7 +89,10 @@ function run({ id, call, args: given }) {
   try {
     if (call === 'attach') {
       if (args[0]) process.env.GRIDCENTRIC_ATTACH = args[0];
-      answer(id, { ok: gridcentric.vmid() });
+      domain = gridcentric.vmid();
+      answer(id, { ok: domain });
+    } else if (call === 'exit') {
+      process.exit(args[0]);
     } else if (call === 'cancel') {
       controllers.get(args[0]).abort();
       answer(id, { ok: null });
@@ -79,4 +109,5 @@ function run({ id, call, args: given }) {
   }
 }
 
-readline.createInterface({ input: process.stdin }).on('line', (line) => run(JSON.parse(line)));
+if (channelPath) openChannel();
+else listen(process.stdin);

@@ -1,13 +1,16 @@
 """The adapter for Python: main("guest") makes each call in a thread, main("aio") each in a task.
 
-Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know what a call
-means: it hands arguments on and puts results into the form that all languages share.
+Reads calls as JSON lines and writes replies as JSON lines, on stdin and stdout or on the channel that README.md describes.
+It must not know what a call means: it hands arguments on and puts results into the form that all languages share.
 """
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
+import select
+import socket
 import sys
 import threading
 
@@ -16,6 +19,46 @@ import gridcentric.aio
 import gridcentric.guest
 
 api = gridcentric.guest
+channel = None  # main() opens it
+
+
+class Channel:
+    """Where calls come from and replies go to. Where clones are real each domain has a connection of its own: that of the
+    master is at its end in a clone, and who comes first there opens the clone's."""
+
+    def __init__(self):
+        self.path = os.environ.get("CONFORMANCE_CHANNEL")
+        self.domain = None  # whose connection it is; None: of one that has not attached yet
+        self.lock = threading.Lock()
+        self.socket = None
+        if self.path:
+            self.connect()
+
+    def connect(self):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(self.path)
+        self.socket.sendall(b'{"id":0,"ok":%s}\n' % json.dumps(self.domain).encode())
+
+    def own(self):
+        """The socket of the domain that this process is now; None: standard input and output."""
+        with self.lock:
+            if self.domain is not None and self.path and gridcentric.guest.vmid() != self.domain:
+                self.domain = gridcentric.guest.vmid()
+                self.connect()
+        return self.socket
+
+    def say(self, line):
+        with contextlib.suppress(BrokenPipeError):  # what is answered while being cloned goes nowhere in the clone
+            send_all(self.own(), line)
+
+
+def send_all(connection, line):
+    """Also where asyncio has made the socket non-blocking. None: standard output."""
+    while line:
+        try:
+            line = line[os.write(connection.fileno() if connection else 1, line) :]
+        except BlockingIOError:
+            select.select([], [connection], [])
 
 
 def plain(result):
@@ -38,6 +81,8 @@ def begin(call, args):
         if args[0]:
             os.environ["GRIDCENTRIC_ATTACH"] = args[0]
         return api.vmid()
+    if call == "exit":
+        os._exit(args[0])
     if call == "join" and isinstance(args[0], str):
         return api.join(base64.b64decode(args[0]))
     if call == "noreport":
@@ -53,36 +98,52 @@ def failure(error):
     return {"error": f"unexpected_{type(error).__name__.lower()}", "text": str(error)}
 
 
+def result_of(verb, result):
+    if verb == "attach":
+        channel.domain = result
+    return {"ok": plain(result)}
+
+
 def answer(call, reply):
-    os.write(1, json.dumps({"id": call, **reply}).encode() + b"\n")
+    channel.say(json.dumps({"id": call, **reply}).encode() + b"\n")
 
 
 def in_a_thread(call, verb, args):
     try:
-        reply = {"ok": plain(begin(verb, args))}
+        reply = result_of(verb, begin(verb, args))
     except BaseException as error:
         reply = failure(error)
     answer(call, reply)
 
 
 def threads():
-    for line in sys.stdin:
-        step = json.loads(line)
-        threading.Thread(target=in_a_thread, args=(step["id"], step["call"], step["args"]), daemon=True).start()
+    source = False
+    while source is not (own := channel.own()):  # the end of the input in a clone is that of its master's
+        source = own
+        for line in own.makefile("rb") if own else sys.stdin:
+            step = json.loads(line)
+            threading.Thread(target=in_a_thread, args=(step["id"], step["call"], step["args"]), daemon=True).start()
 
 
 async def in_a_task(call, verb, args):
     try:
-        reply = {"ok": plain(await begin(verb, args))}
+        reply = result_of(verb, await begin(verb, args))
     except BaseException as error:
         reply = failure(error)
     answer(call, reply)
 
 
 async def tasks():
-    loop, open_tasks = asyncio.get_running_loop(), {}
+    source, open_tasks = False, {}
+    while source is not (own := channel.own()):
+        source = own
+        await read_steps(own or sys.stdin, open_tasks)
+
+
+async def read_steps(source, open_tasks):
+    loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=1 << 22)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
     while line := await lines.readline():
         step = json.loads(line)
         if step["call"] == "cancel":
@@ -93,8 +154,9 @@ async def tasks():
 
 
 def main(module):
-    global api
+    global api, channel
     api = getattr(gridcentric, module)
+    channel = Channel()
     if module == "aio":
         asyncio.run(tasks())
     else:

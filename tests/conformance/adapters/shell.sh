@@ -103,3 +103,4 @@ while IFS= read -r line; do
       ;;
   esac
 done
+wait  # a subshell that has replied has still to end, before its shell does

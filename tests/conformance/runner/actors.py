@@ -72,11 +72,86 @@ class Zygote:
         self._process.wait()
 
 
-class Actor:
-    """One process of one language. start() begins a call, reply() waits for its answer."""
+class Caller:
+    """Somebody who makes the calls that are told over a stream. start() begins a call, reply() waits for its answer."""
+
+    def __init__(self, name: str, last_id: int = 0) -> None:
+        self.name = name
+        self.last_id = last_id
+        self._to: IO[bytes] | None = None
+        self._from: IO[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._buffer = bytearray()
+        self._replies: dict[int, dict[str, Any]] = {}
+
+    def start(self, call: str, *args: object) -> int:
+        """Begin a call; its ID. Keys in this order, no spaces: adapters need no full JSON parser."""
+        self.last_id += 1
+        message = {"id": self.last_id, "call": call, "args": args}
+        assert self._to is not None
+        try:
+            self._to.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            self._to.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            raise Ended(f"{self.name} is gone{self.why()}") from None
+        return self.last_id
+
+    def reply(self, call: int) -> dict[str, Any]:
+        """Wait for the answer of a call: {"ok": value} or {"error": code, "text": text}."""
+        while call not in self._replies:
+            self._take_lines(time.monotonic() + HANG_GUARD_S)
+        return self._replies.pop(call)
+
+    def _take_lines(self, guard: float) -> None:
+        assert self._from is not None
+        if not select.select([self._from], [], [], max(0.0, guard - time.monotonic()))[0]:
+            raise Hung(f"{self.name} has not answered in {HANG_GUARD_S:.0f} s{self.why()}")
+        try:
+            data = os.read(self._from.fileno(), 1 << 20)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise Ended(f"{self.name} is gone{self.why()}")
+        self._buffer += data
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = rest
+        for line in lines:
+            reply = json.loads(line)
+            self._replies[reply.pop("id")] = reply
+
+    def why(self) -> str:
+        """What is known of the reason why it is silent, to be added to an error."""
+        return ""
+
+    def end_input(self) -> None:
+        """Ask the program to end normally."""
+        assert self._to is not None
+        with contextlib.suppress(OSError):  # it has ended before
+            if self._connection:
+                self._connection.shutdown(socket.SHUT_WR)
+            else:
+                self._to.close()
+
+    def talk_over(self, connection: socket.socket) -> None:
+        """From now on: a domain has connected to the runner by itself (real.py)."""
+        for stream in (self._to, self._from):
+            if stream:
+                stream.close()
+        self._connection = connection
+        self._to, self._from = connection.makefile("wb"), connection.makefile("rb", buffering=0)
+
+    def close(self) -> None:
+        for stream in (self._to, self._from, self._connection):
+            if stream:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+class Actor(Caller):
+    """One process of one language, told over its standard input."""
 
     def __init__(self, name: str, program: list[str] | Zygote, env: dict[str, str]) -> None:
-        self.name = name
+        super().__init__(name)
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the actor
         if isinstance(program, Zygote):
             self._process: subprocess.Popen[bytes] | Forked = Forked(program, env, self._stderr)
@@ -89,47 +164,13 @@ class Actor:
                 start_new_session=True,
                 env=os.environ | env,
             )
-        self._buffer = bytearray()
-        self._replies: dict[int, dict[str, Any]] = {}
-        self._last_id = 0
+        self._to, self._from = self._process.stdin, self._process.stdout
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def start(self, call: str, *args: object) -> int:
-        """Begin a call; its ID. Keys in this order, no spaces: adapters need no full JSON parser."""
-        self._last_id += 1
-        message = {"id": self._last_id, "call": call, "args": args}
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise Ended(f"{self.name} is gone{self._why()}") from None
-        return self._last_id
-
-    def reply(self, call: int) -> dict[str, Any]:
-        """Wait for the answer of a call: {"ok": value} or {"error": code, "text": text}."""
-        while call not in self._replies:
-            self._read(time.monotonic() + HANG_GUARD_S)
-        return self._replies.pop(call)
-
-    def _read(self, guard: float) -> None:
-        assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], max(0.0, guard - time.monotonic()))[0]:
-            raise Hung(f"{self.name} has not answered in {HANG_GUARD_S:.0f} s{self._why()}")
-        data = os.read(self._process.stdout.fileno(), 1 << 20)
-        if not data:
-            raise Ended(f"{self.name} is gone{self._why()}")
-        self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = rest
-        for line in lines:
-            reply = json.loads(line)
-            self._replies[reply.pop("id")] = reply
-
-    def _why(self) -> str:
+    def why(self) -> str:
         self._stderr.seek(0)
         said = self._stderr.read().strip()
         return f"; on its stderr: {said}" if said else ""
@@ -139,17 +180,11 @@ class Actor:
         try:
             return self._process.wait(timeout=HANG_GUARD_S)
         except subprocess.TimeoutExpired:
-            raise Hung(f"{self.name} has not ended in {HANG_GUARD_S:.0f} s{self._why()}") from None
+            raise Hung(f"{self.name} has not ended in {HANG_GUARD_S:.0f} s{self.why()}") from None
 
-    def end_input(self) -> None:
-        """Ask the program to end normally; wait_end() tells how it did."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended before
-            self._process.stdin.close()
-
-    def kill(self) -> None:
-        """SIGKILL, and all that it started; returns when they have gone."""
-        for pid in {self._process.pid, *group_of(self._process.pid)}:
+    def kill(self, group: bool = True) -> None:
+        """SIGKILL, and all that it started when `group`; returns when they have gone."""
+        for pid in {self._process.pid, *(group_of(self._process.pid) if group else ())}:
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(pid)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -167,7 +202,5 @@ class Actor:
 
     def close(self) -> None:
         self.kill()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            if stream:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+        super().close()
+        self._stderr.close()

@@ -1,11 +1,12 @@
-"""The cases: loading them, checking them against the schema, and which of them apply to which language.
+"""The cases: loading them, checking them against the schema, and which of them apply to which language
 
-It must not know how a case is played.
+and on which host. It must not know how a case is played.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,21 @@ from typing import Any
 import jsonschema
 import yaml
 
+from .hosts import REAL_HOSTS
+
 FOLDER = Path(__file__).resolve().parents[1]
 LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "shell")
-DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "host")  # besides actors
+CLONABLE = ("c", "python", "aio", "node", "node_callback")  # where a program clones itself, and its clones come to the runner
+ONCE_A_LANGUAGE = ("c", "python", "node", "shell")
+DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "gone", "host")  # besides actors
 EXPECTATIONS = ("ok", "error", "text", "has", "hasnt")
+
+# What of the fake hypervisor a case may need, as far as its control verbs tell.
+NEEDED_BY: dict[str, Callable[[list[Any]], bool]] = {
+    "fake clock": lambda verb: verb[0] == "latency" or (verb[0] == "advance" and verb[1] > 0),
+    "scripted faults": lambda verb: verb[0] == "fault",
+    "scripted ends": lambda verb: verb[0] == "end" and verb[3] == "lost",
+}
 
 
 def is_actor(word: str) -> bool:
@@ -30,6 +42,8 @@ class Case:
     steps: list[dict[str, Any]]
     only: dict[str, str] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
+    needs: list[str] = field(default_factory=list)  # of the fake hypervisor
+    hypervisor: str = "any"
     env: dict[str, dict[str, str]] = field(default_factory=dict)
     about: str = ""
     must_fail_with: str = ""
@@ -40,6 +54,23 @@ class Case:
 
     def applies_to(self, language: str) -> bool:
         return language not in self.not_applicable and (not self.only or language in self.only)
+
+    def applies_on(self, host: str, language: str) -> bool:
+        """Where clones are real, what needs the fake is not played. Without clones in it a case has little to do with the
+        hypervisor: it is played in one mode only, and not in second forms of a language."""
+        if not self.applies_to(language):
+            return False
+        if host not in REAL_HOSTS:
+            return self.hypervisor == "any"
+        if self.needs:
+            return False
+        return language in CLONABLE if self.clones else host == REAL_HOSTS[0] and language in ONCE_A_LANGUAGE
+
+    @property
+    def clones(self) -> bool:
+        """Does it make clones, all being well?"""
+        steps = [step for step in self.steps if "error" not in step]
+        return any(value[0] == "clone" for step in steps for word, value in step.items() if is_actor(word))
 
     @property
     def actors(self) -> list[str]:
@@ -84,5 +115,11 @@ def check(case: Case) -> None:
         if "start" in step:
             started.append(step["start"])
         ended += [step[word] for word in ("finish", "abandon") if word in step]
+    for need, verbs in NEEDED_BY.items():
+        used = [step["control"] for step in case.steps if "control" in step and verbs(step["control"])]
+        if bool(used) != (need in case.needs):
+            raise ValueError(f"{case.id}: needs: {need} is {'missing' if used else 'there'}, but the steps have {used}")
+    if case.hypervisor == "any" and any("gone" in step or "inherited" in str(step) for step in case.steps):
+        raise ValueError(f"{case.id}: only real clones inherit calls or go: hypervisor: process is missing")
     if sorted(started) != sorted(ended):
         raise ValueError(f"{case.id}: started {sorted(started)}, but finished or abandoned {sorted(ended)}")

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .unbuilt import Missing
@@ -18,7 +20,9 @@ from .wire import HANG_GUARD_S, Connection
 
 ROOT = Path(__file__).resolve().parents[3]
 CPUS = 8  # what every host of the suite offers; the cases count on it
-HOSTS = ("core", "reference")
+FAKE_HOSTS = ("core", "reference")
+REAL_HOSTS = ("process-pidns", "process-plain")  # the process hypervisor, its clones made in that mode
+HOSTS = FAKE_HOSTS + REAL_HOSTS
 
 
 def gc_binary() -> str:
@@ -43,6 +47,8 @@ def python_path() -> str:
 def host_command(kind: str) -> list[str]:
     if kind == "core":
         return [gc_binary(), "host", "--hypervisor", "fake"]
+    if kind in REAL_HOSTS:
+        return [gc_binary(), "host", "--hypervisor", "process"]
     if kind == "reference":
         return [sys.executable, "-m", "gridcentric.reference"]
     raise ValueError(f"host {kind!r}; there are {', '.join(HOSTS)}")
@@ -59,6 +65,9 @@ class Host:
         self.folder = tempfile.mkdtemp(prefix="gridcentric-test-")
         self.socket = f"{self.folder}/host.sock"
         self.address = f"unix:{self.socket}"
+        self.guest_environment = {"GRIDCENTRIC_HOST": self.address}
+        if kind in REAL_HOSTS:
+            self.guest_environment["GRIDCENTRIC_CLONE_MODE"] = kind.removeprefix("process-")
         self._errors = Path(self.folder, "stderr").open("w+")  # noqa: SIM115 - lives as long as the host
         argv = [*(command or host_command(kind)), "--socket", self.socket, "--cpus", str(CPUS)]
         argv += ["--control", "--seed", "1"] if control else []
@@ -122,6 +131,16 @@ class Host:
             self.process.stdout.close()
         self._errors.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_until(holds: Callable[[], bool]) -> bool:
+    """Wait for what processes bring about in their own time. False: the generous guard against hangs has struck."""
+    guard = time.monotonic() + HANG_GUARD_S
+    while not holds():
+        if time.monotonic() > guard:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def group_of(leader: int) -> list[int]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .actors import Actor, Ended, Hung
+from .actors import Actor, Caller, Ended, Hung
 from .cases import EXPECTATIONS, Case, is_actor
 from .hosts import Host
 from .wire import Closed, Refused
@@ -26,10 +26,11 @@ class Play:
     """One playing of one case. Use play()."""
 
     def __init__(self, case: Case, host: Host, make_actor: MakeActor) -> None:
+        """`host` runs the fake hypervisor: clones are entries in its books, played by processes that attach as them."""
         self.case = case
         self.host = host
         self.make_actor = make_actor
-        self.actors: dict[str, Actor] = {}
+        self.actors: dict[str, Caller] = {}
         self.names: dict[str, Any] = {}  # what $name stands for
         self.started: dict[str, tuple[str, str, int]] = {}  # name -> actor, verb, call
         self.host_killed = False
@@ -55,17 +56,21 @@ class Play:
     def set_up(self) -> None:
         """Start all processes. Masters one by one, so that the order of families is known: some attach as they start."""
         for name in sorted(self.case.actors, key=lambda name: "clone" not in name):
-            env = {"GRIDCENTRIC_HOST": self.host.address} | self.case.env.get(name, {})
+            env = self.host.guest_environment | self.case.env.get(name, {})
             self.actors[name] = self.make_actor(name, "clone" in name, env)
             if "clone" not in name and name != "stranger":
-                known = {self.names[key] for key in self.names if key.endswith(".family")}
-                self.reply_of(name, self.actors[name].start("attach", ""), "attach")
-                born = {row[0] for row in self.host.command("domains")} - known
-                if len(born) != 1:
-                    raise Failure(f"{name} attached and there are {len(born)} new families: {born}")
-                self.names[f"{name}.family"] = born.pop()
+                self.found_family(name)
 
-    def attached(self, name: str) -> Actor:
+    def found_family(self, name: str) -> None:
+        """The actor becomes the master of a family, which gets a name."""
+        known = {self.names[key] for key in self.names if key.endswith(".family")}
+        self.reply_of(name, self.actors[name].start("attach", ""), "attach")
+        born = {row[0] for row in self.host.command("domains")} - known
+        if len(born) != 1:
+            raise Failure(f"{name} attached and there are {len(born)} new families: {born}")
+        self.names[f"{name}.family"] = born.pop()
+
+    def attached(self, name: str) -> Caller:
         """The actor; a clone attaches at its first step, when it has been born."""
         actor = self.actors[name]
         if "clone" in name and f"{name}.attached" not in self.names:
@@ -82,14 +87,23 @@ class Play:
         except Ended:
             if verb not in ("join", "noreport") or name in self.gone:
                 raise
-            status = self.actors[name].wait_end()
-            if status != 0:
-                raise Failure(f"{name} ended with status {status} instead of 0 after {verb}") from None
-            self.gone.add(name)
+            self.has_joined(name, verb)
             return None
         if "error" in reply:
             raise Refused(reply["error"], reply.get("text", ""))
         return reply["ok"]
+
+    def process(self, name: str) -> Actor:
+        actor = self.actors[name]
+        assert isinstance(actor, Actor), f"{name} is no process of the runner"
+        return actor
+
+    def has_joined(self, name: str, verb: str) -> None:
+        """Its program has ended with its domain."""
+        status = self.process(name).wait_end()
+        if status != 0:
+            raise Failure(f"{name} ended with status {status} instead of 0 after {verb}")
+        self.gone.add(name)
 
     # Steps
 
@@ -98,7 +112,7 @@ class Play:
         what = step[doer]
         if is_actor(doer):
             verb, *args = what
-            call = self.attached(doer).start(verb, *map(self.value, args))
+            call = self.begin(doer, verb, [self.value(arg) for arg in args])
             if "start" in step:
                 self.started[step["start"]] = (doer, verb, call)
             else:
@@ -114,13 +128,15 @@ class Play:
             name, _, call = self.started[what]
             self.expect(step, lambda: self.reply_of(name, self.actors[name].start("cancel", call), "cancel"))
         elif doer == "kill":
-            self.actors[what].kill()
-            self.gone.add(what)
+            self.kill(what)
         elif doer == "exit":
             self.end_normally(what)
         elif doer == "host":
             self.host_killed = True
             self.host.kill()
+
+    def begin(self, doer: str, verb: str, args: list[Any]) -> int:
+        return self.attached(doer).start(verb, *args)
 
     def control(self, what: list[Any]) -> Any:
         """A control verb; numbers become numbers, one field stands for itself."""
@@ -130,15 +146,22 @@ class Play:
             return rows
         return rows[0] if len(rows) == 1 else rows or None
 
+    def kill(self, name: str) -> None:
+        self.process(name).kill()
+        self.gone.add(name)
+
     def end_normally(self, name: str) -> None:
+        self.exit_normally(name)
+        left = self.process(name).left_over()
+        if left:
+            raise Failure(f"{name} left processes behind: {left}")
+
+    def exit_normally(self, name: str) -> None:
         self.actors[name].end_input()
-        status = self.actors[name].wait_end()
+        status = self.process(name).wait_end()
         self.gone.add(name)
         if status != 0:
             raise Failure(f"{name} ended with status {status} instead of 0")
-        left = self.actors[name].left_over()
-        if left:
-            raise Failure(f"{name} left processes behind: {left}")
 
     # Results
 
@@ -208,11 +231,8 @@ class Play:
     def look_for_leftovers(self) -> None:
         """End what still lives; then no domain, ticket, call, CPU, process or descriptor may be left."""
         if not self.host_killed:
-            families = {self.names[name]: name.removesuffix(".family") for name in self.names if name.endswith(".family")}
             self.host.command("advance", 0)  # so that what actors have closed is closed in the host
-            for kind, *row in self.host.command("dump"):
-                if kind == "call":
-                    raise Failure(f"{families.get(row[0], row[0])}.{row[2]} was left open (vmid {row[1]})")
+            self.no_call_is_open()
             for family in {row[0]: None for row in self.host.command("domains")}:
                 self.end_family(family)
             self.host.command("advance", 0)
@@ -225,6 +245,12 @@ class Play:
             self.actors[name].end_input()  # all at once: ending takes time in some languages
         for name in still_there:
             self.end_normally(name)
+
+    def no_call_is_open(self) -> None:
+        families = {self.names[name]: name.removesuffix(".family") for name in self.names if name.endswith(".family")}
+        for kind, *row in self.host.command("dump"):
+            if kind == "call":
+                raise Failure(f"{families.get(row[0], row[0])}.{row[2]} was left open (vmid {row[1]})")
 
     def end_family(self, family: str) -> None:
         """The master is killed and takes its clones along; those who outlived it end one by one."""
@@ -244,9 +270,3 @@ def number(field: str) -> Any:
 def show(value: Any) -> str:
     text = repr(value)
     return text if len(text) < 400 else f"{text[:200]}...{text[-100:]} ({len(text)} characters)"
-
-
-def play(case: Case, host: Host, make_actor: MakeActor) -> None:
-    """Play the case; raises Failure. The host is as it was found unless the case has killed it."""
-    playing = Play(case, host, make_actor)
-    playing.run()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from .cases import LANGUAGES
-from .hosts import HOSTS
+from .cases import LANGUAGES, load
+from .hosts import HOSTS, REAL_HOSTS
 
 _results: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
 
@@ -26,6 +26,10 @@ def lines() -> list[str]:
                 rows.append([host, language, *map(_cell, cells), _cell(sum(cells, Counter()))])
     widths = [max(map(len, column)) for column in zip(*rows)]
     texts = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+    if any(host in REAL_HOSTS for host, _, _ in _results):
+        texts.append(f"on {' and '.join(REAL_HOSTS)} not played, by what of the fake they need:")
+        needs = sorted({need for case in load() for need in case.needs})
+        texts += [f"  {need}: {', '.join(case.id for case in load() if need in case.needs)}" for need in needs]
     return texts if len(rows) > 1 else []
 
 
