@@ -252,7 +252,7 @@ def packaging(session: nox.Session) -> None:
 
 @nox.session
 def qemu(session: nox.Session) -> None:
-    """A real VM and its clones (needs QEMU and builds an image on first use; not part of make test yet)."""
+    """Real VMs and their clones. An image is built on first use; where there is no QEMU the tests are skipped and say why."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/qemu", "--timeout=1200")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, host
+from . import chat, cloning, host, qemu
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -24,4 +24,8 @@ def table() -> dict[str, Row]:
         "heap": cloning.heap,
         "keepalive": cloning.keepalive,
         "chat": chat.chat,
+        "qemu61": qemu.qemu61,
+        "qemupause": qemu.qemupause,
+        "qemucornering": qemu.qemucornering,
+        "qemumemory": qemu.qemumemory,
     }

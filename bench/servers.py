@@ -60,26 +60,30 @@ class Server:
         return asyncio.run(ask("127.0.0.1", self.port, path, timeout))
 
 
-async def ask(host: str, port: int, path: str = "/", timeout: float = 120) -> dict[str, Any]:
-    async def talk() -> dict[str, Any]:
-        reader, writer = await asyncio.open_connection(host, port)
-        try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), None
-            )
-            body = await (reader.readexactly(length) if length is not None else reader.read())
-            if b"chunked" in head.lower():
-                body = body.split(b"\r\n")[1]
-            result: dict[str, Any] = json.loads(body)
-            if "error" in result:
-                raise RuntimeError(f"{path}: {result['error']}")
-            return result
-        finally:
-            writer.close()
+async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> dict[str, Any]:
+    """One request and its answer; the connection is closed."""
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), None
+        )
+        body = await (reader.readexactly(length) if length is not None else reader.read())
+        if b"chunked" in head.lower():
+            body = body.split(b"\r\n")[1]
+        result: dict[str, Any] = json.loads(body)
+        if "error" in result:
+            raise RuntimeError(f"{path}: {result['error']}")
+        return result
+    finally:
+        writer.close()
 
-    return await asyncio.wait_for(talk(), timeout)
+
+async def ask(host: str, port: int, path: str = "/", timeout: float = 120) -> dict[str, Any]:
+    async def all_of_it() -> dict[str, Any]:
+        return await talk(*await asyncio.open_connection(host, port), path)
+
+    return await asyncio.wait_for(all_of_it(), timeout)
 
 
 async def _until(host: str, port: int, vmid: int | None, deadline: float) -> dict[str, Any]:

@@ -131,6 +131,9 @@ class Machines:
     def get(self, key: int) -> Domain | None:
         return self._domains.get(key)
 
+    def all(self) -> list[Domain]:
+        return list(self._domains.values())
+
     def reserve_address(self) -> str:
         return self._network.address()
 

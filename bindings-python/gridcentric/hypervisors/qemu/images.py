@@ -40,7 +40,7 @@ EPOCH = "1700000000"  # all times of files in an image, so that the same input g
 
 # What a guest has no use for: what Node's build leaves behind and the packed core, and this very package.
 NOT_INTO_IMAGES = re.compile(
-    r"__pycache__|node_modules/gridcentric/(build/(?!Release(/[^/]*)?$)|node_modules/\.cache|core/)|gridcentric/hypervisors/qemu"
+    r"__pycache__|nodejs/gridcentric/(build/(?!Release(/[^/]*)?$)|node_modules/\.cache|core/)|gridcentric/hypervisors/qemu"
 )
 
 Progress = Callable[[str], None]
@@ -171,7 +171,7 @@ def _own_files() -> Iterator[tuple[Path, str]]:
     modules = (Path(sys.prefix).parent / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
     for folder in (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules)):
         if (folder / "package.json").exists():
-            yield folder.resolve(), "/usr/lib/node_modules/gridcentric"
+            yield folder.resolve(), "/usr/share/nodejs/gridcentric"  # where Debian's Node looks
             break
 
 
