@@ -37,20 +37,21 @@ class Gc:
         name, _, value = self._mark.partition("=")
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), name: value}
         self.environment.pop("GRIDCENTRIC_HOST", None)
+        self.prefix: list[str] = []  # what runs gc
         self._started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run gc to its end."""
         return subprocess.run(
-            [self.command, *words], input=stdin, env={**self.environment, **environment}, capture_output=True, text=True,
-            timeout=HANG_GUARD_S, check=False,
+            [*self.prefix, self.command, *words], input=stdin, env={**self.environment, **environment},
+            capture_output=True, text=True, timeout=HANG_GUARD_S, check=False,
         )  # fmt: skip
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start gc, with pipes at its input, output and errors."""
         process = subprocess.Popen(
-            [self.command, *words], env={**self.environment, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            [*self.prefix, self.command, *words], env={**self.environment, **environment},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._started.append(process)
         return process

@@ -1,4 +1,5 @@
-"""The VMs' network: ports of this machine that lead to the master, addresses of clones, and where there can be no network."""
+"""The VMs' network: ports of this machine that lead to the master, and the addresses of clones; with a bridge, and with the
+switch that is its substitute where network namespaces are refused."""
 
 from __future__ import annotations
 
@@ -30,8 +31,20 @@ def free_port() -> int:
         return port
 
 
+def refuse_namespaces() -> list[str]:
+    """What runs a program that gets no network namespace."""
+    script = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "-"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs unshare and user namespaces, to refuse network namespaces in one")
+    return command
+
+
 @pytest.mark.usefixtures("vms")
-def test_published_ports_and_addresses_of_clones(gc: Any) -> None:
+@pytest.mark.parametrize("network", ["bridge", "switch"])
+def test_published_ports_and_addresses_of_clones(gc: Any, network: str) -> None:
+    if network == "switch":
+        gc.prefix = refuse_namespaces()
     port = free_port()
     process = gc.start(
         "run", "--hypervisor", "qemu", "--publish", f"{port}:80", "--publish", f"{free_port()}:81",
@@ -63,27 +76,7 @@ def test_published_ports_and_addresses_of_clones(gc: Any) -> None:
     assert ask(port) == "master 5\n"
     say("end")
     assert process.wait() == 0
+    told = "the VMs' network is a slow one: no network namespace for the VMs (" in process.stderr.read()
+    assert told == (network == "switch")
     with pytest.raises(ConnectionRefusedError):
         ask(port)
-
-
-@pytest.mark.usefixtures("vms")
-def test_no_network_namespaces(gc: Any) -> None:
-    refuse = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "sh",
-        "-c",
-        'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"',
-        "-",
-    ]
-    if shutil.which("unshare") is None or subprocess.run([*refuse, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs unshare and user namespaces, to refuse network namespaces in one")
-    done = subprocess.run(
-        [*refuse, gc.command, "run", "--hypervisor", "qemu", "--", "true"], env=gc.environment, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 24
-    assert done.stderr.startswith("gc: no network namespace for the VMs (")
-    assert len(done.stderr.splitlines()) == 1

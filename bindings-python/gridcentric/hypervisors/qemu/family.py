@@ -245,6 +245,7 @@ class Machines:
                 os.close(state)
                 raise
         finally:
+            await machine.qmp_gone()
             machine.kill()
         os.close(whole)
         return state

@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,7 +97,9 @@ def _arguments(
         "-device", "vmgenid,guid=auto",
     ]  # fmt: skip
     if tap is not None:
-        arguments += ["-netdev", f"tap,id=n0,fd={tap}", "-device", f"virtio-net-pci,netdev=n0,mac={mac},romfile="]
+        is_switch = stat.S_ISSOCK(os.fstat(tap).st_mode)
+        netdev = f"dgram,id=n0,local.type=fd,local.str={tap}" if is_switch else f"tap,id=n0,fd={tap}"
+        arguments += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n0,mac={mac},romfile="]
     if incoming:
         arguments += ["-incoming", "defer"]
     return arguments

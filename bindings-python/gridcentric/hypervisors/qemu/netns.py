@@ -1,11 +1,12 @@
 """The machines' network: a process of its own in a network namespace of its own (network_namespaces(7)), which owns a
 bridge and hands out tap descriptors and connected sockets. QEMU and everything else stay outside.
 
-Needs no root where unprivileged user namespaces are allowed and /dev/net/tun can be opened. All of it is gone when the
-process ends, and it ends with its parent. Run as: python netns.py FD
+Needs no root where unprivileged user namespaces are allowed and /dev/net/tun can be opened; elsewhere switch.py takes the
+bridge's place. All of it is gone when the process ends, and it ends with its parent.
+Run as: python -m gridcentric.hypervisors.qemu.netns FD
 
 Requests, one datagram each over the Unix socket FD; a reply is a datagram, "ok ..." or "error TEXT":
-    tap NAME            a new tap, not yet on the bridge; its descriptor comes along (SCM_RIGHTS)
+    tap NAME            a new tap (of a switch: a socket), not yet on the bridge; its descriptor comes along (SCM_RIGHTS)
     plug NAME           put it on the bridge
     drop NAME           take it away
     connect IP PORT     a TCP connection to a machine; its descriptor comes along
@@ -23,6 +24,8 @@ import sys
 import threading
 from pathlib import Path
 
+from gridcentric.hypervisors.qemu.switch import Switch
+
 BRIDGE = b"gc0"
 TUN = "/dev/net/tun"
 ADDRESS, PREFIX = "10.77.0.1", 16
@@ -38,11 +41,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Refused(Exception):
-    """This machine has no network for VMs; the text says what is missing and what to do."""
+    """There can be no bridge here; the text says what is missing and what to do."""
 
 
 def enter() -> None:
     """Go into a network namespace of this process's own; by way of a user namespace when it is not root's. Raises Refused."""
+    try:
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise Refused(f"{TUN} can't be opened ({error.strerror}): modprobe tun; in a container --device {TUN}") from error
     uid, gid = os.geteuid(), os.getegid()
     if _libc.unshare(CLONE_NEWNET) == 0:
         return
@@ -62,16 +69,12 @@ class Bridge:
 
     def __init__(self) -> None:
         """Raises Refused."""
-        try:
-            os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
-        except OSError as error:
-            raise Refused(f"{TUN} can't be opened ({error.strerror}): modprobe tun; in a container --device {TUN}") from error
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._up(b"lo")
         try:
             fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
         except OSError as error:
             raise Refused(f"no bridge for the VMs' network ({error.strerror}): modprobe bridge") from error
-        self._up(b"lo")
         self._set(SIOCSIFADDR, BRIDGE, ADDRESS)
         self._set(SIOCSIFNETMASK, BRIDGE, socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - PREFIX)) & 0xFFFFFFFF)))
         self._up(BRIDGE)
@@ -92,6 +95,9 @@ class Bridge:
         """The tap itself goes when QEMU closes it as well."""
         os.close(self._taps.pop(name))
 
+    def connect(self, ip: str, port: int) -> socket.socket:
+        return socket.create_connection((ip, port), timeout=10)
+
     def _set(self, request: int, name: bytes, address: str) -> None:
         fcntl.ioctl(self._socket, request, struct.pack("16sHH4s16x", name, socket.AF_INET, 0, socket.inet_aton(address)))
 
@@ -100,14 +106,19 @@ class Bridge:
         fcntl.ioctl(self._socket, SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | IFF_UP))
 
 
-def connect(ip: str, port: int) -> socket.socket:
-    return socket.create_connection((ip, port), timeout=10)
+def best_network() -> tuple[Bridge | Switch, str]:
+    """The bridge, or the switch and why. Raises OSError where there can be neither."""
+    try:
+        enter()
+        return Bridge(), ""
+    except Refused as refused:
+        return Switch(ADDRESS, PREFIX), str(refused)
 
 
 class Helper:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, network: Bridge | Switch) -> None:
         self._channel = channel
-        self._bridge = Bridge()
+        self._network = network
 
     def serve(self) -> None:
         while data := self._channel.recv(4096):
@@ -123,13 +134,13 @@ class Helper:
         keep: socket.socket | None = None
         try:
             if verb == "tap":
-                fds = [self._bridge.tap(arguments[0])]
+                fds = [self._network.tap(arguments[0])]
             elif verb == "plug":
-                self._bridge.plug(arguments[0])
+                self._network.plug(arguments[0])
             elif verb == "drop":
-                self._bridge.drop(arguments[0])
+                self._network.drop(arguments[0])
             elif verb == "connect":
-                keep = connect(arguments[0], int(arguments[1]))
+                keep = self._network.connect(arguments[0], int(arguments[1]))
                 fds = [keep.fileno()]
             else:
                 raise ValueError(f"unknown: {verb}")
@@ -146,13 +157,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
-        enter()
-        helper = Helper(channel)
-    except (Refused, OSError) as error:
+        network, why = best_network()
+    except OSError as error:
         channel.send(f"0 error {error}".encode())
         sys.exit(1)
-    channel.send(b"0 ok")
-    helper.serve()
+    channel.send(f"0 ok {why}".encode())
+    Helper(channel, network).serve()
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ class Network:
         hosts = ipaddress.ip_network(f"{netns.ADDRESS}/{netns.PREFIX}", strict=False).hosts()
         self._free = deque(str(ip) for ip in hosts if str(ip) != netns.ADDRESS)
         self._taken: set[str] = set()
+        self.substitute = ""  # why there is no bridge, but a slower switch in its place
 
     async def start(self) -> None:
-        """Raises NetworkError where neither root nor user namespaces, or no /dev/net/tun, are to be had."""
+        """Raises NetworkError where neither a bridge nor a switch can be had."""
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
-            # By its path, not its name: it is started quicker without the package, and from wherever this runs.
-            command = [sys.executable, netns.__file__, str(there.fileno())]
+            command = [sys.executable, "-m", netns.__name__, str(there.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
         self._channel.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -102,6 +102,8 @@ class Network:
             return
         number, verdict, *text = data.decode(errors="replace").split(" ", 2)
         future = self._asked.pop(int(number))
+        if number == "0" and verdict == "ok":
+            self.substitute = text[0] if text else ""
         if future.done():
             for fd in fds:
                 os.close(fd)

@@ -122,6 +122,8 @@ class Run:
             undo.push_async_callback(self._end_all)
             self._living.add(self._master.key)
             accel = accelerator()
+            if self._host.machines.network.substitute:
+                self._progress(f"the VMs' network is a slow one: {self._host.machines.network.substitute}")
             self._progress(f"booting {wish.image.name} ({accel.name}: {accel.why})")
             try:
                 domain = await self._host.boot(self._master, Shape(wish.image, wish.memory_mib, wish.cpus))
@@ -282,6 +284,8 @@ def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
     Raises RunError, HostError, MachineError, NetworkError, FamilyError, OSError: their texts are for the user.
     """
     leftovers.remove(leftovers.run_parents(), leftovers.run_prefix())
+    # In the background of a terminal the program has no input; the VMs must not stop because somebody types.
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
     async def main(folder: Path) -> int:
         host = MachineHost(folder, f"{folder}/host.sock", tickets)
