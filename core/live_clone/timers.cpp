@@ -54,6 +54,11 @@ bool create_timer(const KernelTimer &t, KernelSigevent *event) {
 bool plan_timers() {
   Engine &e = engine;
   for (int i = 0; i < 3; i++) sys(SYS_getitimer, i, &interval_timers[i]);
+  // The kernel starts a real-time interval anew when its signal is taken. One that has struck while nobody takes signals stands
+  // still until then, with an interval and no time left; its signal is not carried over, so that the clone's strikes at once.
+  itimerval &real = interval_timers[ITIMER_REAL];
+  const bool has_interval = real.it_interval.tv_sec || real.it_interval.tv_usec;
+  if (has_interval && !real.it_value.tv_sec && !real.it_value.tv_usec) real.it_value.tv_usec = 1;
   const long n = read_file("/proc/self/timers", e.scratch, e.scratch_size);
   if (n == -ENOENT) return true;  // a kernel without checkpoint support: preflight has noted it
   if (n == -ENOBUFS) return fail_arena();

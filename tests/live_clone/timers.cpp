@@ -31,6 +31,26 @@ TESTEE(interval_timer) {
   setitimer(ITIMER_REAL, &off, nullptr);
 }
 
+// An interval that has struck, whose signal nobody has taken yet, as may happen to any during the pause.
+TESTEE(interval_timer_with_its_signal_pending_main) {
+  struct sigaction action {};
+  action.sa_sigaction = on_timer;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGALRM, &action, nullptr);
+  sigset_t alarm, pending;
+  sigemptyset(&alarm);
+  sigaddset(&alarm, SIGALRM);
+  CHECK(sigprocmask(SIG_BLOCK, &alarm, nullptr) == 0);
+  const itimerval every{{0, 20000}, {0, 1}};
+  CHECK(setitimer(ITIMER_REAL, &every, nullptr) == 0);
+  until([&] { return sigpending(&pending) == 0 && sigismember(&pending, SIGALRM); });
+  clone_here();
+  CHECK(sigprocmask(SIG_UNBLOCK, &alarm, nullptr) == 0);
+  until([] { return fired > 2; });
+  const itimerval off{};
+  setitimer(ITIMER_REAL, &off, nullptr);
+}
+
 TESTEE(posix_timers_keep_their_ids) {
   struct sigaction action {};
   action.sa_sigaction = on_timer;
