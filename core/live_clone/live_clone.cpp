@@ -229,7 +229,9 @@ Outcome clone_now(const Order &order) {
   bool ok = false;
   size_t threads = 0;
   for (size_t size = first_arena; !ok; size *= 4) {
-    if (!preparation.lay_out(size, threads)) return failure(ENOMEM, "no memory for the engine's arena");
+    if (!preparation.lay_out(size, threads))
+      return failure(ENOMEM, "no address space for the engine: it needs " + std::to_string(size >> 20) +
+                                 " MB for a moment; raise the limit (ulimit -v, RLIMIT_AS)");
     ok = run_with_signals_blocked();
     if (engine.failure.err != ENOBUFS) break;
     if (size >= largest_arena) return failure(E2BIG, "too many threads, descriptors or mappings to clone");

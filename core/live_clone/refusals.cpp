@@ -11,7 +11,8 @@ struct Refused {
 };
 
 constexpr Refused files[] = {
-    {"anon_inode:[io_uring]", "an io_uring (Node: unset UV_USE_IO_URING)"},
+    {"anon_inode:[io_uring]",
+     "an io_uring (of Node or uvloop? start the program with UV_USE_IO_URING=0 in its environment)"},
     {"anon_inode:[userfaultfd]", "a userfaultfd"},
     {"anon_inode:[perf_event]", "a perf event"},
     {"anon_inode:kvm", "a KVM machine"},

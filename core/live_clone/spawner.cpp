@@ -153,7 +153,9 @@ void reaper_task(void *argument) {
   const long e = sys(SYS_execveat, 1, "", argv, envp, AT_EMPTY_PATH);
   CloneStatus &s = status_of(k);
   s.failure.err = (int)-e;
-  Text(s.failure.what, sizeof s.failure.what) << "gc-reaper can't be executed (error " << -e << ")";
+  Text(s.failure.what, sizeof s.failure.what)
+      << "gc-reaper can't be executed (error " << -e
+      << "): does a seccomp filter or a noexec mount forbid execveat?";
   s.state = state_failed;  // noticed when the reaper ends, in a moment
   sys(SYS_kill, r, SIGKILL);
   for (;;) sys(SYS_exit_group, 1);

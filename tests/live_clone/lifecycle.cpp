@@ -14,6 +14,7 @@
 #include <atomic>
 #include <fstream>
 #include <thread>
+#include <vector>
 
 #include "testee.hpp"
 
@@ -138,6 +139,17 @@ TESTEE(reaper_killed_ends_clone) {
   for (int fd : outcome().pidfds) send_kill(fd);
   until([&] { return pids.alive() == 0; });
   pids.remove();
+}
+
+TESTEE(large_heap) {
+  constexpr size_t size = size_t(500) << 20, page = 4096;
+  std::vector<char> heap(size);
+  const auto mark = [](size_t at) { return char(at / page * 31 + 7); };
+  for (size_t at = 0; at < size; at += page) heap[at] = mark(at);
+  const int index = clone_here();
+  for (size_t at = 0; at < size; at += page) CHECK_EQ(heap[at], mark(at));
+  heap[size / 2] = char(index);  // its own page from here on
+  CHECK_EQ(heap[size / 2], char(index));
 }
 
 TESTEE(descendants_end_with_the_clone) {

@@ -3,19 +3,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <thread>
 
 #include "testee.hpp"
@@ -55,7 +61,10 @@ static void refused_descriptor(int fd, const std::string &text) {
 TESTEE(refuses_io_uring) {
   io_uring_params p{};
   p.flags = IORING_SETUP_SQPOLL;  // a kernel thread that takes no signal
-  refused_descriptor((int)syscall(SYS_io_uring_setup, 4, &p), "an io_uring");
+  const int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
+  CHECK(ring >= 0);
+  refused(EOPNOTSUPP, "UV_USE_IO_URING=0");
+  refused_descriptor(ring, "an io_uring");
 }
 TESTEE(refuses_userfaultfd) { refused_descriptor((int)syscall(SYS_userfaultfd, O_CLOEXEC), "a userfaultfd"); }
 TESTEE(refuses_raw_socket) { refused_descriptor(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "a raw socket"); }
@@ -149,6 +158,37 @@ TESTEE(refuses_priority_inheritance_mutex_plain) {
   holds_mutex(PTHREAD_PRIO_INHERIT, PTHREAD_MUTEX_STALLED, "a priority-inheritance mutex");
 }
 TESTEE(refuses_robust_mutex_plain) { holds_mutex(PTHREAD_PRIO_NONE, PTHREAD_MUTEX_ROBUST, "a robust mutex"); }
+
+TESTEE(refuses_with_too_little_address_space) {
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit old;
+  getrlimit(RLIMIT_AS, &old);
+  const rlimit low{pages * (size_t)getpagesize() + (16u << 20), old.rlim_max};
+  CHECK(setrlimit(RLIMIT_AS, &low) == 0);
+  refused(ENOMEM, "RLIMIT_AS");
+  CHECK(setrlimit(RLIMIT_AS, &old) == 0);
+  clone_here();
+}
+
+// A filter stays for good, so that no clone comes of this one. The program itself must go on as before.
+TESTEE(refuses_under_seccomp) {
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execveat, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog filter{sizeof code / sizeof *code, code};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0);
+  std::atomic<bool> stop{false};
+  std::thread other([&] { until([&] { return stop.load(); }); });
+  refused(EPERM, "gc-reaper can't be executed");
+  refused(EPERM, "seccomp");
+  stop = true;
+  other.join();
+}
 
 TESTEE(refuses_bad_orders) {
   auto o = order();

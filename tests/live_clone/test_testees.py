@@ -29,6 +29,7 @@ UNCOUNTED = {
     "descendants_end_with_the_clone",
     "clone_ended_by_signal",
     "refuses_without_main_thread_main",
+    "refuses_under_seccomp",
     "clone_of_a_clone",
     "churn",
     "nothing_is_leaked",
