@@ -66,7 +66,7 @@ std::vector<Observed> observe_all() {
   std::vector<Observed> all;
   for (const auto &host : find_hosts()) {
     try {
-      guest::Connection connection(host, "observe", nullptr);
+      guest::Connection connection(host, "observe", nullptr, answer_ms);
       const std::string hypervisor = connection.greeting().substr(connection.greeting().rfind(' ') + 1);
       auto lines = guest::call_observed(connection, "list_all", answer_ms);
       lines.pop_back();  // the count
@@ -86,7 +86,7 @@ std::vector<Observed> observe_all() {
 }
 
 std::vector<std::pair<std::string, std::string>> observe_info(const std::string &host) {
-  guest::Connection connection(host, "observe", nullptr);
+  guest::Connection connection(host, "observe", nullptr, answer_ms);
   std::vector<std::string> lines;
   try {
     lines = guest::call_observed(connection, "info", answer_ms);

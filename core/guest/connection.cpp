@@ -70,11 +70,11 @@ bool Call::cancelled() const noexcept {
   return ::poll(&entry, 1, 0) == 1;
 }
 
-Connection::Connection(const std::string &path, std::string_view handshake, Call *call)
+Connection::Connection(const std::string &path, std::string_view handshake, Call *call, int wait_ms)
     : fd_(connect_to(path)) {
   try {
     send(std::string(version_prefix).append(handshake));
-    std::string line = receive(call);
+    std::string line = receive(call, wait_ms);
     if (line.starts_with("gridcentric/1 ok ")) {
       greeting_ = line.substr(std::strlen("gridcentric/1 ok "));
       return;
@@ -93,8 +93,8 @@ Connection::Connection(const std::string &path, std::string_view handshake, Call
     ::close(fd_);
     throw Error(GC_E_HOST_UNREACHABLE,
                 "the host at 'unix:" + path +
-                    "' hung up during the handshake: it takes connections of its own user "
-                    "only, or it is ending");
+                    "' hung up during the handshake or does not answer: it takes connections of its own user "
+                    "only, or it is ending or stopped");
   } catch (...) {
     ::close(fd_);
     throw;

@@ -18,7 +18,8 @@ class Connection {
  public:
   // Connects and says the handshake line (without its newline). Throws Error: HOST_UNREACHABLE when nobody listens there
   // or the host hangs up, PROTOCOL, the host's own refusal, error_cancelled.
-  Connection(const std::string &path, std::string_view handshake, Call *call);
+  // wait_ms: how long to wait for the answer at most, -1 for ever; HOST_UNREACHABLE when the time is over.
+  Connection(const std::string &path, std::string_view handshake, Call *call, int wait_ms = -1);
   ~Connection();
   Connection(const Connection &) = delete;
   Connection &operator=(const Connection &) = delete;

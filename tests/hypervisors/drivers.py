@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Optional, Protocol
 
@@ -200,7 +202,8 @@ class Process:
         self.host = Host("process", command=[gc_binary(), "host", "--hypervisor", "process"], control=False)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.settimeout(HANG_GUARD_S)
-        self.listener.bind(f"{self.host.folder}/test.sock")
+        self.folder = tempfile.mkdtemp(prefix="domain-test-")  # not the host's: gc looks for hosts there
+        self.listener.bind(f"{self.folder}/test.sock")
         self.listener.listen(128)
         self.masters: list[subprocess.Popen[bytes]] = []
 
@@ -232,6 +235,7 @@ class Process:
                 master.kill()
                 master.wait()
             self.listener.close()
+            shutil.rmtree(self.folder)
 
 
 DRIVERS = {"fake": Fake, "process": Process}
