@@ -111,7 +111,7 @@ async def vms(program: str = "server.js", count: int = 1) -> AsyncIterator[list[
             for run, task in runs:
                 run.end(9)
                 await asyncio.gather(task, return_exceptions=True)
-            host.close()
+            await host.close()
             for fd in (nothing, *pipes):
                 os.close(fd)
 
@@ -141,7 +141,7 @@ def qemupause() -> list[Figure]:
             pauses = vm.host.machines.pauses
             for _ in range(5):
                 await vm.clone(1)
-            masters = pauses[:]
+            masters = list(pauses)
             await vm.clone(1, of=vm.cloned[-1]["ip"])
             pause = statistics.median(p.pause for p in masters)
             parts: dict[str, object] = {

@@ -7,7 +7,7 @@
 namespace gridcentric::python {
 namespace {
 
-pid_t master_pid = 0;        // of the process that is cloning
+pid_t master_pid = 0;        // of the process that is being copied; 0: none is
 PyGILState_STATE gil_state;  // of the thread that is cloning: one at a time (the engine sees to it)
 
 // With the GIL held over the copying, no other Python code runs in a clone before make_right() has, and the interpreter's
@@ -17,7 +17,10 @@ void hold_still() {
   master_pid = getpid();
 }
 
-void go_on() { PyGILState_Release(gil_state); }
+void go_on() {
+  master_pid = 0;
+  PyGILState_Release(gil_state);
+}
 
 // What a handler raises is reported through sys.unraisablehook, as for os.register_at_fork(): a clone goes
 // on.
@@ -39,6 +42,7 @@ void set_after_clone(const py::object &handler) {
   }
   guest::around_copy(&hold_still, &go_on);
   guest::on_clone([](int vmid) {
+    if (interpreter_is_ending()) return;
     const py::gil_scoped_acquire gil;
     make_right(master_pid);
     py::reinterpret_borrow<py::object>(after_clone)(vmid);

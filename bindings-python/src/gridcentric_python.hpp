@@ -36,7 +36,8 @@ bool interpreter_is_ending();
 // The ends of calls that are not their own: interpreter exit and os.fork().
 void add_open_calls(py::module_ &module);
 
-// In a clone, with the GIL held since before it was made.
+// In a clone, with the GIL held. master_pid: of the process that was copied, the GIL held since before that; 0: a whole
+// machine was cloned, so processes have their pids, threads and children as before.
 void make_right(pid_t master_pid);
 
 // What holds Python still while the process is copied, and what runs in a clone first.

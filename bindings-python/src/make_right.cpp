@@ -78,7 +78,11 @@ void libraries() {
     return found;
   };
   for (const char *openssl : {"libcrypto.so.3", "libcrypto.so.1.1"}) {
-    if (void *poll = loaded(openssl, "RAND_poll")) reinterpret_cast<int (*)()>(poll)();
+    // Reseeds the primary generator, and those of the threads follow. (RAND_poll does nothing for OpenSSL 3's own.)
+    if (void *seed = loaded(openssl, "RAND_seed")) {
+      const Random drawn = draw();
+      reinterpret_cast<void (*)(const void *, int)>(seed)(drawn.data(), sizeof drawn);
+    }
   }
   if (void *sqlite = loaded("libsqlite3.so.0", "sqlite3_randomness")) {
     reinterpret_cast<void (*)(int, void *)>(sqlite)(0, nullptr);  // documented: draws its seed anew
@@ -135,6 +139,7 @@ void finalizers(py::handle module) {
 struct Part {
   const char *module;
   void (*make_right)(py::handle);
+  bool in_machine = true;  // also where a whole machine was cloned, the children with it
 };
 constexpr Part parts[] = {
     {"random", random},
@@ -142,8 +147,8 @@ constexpr Part parts[] = {
     {"ssl", ssl},
     {"uuid", uuid},
     {"tempfile", tempfile},
-    {"multiprocessing.process", multiprocessing},
-    {"multiprocessing.util", finalizers},
+    {"multiprocessing.process", multiprocessing, false},
+    {"multiprocessing.util", finalizers, false},
 };
 
 // One part gone wrong is said, and does not keep the others from being made right.
@@ -159,9 +164,11 @@ void say_errors(const char *part, Work work) {
 }  // namespace
 
 void make_right(pid_t master_pid) {
-  say_errors("threading", [&] { threads(master_pid); });
+  const bool copied = master_pid != 0;
+  if (copied) say_errors("threading", [&] { threads(master_pid); });
   libraries();
   for (const Part &part : parts) {
+    if (!copied && !part.in_machine) continue;
     PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), part.module);
     if (module != nullptr && module != Py_None) say_errors(part.module, [&] { part.make_right(module); });
   }

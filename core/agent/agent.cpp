@@ -4,12 +4,13 @@
 //
 // Control lines (frames.hpp, stream 0), tokens separated by a space, percent-encoded where they may hold one:
 //   driver -> agent
-//     become ID VMID FAMILY IP PREFIX MAC GATEWAY HOSTNAME MACHINE_ID CLOCK_NS SEED    first of all, and in each clone
-//     keep ID STREAM        in a clone, after `become`: all connections of processes but this one are cut
+//     become ID VMID PARENT FAMILY IP PREFIX MAC GATEWAY HOSTNAME MACHINE_ID CLOCK_NS SEED STREAM
+//                           first of all, and in each clone while its programs are frozen; all connections of processes
+//                           but STREAM are cut
 //     run STREAM CWD ARGV...                start a program: its input, output and errors are this stream
-//     quiesce ID            say nothing more until `resume` or `become`, so that nothing is under way at the stop
-//     resume ID             in the master
-//     poweroff
+//     quiesce ID            freeze all programs and say nothing more until `go`, so that nothing is under way at the stop
+//     go ID                 in the master, and in each clone after `become`: the programs go on
+//     finish ID             freeze all programs and hand over what they have written; the machine is about to be ended
 //   agent -> driver
 //     up MS                 the machine is up, MS after the kernel began
 //     done ID [TEXT]        answer; TEXT: what could not be done
@@ -17,7 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/reboot.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -36,19 +37,21 @@
 
 #include "core/agent/frames.hpp"
 #include "core/agent/machine.hpp"
+#include "core/agent/programs.hpp"
 
 namespace gridcentric::agent {
 namespace {
 
-constexpr const char *socket_path = "/run/gridcentric/host.sock";
-constexpr std::size_t output_limit = 4 << 20;  // bytes for a process that does not read: it is cut off above
+constexpr std::size_t output_limit =
+    4 << 20;  // bytes for a driver that does not read: no process is read from above
+constexpr std::size_t taken_step = window / 4;          // what a process has read is said in such steps
 constexpr std::uint32_t first_own_stream = 0x80000000;  // streams the driver opens have the lower numbers
 
 struct Stream {
   int fd = -1;
   std::string out;          // for the process
+  std::uint32_t taken = 0;  // bytes it has read that the driver does not know of yet
   bool peer_done = false;   // the driver has closed: close when out is written
-  bool input_done = false;  // end of file from the process
 };
 
 std::string percent_decoded(const std::string &text) {
@@ -67,15 +70,20 @@ std::string percent_decoded(const std::string &text) {
 class Agent {
  public:
   explicit Agent(int channel) : channel_(channel) {
-    unlink(socket_path);
+    unlink(host_socket_path);
     listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, socket_path);
+    std::strcpy(address.sun_path, host_socket_path);
     if (bind(listener_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
         listen(listener_, 512) != 0)
       std::perror("gc-agent: host.sock");
-    chmod(socket_path, 0666);  // every user of the machine is the same guest
+    chmod(host_socket_path, 0666);  // every user of the machine is the same guest
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, nullptr);
+    children_ = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
     timespec now;
     clock_gettime(CLOCK_BOOTTIME, &now);
     say("up " + std::to_string(now.tv_sec * 1000 + now.tv_nsec / 1000000));
@@ -92,26 +100,28 @@ class Agent {
     std::vector<pollfd> fds;
     std::vector<std::uint32_t> ids;
     fds.push_back({channel_, static_cast<short>(POLLIN | (out_.empty() ? 0 : POLLOUT)), 0});
-    // While it is quiet, or the driver is slow, no process is read from: what they say waits in their sockets.
+    // While it is quiet nothing is heard of any process: what they say waits in their sockets. While the driver is slow
+    // they are not read from.
     const bool listening = !quiet_ && out_.size() < output_limit;
     fds.push_back({listening ? listener_ : -1, POLLIN, 0});
+    fds.push_back({quiet_ ? -1 : children_, POLLIN, 0});
     for (const auto &[id, stream] : streams_) {
-      const bool read = listening && !stream.input_done;
-      fds.push_back(
-          {stream.fd, static_cast<short>((read ? POLLIN : 0) | (stream.out.empty() ? 0 : POLLOUT)), 0});
+      const auto events = static_cast<short>((listening ? POLLIN : 0) | (stream.out.empty() ? 0 : POLLOUT));
+      fds.push_back({quiet_ || events == 0 ? -1 : stream.fd, events, 0});
       ids.push_back(id);
     }
-    poll(fds.data(), fds.size(), 1000);
-    if (!quiet_) reap();
+    poll(fds.data(), fds.size(), -1);
     if (fds[0].revents & POLLHUP) usleep(2000);  // nobody has opened the host's end
-    if (fds[0].revents & POLLIN) read_channel();
     if (fds[1].revents & POLLIN) accept_process();
+    if (fds[2].revents & POLLIN) reap();
     for (std::size_t i = 0; i < ids.size(); i++) {
       const auto found = streams_.find(ids[i]);
       if (found == streams_.end()) continue;
-      if (fds[i + 2].revents & POLLOUT) write_process(ids[i], found->second);
-      if (fds[i + 2].revents & (POLLIN | POLLHUP | POLLERR)) read_process(ids[i]);
+      if (fds[i + 3].revents & POLLOUT) write_process(ids[i], found->second);
+      if (fds[i + 3].revents & (POLLIN | POLLHUP | POLLERR)) read_process(ids[i]);
     }
+    // Last: what it is told may be to be quiet.
+    if (fds[0].revents & POLLIN) read_channel();
     write_channel();
   }
 
@@ -146,7 +156,7 @@ class Agent {
     if (found == streams_.end()) return;  // a stream that was cut: what was still under way is for nobody
     if (frame.kind == Kind::data) found->second.out += frame.payload;
     if (frame.kind == Kind::close) found->second.peer_done = true;
-    write_process(frame.stream, found->second);
+    if (!quiet_) write_process(frame.stream, found->second);
   }
 
   void accept_process() {
@@ -170,10 +180,12 @@ class Agent {
     while (!stream.out.empty()) {
       ssize_t n = send(stream.fd, stream.out.data(), stream.out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno == ENOTSOCK) n = write(stream.fd, stream.out.data(), stream.out.size());
-      if (n < 0 && errno == EAGAIN && stream.out.size() < output_limit) return;
+      if (n < 0 && errno == EAGAIN) return say_taken(id, stream, taken_step);
       if (n <= 0) return cut(id, true);
       stream.out.erase(0, static_cast<std::size_t>(n));
+      stream.taken += static_cast<std::uint32_t>(n);
     }
+    say_taken(id, stream, 1);
     if (stream.peer_done) {
       if (id < first_own_stream) {
         shutdown(stream.fd, SHUT_WR);  // end of the program's input; its output goes on
@@ -182,6 +194,12 @@ class Agent {
         cut(id, false);
       }
     }
+  }
+
+  void say_taken(std::uint32_t id, Stream &stream, std::size_t least) {
+    if (stream.taken < least) return;
+    append_frame(out_, id, Kind::taken, {reinterpret_cast<const char *>(&stream.taken), sizeof stream.taken});
+    stream.taken = 0;
   }
 
   void cut(std::uint32_t id, bool tell) {
@@ -197,33 +215,45 @@ class Agent {
     std::string verb, id;
     words >> verb >> id;
     if (verb == "run") return run_program(static_cast<std::uint32_t>(std::stoul(id)), words);
-    if (verb == "poweroff") {
-      sync();
-      reboot(RB_POWER_OFF);
-      return;
-    }
     std::string trouble;
     if (verb == "quiesce") {
-      quiet_ = true;
-    } else if (verb == "resume") {
+      trouble = hush();
+      quiet_ = trouble.empty();
+    } else if (verb == "go") {
       quiet_ = false;
-    } else if (verb == "keep") {
-      std::uint32_t kept = 0;
-      words >> kept;
-      std::vector<std::uint32_t> gone;
-      for (const auto &[stream, state] : streams_)
-        if (stream != kept && stream >= first_own_stream) gone.push_back(stream);
-      for (const std::uint32_t stream : gone) cut(stream, false);
+      thaw();
+    } else if (verb == "finish") {
+      trouble = hush();
     } else if (verb == "become") {
-      Identity who;
-      words >> who.vmid >> who.family >> who.ip >> who.prefix >> who.mac >> who.gateway >> who.hostname >>
-          who.machine_id >> who.clock_ns >> who.seed;
-      trouble = words ? become(who) : "not understood: " + line;
-      quiet_ = false;
+      if (!become_other(words, trouble)) trouble = "not understood: " + line;
     } else {
       trouble = "unknown: " + verb;
     }
     say("done " + id + (trouble.empty() ? "" : " " + trouble));
+  }
+
+  // Freezes all programs; what they have said before is said once, by this machine.
+  std::string hush() {
+    const std::string trouble = freeze();
+    if (!trouble.empty()) return trouble;
+    reap();
+    for (const auto &[pid, stream] : programs_) drain(stream);
+    return "";
+  }
+
+  bool become_other(std::istringstream &words, std::string &trouble) {
+    Identity who;
+    std::uint32_t kept = 0;
+    words >> who.vmid >> who.parent >> who.family >> who.network.ip >> who.network.prefix >>
+        who.network.mac >> who.network.gateway >> who.hostname >> who.machine_id >> who.clock_ns >>
+        who.seed >> kept;
+    if (!words) return false;
+    trouble = become(who);
+    std::vector<std::uint32_t> gone;
+    for (const auto &[stream, state] : streams_)
+      if (stream != kept && stream >= first_own_stream) gone.push_back(stream);
+    for (const std::uint32_t stream : gone) cut(stream, false);
+    return true;
   }
 
   void run_program(std::uint32_t id, std::istringstream &words) {
@@ -234,42 +264,34 @@ class Agent {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
       return say("exited " + std::to_string(id) + " 126");
-    const pid_t pid = fork();
-    if (pid == 0) {
-      for (int fd = 0; fd < 3; fd++) dup2(pair[1], fd);
-      setsid();
-      signal(SIGPIPE, SIG_DFL);
-      setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-      setenv("HOME", "/root", 1);
-      setenv("GRIDCENTRIC_HOST", (std::string("unix:") + socket_path).c_str(), 1);
-      setenv("GRIDCENTRIC_IDENTITY", "/run/gridcentric/identity", 1);
-      std::vector<char *> argv;
-      for (std::string &argument : arguments) argv.push_back(argument.data());
-      argv.push_back(nullptr);
-      if (chdir(percent_decoded(folder).c_str()) != 0) chdir("/");
-      if (!arguments.empty()) execvp(argv[0], argv.data());
-      dprintf(2, "%s: %s\n", arguments.empty() ? "run" : argv[0], std::strerror(errno));
-      _exit(127);
-    }
+    const pid_t pid = start_program(percent_decoded(folder), arguments, pair[1]);
     close(pair[1]);
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     streams_[id].fd = pair[0];
-    if (pid > 0) programs_[pid] = id;
+    if (pid > 0)
+      programs_[pid] = id;
+    else
+      say("exited " + std::to_string(id) + " 126");
+  }
+
+  // What a program has written and nobody has read yet.
+  void drain(std::uint32_t id) {
+    const auto stream = streams_.find(id);
+    if (stream == streams_.end()) return;
+    char buffer[max_payload];
+    for (ssize_t n; (n = read(stream->second.fd, buffer, sizeof buffer)) > 0;)
+      append_frame(out_, id, Kind::data, {buffer, static_cast<std::size_t>(n)});
   }
 
   void reap() {
+    signalfd_siginfo noticed;
+    while (read(children_, &noticed, sizeof noticed) > 0) continue;
     int status = 0;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
       const auto found = programs_.find(pid);
       if (found == programs_.end()) continue;
       const int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-      // What it has written and nobody has read yet comes before the word that it has ended.
-      const auto stream = streams_.find(found->second);
-      if (stream != streams_.end()) {
-        char buffer[max_payload];
-        for (ssize_t n; (n = read(stream->second.fd, buffer, sizeof buffer)) > 0;)
-          append_frame(out_, found->second, Kind::data, {buffer, static_cast<std::size_t>(n)});
-      }
+      drain(found->second);  // comes before the word that it has ended
       say("exited " + std::to_string(found->second) + " " + std::to_string(code));
       programs_.erase(found);
     }
@@ -277,6 +299,7 @@ class Agent {
 
   int channel_;
   int listener_ = -1;
+  int children_ = -1;  // SIGCHLD has come
   bool quiet_ = false;
   std::string in_, out_;
   std::map<std::uint32_t, Stream> streams_;

@@ -3,6 +3,9 @@
 // Stream 0 carries control lines. Knows nothing of what the streams say.
 //
 //   header, 8 bytes, little endian: stream u32 | length u24 | kind u8; then `length` bytes, at most max_payload
+//
+// A process that does not read must not keep others from being served: the driver sends at most `window` bytes of a stream
+// that the agent has not yet said to be taken.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,10 +20,12 @@ enum class Kind : std::uint8_t {
   open = 1,     // agent -> driver: a process has connected
   data = 2,     // both ways
   close = 3,    // both ways: nothing more on this stream
+  taken = 4,    // agent -> driver: the process has read so many bytes more (u32, little endian)
 };
 
 inline constexpr std::size_t header_size = 8;
 inline constexpr std::size_t max_payload = 32768;
+inline constexpr std::size_t window = 1 << 20;
 
 inline void append_frame(std::string &out, std::uint32_t stream, Kind kind, std::string_view payload) {
   const auto length = static_cast<std::uint32_t>(payload.size());
@@ -44,7 +49,7 @@ inline Parsed take_frame(std::string &in, Frame &frame) {
   std::memcpy(words, in.data(), sizeof words);
   const std::size_t length = words[1] & 0xffffff;
   const auto kind = words[1] >> 24;
-  if (length > max_payload || kind > static_cast<std::uint32_t>(Kind::close)) return Parsed::garbage;
+  if (length > max_payload || kind > static_cast<std::uint32_t>(Kind::taken)) return Parsed::garbage;
   if (in.size() < header_size + length) return Parsed::need_more;
   frame = {words[0], static_cast<Kind>(kind), in.substr(header_size, length)};
   in.erase(0, header_size + length);

@@ -1,37 +1,31 @@
 #include "core/agent/machine.hpp"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/random.h>
-#include <net/if.h>
-#include <net/route.h>
-#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fstream>
-#include <sstream>
-#include <vector>
 
+#include "core/agent/programs.hpp"
 #include "core/guest/machine_page.hpp"
 
 namespace gridcentric::agent {
 namespace {
-
-constexpr const char *page_path = "/run/gridcentric/identity";
 
 [[noreturn]] void give_up(const char *what) {
   std::fprintf(stderr, "gc-agent: %s: %s\n", what, std::strerror(errno));
@@ -67,15 +61,6 @@ void write_file(const char *path, const std::string &text) {
   file << text;
 }
 
-void loopback_up() {
-  const int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  ifreq request{};
-  std::strcpy(request.ifr_name, "lo");
-  request.ifr_flags = IFF_UP;
-  ioctl(s, SIOCSIFFLAGS, &request);
-  close(s);
-}
-
 std::string unhex(const std::string &text) {
   std::string bytes;
   for (std::size_t i = 0; i + 1 < text.size(); i += 2)
@@ -98,55 +83,26 @@ bool reseed(const std::string &seed) {
   return ok;
 }
 
-sockaddr &as_address(sockaddr &to, in_addr address) {
-  sockaddr_in in{};
-  in.sin_family = AF_INET;
-  in.sin_addr = address;
-  std::memcpy(&to, &in, sizeof in);
-  return to;
+guest::MachinePage *make_page() {
+  const int fd = open(page_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0 || ftruncate(fd, sizeof(guest::MachinePage)) != 0) give_up(page_path);
+  void *memory = mmap(nullptr, sizeof(guest::MachinePage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  close(fd);
+  if (memory == MAP_FAILED) give_up(page_path);
+  return static_cast<guest::MachinePage *>(memory);
 }
 
-// The old address and its routes go with the interface when it is taken down.
-std::string set_network(const Identity &identity) {
-  std::string missing;
-  const int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  auto step = [&](const char *what, unsigned long request, ifreq &argument) {
-    if (ioctl(s, request, &argument) != 0) missing += std::string(what) + ": " + std::strerror(errno) + "; ";
-  };
-  ifreq request{};
-  std::strcpy(request.ifr_name, "eth0");
-  if (ioctl(s, SIOCGIFFLAGS, &request) != 0) {
-    close(s);
-    return "";  // a machine without a network card
-  }
-  request.ifr_flags &= static_cast<short>(~IFF_UP);
-  step("eth0 down", SIOCSIFFLAGS, request);
-  unsigned m[6];
-  if (std::sscanf(identity.mac.c_str(), "%x:%x:%x:%x:%x:%x", m, m + 1, m + 2, m + 3, m + 4, m + 5) == 6) {
-    request.ifr_hwaddr.sa_family = 1;
-    for (int i = 0; i < 6; i++) request.ifr_hwaddr.sa_data[i] = static_cast<char>(m[i]);
-    step("MAC", SIOCSIFHWADDR, request);
-  }
-  in_addr address{};
-  inet_pton(AF_INET, identity.ip.c_str(), &address);
-  as_address(request.ifr_addr, address);
-  step("address", SIOCSIFADDR, request);
-  address.s_addr = htonl(identity.prefix > 0 ? ~0u << (32 - identity.prefix) : 0);
-  as_address(request.ifr_netmask, address);
-  step("netmask", SIOCSIFNETMASK, request);
-  request.ifr_flags = IFF_UP | IFF_RUNNING | IFF_BROADCAST | IFF_MULTICAST;
-  step("eth0 up", SIOCSIFFLAGS, request);
-  if (identity.gateway != "-") {
-    rtentry route{};
-    inet_pton(AF_INET, identity.gateway.c_str(), &address);
-    as_address(route.rt_gateway, address);
-    as_address(route.rt_dst, in_addr{});
-    as_address(route.rt_genmask, in_addr{});
-    route.rt_flags = RTF_UP | RTF_GATEWAY;
-    if (ioctl(s, SIOCADDRT, &route) != 0) missing += std::string("route: ") + std::strerror(errno) + "; ";
-  }
-  close(s);
-  return missing;
+// The programs are frozen, or there are none yet: none reads meanwhile.
+void write_page(const Identity &identity) {
+  static guest::MachinePage *page = make_page();
+  const bool other = page->family[0] != '\0' && page->vmid != identity.vmid;
+  page->vmid = identity.vmid;
+  page->parent = identity.parent;
+  std::snprintf(page->family, sizeof page->family, "%s", identity.family.c_str());
+  std::snprintf(page->ip, sizeof page->ip, "%s", identity.network.ip.c_str());
+  if (!other) return;
+  page->generation.fetch_add(1, std::memory_order_release);
+  syscall(SYS_futex, &page->generation, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace
@@ -181,7 +137,7 @@ void bring_up() {
   mkdir("/run/gridcentric", 0755);
   symlink("/proc/self/fd", "/dev/fd");
   loopback_up();
-  sethostname("master", 6);
+  if (const std::string trouble = make_group(); !trouble.empty()) give_up(trouble.c_str());
 }
 
 int open_port(const char *name) {
@@ -213,24 +169,9 @@ std::string become(const Identity &identity) {
   write_file("/etc/hostname", identity.hostname + "\n");
   write_file("/etc/machine-id", identity.machine_id + "\n");
   unlink("/var/lib/systemd/random-seed");
-  if (identity.ip != "-") missing += set_network(identity);
-  count_machine(identity.vmid);
+  if (identity.network.ip != "-") missing += set_network(identity.network);
+  write_page(identity);
   return missing;
-}
-
-void count_machine(int vmid) {
-  static guest::MachinePage *page = nullptr;
-  static int last_vmid = 0;
-  if (page == nullptr) {
-    const int fd = open(page_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0 || ftruncate(fd, sizeof *page) != 0) give_up(page_path);
-    void *memory = mmap(nullptr, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (memory == MAP_FAILED) give_up(page_path);
-    page = static_cast<guest::MachinePage *>(memory);
-  }
-  if (vmid != last_vmid) page->generation.fetch_add(1, std::memory_order_release);
-  last_vmid = vmid;
 }
 
 }  // namespace gridcentric::agent

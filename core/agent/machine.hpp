@@ -4,7 +4,12 @@
 #include <cstdint>
 #include <string>
 
+#include "core/agent/network.hpp"
+
 namespace gridcentric::agent {
+
+inline constexpr const char *host_socket_path = "/run/gridcentric/host.sock";
+inline constexpr const char *page_path = "/run/gridcentric/identity";
 
 // Loads the modules of /modules, mounts the image below a tmpfs overlay and makes that the root. Ends the machine with
 // a message on the console when it can't.
@@ -16,22 +21,18 @@ int open_port(const char *name);
 // Who a machine is. What a clone must not share with its master.
 struct Identity {
   int vmid = 0;
-  std::string family;   // UUID, "-": not known yet
-  std::string ip;       // IPv4, numeric; "-": leave the network alone
-  int prefix = 0;       // bits of the network
-  std::string mac;      // "52:54:00:..."
-  std::string gateway;  // "-": none
+  int parent = -1;     // -1: the master has none
+  std::string family;  // UUID
+  Network network;     // ip "-": leave the network alone
   std::string hostname;
   std::string machine_id;     // 32 hexadecimal digits
   std::int64_t clock_ns = 0;  // time of day
   std::string seed;           // hexadecimal, for the kernel's generator
 };
 
-// Generator first, then clock, names, network: the kernel must not hand out the master's random bytes to a program that
-// is woken by a change of address (RNDADDENTROPY, RNDRESEEDCRNG: random(4)). Returns what could not be set, "" if all was.
+// While all programs are frozen: generator (RNDADDENTROPY, RNDRESEEDCRNG: random(4)), clock, names, network, and the page
+// by which every process of the machine knows who it is (core/guest/machine_page.hpp). Returns what could not be set, ""
+// if all was.
 std::string become(const Identity &identity);
-
-// Counts in core/guest/machine_page.hpp's page when vmid is not the one it was: every process of the machine notices.
-void count_machine(int vmid);
 
 }  // namespace gridcentric::agent

@@ -4,7 +4,11 @@
 //           -> "pidfds", "forked" -> "ok" -> open the gate -> post-clone hook -> clone() returns 0
 //   clone:  gate opens -> new identity -> on_clone handlers -> around_copy's after() -> post-clone hook -> the vmid
 //
-// A host whose hypervisor makes the clones itself answers "ok" at once.
+// In a VM the hypervisor makes the clones itself:
+//
+//   caller: pre-clone hook -> ask host -> "ok 0" -> post-clone hook -> clone() returns 0
+//   clone:  all programs of the machine go on -> on_clone handlers, in each process (clone_handlers.hpp) -> "ok VMID"
+//           -> post-clone hook -> the vmid
 #include <arpa/inet.h>
 #include <unistd.h>
 
@@ -15,8 +19,10 @@
 
 #include "core/guest/around_copy.hpp"
 #include "core/guest/attach.hpp"
+#include "core/guest/clone_handlers.hpp"
 #include "core/guest/exchange.hpp"
 #include "core/guest/hooks.hpp"
+#include "core/guest/machine_page.hpp"
 #include "core/guest/reply.hpp"
 #include "core/guest/spawn.hpp"
 #include "core/guest/ticket.hpp"
@@ -31,16 +37,6 @@ constexpr std::size_t descriptors_per_message = 250;  // docs/protocol.md, "Clon
 
 // One cloning of this process at a time, from the host's order until the gate is open.
 std::mutex one_at_a_time;
-
-struct Handlers {
-  std::mutex lock;
-  std::vector<std::function<void(int)>> list;
-};
-
-Handlers &handlers() {
-  static Handlers &instance = *new Handlers;  // never destroyed: a clone may be made while the process ends
-  return instance;
-}
 
 struct ForkOrder {
   live_clone::Order engine;
@@ -103,20 +99,18 @@ void hand_over(Exchange &exchange, const std::vector<int> &pidfds) {
   exchange.answer("forked " + std::to_string(all.size()));
 }
 
-void run_clone_handlers(int vmid) {
-  std::vector<std::function<void(int)>> list;
-  {
-    std::lock_guard guard(handlers().lock);
-    list = handlers().list;
-  }
-  for (const auto &handler : list) handler(vmid);
-}
-
 void finish_clone(const HookContext &context) {
   if (const auto outcome = run_hook("post-clone", context); outcome.status != 0) {
     std::fprintf(stderr, "gridcentric: clone %d ends: %s\n", context.vmid, outcome.text.c_str());
     std::fflush(stderr);
+    if (in_machine()) kill(context.vmid);  // the domain is more than this process
     ::_exit(outcome.status);
+  }
+}
+
+void finish_caller(const HookContext &context) {
+  if (const auto hook = run_hook("post-clone", context); hook.status != 0) {
+    std::fprintf(stderr, "gridcentric: in the domain that cloned: %s\n", hook.text.c_str());
   }
 }
 
@@ -188,25 +182,33 @@ int clone_this_process(Exchange &exchange, const std::string &ticket, const std:
   for (const int fd : outcome.pidfds) ::close(fd);
   turn.unlock();
   trace_cloning(order.engine, outcome);
-  if (const auto hook = run_hook("post-clone", context); hook.status != 0) {
-    std::fprintf(stderr, "gridcentric: in the domain that cloned: %s\n", hook.text.c_str());
-  }
+  finish_caller(context);
   return 0;
 }
 
 // The hypervisor has cloned the whole machine, or only its books say so: 0 in the caller, the vmid in each clone.
 int machine_was_cloned(const std::string &ticket, int vmid) {
-  if (vmid <= 0) return 0;
+  if (vmid <= 0 && !in_machine()) return 0;
+  if (vmid > 0) in_machine() ? finish_clone_handlers() : run_clone_handlers(vmid);
   const Identity &mine = known_identity(nullptr);
-  run_clone_handlers(vmid);
-  finish_clone({vmid, mine.ip, ticket, true});
+  const HookContext context{mine.vmid, mine.ip, ticket, vmid > 0};
+  vmid > 0 ? finish_clone(context) : finish_caller(context);
   return vmid;
+}
+
+// The machine stands still as soon as the host has been asked: this is the last moment for the pre-clone hook.
+void prepare_machine(const std::string &ticket) {
+  const Identity &mine = known_identity(nullptr);
+  if (const auto outcome = run_hook("pre-clone", {mine.vmid, mine.ip, ticket, false}); outcome.status != 0)
+    throw Error(GC_E_CLONE_FAILED, outcome.text);
 }
 
 }  // namespace
 
 int clone(const std::string &ticket, Call *call) {
-  Exchange exchange("clone " + checked_ticket(ticket), call);
+  const std::string request = "clone " + checked_ticket(ticket);
+  if (in_machine()) prepare_machine(ticket);
+  Exchange exchange(request, call);
   try {
     const auto line = exchange.next();
     if (line.word == "ok") return machine_was_cloned(ticket, Fields(line.rest).number());
@@ -220,8 +222,7 @@ int clone(const std::string &ticket, Call *call) {
 
 void on_clone(std::function<void(int)> handler) {
   if (!handler) throw Error(GC_E_INVALID_ARGUMENT, "the handler of on_clone is empty, expected a function");
-  std::lock_guard guard(handlers().lock);
-  handlers().list.push_back(std::move(handler));
+  add_clone_handler(std::move(handler));
 }
 
 }  // namespace gridcentric::guest

@@ -1,10 +1,13 @@
 #include "core/guest/machine_page.hpp"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 
 namespace gridcentric::guest {
 namespace {
@@ -14,16 +17,41 @@ const MachinePage *map_page() {
   if (path == nullptr) return nullptr;
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return nullptr;
-  void *page = ::mmap(nullptr, sizeof(MachinePage), PROT_READ, MAP_SHARED, fd, 0);
+  const bool whole = ::lseek(fd, 0, SEEK_END) >= static_cast<off_t>(sizeof(MachinePage));
+  void *page = whole ? ::mmap(nullptr, sizeof(MachinePage), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
   ::close(fd);
   return page == MAP_FAILED ? nullptr : static_cast<const MachinePage *>(page);
 }
 
+const MachinePage *page() noexcept {
+  static const MachinePage *mapped = map_page();
+  return mapped;
+}
+
+std::string text(const char *field, std::size_t size) { return {field, ::strnlen(field, size)}; }
+
 }  // namespace
 
+bool in_machine() noexcept { return page() != nullptr; }
+
 std::uint32_t machine_generation() noexcept {
-  static const MachinePage *page = map_page();
-  return page == nullptr ? 0 : page->generation.load(std::memory_order_acquire);
+  return in_machine() ? page()->generation.load(std::memory_order_acquire) : 0;
+}
+
+MachineIdentity machine_identity() {
+  for (;;) {
+    const std::uint32_t before = machine_generation();
+    MachineIdentity identity{text(page()->family, sizeof page()->family), page()->vmid, page()->parent,
+                             text(page()->ip, sizeof page()->ip)};
+    std::atomic_thread_fence(std::memory_order_acquire);
+    // This thread may have been frozen in the middle of it and gone on in a clone.
+    if (machine_generation() == before) return identity;
+  }
+}
+
+void wait_for_other_machine(std::uint32_t known) noexcept {
+  while (machine_generation() == known)
+    ::syscall(SYS_futex, &page()->generation, FUTEX_WAIT, known, nullptr, nullptr, 0);
 }
 
 }  // namespace gridcentric::guest

@@ -1,18 +1,35 @@
-// A page that every process of a VM maps (the file that GRIDCENTRIC_IDENTITY names): the agent counts in it how often the
-// machine has become another one, so that each process notices, also one that never called clone() itself.
-// Written by core/agent, read by session.cpp. It must not know: who the machine is; the host tells.
+// A page that every process of a VM maps (the file that GRIDCENTRIC_IDENTITY names): who the machine is, and how often it
+// has become another one. So vmid() and my_ip() are right in every process from a clone's first instruction on, also in
+// one that never called clone(), and without asking the host.
+// Written by core/agent while all programs of the machine are frozen; read by session.cpp.
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 namespace gridcentric::guest {
 
 struct MachinePage {
-  std::atomic<std::uint32_t> generation;  // 0 in a machine that was booted, one more in each clone
+  std::atomic<std::uint32_t> generation;  // 0 in a machine that was booted, one more in each clone; a futex
+  std::int32_t vmid;
+  std::int32_t parent;  // -1: the master has none
+  char family[40];      // UUID
+  char ip[46];          // numeric
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
-// This process's machine; 0 outside of VMs. Below 10 ns after the first call.
-std::uint32_t machine_generation() noexcept;
+struct MachineIdentity {
+  std::string family;
+  int vmid;
+  int parent;
+  std::string ip;
+};
+
+bool in_machine() noexcept;                   // is this process one of a VM with an agent?
+std::uint32_t machine_generation() noexcept;  // 0 outside of VMs. Below 10 ns after the first call
+MachineIdentity machine_identity();           // in_machine() only
+
+// Waits until the generation is not the known one any more. in_machine() only.
+void wait_for_other_machine(std::uint32_t known) noexcept;
 
 }  // namespace gridcentric::guest

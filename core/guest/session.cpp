@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "core/guest/attach.hpp"
+#include "core/guest/clone_handlers.hpp"
 #include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
 
@@ -96,15 +97,21 @@ void forget_connections(State &s) {
   s.generation.fetch_add(1);
 }
 
-// A whole machine became another one: the agent has cut its connections, the host says who it is now.
+void publish(State &s, Identity identity);
+
+// A whole machine became another one: the agent has cut its connections, and says on its page who it is now.
 void follow_machine(State &s) {
+  if (!in_machine()) return;
   const std::uint32_t now = machine_generation();
-  if (s.machine == now) return;
-  std::lock_guard guard(s.lock);
-  if (s.machine == now) return;
-  s.machine = now;
-  forget_connections(s);
-  s.identity = nullptr;
+  if (s.machine == now && s.identity != nullptr) return;
+  {
+    std::lock_guard guard(s.lock);
+    if (s.machine != now) forget_connections(s);
+    const MachineIdentity who = machine_identity();
+    publish(s, {who.family, who.vmid, who.ip, who.parent, "qemu"});
+    s.machine = now;  // last: other threads take it as the word that all of the above is done
+  }
+  notice_other_machine();
 }
 
 // Returns once it is known which domain this process is, or that it must be asked.
@@ -147,7 +154,8 @@ std::unique_ptr<Connection> connect(Call *call, unsigned generation) {
   std::lock_guard guard(s.lock);
   s.open.push_back(connection->fd());
   if (s.generation == generation) {
-    if (identity.vmid == 0 && attaches(handshake)) s.master_pid = ::getpid();
+    // Of a VM, the end of its program is the end of the domain, and whoever started it says so.
+    if (identity.vmid == 0 && attaches(handshake) && !in_machine()) s.master_pid = ::getpid();
     publish(s, std::move(identity));
   }
   return connection;

@@ -6,7 +6,8 @@
 //   fork()       the library's atfork handler drops the connections; the child belongs to the same domain
 //   clone()      clone.cpp says who the clone is (become()); until then its other threads wait in settle()
 //   any other    (a clone made by another copy of this library, a raw clone(2)): settle() drops all, the host is asked anew
-// The last two are told by a page which the kernel wipes in a child (MADV_WIPEONFORK).
+// The last two are told by a page which the kernel wipes in a child (MADV_WIPEONFORK). In a VM it is the machine that is
+// cloned, with all its processes: settle() looks at a page that its agent writes (machine_page.hpp).
 #pragma once
 #include <memory>
 #include <string>

@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from vms import Family, Vms
 
 # Nothing waits this long unless it hangs; it never decides between right and wrong.
 HANG_GUARD_S = 240
@@ -122,6 +126,8 @@ def _default_image() -> str:
     missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
     if missing:
         return f"needs Debian's {' '.join(missing)}"
+    if "GRIDCENTRIC_TEST_IMAGE" in os.environ:  # of those who work on what is in it
+        return ""
     with tempfile.TemporaryDirectory(prefix="gcq-") as folder:
         gc = Gc(Path(folder))
         built = subprocess.run([gc.command, "image", "build"], capture_output=True, text=True, env=gc.environment, check=False)
@@ -137,3 +143,25 @@ def vms(_default_image: str) -> None:
     """VMs can be run."""
     if _default_image:
         pytest.skip(_default_image)
+
+
+@pytest.fixture(scope="session")
+def machines(_default_image: str) -> Iterator[Vms]:
+    """A host of machines in this process."""
+    if _default_image:
+        pytest.skip(_default_image)
+    made = Vms()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def _booted(machines: Vms) -> Family:
+    return machines.boot()
+
+
+@pytest.fixture
+def family(_booted: Family) -> Iterator[Family]:
+    """One VM for all tests, as booting takes long; a test leaves no clone of it behind."""
+    yield _booted
+    assert not _booted.clones()

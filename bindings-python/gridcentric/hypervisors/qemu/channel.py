@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
-CONTROL, OPEN, DATA, CLOSE = range(4)
+CONTROL, OPEN, DATA, CLOSE, TAKEN = range(5)
 MAX_PAYLOAD = 32768
+WINDOW = 1 << 20  # bytes of a stream under way that the agent has not said to be taken
 MAX_FIRST_LINE = 4096
+MAX_CONNECTIONS = 1024  # of one machine; one more is closed at once
 OWN_STREAMS = 0x80000000  # streams from here on are the agent's: connections of processes
 
 
@@ -28,6 +31,14 @@ class _Stream:
     line: bytes = b""  # the unfinished last line from the guest
     writer: asyncio.StreamWriter | None = None
     task: asyncio.Task[None] | None = None
+    pending: deque[bytes] = field(default_factory=deque)  # for the process, and no room for it yet; b"": the end
+    under_way: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _number(text: str) -> int:
+    """A number that a guest has written; -1 when it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
 
 
 class Channel:
@@ -55,6 +66,7 @@ class Channel:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._last_id = 0
         self._clone_calls: dict[str, tuple[int, str]] = {}  # ticket -> stream and ID of the call
+        self._held: list[bytes] | None = None  # frames that wait until the machine runs again
         self._writer: asyncio.StreamWriter
         self._reader_task: asyncio.Task[None]
         self.up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -81,33 +93,77 @@ class Channel:
 
     async def ask(self, verb: str, *arguments: object) -> None:
         """Say `verb ID arguments` and wait until it is done; ChannelError says what could not be done."""
+        trouble = await self._begin(verb, *arguments)
+        if trouble:
+            raise ChannelError(f"the agent could not {verb}: {trouble}")
+
+    def _begin(self, verb: str, *arguments: object) -> asyncio.Future[str]:
         self._last_id += 1
         number = self._last_id
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
-        self._say(" ".join([verb, str(number), *map(str, arguments)]))
+        future.add_done_callback(lambda _: self._asked.pop(number, None))
+        self._frame(0, CONTROL, " ".join([verb, str(number), *map(str, arguments)]).encode())
+        return future
+
+    async def quiesce(self) -> None:
+        """All programs stand still, and nothing is under way on the channel in either direction, until go()."""
+        done = self._begin("quiesce")
+        self._held = []
         try:
-            trouble = await future
-        finally:
-            self._asked.pop(number, None)
+            trouble = await done
+        except BaseException:
+            self._unhold()
+            raise
         if trouble:
-            raise ChannelError(f"the agent could not {verb}: {trouble}")
+            self._unhold()
+            raise ChannelError(f"the agent could not quiesce: {trouble}")
+
+    async def go(self) -> None:
+        """The programs go on, here or in a clone."""
+        self._unhold()
+        await self.ask("go")
+
+    def _unhold(self) -> None:
+        held, self._held = self._held or [], None
+        for frame in held:
+            self._writer.write(frame)
 
     def run(self, stream: int, folder: str, command: list[str]) -> None:
-        self._say(" ".join(["run", str(stream), quote(folder), *(quote(word, safe="/") or "%00" for word in command)]))
+        self._streams[stream] = _Stream(first_line=None)
+        words = ["run", str(stream), quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
+        self._frame(0, CONTROL, " ".join(words).encode())
 
     def write(self, stream: int, data: bytes) -> None:
         """Input of a program; b"" is its end."""
-        if not data:
-            self._frame(stream, CLOSE, b"")
-        for start in range(0, len(data), MAX_PAYLOAD):
-            self._frame(stream, DATA, data[start : start + MAX_PAYLOAD])
-
-    def _say(self, line: str) -> None:
-        self._frame(0, CONTROL, line.encode())
+        self._send(stream, data)
 
     def _frame(self, stream: int, kind: int, payload: bytes) -> None:
-        self._writer.write(struct.pack("<II", stream, len(payload) | kind << 24) + payload)
+        frame = struct.pack("<II", stream, len(payload) | kind << 24) + payload
+        if self._held is None:
+            self._writer.write(frame)
+        else:
+            self._held.append(frame)
+
+    # --- to the processes ----------------------------------------------------------------------------------------
+
+    def _send(self, number: int, data: bytes) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            return
+        stream.pending.extend(data[at : at + MAX_PAYLOAD] for at in range(0, max(1, len(data)), MAX_PAYLOAD))
+        self._pump(number, stream)
+
+    def _pump(self, number: int, stream: _Stream) -> None:
+        while stream.pending and stream.under_way < WINDOW:
+            data = stream.pending.popleft()
+            stream.under_way += len(data)
+            self._frame(number, DATA if data else CLOSE, data)
+            if not data and number >= OWN_STREAMS:
+                self._drop(number)
+                return
+        if not stream.pending:
+            stream.room.set()
 
     # --- from the machine --------------------------------------------------------------------------------------
 
@@ -116,10 +172,9 @@ class Channel:
             while True:
                 stream, word = struct.unpack("<II", await reader.readexactly(8))
                 length, kind = word & 0xFFFFFF, word >> 24
-                if length > MAX_PAYLOAD or kind > CLOSE:
+                if length > MAX_PAYLOAD or kind > TAKEN:
                     return  # not an agent; the machine is left to itself and hears nothing more
-                payload = await reader.readexactly(length)
-                await self._take(stream, kind, payload)
+                await self._take(stream, kind, await reader.readexactly(length))
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
@@ -130,17 +185,21 @@ class Channel:
     async def _take(self, number: int, kind: int, payload: bytes) -> None:
         if kind == CONTROL:
             return self._control(payload.decode(errors="replace"))
-        if kind == OPEN and number >= OWN_STREAMS:
-            self._streams[number] = _Stream()
-            return None
-        if number < OWN_STREAMS:
-            if kind == DATA:
-                await self._on_output(number, payload)
+        if kind == OPEN:
+            if number >= OWN_STREAMS and len(self._streams) < MAX_CONNECTIONS:
+                self._streams[number] = _Stream()
+            else:
+                self._frame(number, CLOSE, b"")
             return None
         stream = self._streams.get(number)
-        if stream is None:
+        if kind == DATA and number < OWN_STREAMS:
+            await self._on_output(number, payload)
+        elif stream is None:
             return None
-        if kind == CLOSE:
+        elif kind == TAKEN and len(payload) == 4:
+            stream.under_way = max(0, stream.under_way - int.from_bytes(payload, "little"))
+            self._pump(number, stream)
+        elif kind == CLOSE:
             self._drop(number)
         elif kind == DATA:
             await self._from_process(number, stream, payload)
@@ -153,12 +212,12 @@ class Channel:
                 self.up.set_result(rest)
         elif verb == "done":
             number, _, trouble = rest.partition(" ")
-            future = self._asked.get(int(number)) if number.isdigit() else None
+            future = self._asked.get(_number(number))
             if future is not None and not future.done():  # an unknown number: said before the machine was cloned
                 future.set_result(trouble)
         elif verb == "exited":
             words = rest.split()
-            if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+            if len(words) == 2 and _number(words[0]) >= 0 and 0 <= _number(words[1]) < 256:
                 self._on_exit(int(words[0]), int(words[1]))
 
     async def _from_process(self, number: int, stream: _Stream, data: bytes) -> None:
@@ -166,15 +225,14 @@ class Channel:
             stream.first_line += data
             if b"\n" not in stream.first_line:
                 if len(stream.first_line) > MAX_FIRST_LINE:
-                    self._end(number)
+                    self._send(number, b"")
                 return
             first, _, data = stream.first_line.partition(b"\n")
             stream.first_line = None
             words = first.split(b" ")
             if len(words) < 2 or words[1] not in (b"attach", b"ask"):
-                text = b"gridcentric/1 error protocol in a VM the roles are attach and ask\n"
-                self._frame(number, DATA, text)
-                self._end(number)
+                self._send(number, b"gridcentric/1 error protocol in a VM the roles are attach and ask\n")
+                self._send(number, b"")
                 return
             # The version is the guest's own word; who it is is this driver's.
             hello = words[0] + b" " + self._introduction
@@ -182,8 +240,11 @@ class Channel:
                 return
         self._note_clone_calls(number, stream, data)
         if stream.writer is not None and data:
-            stream.writer.write(data)
-            await stream.writer.drain()
+            try:
+                stream.writer.write(data)
+                await stream.writer.drain()
+            except OSError:  # the host has hung up: _from_host() tells the process
+                return
 
     def _note_clone_calls(self, number: int, stream: _Stream, data: bytes) -> None:
         *lines, stream.line = (stream.line + data).split(b"\n")
@@ -192,6 +253,8 @@ class Channel:
             words = line.split(b" ")
             if len(words) == 3 and words[1] == b"clone":
                 self._clone_calls[words[2].decode(errors="replace")] = (number, words[0].decode(errors="replace"))
+                if len(self._clone_calls) > MAX_CONNECTIONS:  # of tickets that are none
+                    del self._clone_calls[next(iter(self._clone_calls))]
 
     # --- to the host ---------------------------------------------------------------------------------------------
 
@@ -199,39 +262,35 @@ class Channel:
         try:
             reader, stream.writer = await asyncio.open_unix_connection(self._host)
         except OSError:
-            self._end(number)
+            self._send(number, b"")
             return False
         stream.writer.write(hello)
-        stream.task = asyncio.create_task(self._from_host(number, reader, swallow))
+        stream.task = asyncio.create_task(self._from_host(number, stream, reader, swallow))
         return True
 
-    async def _from_host(self, number: int, reader: asyncio.StreamReader, swallow: int) -> None:
+    async def _from_host(self, number: int, stream: _Stream, reader: asyncio.StreamReader, swallow: int) -> None:
         try:
             for _ in range(swallow):
                 await reader.readline()
             while data := await reader.read(MAX_PAYLOAD):
-                self._frame(number, DATA, data)
-                await self._writer.drain()
+                stream.room.clear()
+                self._send(number, data)
+                await stream.room.wait()
         except (OSError, ValueError):
             pass
-        self._end(number)
+        self._send(number, b"")  # the host has ended a connection: so does the process's
 
     async def adopt(self, number: int, call: str, vmid: int) -> None:
         """In a clone: the connection whose `clone` call made it goes on, answered with its vmid."""
         stream = self._streams[number] = _Stream(first_line=None)
         if await self._connect(number, stream, b"gridcentric/1 " + self._introduction, 1):
-            self._frame(number, DATA, f"{call} ok {vmid}\n".encode())
-
-    def _end(self, number: int) -> None:
-        """The host has ended a connection: so does the process's."""
-        if number in self._streams:
-            self._frame(number, CLOSE, b"")
-            self._drop(number)
+            self._send(number, f"{call} ok {vmid}\n".encode())
 
     def _drop(self, number: int) -> None:
         stream = self._streams.pop(number, None)
         if stream is None:
             return
+        stream.room.set()
         if stream.writer is not None:
             stream.writer.close()
         if stream.task is not None and stream.task is not asyncio.current_task():

@@ -198,7 +198,7 @@ def serve(path: str, tickets: int) -> None:
             await ended.wait()
             await door.close()
         finally:
-            host.close()
+            await host.close()
 
     with leftovers.own_folder(leftovers.run_parents(), leftovers.run_prefix()) as folder:
         asyncio.run(main(folder))

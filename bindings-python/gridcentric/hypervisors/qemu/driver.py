@@ -4,7 +4,6 @@ another: this file is the way from one to the other and keeps the few facts that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
@@ -13,12 +12,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from gridcentric.hypervisors import Ears
-from gridcentric.hypervisors.qemu.channel import ChannelError
 from gridcentric.hypervisors.qemu.family import FamilyError, Machines
 from gridcentric.hypervisors.qemu.machine import accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
-
-JOIN_GRACE_S = 2  # a clone that has joined and says nothing more is ended after this
 
 
 class QemuDriver:
@@ -119,16 +115,7 @@ class QemuDriver:
 
     def joined(self, domain: int) -> None:
         self._how[domain] = ("joined", 0)
-        self._submit(self._end_joined(domain))
-
-    async def _end_joined(self, domain: int) -> None:
-        machine = self._machines.get(domain)
-        if machine is None:
-            return
-        # When the agent answers, all that the machine has said before has come. One that does not is ended nevertheless.
-        with contextlib.suppress(ChannelError, asyncio.TimeoutError):
-            await asyncio.wait_for(machine.channel.ask("quiesce"), JOIN_GRACE_S)
-        self._machines.end(domain)
+        self._submit(self._machines.finish(domain))
 
     def address_of(self, domain: int) -> str:
         with self._lock:

@@ -3,14 +3,15 @@ network and the agent's channel; knows nothing of the host's calls (driver.py) o
 
 The sequence (docs/qemu.md has the picture):
 
-    quiesce   the agent stops talking, so that no message is under way in two machines
+    quiesce   the agent freezes all programs of the machine and says nothing more: no message is under way in two machines
     stop      the master stands still
     save      its device state, into a memfd
     template  its RAM is copied; a clone's private RAM is first written out whole and loaded into a machine that never
               runs, whose RAM becomes the template
-    cont      the master goes on: what was between is its pause
+    cont, go  the master goes on: what was between is its pause
     load      N machines on the template, copy-on-write, with the device state; all are loaded before any goes on
-    become    each is told who it is, then plugged into the network
+    become    each is told who it is and makes itself that, its programs still frozen; then it is plugged into the network
+    go        its programs go on
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ import secrets
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu import ram
 from gridcentric.hypervisors.qemu.channel import Channel, ChannelError
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Shape
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
+from gridcentric.hypervisors.qemu.times import Times, timed
 
 # What a clone may take beyond the template's pages before it counts as not fitting: QEMU's own and its first writes.
 CLONE_NEEDS = 48 << 20
+FINISH_LIMIT_S = 2  # docs/protocol.md, "Cloning": a domain that has joined has this long
 
 
 class FamilyError(Exception):
@@ -52,18 +56,6 @@ class Template:
         if self.users <= 0:
             os.close(self.memory)
             os.close(self.state)
-
-
-@dataclass
-class Pause:
-    """Where the time of one cloning went, ms."""
-
-    quiesce: float = 0
-    save: float = 0
-    copy: float = 0
-    pause: float = 0
-    load: float = 0
-    total: float = 0
 
 
 @dataclass
@@ -91,9 +83,10 @@ class Ears:
     ended: Callable[[int, int], None]  # key, QEMU's return code
 
 
-def _identity(vmid: int, family: str, ip: str, mac: str) -> tuple[object, ...]:
+def _identity(vmid: int, parent: int, family: str, ip: str, mac: str) -> tuple[object, ...]:
     name = "master" if vmid == 0 else f"clone{vmid}"
-    return (vmid, family, ip, Network.PREFIX, mac, "-", name, uuid.uuid4().hex, time.time_ns(), secrets.token_hex(64))
+    generator = secrets.token_hex(64)
+    return (vmid, parent, family, ip, Network.PREFIX, mac, "-", name, uuid.uuid4().hex, time.time_ns(), generator)
 
 
 def _mac(ip: str) -> str:
@@ -106,7 +99,7 @@ class Machines:
 
     def __init__(self, folder: Path, host: str, secret: str, ears: Ears) -> None:
         self.folder = folder  # for logs, of this process alone
-        self.pauses: list[Pause] = []
+        self.pauses: deque[Times] = deque(maxlen=1000)  # of the last clonings
         self.on_clone: Callable[[int], object] = lambda key: None  # a clone lives, by its key
         self._host = host
         self._secret = secret
@@ -119,9 +112,14 @@ class Machines:
     async def start(self) -> None:
         await self._network.start()
 
-    def close(self) -> None:
-        for key in list(self._domains):
-            self._domains[key].machine.kill()
+    async def close(self) -> None:
+        """End all machines; nobody hears of it."""
+        self._ears = replace(self._ears, ended=lambda key, code: None)
+        for domain in self.all():
+            domain.machine.process.kill()
+        await asyncio.gather(*self._tasks)
+        for domain in self.all():  # those that were being made
+            await self._discard(domain)
         self._network.close()
 
     @property
@@ -132,6 +130,7 @@ class Machines:
         return self._domains.get(key)
 
     def all(self) -> list[Domain]:
+        """All machines that are there, also those that are being made. From any thread."""
         return list(self._domains.values())
 
     def reserve_address(self) -> str:
@@ -145,7 +144,7 @@ class Machines:
         domain = await self._raise(key, 0, family, shape, ip, ram.create(shape.memory), private=False, mac=_mac(ip))
         try:
             await domain.channel.up
-            await domain.channel.ask("become", *_identity(0, family, ip, domain.machine.mac))
+            await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac), 0)
             await self._network.plug(domain.tap)
         except (ChannelError, NetworkError) as error:
             said = domain.machine.log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -161,80 +160,105 @@ class Machines:
     ) -> None:
         """Make clones, (key, vmid, ip) each, all or none; raises FamilyError. When all are loaded and none has gone on,
         commit() is awaited; a clone that fails after that has ended, as any other that fails."""
+        times = Times()
+        with timed(times, "total"):
+            await self._clone(parent_key, ticket, clones, commit, times)
+        domain = self._domains.get(parent_key)
+        self.pauses.append(times)
+        times.trace(-1 if domain is None else domain.vmid, len(clones))
+
+    async def _clone(
+        self,
+        parent_key: int,
+        ticket: str,
+        clones: list[tuple[int, int, str]],
+        commit: Callable[[], Awaitable[None]],
+        times: Times,
+    ) -> None:
         parent = self._domains.get(parent_key)
         if parent is None:
             raise FamilyError("the machine to be cloned is gone")
         call = parent.channel.clone_call(ticket)
         _check_memory(ram.used(parent.machine.ram) + parent.machine.shape.memory // 4 + CLONE_NEEDS * len(clones))
         async with parent.busy:
-            times, begin = Pause(), time.perf_counter()
             try:
                 template = await self._freeze(parent, times)
             except (MachineError, ChannelError, OSError) as error:
                 raise FamilyError(f"the machine could not be frozen: {error}") from error
-            raised: list[Domain] = []
-            load = time.perf_counter()
             template.users += 1  # this function's
             try:
-                results = await asyncio.gather(
-                    *(self._load(parent, template, *clone) for clone in clones), return_exceptions=True
-                )
-                raised = [r for r in results if isinstance(r, Domain)]
-                failure = next((r for r in results if not isinstance(r, Domain)), None)
-                if failure is not None:
-                    raise failure
-                times.load = (time.perf_counter() - load) * 1e3
+                with timed(times, "load"):
+                    raised = await self._load_all(parent, template, clones)
             except (MachineError, ChannelError, NetworkError, OSError) as error:
-                for domain in raised:
-                    await self._discard(domain)
                 raise FamilyError(f"a clone could not be made: {error}") from error
             finally:
                 template.release()
-            await commit()
-            for domain in raised:
-                self.on_clone(domain.key)
-                self._watch(domain)
-            await asyncio.gather(*(self._release(d, call) for d in raised))
-            times.total = (time.perf_counter() - begin) * 1e3
-            self.pauses.append(times)
+        await commit()
+        for domain in raised:
+            self.on_clone(domain.key)
+            self._watch(domain)
+        with timed(times, "release"):
+            await asyncio.gather(*(self._release(domain, parent.vmid, call) for domain in raised))
 
-    async def _freeze(self, parent: Domain, times: Pause) -> Template:
+    async def _load_all(self, parent: Domain, template: Template, clones: list[tuple[int, int, str]]) -> list[Domain]:
+        """All of them, loaded and standing still, or none: raises what the first failure was."""
+        loads = [asyncio.ensure_future(self._load(parent, template, *clone)) for clone in clones]
+        try:
+            return list(await asyncio.gather(*loads))
+        except BaseException:
+            for load in loads:
+                load.cancel()
+            for result in await asyncio.gather(*loads, return_exceptions=True):
+                if isinstance(result, Domain):
+                    await self._discard(result)
+            raise
+
+    async def _freeze(self, parent: Domain, times: Times) -> Template:
         machine, size = parent.machine, parent.machine.shape.memory
         state, memory = ram.create(0), ram.create(size)
         try:
             if not parent.private:
-                ram.populate(memory, min(size, ram.used(machine.ram) + (8 << 20)))
-            t0 = time.perf_counter()
-            await parent.channel.ask("quiesce")
-            t1 = time.perf_counter()
-            await machine.stop()
-            try:
-                await machine.save(state, with_ram=parent.private)
-                t2 = time.perf_counter()
-                if not parent.private:
-                    ram.copy(machine.ram, memory, size)
-            finally:
-                t3 = time.perf_counter()
-                await machine.resume()
-                times.pause = (time.perf_counter() - t1) * 1e3
-                await parent.channel.ask("resume")
-            times.quiesce, times.save, times.copy = (t1 - t0) * 1e3, (t2 - t1) * 1e3, (t3 - t2) * 1e3
+                ram.populate(machine.ram, memory, size)
+            with timed(times, "frozen"):
+                with timed(times, "quiesce"):
+                    await parent.channel.quiesce()
+                try:
+                    with timed(times, "pause"):
+                        await self._save(parent, state, memory, times)
+                finally:
+                    await parent.channel.go()
             if parent.private:
-                state = await self._converted(parent, state, memory)
+                with timed(times, "convert"):
+                    state = await self._converted(parent, state, memory)
         except BaseException:
             os.close(state)
             os.close(memory)
             raise
         return Template(memory, state)
 
+    async def _save(self, parent: Domain, state: int, memory: int, times: Times) -> None:
+        machine = parent.machine
+        await machine.stop()
+        try:
+            with timed(times, "save"):
+                await machine.save(state, with_ram=parent.private)
+            if not parent.private:
+                with timed(times, "copy"):
+                    ram.copy(machine.ram, memory, machine.shape.memory)
+        finally:
+            await machine.resume()
+
     async def _converted(self, parent: Domain, whole: int, memory: int) -> int:
         """A clone's RAM is no file that others could map: load all of it into a machine that never runs, on `memory`, and
         keep the device state of that. Returns the new state; `whole` is closed."""
-        log = self._log()
-        machine = await Machine.start(
-            parent.machine.shape, os.dup(memory), private=False, tap=await self._spare_tap(), mac=parent.machine.mac,
-            log=log, incoming=True,
-        )  # fmt: skip
+        tap = await self._spare_tap()
+        try:
+            machine = await Machine.start(
+                parent.machine.shape, os.dup(memory), private=False, tap=tap, mac=parent.machine.mac, log=self._log(),
+                incoming=True,
+            )  # fmt: skip
+        finally:
+            os.close(tap)
         try:
             os.lseek(whole, 0, os.SEEK_SET)
             await machine.load(whole, with_ram=True)
@@ -250,7 +274,7 @@ class Machines:
         os.close(whole)
         return state
 
-    async def _spare_tap(self) -> int | None:
+    async def _spare_tap(self) -> int:
         self._number += 1
         name = f"x{self._number}"
         fd = await self._network.tap(name)
@@ -276,18 +300,20 @@ class Machines:
             raise
         return domain
 
-    async def _release(self, domain: Domain, call: tuple[int, str] | None) -> None:
-        channel = domain.channel
+    async def _release(self, domain: Domain, parent: int, call: tuple[int, str] | None) -> None:
+        channel, mac = domain.channel, _mac(domain.ip)
         try:
             await domain.machine.resume()
-            await channel.ask("become", *_identity(domain.vmid, domain.family, domain.ip, _mac(domain.ip)))
+            kept = call[0] if call else 0
+            await channel.ask("become", *_identity(domain.vmid, parent, domain.family, domain.ip, mac), kept)
             await self._network.plug(domain.tap)
-            await channel.ask("keep", call[0] if call else 0)
             if call is not None:
                 await channel.adopt(call[0], call[1], domain.vmid)
+            await channel.go()
         except (MachineError, ChannelError, NetworkError) as error:
-            print(f"gc: clone {domain.vmid} has failed: {error}", file=sys.stderr)
-            domain.machine.process.kill()
+            if domain.key in self._domains:  # not ended meanwhile
+                print(f"gc: clone {domain.vmid} has failed: {error}", file=sys.stderr)
+                domain.machine.process.kill()
 
     # --- any machine ---------------------------------------------------------------------------------------------------
 
@@ -344,6 +370,15 @@ class Machines:
         self._network.give_back(domain.ip)
         with contextlib.suppress(NetworkError):  # the helper is gone, and the tap with it
             await self._network.drop(domain.tap)
+
+    async def finish(self, key: int) -> None:
+        """End a machine whose program has said its last word; what it has written before is heard."""
+        domain = self._domains.get(key)
+        if domain is None:
+            return
+        with contextlib.suppress(ChannelError, asyncio.TimeoutError):
+            await asyncio.wait_for(domain.channel.ask("finish"), FINISH_LIMIT_S)
+        self.end(key)
 
     def end(self, key: int) -> None:
         """End a machine; ears.ended follows. Unknown keys are ignored."""

@@ -77,12 +77,12 @@ class MachineHost:
         try:
             await self._thread.ready(self._loop)
         except BaseException:
-            self.machines.close()
+            await self.machines.close()
             raise
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing of any machine is left."""
-        self.machines.close()
+        await self.machines.close()
         self._thread.stop()
 
     # --- families -----------------------------------------------------------------------------------------------------

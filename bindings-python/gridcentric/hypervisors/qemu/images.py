@@ -33,7 +33,9 @@ PACKAGES = ("nodejs", "python3", "procps", "iproute2", "curl")
 SUITE = "bookworm"
 # What gc-agent needs before it has a root file system, and the network and channel it then uses. (libcrc32c asks for the
 # crc32c algorithm by name when it is loaded: modules.dep does not know of it.)
-MODULES = ("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "erofs", "overlay")
+MODULES = (
+    "crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "erofs", "overlay", "tcp_diag",
+)  # fmt: skip
 ABOUT = "about.json"
 BUILDING = ".building-"
 EPOCH = "1700000000"  # all times of files in an image, so that the same input gives the same bytes

@@ -297,7 +297,7 @@ def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
                 loop.add_signal_handler(number, program.end, number)
             return await program()
         finally:
-            host.close()
+            await host.close()
 
     with leftovers.own_folder(leftovers.run_parents(), leftovers.run_prefix()) as folder:
         return asyncio.run(main(folder))

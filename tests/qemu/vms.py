@@ -1,0 +1,182 @@
+"""Real VMs under the test's control: a host of machines in this process, masters on it, and programs that the tests start in
+them. A program goes on in the clones of its machine; what each of its copies writes is heard apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+from gridcentric.hypervisors.qemu import images
+from gridcentric.hypervisors.qemu.family import Domain
+from gridcentric.hypervisors.qemu.host import MachineHost, Master
+from gridcentric.hypervisors.qemu.machine import Shape
+
+IMAGE = os.environ.get("GRIDCENTRIC_TEST_IMAGE", images.DEFAULT)
+PROGRAMS = Path(__file__).parent / "programs"
+CPUS = 16
+MEMORY_MIB = 192
+HANG_GUARD_S = 240  # nothing waits this long unless it hangs
+
+T = TypeVar("T")
+
+
+@dataclass
+class Copy:
+    """A program in one machine: what it has written, how it has ended."""
+
+    vmid: int
+    output: bytes = b""
+    code: Optional[int] = None  # None: it runs, or its machine has ended before it
+
+    @property
+    def lines(self) -> list[str]:
+        return self.output.decode().splitlines()
+
+
+@dataclass
+class Program:
+    """A program in the master and in the clones of it that were made meanwhile; by vmid, 0 the master."""
+
+    stream: int
+    copies: dict[int, Copy] = field(default_factory=dict)
+
+    @property
+    def master(self) -> Copy:
+        return self.copies[0]
+
+    def clones(self) -> list[Copy]:
+        return [copy for vmid, copy in sorted(self.copies.items()) if vmid != 0]
+
+    def text(self) -> str:
+        return "\n".join(f"vmid {c.vmid}, {c.code}: {c.output.decode(errors='replace')}" for c in self.copies.values())
+
+
+class Family:
+    """A booted master and its clones. Thread-safe, like Vms."""
+
+    def __init__(self, vms: Vms) -> None:
+        self._vms = vms
+        self._programs: dict[int, Program] = {}
+        self._vmids: dict[int, int] = {}
+        self.codes: dict[int, int] = {}  # vmid -> how its QEMU has ended
+        self.registered: Master
+        self.master: Domain
+
+    def start(self, *command: str, folder: str = "/root", given: Optional[bytes] = b"") -> Program:
+        """Start a program in the master; `given` is its whole input, None leaves that open."""
+
+        async def begin() -> Program:
+            stream = 100 + len(self._programs)
+            program = self._programs[stream] = Program(stream, {0: Copy(0)})
+            self.master.channel.run(stream, folder, list(command))
+            if given:
+                self.master.channel.write(stream, given)
+            if given is not None:
+                self.master.channel.write(stream, b"")
+            return program
+
+        return self._vms.call(begin())
+
+    def give(self, program: Program, data: bytes) -> None:
+        async def write() -> None:
+            self.master.channel.write(program.stream, data)
+
+        self._vms.call(write())
+
+    def run(self, *command: str, given: bytes = b"") -> Program:
+        """Run a program and wait until it has ended in the master, and the machines of all its clones."""
+        program = self.start(*command, given=given)
+        self.until(lambda: program.master.code is not None and not self.clones())
+        assert program.master.code == 0, program.text()
+        return program
+
+    def copy(self, source: Path, target: str) -> None:
+        """A file of this machine into the master; executable."""
+        self.run("sh", "-c", f"cat > {target} && chmod 755 {target}", given=source.read_bytes())
+
+    def clones(self) -> list[Domain]:
+        """Those that live, by vmid."""
+        living = self._vms.host.machines.all()
+        return sorted((d for d in living if d.family == self.master.family and d.vmid != 0), key=lambda domain: domain.vmid)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until it holds; looked at whenever something is heard of a machine."""
+        with self._vms.changed:
+            if not self._vms.changed.wait_for(holds, HANG_GUARD_S):
+                raise AssertionError("hangs\n" + "\n".join(program.text() for program in self._programs.values()))
+
+    # --- gridcentric.hypervisors.qemu.host.Program --------------------------------------------------------------------
+
+    def _copy_of(self, key: int, stream: int) -> Optional[Copy]:
+        domain = self._vms.host.machines.get(key)
+        program = self._programs.get(stream)
+        return None if program is None or domain is None else program.copies.setdefault(domain.vmid, Copy(domain.vmid))
+
+    async def output(self, key: int, stream: int, data: bytes) -> None:
+        with self._vms.changed:
+            if (copy := self._copy_of(key, stream)) is not None:
+                copy.output += data
+            self._vms.changed.notify_all()
+
+    def exited(self, key: int, stream: int, code: int) -> None:
+        with self._vms.changed:
+            if (copy := self._copy_of(key, stream)) is not None:
+                copy.code = code
+                if copy.vmid != 0:  # a clone has nothing but this program to live for
+                    self._vms.host.program_ended(key, code)
+            self._vms.changed.notify_all()
+
+    def joined(self, key: int) -> None:
+        domain = self._vms.host.machines.get(key)
+        assert domain is not None
+        self._vmids[key] = domain.vmid
+
+    def ended(self, key: int, code: int) -> None:
+        with self._vms.changed:
+            self.codes[self._vmids.get(key, 0)] = code
+            self._vms.changed.notify_all()
+
+
+class Vms:
+    """A host of machines, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gcq-")
+        self.changed = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="machines")
+        self._thread.start()
+        self.call(self._start())
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have the loop's thread do it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(HANG_GUARD_S)
+
+    async def _start(self) -> None:
+        folder = Path(self._folder.name)
+        self.host = MachineHost(folder, f"{folder}/host.sock", CPUS)
+        await self.host.start()
+        self.image = await self._loop.run_in_executor(None, images.ensure, IMAGE, print)
+
+    def boot(self, memory_mib: int = MEMORY_MIB) -> Family:
+        async def begin() -> Family:
+            family = Family(self)
+            family.registered = await self.host.new_family(family, "test", "")
+            family.master = await self.host.boot(family.registered, Shape(self.image, memory_mib))
+            return family
+
+        return self.call(begin())
+
+    def close(self) -> None:
+        self.call(self.host.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._folder.cleanup()
