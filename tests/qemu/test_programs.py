@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from vms import PROGRAMS, Family
@@ -23,18 +22,14 @@ def test_python_and_a_worker_that_never_cloned(family: Family) -> None:
     for name in ("family.py", "worker.py"):
         family.copy(PROGRAMS / name, f"/root/{name}")
     done = family.run("python3", "family.py")
-    reports: list[dict[str, Any]] = []
-    for line in done.master.lines:
-        _, how, text = line.split(" ", 2)
-        assert how in ("joined", "master"), done.text()
-        report = json.loads(text)
-        reports += report if isinstance(report, list) else [report]
-    one, three, two, own = reports
-    assert [r["vmid"] for r in reports] == [1, 3, 2, 0]
-    past = {0: [own], 1: [own, one], 2: [own, two], 3: [own, two, three]}
-    for report in reports:
-        lineage = past[report["vmid"]]
-        vmids = [r["vmid"] for r in lineage]
+    *results, own = [line.split(" ", 2) for line in done.master.lines]
+    assert [how for _, how, _ in results] == ["joined", "joined"], done.text()
+    master = json.loads(own[2])
+    (alone,) = [r for r in (json.loads(text) for _, _, text in results) if isinstance(r, dict)]
+    ((grandchild, parent),) = [r for r in (json.loads(text) for _, _, text in results) if isinstance(r, list)]
+    for lineage in ([master], [master, alone], [master, parent], [master, parent, grandchild]):
+        report, vmids = lineage[-1], [r["vmid"] for r in lineage]
+        assert vmids == sorted(set(vmids))
         assert report["handled"] == vmids[1:]
         assert report["ticked"], "its event loop went on"
         assert report["interrupted"] == (report["vmid"] != 0)
@@ -43,11 +38,12 @@ def test_python_and_a_worker_that_never_cloned(family: Family) -> None:
         assert worker["wrong"] == []
         assert worker["seen"] == [[r["vmid"], r["ip"]] for r in lineage]
         assert worker["handled"] == [[vmid, vmid] for vmid in vmids[1:]]
+    reports = [master, alone, parent, grandchild]
     assert len({r["ip"] for r in reports}) == 4
     drawn = [r["random"] for r in reports] + [r["worker"]["random"] for r in reports] + [r["worker"]["uuid"] for r in reports]
     assert len(set(drawn)) == 12
-    (clone2,) = [c for c in done.clones() if c.vmid == 2]
-    assert clone2.lines == ["clone 2: 3 joined"]
+    (maker,) = [c for c in done.clones() if c.vmid == parent["vmid"]]
+    assert maker.lines == ["my clone joined"]
 
 
 def test_node_and_a_worker_that_never_cloned(family: Family) -> None:

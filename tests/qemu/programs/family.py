@@ -1,5 +1,5 @@
-"""The master clones twice, its second clone again: each says who it is and what its worker, which never called clone(), saw.
-asyncio goes on in all; open calls of the master fail in the clones."""
+"""The master makes two clones, the one of an even number another: each says who it is and what its worker, which never called
+clone(), saw. asyncio goes on in all; open calls of the master fail in the clones."""
 
 import asyncio
 import json
@@ -60,14 +60,14 @@ async def main() -> None:
     await asyncio.sleep(0.05)
     if vmid:
         assert await asyncio.to_thread(interrupted.wait, 60)
-        if vmid == 2:
+        if vmid % 2 == 0:
             mine = await aio.request_ticket(1, 1, 1, 60_000)
             before = ticks
             if await aio.clone(mine):
                 await asyncio.sleep(0.05)
                 await aio.join(report(before))
             (result,) = await aio.wait(mine)
-            print(f"clone 2: {result.vmid} {result.how}", flush=True)
+            print(f"my clone {result.how}", flush=True)
             await aio.join(json.dumps([json.loads(result.report or b""), json.loads(report(before))]))
         await aio.join(report(before))
     (vain,) = [t.id for t in await aio.list_tickets() if t.status == "pending"]
