@@ -28,6 +28,8 @@ from gridcentric.results import TicketInfo
 UNHEALTHY_AFTER = 3  # health checks failed in a row
 DRAIN_GRACE_MS = 5000  # a clone that was asked to join and still lives is killed
 CLOSE_GRACE_S = 2.0
+# The same for answers that are on their way. To aiohttp 0 means for ever: until the last idle connection is closed.
+CONNECTIONS_GRACE_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -187,7 +189,7 @@ class Autoscaler:
         self._held.clear()
         self.dashboard.close()
         await self.proxy.close()
-        await self._server.shutdown(0)
+        await self._server.shutdown(CONNECTIONS_GRACE_S)
 
     def _drain(self, vmid: int) -> None:
         self._records[vmid].drained_at = self._now()
@@ -314,7 +316,7 @@ class Autoscaler:
             self.options.log(f"the clones could not be ended: {error}")
         self.dashboard.close()
         await self.proxy.close()
-        await self._server.shutdown(0)
+        await self._server.shutdown(CONNECTIONS_GRACE_S)
 
     async def _end_clones(self) -> None:
         clones = await self.family.living()
