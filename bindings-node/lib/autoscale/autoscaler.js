@@ -169,9 +169,14 @@ class Autoscaler {
   }
 
   async #kill(vmid, why) {
-    if (!this.policy.clones.has(vmid)) return;
+    const record = this.records.get(vmid);
+    if (!record || record.killed) return; // once is enough, though it may still be listed in the next round
+    record.killed = true;
     this.#tell('killed', `clone ${vmid} ${why}: it is ended`, { vmids: [vmid] });
-    await this.family.kill(vmid).catch((error) => this.options.log(`clone ${vmid} could not be ended: ${error.message}`));
+    await this.family.kill(vmid).catch((error) => {
+      record.killed = false;
+      this.options.log(`clone ${vmid} could not be ended: ${error.message}`);
+    });
   }
 
   #enter(cookie) {

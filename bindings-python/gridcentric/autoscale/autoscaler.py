@@ -44,6 +44,7 @@ class Record:
     failures: int = 0  # health checks, in a row
     checking: bool = False
     drained_at: Optional[float] = None
+    killed: bool = False
 
 
 class Autoscaler:
@@ -221,12 +222,15 @@ class Autoscaler:
             await self._kill(clone.vmid, f"did not answer {UNHEALTHY_AFTER} health checks")
 
     async def _kill(self, vmid: int, why: str) -> None:
-        if vmid not in self.policy.clones:
+        record = self._records.get(vmid)
+        if not record or record.killed:  # once is enough, though it may still be listed in the next round
             return
+        record.killed = True
         self._tell("killed", f"clone {vmid} {why}: it is ended", vmids=[vmid])
         try:
             await self.family.kill(vmid)
         except Error as error:
+            record.killed = False
             self.options.log(f"clone {vmid} could not be ended: {error}")
 
     def _enter(self, cookie: Optional[str]) -> User:
