@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -91,6 +92,33 @@ def test_a_host_without_machines(gc: Any) -> None:
     assert other.returncode == 0
     host.terminate()
     assert host.wait() == 0
+
+
+def test_images_are_listed_and_removed(gc: Any, tmp_path: Path) -> None:
+    def image(*words: str) -> tuple[int, str]:
+        done = gc(*words, XDG_DATA_HOME=str(tmp_path))
+        return done.returncode, done.stdout + done.stderr
+
+    store = tmp_path / "gridcentric" / "images"
+    assert image("image", "ls") == (0, "")
+    for name, digest in (("default", "0" * 16), ("1" * 16, "1" * 16)):  # the second was replaced while VMs ran from it
+        (store / digest).mkdir(parents=True)
+        about = {"name": name, "digest": digest, "made_from": "debian", "packages": ["nodejs"], "size": 3 << 20}
+        (store / digest / "about.json").write_text(json.dumps(about))
+    (store / ".building-x").mkdir()  # of a build that was killed
+    code, said = image("image", "ls")
+    assert (code, [line.split() for line in said.splitlines()][-1]) == (
+        0, ["default", "0" * 16, "3", "MiB", "from", "debian:", "nodejs"],
+    )  # fmt: skip
+    assert image("image", "rm", "nosuch")[0] == 1
+    code, said = image("host", "--gc")
+    assert (code, set(said.splitlines())) == (0, {f"removed {store}/.building-x", f"removed {store}/{'1' * 16}"})
+    assert image("image", "rm", "default") == (0, "")
+    assert not any(store.glob("[!.]*"))
+    assert image("image", "build", "--name", "../x")[0] == 1
+    assert image("image", "build", "--from", "/nosuch") == (
+        1, "gc: --from /nosuch: expected debian, a folder or a tar file; there is no such file\n",
+    )  # fmt: skip
 
 
 # --- with a VM -------------------------------------------------------------------------------------------------------------

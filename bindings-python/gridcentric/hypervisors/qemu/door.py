@@ -129,10 +129,9 @@ class Door:
             if hello != HELLO or len(fds) != 3:
                 return  # somebody who looks for hosts (gc ps)
             reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_LINE)
-            with contextlib.suppress(OSError):
-                await self._run(reader, writer, (fds[0], fds[1], fds[2]))
-                await writer.drain()
+            await self._run(reader, writer, (fds[0], fds[1], fds[2]))
             writer.close()
+            await writer.wait_closed()  # the last line has gone out
         except (OSError, ValueError):
             pass
         finally:

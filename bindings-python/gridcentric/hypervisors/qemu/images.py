@@ -12,12 +12,14 @@ Built without root where the host allows user namespaces (mmdebstrap's unshare m
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gzip
 import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,6 +39,7 @@ MODULES = (
     "crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "erofs", "overlay", "tcp_diag",
 )  # fmt: skip
 ABOUT = "about.json"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 BUILDING = ".building-"
 EPOCH = "1700000000"  # all times of files in an image, so that the same input gives the same bytes
 
@@ -84,9 +87,14 @@ def images() -> list[Image]:
     """All images in the store, by name."""
     found = []
     for about in sorted(store().glob(f"[!.]*/{ABOUT}")):
-        fields = json.loads(about.read_text())
-        fields["packages"] = tuple(fields["packages"])
-        found.append(Image(**fields, folder=about.parent))
+        try:
+            fields = json.loads(about.read_text())
+            fields["packages"] = tuple(fields["packages"])
+            found.append(Image(**fields, folder=about.parent))
+        except FileNotFoundError:
+            continue  # it has just been removed
+        except (ValueError, KeyError, TypeError) as error:
+            raise ImageError(f"{about} is not as gc wrote it ({error}): remove {about.parent}") from error
     return sorted(found, key=lambda image: image.name)
 
 
@@ -180,17 +188,22 @@ def _own_files() -> Iterator[tuple[Path, str]]:
 def _own_members() -> Iterator[tuple[Path, str]]:
     """The same, each file and folder by itself."""
     for source, target in _own_files():
-        for path in (source, *sorted(source.rglob("*"))):
-            name = target if path == source else f"{target}/{path.relative_to(source)}"
-            if not NOT_INTO_IMAGES.search(name):
-                yield path, name
+        yield from ((path, name) for path, name in _members(source, target) if not NOT_INTO_IMAGES.search(name))
 
 
-def _digest(made_from: str, packages: tuple[str, ...]) -> str:
-    sum_ = hashlib.sha256(json.dumps([made_from, packages, SUITE, MODULES, EPOCH]).encode())
-    for path, name in (*_own_members(), (_agent(), "/init")):
+def _members(source: Path, target: str) -> Iterator[tuple[Path, str]]:
+    """A file, or a folder and all that is in it, each by itself: (from, to)."""
+    for path in (source, *sorted(source.rglob("*"))):
+        yield path, target if path == source else f"{target}/{path.relative_to(source)}"
+
+
+def _digest(name: str, made_from: str, packages: tuple[str, ...]) -> str:
+    """Of all that an image is made of. Debian's packages count by their names: a build takes their versions of that day."""
+    sum_ = hashlib.sha256(json.dumps([name, made_from, packages, SUITE, MODULES, EPOCH, _HOOK, _PACK]).encode())
+    laid_over = () if made_from == "debian" else _members(Path(made_from), "/")
+    for path, target in (*_own_members(), (_agent(), "/init"), *laid_over):
         content = bytes(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        sum_.update(f"{name}\0".encode() + hashlib.sha256(content).digest())
+        sum_.update(f"{target}\0{path.lstat().st_mode:o}\0".encode() + hashlib.sha256(content).digest())
     return sum_.hexdigest()[:16]
 
 
@@ -279,6 +292,18 @@ def _write_initrd(kernel: Path, agent: Path, target: Path) -> None:
         write_cpio(packed, ["dev", "proc", "sys", "modules"], files)
 
 
+@contextlib.contextmanager
+def _only_builder(progress: Progress) -> Iterator[None]:
+    """One build at a time: two that need the same image would do the same work."""
+    with (store() / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            progress("waiting for another build of an image to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(
     name: str = DEFAULT, made_from: str = "debian", packages: tuple[str, ...] = (), progress: Progress = lambda text: None
 ) -> Image:
@@ -287,28 +312,29 @@ def build(
     made_from: "debian", a folder or a tar file with a root file system. packages: Debian packages besides PACKAGES.
     Raises ImageError. Takes about a minute; progress is told what happens.
     """
-    _need(("mmdebstrap", "mmdebstrap"), ("mkfs.erofs", "erofs-utils"), ("depmod", "kmod"))
+    if not re.fullmatch(NAME, name):
+        raise ImageError(f"--name {name}: expected letters, digits, and . _ - within, at most 64")
     if made_from != "debian" and not Path(made_from).exists():
         raise ImageError(f"--from {made_from}: expected debian, a folder or a tar file; there is no such file")
     wanted = tuple(sorted({*PACKAGES, *packages}))
-    digest = _digest(made_from, wanted)
+    digest = _digest(name, made_from, wanted)
     target = store() / digest
-    if (target / ABOUT).exists():
-        return next(image for image in images() if image.digest == digest)
+    if image := find(digest):
+        return image
+    _need(("mmdebstrap", "mmdebstrap"), ("mkfs.erofs", "erofs-utils"), ("depmod", "kmod"))
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers()
-    with leftovers.own_folder([target.parent], BUILDING) as work:
+    with _only_builder(progress), leftovers.own_folder([target.parent], BUILDING) as work:
+        if image := find(digest):  # somebody else has built it meanwhile
+            return image
         _write_own_tar(work / "own.tar")
         (work / "kernel.sh").write_text(_HOOK)
         (work / "pack.sh").write_text(_PACK)
         env = {"OUT": str(work), "EPOCH": EPOCH, "SOURCE_DATE_EPOCH": EPOCH}
         hooks = [f'--customize-hook=sh {work}/kernel.sh "$1"', f'--customize-hook=sh {work}/pack.sh "$1"']
         if made_from != "debian":
-            copy = (
-                f'tar -C "{made_from}" -cf - . | tar -C "$1" -xf -'
-                if Path(made_from).is_dir()
-                else f'tar -C "$1" -xf "{made_from}"'
-            )
+            source = shlex.quote(str(Path(made_from).resolve()))
+            copy = f'tar -C {source} -cf - . | tar -C "$1" -xf -' if Path(made_from).is_dir() else f'tar -C "$1" -xf {source}'
             hooks.insert(1, f"--customize-hook={copy}")
         command = [
             "mmdebstrap", "--variant=minbase", f"--include={','.join(wanted)},kmod", "--format=null",

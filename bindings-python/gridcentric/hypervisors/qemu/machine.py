@@ -17,7 +17,7 @@ import socket
 import stat
 import subprocess
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,10 @@ def _arguments(
     return arguments
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has died before
+        os._exit(1)
 
 
 class Machine:
@@ -136,8 +138,8 @@ class Machine:
             with Path(f"{log}.err").open("wb") as said:
                 machine.process = subprocess.Popen(
                     arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
-                    # prctl() alone: safe with threads.
-                    pass_fds=passed, preexec_fn=_die_with_parent, start_new_session=True,  # noqa: PLW1509
+                    # System calls alone: safe with threads.
+                    pass_fds=passed, preexec_fn=partial(_die_with, os.getpid()), start_new_session=True,  # noqa: PLW1509
                 )  # fmt: skip
         except OSError as error:
             monitor.close()

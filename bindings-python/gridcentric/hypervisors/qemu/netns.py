@@ -14,6 +14,7 @@ Requests, one datagram each over the Unix socket FD; a reply is a datagram, "ok 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -161,8 +162,9 @@ def main() -> None:
     except OSError as error:
         channel.send(f"0 error {error}".encode())
         sys.exit(1)
-    channel.send(f"0 ok {why}".encode())
-    Helper(channel, network).serve()
+    with contextlib.suppress(BrokenPipeError):  # the host is gone
+        channel.send(f"0 ok {why}".encode())
+        Helper(channel, network).serve()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ async def readable(fd: int) -> None:
 
 async def writable(fd: int) -> None:
     """Returns when the descriptor can be written. A file always can: epoll(7) would refuse it."""
-    if select.select([], [fd], [], 0)[1]:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    if poll.poll(0):
         return
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
