@@ -5,10 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <tuple>
 #include <utility>
 
 #include "core/hypervisors/processes.hpp"
@@ -55,9 +57,9 @@ Process::~Process() {
       close(pidfd);
     }
   for (auto &[key, domain] : domains_) {
-    loop_.unwatch(domain.pidfd);
     if (domain.address != 0) kill_process(domain.pidfd);
-    close(domain.pidfd);
+    forget(&domain.process);
+    forget(&domain.pidfd);
   }
   for (const auto &[pidfd, address] : buried_) {
     loop_.unwatch(pidfd);
@@ -96,25 +98,60 @@ std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) 
 }
 
 void Process::watch(DomainKey key) {
-  loop_.watch(domains_.at(key).pidfd, [this, key] { has_ended(key); });
+  const Domain &domain = domains_.at(key);
+  // Asked again: what woke us may have been meant for a descriptor that had this number before.
+  loop_.watch(domain.pidfd, [this, key] {
+    if (is_gone(domains_.at(key).pidfd)) has_ended(key);
+  });
+  if (domain.process < 0) return;
+  loop_.watch(domain.process, [this, key] {
+    if (is_gone(domains_.at(key).process)) process_has_ended(key);
+  });
+}
+
+void Process::process_has_ended(DomainKey key) {
+  Domain &domain = domains_.at(key);
+  const bool has_clones = std::any_of(domains_.begin(), domains_.end(), [key](const auto &other) {
+    const auto &above = other.second.above;
+    return std::find(above.begin(), above.end(), key) != above.end();
+  });
+  if (has_clones) return has_ended(key);
+  forget(&domain.process);  // its gc-reaper follows, as soon as what the clone left behind has gone
+}
+
+void Process::forget(int *pidfd) {
+  if (*pidfd < 0) return;
+  loop_.unwatch(*pidfd);
+  close(*pidfd);
+  *pidfd = -1;
 }
 
 void Process::has_ended(DomainKey key) {
   const auto found = domains_.extract(key);
-  const Domain &domain = found.mapped();
+  Domain &domain = found.mapped();
+  const bool gone = is_gone(domain.pidfd);  // else its gc-reaper stays for a while
   const auto [how, status] =
-      how_it_ended(wait_status_of(domain.pidfd, domain.watched_pid), domain.address != 0);
-  loop_.unwatch(domain.pidfd);
-  close(domain.pidfd);
+      gone ? how_it_ended(wait_status_of(domain.pidfd, domain.watched_pid), domain.address != 0)
+           : how_it_ended(wait_status_of(domain.process, domain.pid), false);
   if (domain.grace != 0) loop_.cancel(domain.grace);
-  if (domain.address != 0) addresses_.give_back(domain.address);
+  forget(&domain.process);
+  if (gone) {
+    forget(&domain.pidfd);
+    if (domain.address != 0) addresses_.give_back(domain.address);
+  } else {
+    loop_.unwatch(domain.pidfd);
+    free_with(domain.pidfd, domain.address);
+  }
   by_pid_.erase(domain.watched_pid);
   listener_->ended(key, how, status);
 }
 
 void Process::end(DomainKey key) {
   const auto found = domains_.find(key);
-  if (found != domains_.end()) kill_process(found->second.pidfd);
+  if (found == domains_.end()) return;
+  // Its own process where that is known: with its gc-reaper all would end that is in its namespace, its clones, too.
+  const Domain &domain = found->second;
+  kill_process(domain.process >= 0 ? domain.process : domain.pidfd);
 }
 
 void Process::joined(DomainKey key) {
@@ -233,7 +270,9 @@ void Process::forked(DomainKey parent, std::string_view count) {
     Domain &domain = domains_[made.request.clones[i]];
     domain.pidfd = made.pidfds[i];
     domain.watched_pid = reapers[i];
-    domain.pid = only_child_of(reapers[i]);
+    std::tie(domain.pid, domain.process) = open_only_child_of(reapers[i]);
+    domain.above = domains_.at(parent).above;
+    domain.above.push_back(parent);
     domain.address = made.addresses[i];
     domain.mode = made.mode;
     by_pid_[reapers[i]] = made.request.clones[i];
@@ -273,6 +312,10 @@ void Process::bury(int pidfd, std::uint32_t address) {
     return addresses_.give_back(address);
   }
   kill_process(pidfd);
+  free_with(pidfd, address);
+}
+
+void Process::free_with(int pidfd, std::uint32_t address) {
   buried_[pidfd] = address;
   loop_.watch(pidfd, [this, pidfd] {
     loop_.unwatch(pidfd);

@@ -4,6 +4,7 @@
 #pragma once
 #include <gridcentric/hypervisor.hpp>
 #include <unordered_map>
+#include <vector>
 
 #include "core/hypervisors/addresses.hpp"
 
@@ -28,12 +29,15 @@ class Process final : public Hypervisor {
 
  private:
   struct Domain {
-    int pidfd = -1;        // of the master, or of the clone's gc-reaper, which ends with it and it with that
+    int pidfd = -1;        // of the master, or of the clone's gc-reaper, whose end is its end
     int watched_pid = -1;  // the process of pidfd
     int pid = -1;          // the domain's own process; -1: not known
-    std::uint32_t address = 0;  // 0: a master, which stays where it is
-    std::string mode;           // how it clones itself
-    std::uint64_t grace = 0;    // timer: it has joined and should be gone by then
+    // A clone's own process. It ends before its gc-reaper, which stays while clones of the clone are in its namespace.
+    int process = -1;
+    std::vector<DomainKey> above;  // the domains it descends from
+    std::uint32_t address = 0;     // 0: a master, which stays where it is
+    std::string mode;              // how it clones itself
+    std::uint64_t grace = 0;       // timer: it has joined and should be gone by then
   };
   struct Cloning {
     CloneRequest request;
@@ -52,7 +56,11 @@ class Process final : public Hypervisor {
   // Kill it; its address is free when it has gone.
   void bury(int pidfd, std::uint32_t address);
   void has_ended(DomainKey domain);
+  void process_has_ended(DomainKey domain);
   void watch(DomainKey domain);
+  void forget(int *pidfd);
+  // The address is free when the process has gone.
+  void free_with(int pidfd, std::uint32_t address);
 
   Loop &loop_;
   Listener *listener_ = nullptr;

@@ -1,6 +1,7 @@
 #include "core/hypervisors/processes.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,11 +60,29 @@ int pid_of_pidfd(int pidfd) {
   return found == std::string::npos ? -1 : std::atoi(info.c_str() + found + key.size());
 }
 
+namespace {
+
 int only_child_of(int pid) {
   const std::string number = std::to_string(pid);
   const std::string children = read_proc("/proc/" + number + "/task/" + number + "/children");
   const std::size_t space = children.find(' ');
   return space == std::string::npos || space + 1 != children.size() ? -1 : std::atoi(children.c_str());
+}
+
+}  // namespace
+
+std::pair<int, int> open_only_child_of(int pid) {
+  const int child = only_child_of(pid);
+  const int pidfd = child < 0 ? -1 : open_pidfd(child);
+  // Still its child: so the number has not become another process's in between.
+  if (pidfd >= 0 && only_child_of(pid) == child) return {child, pidfd};
+  if (pidfd >= 0) close(pidfd);
+  return {-1, -1};
+}
+
+bool is_gone(int pidfd) {
+  pollfd polled{pidfd, POLLIN, 0};
+  return poll(&polled, 1, 0) == 1;
 }
 
 std::optional<int> wait_status_of(int pidfd, int pid) {

@@ -1,6 +1,7 @@
 // What drivers ask the kernel about processes.
 #pragma once
 #include <optional>
+#include <utility>
 
 namespace gridcentric {
 
@@ -11,8 +12,10 @@ int open_pidfd(int pid);
 // The process of a pidfd, in this pid namespace; -1: it has ended or is not of this namespace.
 int pid_of_pidfd(int pidfd);
 
-// The only child of a process; -1: it has none or several.
-int only_child_of(int pid);
+// The only child of a process and a pidfd of it; both are -1 when it has none or several.
+std::pair<int, int> open_only_child_of(int pid);
+// Has the process of a pidfd ended?
+bool is_gone(int pidfd);
 // The wait status of a process that has ended and need not be our child; pid is what it was. nullopt: the
 // kernel does not say (before Linux 6.15 it only does until the parent has waited for it).
 std::optional<int> wait_status_of(int pidfd, int pid);

@@ -1,7 +1,8 @@
 // gc-reaper: the process between a clone and its master. Parent of the clone (pid 1 of its namespace in pidns
 // mode), it ends when the clone ends, with the clone's exit status, and ends the clone when the lifeline
 // closes; whoever kills it kills the clone (pid namespace, or PR_SET_PDEATHSIG). Everything that the clone
-// left behind ends with it. No C library: a page or two of memory, started in a fraction of a millisecond, N
+// left behind ends with it, but for clones that the clone has made: they are domains of their own, and pid 1
+// of a namespace stays until those in it have ended. No C library: a page or two of memory, started in a fraction of a millisecond, N
 // times per clone.
 //   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one. All signals are blocked
 //   since before
@@ -9,6 +10,7 @@
 #include <linux/wait.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "../live_clone/sys.hpp"
@@ -41,23 +43,57 @@ bool reap(int clone, int *code) {
   return ended;
 }
 
-/// Kills the children, and those they leave behind, until none is left. Pid 1 of a namespace needs no such
-/// care, and inside one whose /proc belongs to an outer namespace the numbers there are not ours to use.
+/// The number that we know a process by. Those of /proc may be of an outer namespace: then the process has several,
+/// one for each namespace from that one to its own, and ours is where we have our own. -1: it has ended.
+long our_number(unsigned long proc_pid) {
+  static char status[4096];
+  int depth = 0;
+  const auto numbers_of = [](const char *file) {
+    return read_file(file, status, sizeof status) > 0 ? field(status, "NSpid:") : nullptr;
+  };
+  unsigned long number = 0;
+  const auto next = [&number](const char *p) {
+    while (*p == '\t') p++;
+    return *p >= '0' && *p <= '9' ? parse_dec(p, &number) : nullptr;
+  };
+  for (const char *p = numbers_of("/proc/self/status"); p && (p = next(p));) depth++;
+  const char *p = depth ? numbers_of(Path("/proc/", (long)proc_pid, "/status")) : nullptr;
+  for (; p && depth; depth--) p = next(p);
+  return p ? (long)number : -1;
+}
+
+/// Is it another of us, beside a clone that our clone has made?
+bool is_reaper(unsigned long proc_pid) {
+  struct stat ours {
+  }, its{};
+  return sys(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &ours, 0) == 0 &&
+         sys(SYS_newfstatat, AT_FDCWD, (const char *)Path("/proc/", (long)proc_pid, "/exe"), &its, 0) == 0 &&
+         ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
+}
+
+/// Kills the children, and those they leave behind, until only other reapers are left, which go on. Pid 1 of a
+/// namespace takes all with it that is in there: it waits for the reapers, or ends at once where there are none.
 void end_descendants() {
   static char list[65536];
-  unsigned long proc_pid = 0;
-  if (sys(SYS_readlinkat, AT_FDCWD, "/proc/self", list, sizeof list - 1) > 0) parse_dec(list, &proc_pid);
-  if ((long)proc_pid != sys(SYS_getpid)) return;
+  const bool first = sys(SYS_getpid) == 1;
   for (;;) {
     const long n = read_file("/proc/thread-self/children", list, sizeof list);
     if (n <= 0 && n != -ENOBUFS) return;
     if (n == -ENOBUFS) list[sizeof list - 1] = 0;
-    for (const char *p = list; *p >= '0' && *p <= '9';) {
-      unsigned long pid;
-      p = parse_dec(p, &pid);
-      if (*p == ' ') p++;
-      sys(SYS_kill, pid, SIGKILL);
-    }
+    bool reapers = false, others = false;
+    unsigned long pid;
+    const auto each_child = [&pid](auto &&look) {
+      for (const char *p = list; *p >= '0' && *p <= '9'; p += *p == ' ') {
+        p = parse_dec(p, &pid);
+        look();
+      }
+    };
+    each_child([&] { (is_reaper(pid) ? reapers : others) = true; });
+    if (first ? !reapers : !others) return;
+    each_child([&] {
+      const long number = is_reaper(pid) ? -1 : our_number(pid);
+      if (number > 0) sys(SYS_kill, number, SIGKILL);
+    });
     ChildInfo info{};
     if (sys(SYS_waitid, 0, 0, &info, WEXITED | __WALL, nullptr) < 0) return;
   }
@@ -81,7 +117,7 @@ void end_descendants() {
       killed = true;
     }
   }
-  if (sys(SYS_getpid) != 1) end_descendants();
+  end_descendants();
   end(code);
 }
 
