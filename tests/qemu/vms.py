@@ -106,6 +106,14 @@ class Family:
         living = self._vms.host.machines.all()
         return sorted((d for d in living if d.family == self.master.family and d.vmid != 0), key=lambda domain: domain.vmid)
 
+    def born(self) -> set[int]:
+        """The vmids of all clones that came to life."""
+        return set(self._vmids.values())
+
+    def end(self, domain: Domain) -> None:
+        """End a machine as the host does."""
+        self._vms.call(self._vms.host.machines.finish(domain.key))
+
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait until it holds; looked at whenever something is heard of a machine."""
         with self._vms.changed:
@@ -136,7 +144,9 @@ class Family:
     def joined(self, key: int) -> None:
         domain = self._vms.host.machines.get(key)
         assert domain is not None
-        self._vmids[key] = domain.vmid
+        with self._vms.changed:
+            self._vmids[key] = domain.vmid
+            self._vms.changed.notify_all()
 
     def ended(self, key: int, code: int) -> None:
         with self._vms.changed:

@@ -179,39 +179,46 @@ class Machines:
         if parent is None:
             raise FamilyError("the machine to be cloned is gone")
         call = parent.channel.clone_call(ticket)
+        # Not to be cut short: half a cloning would leave a master that stands still. A cancellation is heeded when it is done.
+        making = asyncio.ensure_future(self._make(parent, clones, times))
+        try:
+            made = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])
+            for domain in making.result() if making.exception() is None else []:
+                await self._discard(domain)
+            raise
+        await commit()
+        for domain in made:
+            self.on_clone(domain.key)
+            self._watch(domain)
+        with timed(times, "release"):
+            await asyncio.gather(*(self._release(domain, parent.vmid, call) for domain in made))
+
+    async def _make(self, parent: Domain, clones: list[tuple[int, int, str]], times: Times) -> list[Domain]:
+        """The clones, loaded and standing still; all or none."""
         _check_memory(ram.used(parent.machine.ram) + parent.machine.shape.memory // 4 + CLONE_NEEDS * len(clones))
         async with parent.busy:
             try:
                 template = await self._freeze(parent, times)
-            except (MachineError, ChannelError, OSError) as error:
-                raise FamilyError(f"the machine could not be frozen: {error}") from error
-            template.users += 1  # this function's
-            try:
-                with timed(times, "load"):
-                    raised = await self._load_all(parent, template, clones)
             except (MachineError, ChannelError, NetworkError, OSError) as error:
-                raise FamilyError(f"a clone could not be made: {error}") from error
-            finally:
-                template.release()
-        await commit()
-        for domain in raised:
-            self.on_clone(domain.key)
-            self._watch(domain)
-        with timed(times, "release"):
-            await asyncio.gather(*(self._release(domain, parent.vmid, call) for domain in raised))
-
-    async def _load_all(self, parent: Domain, template: Template, clones: list[tuple[int, int, str]]) -> list[Domain]:
-        """All of them, loaded and standing still, or none: raises what the first failure was."""
-        loads = [asyncio.ensure_future(self._load(parent, template, *clone)) for clone in clones]
+                raise FamilyError(f"the machine could not be frozen: {error}") from error
+        template.users += 1  # this function's
         try:
-            return list(await asyncio.gather(*loads))
-        except BaseException:
-            for load in loads:
-                load.cancel()
-            for result in await asyncio.gather(*loads, return_exceptions=True):
-                if isinstance(result, Domain):
-                    await self._discard(result)
-            raise
+            with timed(times, "load"):
+                loads = [self._load(parent, template, *clone) for clone in clones]
+                results = await asyncio.gather(*loads, return_exceptions=True)
+        finally:
+            template.release()
+        errors = [result for result in results if isinstance(result, BaseException)]
+        made = [result for result in results if isinstance(result, Domain)]
+        if not errors:
+            return made
+        for domain in made:
+            await self._discard(domain)
+        if isinstance(errors[0], (MachineError, ChannelError, NetworkError, OSError)):
+            raise FamilyError(f"a clone could not be made: {errors[0]}") from errors[0]
+        raise errors[0]
 
     async def _freeze(self, parent: Domain, times: Times) -> Template:
         machine, size = parent.machine, parent.machine.shape.memory

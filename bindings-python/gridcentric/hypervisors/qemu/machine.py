@@ -21,7 +21,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient
+from qemu.qmp import EventListener, QMPClient
 from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
@@ -177,13 +177,22 @@ class Machine:
     async def _migration(self, start: str, uri: str) -> None:
         with self.qmp.listener("MIGRATION") as events:
             await self.execute(start, uri=uri)
-            async for event in events:
-                data: Any = event["data"]
-                status = data["status"]
-                if status == "completed":
-                    return
-                if status in ("failed", "cancelled"):
-                    raise MachineError(f"{start} {status}: {self.said()}")
+            over = asyncio.ensure_future(self._migrated(start, events))
+            gone = asyncio.ensure_future(self.ended())
+            await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
+            gone.cancel()
+            if not over.done():
+                over.cancel()
+                raise MachineError(f"QEMU is gone: {self.said() or start}")
+            await over
+
+    async def _migrated(self, start: str, events: EventListener) -> None:
+        async for event in events:
+            data: Any = event["data"]
+            if data["status"] == "completed":
+                return
+            if data["status"] in ("failed", "cancelled"):
+                raise MachineError(f"{start} {data['status']}: {self.said()}")
 
     async def _give(self, fd: int) -> None:
         self.qmp.send_fd_scm(fd)

@@ -1,0 +1,91 @@
+"""Families of VMs: all clones or none, ends from outside, what each way of ending leaves behind, templates."""
+
+from __future__ import annotations
+
+import gc as collector
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vms import Family, Vms
+
+from gridcentric.hypervisors.qemu.machine import Machine, MachineError
+
+# Clones as asked, and waits; the clones wait for their end.
+CLONE = """ticket=$(gc rt $1 $1 1 10000) && vmid=$(gc clone $ticket) &&
+if gc ismaster; then gc wait $ticket; else exec sleep 100000; fi"""
+
+
+def memory_files() -> int:
+    """RAM and states that this process holds."""
+    collector.collect()
+    held = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            held += "memfd:gridcentric" in str(entry.readlink())
+        except OSError:
+            continue
+    return held
+
+
+def test_a_clone_that_fails_takes_the_others_along(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The k-th of three can't be loaded: none is left, the ticket is as it was, and works when the trouble is over."""
+    held = memory_files()
+    loads = 0
+    load = Machine.load
+
+    async def fail_at_the_second(self: Machine, *args: Any, **kwargs: Any) -> None:
+        nonlocal loads
+        loads += 1
+        if loads == 2:
+            raise MachineError("migrate-incoming: told to fail")
+        await load(self, *args, **kwargs)
+
+    monkeypatch.setattr(Machine, "load", fail_at_the_second)
+    script = """ticket=$(gc rt 3 3 1 10000); gc clone $ticket; echo "ended with $?"; gc lt | tail -n 1; read go
+    vmid=$(gc clone $ticket); gc ismaster && gc wait $ticket || gc join"""
+    program = family.start("bash", "-c", script, given=None)
+    family.until(lambda: "reserved" in program.master.output.decode())
+    monkeypatch.undo()
+    assert not family.clones()
+    assert memory_files() == held
+    complaint, ended, ticket = program.master.lines
+    assert "a clone could not be made: migrate-incoming: told to fail" in complaint
+    assert ended == "ended with 23"
+    assert ticket.endswith(" reserved 3 3 1")
+    family.give(program, b"go\n")
+    family.until(lambda: program.master.code is not None and not family.clones())
+    results = program.master.lines[3:]
+    assert [line.split()[2:] for line in results] == [["joined", "0", "="]] * 3
+    assert memory_files() == held, "the template went with its last clone"
+
+
+def test_ends_from_outside_are_noticed(family: Family) -> None:
+    """kill -9 of a QEMU, gc kill, and the last by the host: gc wait tells of each."""
+    held = memory_files()
+    program = family.start("bash", "-c", CLONE, "-", "3")
+    family.until(lambda: len(family.clones()) == 3 and {c.vmid for c in family.clones()} <= family.born())
+    first, second, third = family.clones()
+    os.kill(first.machine.process.pid, signal.SIGKILL)
+    family.until(lambda: first.vmid in family.codes)
+    family.start("gc", "kill", str(second.vmid))
+    family.until(lambda: second.vmid in family.codes)
+    assert [domain.vmid for domain in family.clones()] == [third.vmid]
+    assert program.master.code is None
+    family.end(third)
+    family.until(lambda: program.master.code is not None)
+    assert program.master.lines == [f"result {domain.vmid} killed 9 -" for domain in (first, second, third)]
+    family.until(lambda: not family.clones())
+    assert memory_files() == held
+
+
+def test_the_family_of_a_killed_master_ends(machines: Vms) -> None:
+    held = memory_files()
+    family = machines.boot(memory_mib=128)
+    family.start("bash", "-c", CLONE, "-", "2")
+    family.until(lambda: len(family.born()) == 2)
+    os.kill(family.master.machine.process.pid, signal.SIGKILL)
+    family.until(lambda: not family.clones() and 0 in family.codes)
+    assert memory_files() == held
