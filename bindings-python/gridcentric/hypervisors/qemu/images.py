@@ -181,8 +181,24 @@ def _own_files() -> Iterator[tuple[Path, str]]:
     modules = (Path(sys.prefix).parent / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
     for folder in (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules)):
         if (folder / "package.json").exists():
-            yield folder.resolve(), "/usr/share/nodejs/gridcentric"  # where Debian's Node looks
+            yield from _node_packages(folder)
             break
+
+
+def _node_packages(folder: Path) -> Iterator[tuple[Path, str]]:
+    """A package and all that it requires, side by side where Debian's Node looks."""
+    found = {folder.name: folder}
+    wanted = [folder.name]
+    while wanted:
+        name = wanted.pop()
+        package = found[name]
+        yield package.resolve(), f"/usr/share/nodejs/{name}"
+        for name in sorted(json.loads((package / "package.json").read_text()).get("dependencies", {})):
+            places = (package / "node_modules" / name, folder / "node_modules" / name, folder.parent / name)
+            needed = next((place for place in places if (place / "package.json").exists()), None)
+            if needed is not None and name not in found:
+                found[name] = needed
+                wanted.append(name)
 
 
 def _own_members() -> Iterator[tuple[Path, str]]:
