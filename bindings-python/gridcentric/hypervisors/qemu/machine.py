@@ -28,7 +28,7 @@ from qemu.qmp.qmp_client import ExecuteError
 from gridcentric.hypervisors.qemu.images import Image
 
 BINARY = "qemu-system-x86_64"
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_THP_DISABLE = 1, 41  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -105,7 +105,10 @@ def _arguments(
     return arguments
 
 
-def _die_with(parent: int) -> None:
+def _prepare(parent: int) -> None:
+    """In the process that becomes QEMU: it dies with its host, and has no huge pages. A clone touches little here and there,
+    of what TCG has translated above all: with huge pages 8 clones took a third longer, and 8 MiB more each."""
+    _libc.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has died before
         os._exit(1)
@@ -139,7 +142,7 @@ class Machine:
                 machine.process = subprocess.Popen(
                     arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
                     # System calls alone: safe with threads.
-                    pass_fds=passed, preexec_fn=partial(_die_with, os.getpid()), start_new_session=True,  # noqa: PLW1509
+                    pass_fds=passed, preexec_fn=partial(_prepare, os.getpid()), start_new_session=True,  # noqa: PLW1509
                 )  # fmt: skip
         except OSError as error:
             monitor.close()
