@@ -182,6 +182,9 @@ def _own_files() -> Iterator[tuple[Path, str]]:
     for folder in (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules)):
         if (folder / "package.json").exists():
             yield from _node_packages(folder)
+            page = folder.resolve().parent / "dashboard"  # of a checkout; in a package it is inside
+            if page.is_dir():
+                yield page, "/usr/share/nodejs/gridcentric/dashboard"
             break
 
 
