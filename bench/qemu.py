@@ -37,7 +37,7 @@ class Vm:
         self._out = out
         self.port = 0
         self.boot_ms = 0.0
-        self.state = ""
+        self.state = self.address = self._family = ""
         self.cloned: list[dict[str, Any]] = []
 
     async def ready(self, started: float) -> None:
@@ -47,12 +47,11 @@ class Vm:
         word, port = (await reader.readline()).split()
         assert word == b"ready"
         self.port = int(port)
+        # The one that was booted last.
+        master = [domain for domain in self.host.machines.all() if domain.vmid == 0][-1]
+        self.address, self._family = master.ip, master.family
         self.state = (await self.ask(self.address, "/"))["state"]
         self.boot_ms = (time.perf_counter() - started) * 1e3
-
-    @property
-    def address(self) -> str:
-        return next(d.ip for d in self.host.machines.all() if d.vmid == 0)
 
     async def ask(self, ip: str, path: str) -> dict[str, Any]:
         connection = await self.host.machines.network.connect(ip, self.port)
@@ -81,7 +80,7 @@ class Vm:
         return (time.perf_counter() - start) * 1e3
 
     def pss(self, vmids: list[int]) -> list[float]:
-        pids = [d.machine.process.pid for d in self.host.machines.all() if d.vmid in vmids]
+        pids = [d.machine.process.pid for d in self.host.machines.all() if d.family == self._family and d.vmid in vmids]
         return list(pss_mib(pids).values())
 
 
