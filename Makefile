@@ -1,9 +1,9 @@
 # A thin face: what a target does is in noxfile.py (and scripts/bootstrap, which brings nox).
-.PHONY: help build demo test bench lint format clean
+.PHONY: help build demo test test-vms bench lint format clean
 NOX := .venv/bin/nox
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1	/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1	/' | expand -t 16
 
 build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
 	@scripts/bootstrap
@@ -15,6 +15,10 @@ demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 H
 test:  ## everything that CI runs
 	@scripts/bootstrap --test
 	@$(NOX)
+
+test-vms:  ## the tests with real VMs (QEMU), which take a while
+	@scripts/bootstrap --vms
+	@$(NOX) -s qemu
 
 bench: build  ## the figures of the design, each as a ratio: a table, bench-out/*.json and plots
 	@$(NOX) -s bench -- $(ROWS)

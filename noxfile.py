@@ -117,11 +117,15 @@ def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None) 
     run(session, PYTHON, "-m", "pytest", "-q", "--timeout=300", *args, *session.posargs, env=env)
 
 
-def make_core_tests(session: nox.Session, name: str, *options: str) -> str:
-    """The core with its tests and testees in build/NAME."""
+# For tests that wait more than they work, each with hosts, folders and ports of its own.
+SIDE_BY_SIDE = ("-n", "2")
+
+
+def make_core_tests(session: nox.Session, name: str, options: Iterable[str] = (), targets: Iterable[str] = ()) -> str:
+    """The core with its tests and testees, or these targets of it, in build/NAME."""
     folder = str(BUILD / name)
     run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DGC_TESTS=ON", *ccache(), *options, env={"CXX": "g++"})
-    run(session, "cmake", "--build", folder)
+    run(session, "cmake", "--build", folder, *(["--target", *targets] if targets else []))
     return folder
 
 
@@ -145,10 +149,8 @@ def sanitized(session: nox.Session, name: str, sanitizers: str, env: dict[str, s
     A little optimization: without any, byte order becomes a call into the C library, which the check of the parked code's
     symbols rightly refuses; with all of it, the build takes twice as long.
     """
-    folder = str(BUILD / name)
-    options = ["-DGC_TESTS=ON", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", f"-DGC_SANITIZE={sanitizers}"]
-    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, *options, *ccache(), env={"CXX": "g++"})
-    run(session, "cmake", "--build", folder, "--target", "core_tests", "guest_tests", "gc")
+    options = ["-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", f"-DGC_SANITIZE={sanitizers}"]
+    folder = make_core_tests(session, name, options, ["core_tests", "guest_tests", "gc"])
     run(session, "ctest", "--test-dir", folder, "--output-on-failure", "--timeout", "300", "-R", "^(core|guest)$", env=env)
 
 
@@ -203,7 +205,7 @@ def node(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Shared behaviour: host x language x case."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/conformance", "-n", "2")  # cases wait more than they work, and each worker has hosts of its own
+    pytest(session, "tests/conformance", *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -225,14 +227,14 @@ def live_clone(session: nox.Session) -> None:
 def autoscale(session: nox.Session) -> None:
     """The scaling cases, for both languages on the fake hypervisor."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/autoscale")
+    pytest(session, "tests/autoscale", *SIDE_BY_SIDE)
 
 
 @nox.session
 def demos(session: nox.Session) -> None:
     """The demos for real, in headless Chromium too."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/demos")
+    pytest(session, "tests/demos", *SIDE_BY_SIDE)
 
 
 @nox.session
