@@ -45,18 +45,32 @@ void tell_progress() {
   sys(SYS_write, engine.progress, &one, 8);
 }
 
+const char *why(int err) {
+  switch (err) {
+    case EAGAIN:
+      return ": the limit of processes (ulimit -u, pids cgroup) is reached";
+    case EMFILE:
+      return ": the limit of open files (ulimit -n) is reached";
+    case ENOMEM:
+      return ": not enough memory or overcommit not allowed";
+    case EPERM:
+    case EACCES:
+      return ": not permitted here; use plain mode";
+    case ENOSPC:
+    case EUSERS:
+      return ": too many namespaces or nested too deep; use plain mode";
+    default:
+      return "";
+  }
+}
+
 // From a helper, which shares the caller's memory but must not race for engine.failure: into the status of
 // its clone.
 void fail_spawn(size_t k, int err, const char *what) {
   CloneStatus &s = status_of(k);
   s.failure.err = err;
   Text text(s.failure.what, sizeof s.failure.what);
-  text << what << " (error " << err << ")";
-  if (err == EAGAIN) text << ": the limit of processes (ulimit -u, pids cgroup) is reached";
-  if (err == EMFILE) text << ": the limit of open files (ulimit -n) is reached";
-  if (err == ENOMEM) text << ": not enough memory or overcommit not allowed";
-  if (err == EPERM || err == EACCES) text << ": not permitted here; use plain mode";
-  if (err == ENOSPC || err == EUSERS) text << ": too many namespaces or nested too deep; use plain mode";
+  text << what << " (error " << err << ")" << why(err);
   s.state = state_failed;
   tell_progress();
 }
@@ -224,7 +238,7 @@ bool spawn_clones() {
   if (!prepare()) return false;
   const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr,
                                      0, starter_task, nullptr);
-  if (r < 0) return fail((int)-r) << "no process can be started (error " << -r << ")", false;
+  if (r < 0) return fail((int)-r) << "no process can be started (error " << -r << ")" << why((int)-r), false;
   int status;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
   }

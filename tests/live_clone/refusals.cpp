@@ -21,7 +21,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "testee.hpp"
@@ -169,6 +171,34 @@ TESTEE(refuses_with_too_little_address_space) {
   refused(ENOMEM, "RLIMIT_AS");
   CHECK(setrlimit(RLIMIT_AS, &old) == 0);
   clone_here();
+}
+
+// The limit does not bind root, and counts all processes of a user: as one that nobody else is.
+TESTEE(refuses_with_too_few_processes) {
+  auto o = order();
+  const int reaper = open(o.reaper_path.c_str(), O_PATH);  // the folders on its way may be root's
+  o.reaper_path = "/proc/self/fd/" + std::to_string(reaper);
+  if (geteuid() == 0) {
+    CHECK(setresgid(64123, 64123, 64123) == 0 && setresuid(64123, 64123, 64123) == 0);
+    CHECK(prctl(PR_SET_DUMPABLE, 1) == 0);  // else /proc/self is root's
+  }
+  rlimit old;
+  getrlimit(RLIMIT_NPROC, &old);
+  const auto fails_with = [&](rlim_t limit) {
+    const rlimit low{limit, old.rlim_max};
+    CHECK(setrlimit(RLIMIT_NPROC, &low) == 0);
+    const auto r = live_clone::clone(o);
+    CHECK(r.index < 0);
+    CHECK_EQ(r.err, EAGAIN);
+    if (r.message.find("the limit of processes") == std::string::npos) fail(__FILE__, __LINE__, r.message);
+  };
+  fails_with(1);
+  if (geteuid() == 64123) {  // starter, reaper and clone, three times
+    const auto threads = std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+    for (const int more : {1, 2, 3, 4}) fails_with(rlim_t(threads + more));  // some have been made already
+  }
+  CHECK(setrlimit(RLIMIT_NPROC, &old) == 0);
+  clone_here(o);
 }
 
 // A filter stays for good, so that no clone comes of this one. The program itself must go on as before.
