@@ -43,8 +43,9 @@ MachineIdentity machine_identity() {
     const std::uint32_t before = machine_generation();
     MachineIdentity identity{text(page()->family, sizeof page()->family), page()->vmid, page()->parent,
                              text(page()->ip, sizeof page()->ip)};
-    std::atomic_thread_fence(std::memory_order_acquire);
-    // This thread may have been frozen in the middle of it and gone on in a clone.
+    // This thread may have been frozen in the middle of it and gone on in a clone. Only then is the page written: it is
+    // the compiler that must not look at the generation first.
+    std::atomic_signal_fence(std::memory_order_acquire);
     if (machine_generation() == before) return identity;
   }
 }
