@@ -17,13 +17,18 @@
 
 extern char **environ;
 
+// clone(2) by glibc's other name. ThreadSanitizer puts its own in place of the first, which takes every clone for a fork and
+// writes so down in the memory that is shared here: it would not see the calling thread's locks any more.
+extern "C" int __clone(int (*work)(void *), void *stack, int flags, void *argument, ...);
+
 namespace gridcentric::guest {
 namespace {
 
 constexpr std::size_t stack_bytes = 64 * 1024;
 
 // What the two processes between the program and the helper work on. They share the program's memory while the calling
-// thread is stopped (CLONE_VM | CLONE_VFORK), so they may neither allocate nor take locks.
+// thread is stopped (CLONE_VM | CLONE_VFORK), so they may neither allocate nor take locks, and speak to the kernel alone:
+// a wrapper of the C library, or a sanitizer's, may write down in that memory what is true only of them.
 struct Launch {
   const char *path;
   char *const *arguments;
@@ -37,32 +42,33 @@ struct Launch {
 void close_from(unsigned first) {
   if (::syscall(SYS_close_range, first, ~0U, 0) == 0) return;
   const long limit = ::sysconf(_SC_OPEN_MAX);  // before Linux 5.9
-  for (int fd = static_cast<int>(first); fd < limit; ++fd) ::close(fd);
+  for (int fd = static_cast<int>(first); fd < limit; ++fd) ::syscall(SYS_close, fd);
 }
+
+bool duplicate(long from, int to) { return from == to || ::syscall(SYS_dup3, from, to, 0) == to; }
 
 bool arrange_descriptors(const Launch &launch) {
   // Descriptor 3 may be what 0-2 are to be made of: move the channel out of the way first.
-  const int channel = ::fcntl(launch.channel, F_DUPFD, 4);
+  const long channel = ::syscall(SYS_fcntl, launch.channel, F_DUPFD, 4);
   if (channel < 0) return false;
   if (launch.quiet) {
-    const int nothing = ::open("/dev/null", O_RDWR);
-    if (nothing < 0 || ::dup2(nothing, 0) < 0 || ::dup2(nothing, 1) < 0 || ::dup2(channel, 2) < 0)
+    const long nothing = ::syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
+    if (nothing < 0 || !duplicate(nothing, 0) || !duplicate(nothing, 1) || !duplicate(channel, 2))
       return false;
-    ::setsid();
+    ::syscall(SYS_setsid);
   }
-  if (::dup2(channel, 3) < 0) return false;
+  if (!duplicate(channel, 3)) return false;
   close_from(4);
   return true;
 }
 
 int become_helper(void *argument) {
   auto *launch = static_cast<Launch *>(argument);
-  struct sigaction standard {};
-  standard.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &standard, nullptr);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  const unsigned long zeros[8] = {};  // the kernel's struct sigaction with SIG_DFL, and the empty set
+  constexpr std::size_t set_bytes = 8;
+  for (int number = 1; number < NSIG; ++number)
+    ::syscall(SYS_rt_sigaction, number, zeros, nullptr, set_bytes);
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, zeros, nullptr, set_bytes);
   if (arrange_descriptors(*launch)) ::execve(launch->path, launch->arguments, launch->environment);
   launch->error = errno;
   ::_exit(127);
@@ -71,7 +77,7 @@ int become_helper(void *argument) {
 int stand_between(void *argument) {
   auto *launch = static_cast<Launch *>(argument);
   const int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
-  if (::clone(become_helper, launch->stack + stack_bytes, flags, launch) < 0) launch->error = errno;
+  if (::__clone(become_helper, launch->stack + stack_bytes, flags, launch) < 0) launch->error = errno;
   ::_exit(0);  // the helper's parent is init now, or the nearest subreaper
 }
 
@@ -112,7 +118,7 @@ int start_helper(const Helper &helper) {
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   // Exit signal 0: no SIGCHLD, and only a wait with __WCLONE or __WALL sees it.
-  const int pid = ::clone(stand_between, memory + 2 * stack_bytes, CLONE_VM | CLONE_VFORK, &launch);
+  const int pid = ::__clone(stand_between, memory + 2 * stack_bytes, CLONE_VM | CLONE_VFORK, &launch);
   int error = pid < 0 ? errno : 0;
   if (pid > 0) {
     while (::waitpid(pid, nullptr, __WCLONE) < 0 && errno == EINTR) {
