@@ -90,7 +90,7 @@ async def vms(program: str = "server.js", count: int = 1) -> AsyncIterator[list[
     image = images.ensure(images.DEFAULT, lambda text: print(f"  {text}", file=sys.stderr))
     runner = "node" if program.endswith(".js") else "python3"
     wish = Wish([runner, f"/root/{program}"], image, MEMORY_MIB, copy=((PROGRAMS / program, f"/root/{program}"),))
-    with leftovers.own_folder(leftovers.run_parents(), leftovers.run_prefix()) as folder:
+    with leftovers.host_folder() as folder:
         host = MachineHost(folder, f"{folder}/host.sock", 1000)
         await host.start()
         nothing = os.open("/dev/null", os.O_RDWR)

@@ -13,6 +13,7 @@
 
 #include "core/cli/actions.hpp"
 #include "core/guest/client.hpp"
+#include "core/guest/spawn.hpp"
 
 namespace gridcentric::cli {
 namespace {
@@ -71,10 +72,7 @@ int become_qemu(const std::vector<std::string> &words) {
   if (own.empty()) command = {"python3", "-c", start_if_there};
   ::setenv("PYTHONSAFEPATH", "1", 1);  // not from the working directory (Python 3.11)
   command.insert(command.end(), words.begin(), words.end());
-  std::vector<char *> pointers;
-  for (auto &word : command) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  ::execvp(pointers[0], pointers.data());
+  ::execvp(command[0].c_str(), guest::pointers(command).data());
   throw guest::Error(GC_E_NOT_SUPPORTED, "the qemu hypervisor needs Python, and '" + command[0] +
                                              "' can't be run (" + std::strerror(errno) +
                                              "): apt-get install python3-venv, then in a venv pip install "

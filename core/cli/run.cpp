@@ -13,18 +13,12 @@
 #include "core/guest/attach.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/private_host.hpp"
+#include "core/guest/spawn.hpp"
 
 namespace gridcentric::cli {
 namespace {
 
 constexpr int cannot_run = 126, not_found = 127;  // as shells have it
-
-std::vector<char *> pointers(std::vector<std::string> &words) {
-  std::vector<char *> result;
-  for (auto &word : words) result.push_back(word.data());
-  result.push_back(nullptr);
-  return result;
-}
 
 // A child of a domain could not be a master: its host would take it for that domain. A host of its own then.
 bool in_domain_already() {
@@ -67,7 +61,7 @@ int run(const Arguments &arguments) {
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
   guest::identity();  // this process is the master from here on, and stays it as it becomes the command
-  ::execvp(command[0].c_str(), pointers(command).data());
+  ::execvp(command[0].c_str(), guest::pointers(command).data());
   const int error = errno;
   std::fprintf(stderr, "gc run: cannot run '%s': %s\n", command[0].c_str(), std::strerror(error));
   return error == ENOENT ? not_found : cannot_run;
@@ -80,7 +74,7 @@ int hook(const Arguments &arguments) {
   std::vector<std::string> command = {arguments.words[0]};
   const pid_t child = ::fork();
   if (child == 0) {
-    ::execv(command[0].c_str(), pointers(command).data());
+    ::execv(command[0].c_str(), guest::pointers(command).data());
     std::fprintf(stderr, "gridcentric: cannot run the hook '%s': %s\n", command[0].c_str(),
                  std::strerror(errno));
     ::_exit(errno == ENOENT ? not_found : cannot_run);

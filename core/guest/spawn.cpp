@@ -81,13 +81,6 @@ int stand_between(void *argument) {
   ::_exit(0);  // the helper's parent is init now, or the nearest subreaper
 }
 
-std::vector<char *> pointers(const std::vector<std::string> &texts) {
-  std::vector<char *> result;
-  for (const auto &text : texts) result.push_back(const_cast<char *>(text.c_str()));
-  result.push_back(nullptr);
-  return result;
-}
-
 // The file this code was loaded from: a shared library, or the program itself.
 std::string own_file() {
   Dl_info info{};
@@ -102,6 +95,13 @@ std::string own_file() {
 bool is_program(const std::string &path) { return ::access(path.c_str(), X_OK) == 0; }
 
 }  // namespace
+
+std::vector<char *> pointers(const std::vector<std::string> &texts) {
+  std::vector<char *> result;
+  for (const auto &text : texts) result.push_back(const_cast<char *>(text.c_str()));
+  result.push_back(nullptr);
+  return result;
+}
 
 int start_helper(const Helper &helper) {
   const auto arguments = pointers(helper.arguments);

@@ -24,6 +24,9 @@ int start_helper(const Helper &helper);
 // too). "" when there is none. Thread-safe.
 std::string find_gc();
 
+// These texts as exec(3) takes them; valid as long as they are.
+std::vector<char *> pointers(const std::vector<std::string> &texts);
+
 // The environment of this process with some variables set anew ("NAME=VALUE").
 std::vector<std::string> environment_with(const std::vector<std::string> &changes);
 

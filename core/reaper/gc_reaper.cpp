@@ -64,8 +64,8 @@ long our_number(unsigned long proc_pid) {
 
 /// Is it another of us, beside a clone that our clone has made?
 bool is_reaper(unsigned long proc_pid) {
-  struct stat ours {
-  }, its{};
+  struct stat ours = {};
+  struct stat its = {};
   return sys(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &ours, 0) == 0 &&
          sys(SYS_newfstatat, AT_FDCWD, (const char *)Path("/proc/", (long)proc_pid, "/exe"), &its, 0) == 0 &&
          ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
@@ -81,19 +81,17 @@ void end_descendants() {
     if (n <= 0 && n != -ENOBUFS) return;
     if (n == -ENOBUFS) list[sizeof list - 1] = 0;
     bool reapers = false, others = false;
-    unsigned long pid;
-    const auto each_child = [&pid](auto &&look) {
-      for (const char *p = list; *p >= '0' && *p <= '9'; p += *p == ' ') {
-        p = parse_dec(p, &pid);
-        look();
+    for (const char *p = list; *p >= '0' && *p <= '9'; p += *p == ' ') {
+      unsigned long pid;
+      p = parse_dec(p, &pid);
+      if (is_reaper(pid)) {
+        reapers = true;
+        continue;
       }
-    };
-    each_child([&] { (is_reaper(pid) ? reapers : others) = true; });
+      others = true;
+      if (const long number = our_number(pid); number > 0) sys(SYS_kill, number, SIGKILL);
+    }
     if (first ? !reapers : !others) return;
-    each_child([&] {
-      const long number = is_reaper(pid) ? -1 : our_number(pid);
-      if (number > 0) sys(SYS_kill, number, SIGKILL);
-    });
     ChildInfo info{};
     if (sys(SYS_waitid, 0, 0, &info, WEXITED | __WALL, nullptr) < 0) return;
   }

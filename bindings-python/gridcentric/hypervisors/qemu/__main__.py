@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-NOT_SUPPORTED = 24  # gc's exit code (errors.def)
+from gridcentric import NotSupported
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +133,7 @@ def _image(args: argparse.Namespace) -> None:
 def _collect_garbage() -> None:
     from gridcentric.hypervisors.qemu import images, leftovers
 
-    for path in (*leftovers.remove(leftovers.run_parents(), leftovers.run_prefix()), *images.remove_leftovers()):
+    for path in (*leftovers.remove_hosts(), *images.remove_leftovers()):
         print(f"removed {path}")
 
 
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from gridcentric.hypervisors.qemu import door
     except ImportError as error:
         _progress(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
-        return NOT_SUPPORTED
+        return NotSupported.exit_code
     try:
         if args.verb == "run":
             return _run(parser, args)

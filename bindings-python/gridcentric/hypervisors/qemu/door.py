@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gridcentric import HostUnreachable, NotSupported
 from gridcentric.hypervisors.qemu import images, leftovers
 from gridcentric.hypervisors.qemu.family import FamilyError
 from gridcentric.hypervisors.qemu.host import HostError, MachineHost
@@ -34,14 +35,12 @@ from gridcentric.hypervisors.qemu.streams import readable
 
 HELLO = b"gridcentric-run/1\n"
 MAX_LINE = 4 << 20  # more than a command line can have (execve(2))
-UNREACHABLE = 25  # gc's exit codes (errors.def)
-NOT_SUPPORTED = 24
 TROUBLES = (images.ImageError, MachineError, NetworkError, FamilyError, HostError, RunError, OSError)
 
 
 def exit_code(trouble: BaseException) -> int:
     """gc's exit code for one of TROUBLES: that something which machines need is not to be had here, or any other."""
-    return NOT_SUPPORTED if isinstance(trouble, (MachineError, NetworkError)) else 1
+    return NotSupported.exit_code if isinstance(trouble, (MachineError, NetworkError)) else 1
 
 
 def _to_json(wish: Wish) -> bytes:
@@ -146,7 +145,7 @@ class Door:
         try:
             run = Run(self._host, _from_json(await reader.readline()), fds, say)
         except RunError as error:
-            writer.write(f"exit {NOT_SUPPORTED} {error}\n".encode())
+            writer.write(f"exit {NotSupported.exit_code} {error}\n".encode())
             return
         self._runs.add(run)
         listening = asyncio.create_task(_signals(reader, run))
@@ -181,7 +180,7 @@ async def _signals(reader: asyncio.StreamReader, run: Run) -> None:
 
 def serve(path: str, tickets: int) -> None:
     """Run a shared host until SIGTERM or SIGINT. tickets: CPUs offered to tickets, 0: the default. Raises what start() does."""
-    leftovers.remove(leftovers.run_parents(), leftovers.run_prefix())
+    leftovers.remove_hosts()
     path = str(Path(path).absolute())
 
     async def main(folder: Path) -> None:
@@ -199,7 +198,7 @@ def serve(path: str, tickets: int) -> None:
         finally:
             await host.close()
 
-    with leftovers.own_folder(leftovers.run_parents(), leftovers.run_prefix()) as folder:
+    with leftovers.host_folder() as folder:
         asyncio.run(main(folder))
 
 
@@ -219,9 +218,9 @@ def ask(path: str, wish: Wish, progress: Callable[[str], None]) -> int:
             if leftovers.is_alive(path):
                 progress(f"the host at unix:{path} has no machines: start one with gc host --hypervisor qemu --socket PATH, "
                          "or unset GRIDCENTRIC_HOST for a private one")  # fmt: skip
-                return NOT_SUPPORTED
+                return NotSupported.exit_code
             progress(f"there is no host at unix:{path}: {error.strerror}")
-            return UNREACHABLE
+            return HostUnreachable.exit_code
         connection.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_LINE)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -239,6 +238,6 @@ def ask(path: str, wish: Wish, progress: Callable[[str], None]) -> int:
                     writer.close()
                     return int(code)
         progress(f"the host at unix:{path} has ended, and the program with it")
-        return UNREACHABLE
+        return HostUnreachable.exit_code
 
     return asyncio.run(main())

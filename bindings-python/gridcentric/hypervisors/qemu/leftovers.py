@@ -19,14 +19,21 @@ from pathlib import Path
 ELSEWHERE = "elsewhere"
 
 
-def run_parents() -> list[Path]:
-    """Where hosts have their folders: the first that there is."""
+def _of_hosts() -> tuple[list[Path], str]:
+    """Where hosts have their folders (the first that there is), and how those begin."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return [Path(p) for p in ([runtime] if runtime.startswith("/") else []) + ["/tmp"] if Path(p).is_dir()]
+    parents = [Path(p) for p in ([runtime] if runtime.startswith("/") else []) + ["/tmp"] if Path(p).is_dir()]
+    return parents, f"gridcentric-qemu-{os.geteuid()}-"
 
 
-def run_prefix() -> str:
-    return f"gridcentric-qemu-{os.geteuid()}-"
+def host_folder() -> contextlib.AbstractContextManager[Path]:
+    """own_folder() of a host."""
+    return own_folder(*_of_hosts())
+
+
+def remove_hosts() -> list[str]:
+    """remove() what dead hosts have left."""
+    return remove(*_of_hosts())
 
 
 def _lock(folder: Path) -> int:

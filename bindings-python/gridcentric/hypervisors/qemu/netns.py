@@ -25,6 +25,7 @@ import sys
 import threading
 from pathlib import Path
 
+from gridcentric.hypervisors.qemu.children import die_with_parent, libc
 from gridcentric.hypervisors.qemu.switch import Switch
 
 BRIDGE = b"gc0"
@@ -32,13 +33,10 @@ TUN = "/dev/net/tun"
 ADDRESS, PREFIX = "10.77.0.1", 16
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PR_SET_PDEATHSIG = 1
 SIOCBRADDBR, SIOCBRADDIF, SIOCGIFINDEX = 0x89A0, 0x89A2, 0x8933
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8913, 0x8914
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_UP, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 0x0002, 0x1000, 0x4000
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Refused(Exception):
@@ -52,9 +50,9 @@ def enter() -> None:
     except OSError as error:
         raise Refused(f"{TUN} can't be opened ({error.strerror}): modprobe tun; in a container --device {TUN}") from error
     uid, gid = os.geteuid(), os.getegid()
-    if _libc.unshare(CLONE_NEWNET) == 0:
+    if libc.unshare(CLONE_NEWNET) == 0:
         return
-    if _libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
         raise Refused(
             f"no network namespace for the VMs ({os.strerror(ctypes.get_errno())}): be root, or allow unprivileged user "
             "namespaces (sysctl kernel.unprivileged_userns_clone=1 on Debian, "
@@ -154,7 +152,7 @@ class Helper:
 
 
 def main() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:

@@ -283,7 +283,7 @@ def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
 
     Raises RunError, HostError, MachineError, NetworkError, FamilyError, OSError: their texts are for the user.
     """
-    leftovers.remove(leftovers.run_parents(), leftovers.run_prefix())
+    leftovers.remove_hosts()
     # In the background of a terminal the program has no input; the VMs must not stop because somebody types.
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
@@ -299,5 +299,5 @@ def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
         finally:
             await host.close()
 
-    with leftovers.own_folder(leftovers.run_parents(), leftovers.run_prefix()) as folder:
+    with leftovers.host_folder() as folder:
         return asyncio.run(main(folder))

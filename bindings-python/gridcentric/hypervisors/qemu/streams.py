@@ -32,12 +32,7 @@ class Output:
 async def readable(fd: int) -> None:
     """Returns when the descriptor can be read."""
     loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(fd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(fd)
+    await _called(fd, loop.add_reader, loop.remove_reader)
 
 
 async def writable(fd: int) -> None:
@@ -47,12 +42,17 @@ async def writable(fd: int) -> None:
     if poll.poll(0):
         return
     loop = asyncio.get_running_loop()
+    await _called(fd, loop.add_writer, loop.remove_writer)
+
+
+async def _called(fd: int, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
+    """Returns when the loop has called what was added for the descriptor."""
     ready = asyncio.Event()
-    loop.add_writer(fd, ready.set)
+    add(fd, ready.set)
     try:
         await ready.wait()
     finally:
-        loop.remove_writer(fd)
+        remove(fd)
 
 
 class Input:

@@ -8,17 +8,15 @@ Slower than the bridge, and needs nothing. The same verbs as Bridge in netns.py;
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import select
-import signal
 import socket
 import subprocess
 import threading
 from typing import Any
 
-QEMU = "qemu-system-x86_64"
-PR_SET_PDEATHSIG = 1
+from gridcentric.hypervisors.qemu.children import BINARY, die_with_parent
+
 FRAME = 65550
 BUFFER = 1 << 20  # bytes on the way to a machine; more is lost, as on a wire
 STACK = "stack"  # the station of the TCP stack
@@ -93,10 +91,6 @@ class Switch:
                     self._stations[other][0].send(frame)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class _Stack:
     """A QEMU that has a TCP stack and no machine. Thread-safe."""
 
@@ -104,11 +98,11 @@ class _Stack:
         network = f"{address.rsplit('.', 2)[0]}.0.0/{prefix}"
         name_server = f"{address.rsplit('.', 2)[0]}.255.254"  # it answers for this one too: not a machine's
         self._qemu = subprocess.Popen(
-            [QEMU, "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio",
+            [BINARY, "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio",
              "-netdev", f"user,id=stack,net={network},host={address},dns={name_server},restrict=on,ipv6=off",
              "-netdev", f"dgram,id=wire,local.type=fd,local.str={fd}",
              "-netdev", "hubport,id=p0,hubid=0,netdev=stack", "-netdev", "hubport,id=p1,hubid=0,netdev=wire"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd], preexec_fn=_die_with_parent,  # noqa: PLW1509
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd], preexec_fn=die_with_parent,  # noqa: PLW1509
         )  # fmt: skip
         self._ways: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
