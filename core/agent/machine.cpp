@@ -20,6 +20,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <utility>
 
 #include "core/agent/programs.hpp"
 #include "core/guest/machine_page.hpp"
@@ -115,13 +116,17 @@ void bring_up() {
   mount_on("proc", "/proc", "proc");
   mount_on("sysfs", "/sys", "sysfs");
   load_modules();
-  wait_for("/dev/vda");
-  mkdir("/image", 0755);
-  if (mount("/dev/vda", "/image", "erofs", MS_RDONLY, "") != 0) give_up("the image on /dev/vda (erofs)");
+  for (const auto &[partition, folder] :
+       {std::pair{"/dev/vda1", "/base"}, std::pair{"/dev/vda2", "/layer"}}) {
+    wait_for(partition);
+    mkdir(folder, 0755);
+    if (mount(partition, folder, "erofs", MS_RDONLY, "") != 0) give_up(partition);
+  }
   mount_on("tmpfs", "/changes", "tmpfs", 0, "mode=755,size=90%");
   mkdir("/changes/upper", 0755);
   mkdir("/changes/work", 0755);
-  mount_on("overlay", "/root", "overlay", 0, "lowerdir=/image,upperdir=/changes/upper,workdir=/changes/work");
+  mount_on("overlay", "/root", "overlay", 0,
+           "lowerdir=/layer:/base,upperdir=/changes/upper,workdir=/changes/work");
   for (const char *name : {"/dev", "/proc", "/sys"}) {
     const std::string target = std::string("/root") + name;
     mkdir(target.c_str(), 0755);

@@ -123,15 +123,16 @@ const std::vector<Verb> &verbs() {
        "build, list and remove images of VMs (qemu)",
        "build [--name NAME] [--from debian|DIR|TAR] [--packages PACKAGE ...]: Debian with Node, Python and "
        "gridcentric.\n"
-       "ls: a line 'NAME DIGEST SIZE from WHAT: PACKAGES' each. rm NAME: by name or digest. The default "
-       "image "
-       "is built on first\n"
-       "use. Images are kept in $XDG_DATA_HOME/gridcentric/images.",
+       "ls: a line 'NAME DIGEST SIZE from WHAT: PACKAGES' each, and the bases they are made on. rm NAME: by "
+       "name "
+       "or digest.\n"
+       "The default image is built on first use. Images are kept in $XDG_DATA_HOME/gridcentric/images.",
        1,
        any_number,
        {{"--name", "NAME", "build: the image's name (default: default)"},
         {"--from", "debian|DIR|TAR", "build: Debian (default), or Debian with these files over it"},
-        {"--packages", "PACKAGE ...", "build: Debian packages to add"}},
+        {"--packages", "PACKAGE ...", "build: Debian packages to add"},
+        {"--bases", "", "rm: all bases; the next build takes Debian's packages of its day"}},
        image,
        Shape::forwarded},
       {"host",

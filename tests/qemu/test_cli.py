@@ -103,8 +103,8 @@ def test_images_are_listed_and_removed(gc: Any, tmp_path: Path) -> None:
     assert image("image", "ls") == (0, "")
     for name, digest in (("default", "0" * 16), ("1" * 16, "1" * 16)):  # the second was replaced while VMs ran from it
         (store / digest).mkdir(parents=True)
-        about = {"name": name, "digest": digest, "made_from": "debian", "packages": ["nodejs"], "size": 3 << 20}
-        (store / digest / "about.json").write_text(json.dumps(about))
+        about = {"name": name, "digest": digest, "made_from": "debian", "packages": ["nodejs"], "base": "2" * 16}
+        (store / digest / "about.json").write_text(json.dumps({**about, "size": 3 << 20}))
     (store / ".building-x").mkdir()  # of a build that was killed
     code, said = image("image", "ls")
     assert (code, [line.split() for line in said.splitlines()][-1]) == (

@@ -46,9 +46,11 @@ def _parser() -> argparse.ArgumentParser:
         help="Debian, or Debian with these files over it",
     )
     build.add_argument("--packages", nargs="*", default=[], metavar="PACKAGE", help="Debian packages besides Node and Python")
-    actions.add_parser("ls", help="list the images")
-    remove = actions.add_parser("rm", help="remove an image")
-    remove.add_argument("name", metavar="NAME")
+    actions.add_parser("ls", help="list the images, and the bases they are made on")
+    remove = actions.add_parser("rm", help="remove an image, and its base when no other image is made on it")
+    what = remove.add_mutually_exclusive_group(required=True)
+    what.add_argument("name", nargs="?", metavar="NAME")
+    what.add_argument("--bases", action="store_true", help="all bases: the next build takes Debian's packages of its day")
     return parser
 
 
@@ -118,16 +120,21 @@ def _tickets() -> int:
 
 
 def _image(args: argparse.Namespace) -> None:
-    from gridcentric.hypervisors.qemu import images
+    from gridcentric.hypervisors.qemu import bases, images
 
     if args.action == "build":
         images.build(args.name, args.made_from, tuple(args.packages), _progress)
+    elif args.action == "rm" and args.bases:
+        for base in images.remove_bases(_progress):
+            print(f"removed {base.folder}")
     elif args.action == "rm":
-        images.remove(args.name)
+        images.remove(args.name, _progress)
     else:
         for image in images.images():
             packages = " ".join(image.packages)
             print(f"{image.name:16} {image.digest} {image.size >> 20:5} MiB  from {image.made_from}: {packages}")
+        for base in bases.bases():
+            print(f"{'(base)':16} {base.digest} {base.size >> 20:5} MiB  {bases.SUITE}: {' '.join(base.packages)}")
 
 
 def _collect_garbage() -> None:

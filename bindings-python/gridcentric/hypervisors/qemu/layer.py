@@ -1,0 +1,145 @@
+"""What an image has over its base: files of the user's, and this project's packages. Knows nothing of bases and images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gridcentric.hypervisors.qemu.building import EPOCH, MKFS, ImageError, Progress, run
+
+# What a guest has no use for: what builds leave behind, the packed core, and what only hosts need.
+_NOT_INTO_IMAGES = re.compile(
+    r"__pycache__|nodejs/gridcentric/(build/(?!Release(/[^/]*)?$)|node_modules/\.cache|core/)|\.a$"
+    r"|gridcentric/hypervisors/qemu|gridcentric/bin/gc-agent$"
+)
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # that of this project's modules
+# The tree is unpacked in a place of its own: without root this is another user (mmdebstrap's unshare mode), who owns nothing
+# here, and what comes and goes is its standard input and output.
+_PACK = f"""set -eu
+umask 022
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/tree"
+tar -C "$work/tree" --numeric-owner -xf -
+{MKFS} "$work/layer.erofs" "$work/tree" >/dev/null
+cat "$work/layer.erofs"
+"""
+
+
+def agent() -> Path:
+    import gridcentric
+
+    path = Path(gridcentric.__file__).parent / "bin" / "gc-agent"
+    if not path.exists():
+        raise ImageError(f"this installation has no {path}: it was built without the agent of the VMs")
+    return path
+
+
+def _own_files(python: str) -> Iterator[tuple[Path, str]]:
+    """This project's packages, (from, to in the image): import gridcentric, require('gridcentric') and gc."""
+    import gridcentric
+
+    package = Path(gridcentric.__file__).parent
+    if python == _PYTHON:
+        yield package, "/usr/lib/python3/dist-packages/gridcentric"
+    yield package / "bin" / "gc", "/usr/bin/gc"
+    named = os.environ.get("GRIDCENTRIC_NODE_MODULE")
+    # Not the working directory's: the default image must not change with it.
+    modules = (Path(sys.prefix).parent / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
+    for folder in (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules)):
+        if (folder / "package.json").exists():
+            yield from _node_packages(folder)
+            page = folder.resolve().parent / "dashboard"  # of a checkout; in a package it is inside
+            if page.is_dir():
+                yield page, "/usr/share/nodejs/gridcentric/dashboard"
+            break
+
+
+def _node_packages(folder: Path) -> Iterator[tuple[Path, str]]:
+    """A package and all that it requires, side by side where Debian's Node looks."""
+    found = {folder.name: folder}
+    wanted = [folder.name]
+    while wanted:
+        name = wanted.pop()
+        package = found[name]
+        yield package.resolve(), f"/usr/share/nodejs/{name}"
+        for name in sorted(json.loads((package / "package.json").read_text()).get("dependencies", {})):
+            places = (package / "node_modules" / name, folder / "node_modules" / name, folder.parent / name)
+            needed = next((place for place in places if (place / "package.json").exists()), None)
+            if needed is not None and name not in found:
+                found[name] = needed
+                wanted.append(name)
+
+
+def _own_members(python: str) -> Iterator[tuple[Path, str]]:
+    """The same, each file and folder by itself."""
+    for source, target in _own_files(python):
+        yield from ((path, name) for path, name in _members(source, target) if not _NOT_INTO_IMAGES.search(name))
+
+
+def _members(source: Path, target: str) -> Iterator[tuple[Path, str]]:
+    """A file, or a folder and all that is in it, each by itself: (from, to)."""
+    for path in (source, *sorted(source.rglob("*"))):
+        yield path, target if path == source else f"{target}/{path.relative_to(source)}"
+
+
+def digest(made_from: Path | None, python: str) -> str:
+    """Of all that a layer is made of."""
+    sum_ = hashlib.sha256(_PACK.encode())
+    laid_over = () if made_from is None else _members(made_from, "")
+    for path, target in (*laid_over, *_own_members(python)):
+        content = bytes(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        sum_.update(f"{target}\0{path.lstat().st_mode:o}\0".encode() + hashlib.sha256(content).digest())
+    return sum_.hexdigest()
+
+
+def _add(tar: tarfile.TarFile, source: Path, name: str, *, owner: bool) -> None:
+    """With fixed times; owned by root, unless its owner counts."""
+    info = tar.gettarinfo(source, "." + name)
+    info.mtime = int(EPOCH)
+    if not owner:
+        info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    if info.isreg():
+        with source.open("rb") as content:
+            tar.addfile(info, content)
+    else:
+        tar.addfile(info)
+
+
+def _add_tar(tar: tarfile.TarFile, source: Path) -> None:
+    try:
+        with tarfile.open(source) as given:
+            for info in given:
+                tar.addfile(info, given.extractfile(info) if info.isreg() else None)
+    except tarfile.TarError as error:
+        raise ImageError(f"--from {source}: expected a tar file, as it is or packed with gzip, bzip2 or xz") from error
+
+
+def build(made_from: Path | None, python: str, work: Path, progress: Progress, what: str) -> Path:
+    """Lay a folder's or a tar's files and this project's into a file system in `work`; its path. python: the version that is
+    in the base. Raises ImageError."""
+    is_root = os.geteuid() == 0
+    with (work / "layer.tar").open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        if made_from is not None and made_from.is_dir():
+            for path, name in list(_members(made_from, ""))[1:]:
+                _add(tar, path, name, owner=is_root)  # who is not root means the files to be root's in the VM
+        elif made_from is not None:
+            _add_tar(tar, made_from)
+        for path, name in _own_members(python):
+            _add(tar, path, name, owner=False)
+    if python != _PYTHON:
+        progress(
+            f"{what}: without its Python package, which is built for Python {_PYTHON}, and the image has {python}: run gc with "
+            f"Python {python}; gc, Node and C programs work in VMs"
+        )
+    command = [*([] if is_root else ["mmdebstrap", "--unshare-helper"]), "sh", "-c", _PACK]
+    with (work / "layer.tar").open("rb") as given, (work / "layer.erofs").open("wb") as made:
+        run(command, progress, what, given, made)
+    return work / "layer.erofs"
