@@ -30,7 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
-    "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "conformance",
+    "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "conformance",
     "hypervisors", "live_clone", "autoscale", "demos", "readme", "packaging",
 ]  # fmt: skip
 
@@ -199,6 +199,13 @@ def node(session: nox.Session) -> None:
     needs(session, "dev", "python", "node")
     tests = sorted(str(p) for p in (ROOT / "tests" / "node").glob("*.test.js") if p.name != "packaging.test.js")
     run(session, "node", "--test", "--test-timeout=300000", *tests, *session.posargs)
+
+
+@nox.session
+def shell(session: nox.Session) -> None:
+    """What shells make different: help, exit codes, JSON, completion."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/shell")
 
 
 @nox.session

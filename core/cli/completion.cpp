@@ -14,12 +14,26 @@ std::string verb_names() {
   return names + " --help --version";
 }
 
-std::string option_names(const Verb &verb) {
+// What a verb's first word may be, where its usage spells that out: "bash|zsh|fish", "[noreport]".
+std::vector<std::string> first_words(const Verb &verb) {
+  std::vector<std::string> words(1);
+  for (const char letter : std::string_view(verb.usage)) {
+    if (letter == ' ') break;
+    if (letter == '|') words.emplace_back();
+    if (letter >= 'a' && letter <= 'z') words.back().push_back(letter);
+  }
+  std::erase(words, "");
+  return words;
+}
+
+std::string words_after(const Verb &verb) {
   std::string names = "--help";
   for (const auto &option : verb.options) names.append(" ").append(option.name);
+  for (const auto &word : first_words(verb)) names.append(" ").append(word);
   return names;
 }
 
+// Where nothing fits bash offers files (-o default).
 void print_bash() {
   std::printf(
       "_gc() {\n  local word=${COMP_WORDS[COMP_CWORD]}\n  if ((COMP_CWORD == 1)); then\n"
@@ -27,15 +41,11 @@ void print_bash() {
       verb_names().c_str());
   for (const auto &verb : verbs()) {
     if (verb.hidden) continue;
-    if (verb.shape == Shape::command) {
-      std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\") $(compgen -c -- \"$word\")) ;;\n",
-                  verb.name, option_names(verb).c_str());
-    } else {
-      std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\")) ;;\n", verb.name,
-                  option_names(verb).c_str());
-    }
+    const char *commands = verb.shape == Shape::command ? " $(compgen -c -- \"$word\")" : "";
+    std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\")%s) ;;\n", verb.name,
+                words_after(verb).c_str(), commands);
   }
-  std::printf("  esac\n}\ncomplete -F _gc gc\n");
+  std::printf("  esac\n}\ncomplete -o default -F _gc gc\n");
 }
 
 // zsh and fish show the summaries; theirs is a quoting in which ' ends a text.
@@ -55,11 +65,12 @@ void print_zsh() {
   for (const auto &verb : verbs()) {
     if (verb.hidden) continue;
     std::printf("    %s) list=(", verb.name);
+    for (const auto &word : first_words(verb)) std::printf("%s ", word.c_str());
     for (const auto &option : verb.options)
       std::printf("'%s:%s' ", option.name, without_quotes(option.help).c_str());
     std::printf("'--help:say more')%s ;;\n", verb.shape == Shape::command ? "; _command_names" : "");
   }
-  std::printf("  esac\n  _describe option list\n}\ncompdef _gc gc\n");
+  std::printf("  esac\n  _describe option list || _files\n}\ncompdef _gc gc\n");
 }
 
 void print_fish() {
@@ -68,11 +79,22 @@ void print_fish() {
     if (verb.hidden) continue;
     std::printf("complete -c gc -n __fish_use_subcommand -a %s -d '%s'\n", verb.name,
                 without_quotes(verb.summary).c_str());
+    const std::string here = std::string("complete -c gc -n '__fish_seen_subcommand_from ") + verb.name + "'";
+    for (const auto &word : first_words(verb)) std::printf("%s -a %s\n", here.c_str(), word.c_str());
     for (const auto &option : verb.options) {
-      std::printf("complete -c gc -n '__fish_seen_subcommand_from %s' -l %s%s -d '%s'\n", verb.name,
-                  option.name + 2, option.value != nullptr ? " -x" : "", without_quotes(option.help).c_str());
+      const std::string_view value = option.value != nullptr ? option.value : "";
+      std::printf("%s -l %s%s -d '%s'\n", here.c_str(), option.name + 2,
+                  value == "PATH"  ? " -r -F"
+                  : !value.empty() ? " -x"
+                                   : "",
+                  without_quotes(option.help).c_str());
     }
+    std::printf("%s -l help -d 'say more'\n", here.c_str());
+    if (verb.shape == Shape::command) std::printf("%s -a '(__fish_complete_command)'\n", here.c_str());
   }
+  std::printf(
+      "complete -c gc -n __fish_use_subcommand -l help\ncomplete -c gc -n __fish_use_subcommand -l "
+      "version\n");
 }
 
 }  // namespace

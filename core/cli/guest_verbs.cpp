@@ -1,8 +1,7 @@
 // The API of VM fork for shells: a call of the client, and its result as a line of words or as JSON.
+#include <cerrno>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <iterator>
+#include <cstring>
 
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
@@ -60,13 +59,17 @@ int print_list(const Arguments &arguments, const List &list, Line line, Json jso
 }
 
 std::string read_report(const std::string &path) {
-  std::ifstream file;
-  if (path != "-") {
-    file.open(path, std::ios::binary);
-    if (!file) throw UsageError{"cannot read the report from '" + path + "'"};
-  }
-  std::istream &input = path == "-" ? std::cin : file;
-  return {std::istreambuf_iterator<char>(input), {}};
+  std::FILE *file = path == "-" ? stdin : std::fopen(path.c_str(), "rb");
+  std::string report;
+  char bytes[65536];
+  for (std::size_t size; file != nullptr && (size = std::fread(bytes, 1, sizeof bytes, file)) > 0;)
+    report.append(bytes, size);
+  // A folder can be opened, and not be read.
+  const bool whole = file != nullptr && std::ferror(file) == 0;
+  const int error = errno;
+  if (file != nullptr && file != stdin) std::fclose(file);
+  if (!whole) throw UsageError{"cannot read the report from '" + path + "': " + std::strerror(error)};
+  return report;
 }
 
 }  // namespace

@@ -51,16 +51,18 @@ std::vector<Info> infos_of(const Arguments &arguments) {
   return infos;
 }
 
-void print_info(const Arguments &arguments, const Info &info) {
-  JsonObject object;
-  for (const auto &[key, value] : info) {
-    if (arguments.has("--json")) {
+void print_infos(const std::vector<Info> &infos, bool as_json) {
+  std::vector<std::string> objects;
+  for (const auto &info : infos) {
+    JsonObject object;
+    if (!as_json && &info != &infos.front()) std::printf("\n");
+    for (const auto &[key, value] : info) {
+      if (!as_json) std::printf("%-10s %s\n", key.c_str(), value.c_str());
       object.text(key, value);
-    } else {
-      std::printf("%-10s %s\n", key.c_str(), value.c_str());
     }
+    objects.push_back(object.str());
   }
-  std::printf("%s", arguments.has("--json") ? (object.str() + "\n").c_str() : "");
+  if (as_json) std::printf("%s\n", json_list(objects).c_str());
 }
 
 // An option's number from `least` up; `otherwise` when it is not there.
@@ -109,11 +111,7 @@ int host_machines(const Arguments &arguments) {
 
 int host(const Arguments &arguments) {
   if (arguments.has("--info")) {
-    const auto infos = infos_of(arguments);
-    for (std::size_t at = 0; at < infos.size(); ++at) {
-      if (at > 0 && !arguments.has("--json")) std::printf("\n");
-      print_info(arguments, infos[at]);
-    }
+    print_infos(infos_of(arguments), arguments.has("--json"));
     return 0;
   }
   if (arguments.has("--json")) throw UsageError{"--json goes with --info"};
