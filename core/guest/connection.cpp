@@ -127,7 +127,7 @@ void Connection::wait_for(short events, Call *call, int wait_ms) const {
   }
 }
 
-void Connection::send(std::string_view line, std::span<const int> descriptors) {
+void Connection::send(std::string_view line, std::span<const int> descriptors, Call *call, int wait_ms) {
   std::string bytes;
   bytes.reserve(line.size() + 1);
   bytes.append(line).push_back('\n');
@@ -153,7 +153,7 @@ void Connection::send(std::string_view line, std::span<const int> descriptors) {
       message.msg_control = nullptr;  // the descriptors went with the first byte
       message.msg_controllen = 0;
     } else if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
-      wait_for(POLLOUT, nullptr, -1);
+      wait_for(POLLOUT, call, wait_ms);
     } else {
       return;  // the host hung up; it may have said why before: receive() finds out
     }

@@ -30,7 +30,10 @@ class Connection {
   void forget() { fd_ = -1; }  // somebody else has closed the descriptor
 
   // Sends a line (without its newline), with descriptors in the same message. A broken connection is noticed by receive().
-  void send(std::string_view line, std::span<const int> descriptors = {});
+  // Throws as receive() does while the host reads nothing; part of the line may be on its way then, so that nothing more can
+  // be said.
+  void send(std::string_view line, std::span<const int> descriptors = {}, Call *call = nullptr,
+            int wait_ms = -1);
 
   // The next line without its newline. Throws Disconnected, Error PROTOCOL (a line longer than the protocol allows) and
   // error_cancelled. A hook's exception leaves it as it is.

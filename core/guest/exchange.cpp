@@ -54,7 +54,7 @@ std::vector<std::string> collect(Next next) {
 }  // namespace
 
 Exchange::Exchange(std::string_view request, Call *call) : call_(call), lease_(call) {
-  lease_->send(std::string(call_id).append(" ").append(request));
+  lease_->send(std::string(call_id).append(" ").append(request), {}, call);
 }
 
 void Exchange::answer(std::string_view line, std::span<const int> descriptors) {
@@ -78,7 +78,7 @@ Exchange::Line Exchange::next() {
 
 void Exchange::take_back() {
   try {
-    lease_->send(std::string(cancel_id).append(" cancel ").append(call_id));
+    lease_->send(std::string(cancel_id).append(" cancel ").append(call_id), {}, nullptr, take_back_ms);
     for (;;) {
       const auto [id, line] = split(lease_->receive(nullptr, take_back_ms));
       if (id == cancel_id) {

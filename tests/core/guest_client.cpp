@@ -231,6 +231,23 @@ TEST_CASE("a call is taken back from another thread, and its connection is used 
   CHECK(Peer::instance().open_connections() == 1);
 }
 
+TEST_CASE("a call is taken back while the host does not even read its line") {
+  answer("1 ok 0\n");
+  CHECK(guest::list_tickets().empty());  // there is a connection
+  const int before = count_descriptors();
+  int hooks = 0;
+  {
+    guest::Call call;
+    call.on_wait_interrupted = [&] { return ++hooks == 2; };
+    const auto stopped = Peer::instance().stopped();
+    CHECK(code_of([&] { guest::join(std::string(1024 * 1024, 'x'), &call); }) == guest::error_cancelled);
+  }
+  CHECK(hooks == 2);
+  CHECK(guest::list_tickets().empty());  // on a new one
+  while (count_descriptors() > before)
+    std::this_thread::yield();  // the peer notices that the old one is closed
+}
+
 TEST_CASE("a ticket that was granted while the cancel was on its way is released") {
   Peer::instance().play([](const std::string &line) -> std::string {
     if (line == "2 cancel 1") return "1 ok " + uuid + "\n2 ok\n";

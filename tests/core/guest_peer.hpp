@@ -58,6 +58,9 @@ class Peer {
     for (const auto &[fd, input] : connections_) say(fd, text);
   }
 
+  // A host that is stopped: it reads nothing while this is held.
+  std::unique_lock<std::mutex> stopped() { return std::unique_lock(lock_); }
+
   // A host that died: all connections end.
   void drop_all() {
     std::lock_guard guard(lock_);
