@@ -107,5 +107,7 @@ def test_what_the_schema_cannot_say_is_checked() -> None:
         check(Case("g", "n", [{"master": ["vmid"]}], needs=["scripted faults"]))
     with pytest.raises(ValueError, match="hypervisor: process is missing"):
         check(Case("g", "n", [{"gone": "clone1"}]))
+    with pytest.raises(ValueError, match="a host that is frozen must be killed"):
+        check(Case("g", "n", [{"host": "freeze"}]))
     with pytest.raises(ValueError, match="step 1: one of an actor or"):
         check(Case("g", "n", [{"ok": 1}]))

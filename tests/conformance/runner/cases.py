@@ -121,5 +121,8 @@ def check(case: Case) -> None:
             raise ValueError(f"{case.id}: needs: {need} is {'missing' if used else 'there'}, but the steps have {used}")
     if case.hypervisor == "any" and any("gone" in step or "inherited" in str(step) for step in case.steps):
         raise ValueError(f"{case.id}: only real clones inherit calls or go: hypervisor: process is missing")
+    to_host = [step["host"] for step in case.steps if "host" in step]
+    if "freeze" in to_host and to_host != ["freeze", "kill"]:
+        raise ValueError(f"{case.id}: a host that is frozen must be killed: {to_host}")
     if sorted(started) != sorted(ended):
         raise ValueError(f"{case.id}: started {sorted(started)}, but finished or abandoned {sorted(ended)}")

@@ -103,6 +103,10 @@ class Host:
         folder = Path(f"/proc/{self.process.pid}/fd")
         return sorted(str(fd.readlink()).split(":")[0] for fd in folder.iterdir())
 
+    def freeze(self) -> None:
+        """It does nothing any more, and all its connections stay."""
+        self.process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         """As a crash would: no clean-up in the host."""
         self.process.kill()

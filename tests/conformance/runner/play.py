@@ -132,8 +132,8 @@ class Play:
         elif doer == "exit":
             self.end_normally(what)
         elif doer == "host":
-            self.host_killed = True
-            self.host.kill()
+            self.host_killed = True  # or is about to be: check() lets nothing else follow a frozen one
+            self.host.freeze() if what == "freeze" else self.host.kill()
 
     def begin(self, doer: str, verb: str, args: list[Any]) -> int:
         return self.attached(doer).start(verb, *args)
