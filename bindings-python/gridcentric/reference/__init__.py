@@ -6,6 +6,7 @@ It is the specification that can be read and run. Read in this order:
     ledger    CPUs, and the line of those who wait for some
     barrier   one barrier: who has arrived, when it passes, when it breaks
     registry  who is who: families, domains, tickets
+    books     those together, and what all rules do with them
     rules     every call, and what happens when a domain ends
     fake      a hypervisor in memory, with scripted delays and failures
     host      rules and hypervisor put together; the virtual clock
