@@ -34,4 +34,10 @@ execute_process(COMMAND ${PKG_CONFIG} --variable=libdir gridcentric OUTPUT_VARIA
                 COMMAND_ERROR_IS_FATAL ANY)
 separate_arguments(flags)
 must(${CC} ${WORK}/user/main.c -o ${WORK}/user/by_pkg_config ${flags})
+
+# The header gives no warning, as C99 and as C++.
+set(strict -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only)
+foreach(language "-x;c;-std=c99" "-x;c++;-std=c++98" "-x;c++;-std=c++20")
+  must(${CC} ${strict} ${language} ${WORK}/user/main.c ${flags})
+endforeach()
 must(${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${libdir} ${WORK}/user/by_pkg_config)

@@ -32,7 +32,7 @@ enum {
 };
 
 /* The name of a ticket: 36 characters of a UUID and a final 0. */
-typedef struct gc_uuid {
+typedef struct gc_uuid_t {
   char value[37];
 } gc_uuid_t;
 
@@ -44,7 +44,7 @@ typedef enum gc_ticket_status {
   GC_TICKET_CLOSED    /* all clones have ended, the CPUs are free */
 } gc_ticket_status_t;
 
-typedef struct gc_ticket_info {
+typedef struct gc_ticket_info_t {
   gc_uuid_t id;
   gc_ticket_status_t status;
   int cpus;         /* CPUs reserved */
@@ -52,7 +52,7 @@ typedef struct gc_ticket_info {
   int mincpuspervm; /* CPUs of each clone */
 } gc_ticket_info_t;
 
-typedef struct gc_domain {
+typedef struct gc_domain_t {
   int vmid;         /* 0: the master */
   int parent;       /* vmid of the domain that cloned it; -1 for the master */
   char ip[46];      /* its address, numeric */
@@ -67,7 +67,7 @@ typedef enum gc_end_kind {
   GC_END_LOST    /* gone, and nobody knows how; status is 0 */
 } gc_end_kind_t;
 
-typedef struct gc_result {
+typedef struct gc_result_t {
   int vmid;
   gc_end_kind_t how;
   int status;
