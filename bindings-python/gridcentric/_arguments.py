@@ -67,13 +67,12 @@ def ticket_of(value: object) -> str:
     """A ticket as the protocol has it: the text of a UUID in lower case. A uuid.UUID is one as well."""
     if isinstance(value, uuid.UUID):
         return str(value)
-    expected = "ticket must be what request_ticket() returned (the text of a UUID, or a uuid.UUID)"
+    expected = "ticket must be what request_ticket() returned (the text of a UUID in lower case, or a uuid.UUID)"
     if not isinstance(value, str):
         raise WrongArgumentType(f"{expected}, not {_shown(value)} ({type(value).__qualname__})")
-    text = value.lower()
-    if not _UUID.fullmatch(text):
+    if not _UUID.fullmatch(value):
         raise InvalidArgument(f"{expected}, not {_shown(value)}")
-    return text
+    return value
 
 
 def report_of(value: object) -> Optional[bytes]:

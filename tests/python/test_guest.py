@@ -42,7 +42,7 @@ def take_all_cpus() -> str:
 def results() -> list[Any]:
     ticket = guest.request_ticket(4, 2, 2, 0)
     info = guest.ticket_info(ticket)
-    assert guest.ticket_info(uuid.UUID(ticket)) == guest.ticket_info(ticket.upper()) == info
+    assert guest.ticket_info(uuid.UUID(ticket)) == info
     assert isinstance(info, guest.TicketInfo) and info == (ticket, "reserved", 4, 2, 2)
     mine, second = guest.list_tickets()
     assert (mine.status, mine.vms, second) == ("active", 1, info)
