@@ -19,6 +19,7 @@ const calls = {
   ticket_info: { args: [uuid], kinds: ['ticket'] },
   clone: { args: [uuid], kinds: ['ticket'] },
   wait: { args: [uuid, 0], kinds: ['ticket', 'timeout'] },
+  sync: { args: [uuid, 0], kinds: ['ticket or none', 'timeout'] },
   kill: { args: [1], kinds: ['count'] },
 };
 
@@ -26,11 +27,12 @@ for (const [name, { args, kinds }] of Object.entries(calls)) {
   kinds.forEach((kind, index) => {
     const attempt = (value) => () => gridcentric[name](...args.map((arg, at) => (at === index ? value : arg)));
     test(`${name}: argument ${index} is a ${kind}`, () => {
-      if (kind === 'ticket') {
-        for (const value of notTickets) assert.throws(attempt(value), wrong(`Argument ${index} must be a String.`));
+      if (kind.startsWith('ticket')) {
+        const none = (value) => kind === 'ticket or none' && (value === undefined || value === null);
+        for (const value of notTickets.filter((v) => !none(v))) assert.throws(attempt(value), wrong(`Argument ${index} must be a String.`));
         return;
       }
-      const optional = name === 'wait';
+      const optional = name === 'wait' || name === 'sync';
       for (const value of notNumbers.filter((v) => !(optional && v === undefined))) {
         const last = typeof value === 'function' && index === args.length - 1; // taken for the callback
         if (last && optional) continue;
@@ -45,16 +47,22 @@ for (const [name, { args, kinds }] of Object.entries(calls)) {
   });
 }
 
-test('sync: an optional ticket and timeout', () => {
-  assert.throws(() => gridcentric.sync(1), wrong('Argument 0 must be a String.'));
-  assert.throws(() => gridcentric.sync(uuid, '1'), wrong('Argument 1 must be a Number.'));
-  assert.throws(() => gridcentric.sync(undefined, 1.5), wrong(/^Argument 1 must be a whole Number/));
-});
-
 test('join: a report of text or bytes', () => {
   for (const value of [1, true, new ArrayBuffer(1), [1], Symbol('x'), new Date()]) {
     assert.throws(() => gridcentric.join(value), wrong('Argument 0 must be a String, a Buffer or a TypedArray.'));
   }
+});
+
+test('a callback is not called with a wrong argument', async () => {
+  const never = () => assert.fail('called');
+  for (const [name, { args }] of Object.entries(calls)) {
+    args.forEach((arg, index) => {
+      const wrongHere = args.map((one, at) => (at === index ? true : one));
+      assert.throws(() => gridcentric[name](...wrongHere, never), { name: 'TypeError', code: 'invalid_argument' });
+    });
+  }
+  assert.throws(() => gridcentric.join(true, never), { name: 'TypeError', code: 'invalid_argument' });
+  await new Promise(setImmediate);
 });
 
 test('the callback is a function', () => {
