@@ -1,3 +1,4 @@
+// A command line, taken apart as its verb's entry in the table says.
 #include <limits>
 
 #include "core/cli/verb.hpp"

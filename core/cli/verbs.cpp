@@ -1,3 +1,4 @@
+// The table of verbs: what each is called, takes, says of itself, and what does it.
 #include <gridcentric/gc-guest.h>
 
 #include "core/cli/actions.hpp"

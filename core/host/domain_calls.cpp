@@ -15,7 +15,7 @@ Answer read_number(const char *name, std::string_view text, std::int64_t *value)
   const auto number = wire::parse_number(text);
   if (!number)
     return {Code::INVALID_ARGUMENT, std::string(name) + " is \"" + wire::one_line(text.substr(0, 64)) +
-                                        "\", expected a decimal number of 64 bits"};
+                                        "\", expected a decimal number of 64 bits without leading zeros"};
   *value = *number;
   return {};
 }

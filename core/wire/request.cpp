@@ -196,7 +196,8 @@ Answer parse_request(std::string_view line, Role role, Request *request) {
   const bool readable = take_token(&rest, &token) && token.size() <= 9;
   const std::optional<std::int64_t> id = readable ? parse_number(token) : std::nullopt;
   if (!id || *id < 0)
-    return protocol_error("ID is " + quoted(token) + ", expected a number of 1 to 9 digits");
+    return protocol_error("ID is " + quoted(token) +
+                          ", expected a number of 1 to 9 digits without leading zeros");
   request->id = static_cast<std::uint32_t>(*id);
   if (!is_utf8(line)) return protocol_error("the line is not UTF-8");
   if (rest.empty()) return protocol_error("expected a verb after the ID");
