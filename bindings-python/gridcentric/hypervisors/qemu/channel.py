@@ -66,6 +66,7 @@ class Channel:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._last_id = 0
         self._clone_calls: dict[str, tuple[int, str]] = {}  # ticket -> stream and ID of the call
+        self._closed = False
         self._held: list[bytes] | None = None  # frames that wait until the machine runs again
         self._writer: asyncio.StreamWriter
         self._reader_task: asyncio.Task[None]
@@ -76,6 +77,7 @@ class Channel:
         self._reader_task = asyncio.create_task(self._read(reader))
 
     def close(self) -> None:
+        self._closed = True
         self._reader_task.cancel()
         self._writer.close()
         for number in list(self._streams):
@@ -103,6 +105,9 @@ class Channel:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         future.add_done_callback(lambda _: self._asked.pop(number, None))
+        if self._closed:  # nobody would ever answer
+            future.set_exception(ChannelError("the machine is gone"))
+            return future
         self._frame(0, CONTROL, " ".join([verb, str(number), *map(str, arguments)]).encode())
         return future
 

@@ -208,6 +208,9 @@ class Machine:
         await self._enable(not with_ram)
         await self._give(state)
         await self._migration("migrate", "fd:state")
+        # QEMU says that it is completed a moment before it lets the machine go on, and has no word for that.
+        while (await self.execute("query-status"))["status"] == "finish-migrate":
+            await asyncio.sleep(0.001)
 
     async def load(self, state: int, *, with_ram: bool) -> None:
         """Become what save() wrote; the machine is stopped after that."""
