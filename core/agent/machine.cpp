@@ -174,7 +174,12 @@ std::string become(const Identity &identity) {
   write_file("/etc/hostname", identity.hostname + "\n");
   write_file("/etc/machine-id", identity.machine_id + "\n");
   unlink("/var/lib/systemd/random-seed");
-  if (identity.network.ip != "-") missing += set_network(identity.network);
+  std::string hosts = "127.0.0.1 localhost\n";
+  if (identity.network.ip != "-") {
+    hosts += identity.network.ip + " " + identity.hostname + "\n";
+    missing += set_network(identity.network);
+  }
+  write_file("/etc/hosts", hosts);
   write_page(identity);
   return missing;
 }

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/agent/loopback.hpp"
 #include "core/agent/machine.hpp"
 
 namespace gridcentric::agent {
@@ -37,8 +38,9 @@ std::string make_group() {
     return std::string(GROUP ": ") + std::strerror(errno);
   freezer = open(GROUP "/cgroup.freeze", O_WRONLY | O_CLOEXEC);
   events = open(GROUP "/cgroup.events", O_RDONLY | O_CLOEXEC);
-  return freezer < 0 || events < 0 ? std::string("the kernel has no cgroup freezer: ") + std::strerror(errno)
-                                   : "";
+  if (freezer < 0 || events < 0)
+    return std::string("the kernel has no cgroup freezer: ") + std::strerror(errno);
+  return open_loopback(GROUP);
 }
 
 pid_t start_program(const std::string &folder, std::vector<std::string> arguments, int ends) {

@@ -8,7 +8,7 @@
 
 namespace gridcentric::agent {
 
-// Makes the control group. Returns what could not be done, "" if all was.
+// Makes the control group, and its programs' servers reachable (loopback.hpp). Returns what could not be done, "" if all was.
 std::string make_group();
 
 // Starts a program with `ends` as its input, output and errors; returns its pid, or -1 with errno. What it was started
