@@ -9,7 +9,7 @@ build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
 	@scripts/bootstrap
 	@$(NOX) -s build
 
-demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process
+demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu
 	@PORT="$(PORT)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
 
 test:  ## everything that CI runs

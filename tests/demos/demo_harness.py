@@ -1,4 +1,4 @@
-"""A demo that runs for real on the process hypervisor, users who talk, and the proof that nothing is left of it."""
+"""A demo that runs for real, users who talk, and the proof that nothing is left of it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Demo:
     async def reachable(self, url: str) -> None:
         """The port is open; the chat opens the proxy's three seconds after its start."""
         while self.process.returncode is None:
-            with contextlib.suppress(aiohttp.ClientConnectorError):
+            with contextlib.suppress(aiohttp.ClientConnectionError):
                 async with aiohttp.request("GET", f"{url}/_gridcentric/me"):  # makes nobody a user
                     return
             await asyncio.sleep(0.02)
@@ -178,3 +178,33 @@ class Chatter:
 
     async def close(self) -> None:
         await self.session.close()
+
+
+async def crowd(chat: Demo, count: int) -> list[Chatter]:
+    """So many, one after another."""
+    return [await Chatter(chat.url, f"user {n}").join() for n in range(1, count + 1)]
+
+
+async def five_users(chat: Demo) -> list[Chatter]:
+    """Five come in and talk: they are on three clones, with one past and rooms of their own."""
+    await chat.reachable(chat.app_url)
+    early = await Chatter(chat.app_url, "early").join()
+    await early.say("said before")
+    await early.close()
+    await chat.reachable(chat.url)
+    users = await crowd(chat, 5)
+    assert [user.vmid for user in users] == [1, 1, 2, 2, 3]
+    for user in users:
+        assert user.heard() == ["said before"]
+        await user.say(f"from {user.nick}")
+    for user in users:
+        while len(user.heard()) < (2 if user.vmid == 3 else 3):
+            await user.hear()
+        mates = [other.nick for other in users if other.vmid == user.vmid]
+        assert user.heard() == ["said before", *(f"from {nick}" for nick in mates)]
+        # "early" was in the room when it was cloned: it is in each of them.
+        assert (await user.call("/who"))["nicks"] == ["early", *mates]
+    clones = (await chat.state())["clones"]
+    assert [(clone["vmid"], clone["users"]) for clone in clones] == [(1, 2), (2, 2), (3, 1)]
+    assert len({clone["ip"] for clone in clones}) == 3
+    return users

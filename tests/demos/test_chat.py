@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from demo_harness import DEMOS, SERVERS, Chatter, Demo, demo
+from demo_harness import DEMOS, SERVERS, Chatter, Demo, crowd, demo, five_users
 
 
 def run(folder: Path, test: Any) -> None:
@@ -24,11 +24,6 @@ def run(folder: Path, test: Any) -> None:
     asyncio.run(main())
 
 
-async def crowd(chat: Demo, count: int) -> list[Chatter]:
-    """So many, one after another."""
-    return [await Chatter(chat.url, f"user {n}").join() for n in range(1, count + 1)]
-
-
 async def close(chatters: list[Chatter]) -> None:
     for chatter in chatters:
         await chatter.close()
@@ -37,28 +32,12 @@ async def close(chatters: list[Chatter]) -> None:
 def test_five_users_are_on_three_vms_with_one_past_and_rooms_of_their_own(language: str, tmp_path: Path) -> None:
     async def test(chat: Demo) -> None:
         await chat.start_chat(language)
-        await chat.reachable(chat.app_url)
-        early = await Chatter(chat.app_url, "early").join()
-        await early.say("said before")
-        await chat.reachable(chat.url)
-        users = await crowd(chat, 5)
-        assert [user.vmid for user in users] == [1, 1, 2, 2, 3]
-        for user in users:
-            assert user.heard() == ["said before"]
-            await user.say(f"from {user.nick}")
-        for user in users:
-            while len(user.heard()) < (2 if user.vmid == 3 else 3):
-                await user.hear()
-            mates = [other.nick for other in users if other.vmid == user.vmid]
-            assert user.heard() == ["said before", *(f"from {nick}" for nick in mates)]
-            # "early" was in the room when it was cloned: it is in each of them.
-            assert (await user.call("/who"))["nicks"] == ["early", *mates]
+        users = await five_users(chat)
         state = await chat.state()
-        assert [(clone["vmid"], clone["users"]) for clone in state["clones"]] == [(1, 2), (2, 2), (3, 1)]
         assert sorted(clone["ip"] for clone in state["clones"]) == sorted(chat.clones())
         # The master's own room has heard nothing of all that.
         assert (await Chatter(chat.app_url, "late").join()).heard() == ["said before"]
-        await close([*users, early])
+        await close(users)
         chat.signal(signal.SIGINT)
         await chat.nothing_left()
 

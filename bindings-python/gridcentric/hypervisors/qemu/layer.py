@@ -9,6 +9,7 @@ import re
 import sys
 import tarfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu.building import EPOCH, MKFS, ImageError, Progress, run
@@ -48,6 +49,7 @@ def _own_files(python: str) -> Iterator[tuple[Path, str]]:
     package = Path(gridcentric.__file__).parent
     if python == _PYTHON:
         yield package, "/usr/lib/python3/dist-packages/gridcentric"
+        yield from _python_packages()
     yield package / "bin" / "gc", "/usr/bin/gc"
     named = os.environ.get("GRIDCENTRIC_NODE_MODULE")
     # Not the working directory's: the default image must not change with it.
@@ -59,6 +61,24 @@ def _own_files(python: str) -> Iterator[tuple[Path, str]]:
             if page.is_dir():
                 yield page, "/usr/share/nodejs/gridcentric/dashboard"
             break
+
+
+def _python_packages() -> Iterator[tuple[Path, str]]:
+    """What gridcentric[autoscale] requires, and that requires, as far as it is installed here."""
+    found: set[str] = set()
+    wanted = [text for text in metadata.requires("gridcentric") or [] if re.search(r"extra == .autoscale", text)]
+    while wanted:
+        requirement = wanted.pop()
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            package = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if name not in found:
+            found.add(name)
+            wanted += [text for text in package.requires or [] if "extra ==" not in text]
+            for top in sorted({file.parts[0] for file in package.files or () if ".." not in file.parts}):
+                yield Path(str(package.locate_file(top))), f"/usr/lib/python3/dist-packages/{top}"
 
 
 def _node_packages(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -114,9 +114,10 @@ class Run:
         """Returns the exit code of the program in the master, when the whole family has ended."""
         wish = self._wish
         async with contextlib.AsyncExitStack() as undo:
+            published = []
             for publish in wish.publish:  # before anything that takes long
-                server = await self._serve(publish)
-                undo.callback(server.close)
+                published.append((publish, await self._bind(publish)))
+                undo.callback(published[-1][1].close)
             self._master = await self._host.new_family(self, " ".join(wish.command), wish.on_exit)
             undo.callback(self._host.forget, self._master)
             undo.push_async_callback(self._end_all)
@@ -134,6 +135,9 @@ class Run:
                 if self._ending:
                     return 128 + self._ending
                 raise
+            for publish, server in published:  # from here on there is somebody to answer
+                with _told(publish):
+                    await server.start_serving()
             self._progress(f"running {' '.join(wish.command)}")
             domain.channel.run(PROGRAM, "/root", wish.command)
             standard_input = Input(self._input_fd, lambda data: domain.channel.write(PROGRAM, data))
@@ -183,7 +187,7 @@ class Run:
             said = copy.said.decode(errors="replace").strip(". \n").splitlines()
             raise RunError(f"--copy {source}:{target}: {said[-1] if said else f'unpacking ended with {code}'}")
 
-    async def _serve(self, publish: Publish) -> asyncio.Server:
+    async def _bind(self, publish: Publish) -> asyncio.Server:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 there = await self._host.machines.network.connect(self._master.address, publish.there)
@@ -195,11 +199,8 @@ class Run:
             writer.close()
             far_writer.close()
 
-        try:
-            return await asyncio.start_server(carry, "127.0.0.1", publish.here)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise RunError(f"--publish {publish.here}:{publish.there}: port {publish.here} of 127.0.0.1: {reason}") from error
+        with _told(publish):
+            return await asyncio.start_server(carry, "127.0.0.1", publish.here, start_serving=False)
 
     # --- what the machines say ---------------------------------------------------------------------------------------
 
@@ -266,6 +267,15 @@ class _Copy:
         if not self.done.done():
             self.done.set_result(code)
         self._moved.set()
+
+
+@contextlib.contextmanager
+def _told(publish: Publish) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RunError(f"--publish {publish.here}:{publish.there}: port {publish.here} of 127.0.0.1: {reason}") from error
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
