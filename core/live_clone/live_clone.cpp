@@ -217,7 +217,7 @@ void become_clone(Preparation &) {
 Outcome clone_now(const Order &order) {
   const double start = now_ms();
   Outcome out;
-  const std::vector<Refusal> refusals = urgent_refusals(order.mode);
+  const std::vector<Refusal> refusals = urgent_refusals(order);
   if (!refusals.empty()) return failure(refusals[0].err, refusals[0].what);
   out.times.preflight_ms = now_ms() - start;
 

@@ -75,10 +75,10 @@ class Examination {
     return std::move(result_);
   }
 
-  std::vector<Refusal> urgent() {
+  std::vector<Refusal> urgent(const std::vector<int> &left_out) {
     engine_itself();
     process();
-    descriptors(false);
+    descriptors(false, left_out);
     return std::move(result_.refusals);
   }
 
@@ -134,9 +134,10 @@ class Examination {
     }
   }
 
-  void descriptors(bool closely) {
+  void descriptors(bool closely, const std::vector<int> &left_out = {}) {
     size_t sockets_unseen = 0;
     for (const std::string &fd : entries(proc_ + "/fd")) {
+      if (std::find(left_out.begin(), left_out.end(), atoi(fd.c_str())) != left_out.end()) continue;
       const std::string link = read_link(proc_ + "/fd/" + fd);
       if (link.empty()) continue;
       result_.descriptors++;
@@ -206,7 +207,9 @@ class Examination {
 
 }  // namespace
 
-std::vector<Refusal> urgent_refusals(Mode mode) { return Examination("/proc/self", true, mode).urgent(); }
+std::vector<Refusal> urgent_refusals(const Order &order) {
+  return Examination("/proc/self", true, order.mode).urgent(order.private_descriptors);
+}
 
 Preflight preflight(Mode mode) { return Examination("/proc/self", true, mode).all(); }
 

@@ -8,6 +8,6 @@ namespace gridcentric::live_clone {
 /// Only what would be found too late, or not at all, once threads are being stopped: an io_uring has kernel
 /// threads that take no signal, a process that has lost its main thread never stops. The plan refuses
 /// everything else.
-std::vector<Refusal> urgent_refusals(Mode mode);
+std::vector<Refusal> urgent_refusals(const Order &order);
 
 }  // namespace gridcentric::live_clone

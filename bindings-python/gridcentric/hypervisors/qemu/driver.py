@@ -12,9 +12,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from gridcentric.hypervisors import Ears
-from gridcentric.hypervisors.qemu.family import FamilyError, Machines
+from gridcentric.hypervisors.qemu.family import FamilyError, Machines, method_here
 from gridcentric.hypervisors.qemu.machine import accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
+
+# What `gc host --info` says of the methods.
+HOW = {"copy": "are copies of their master's QEMU", "load": "load their master's state onto a template of its RAM"}
 
 
 class QemuDriver:
@@ -58,7 +61,8 @@ class QemuDriver:
 
     def capabilities(self) -> dict[str, object]:
         accel = accelerator()
-        return {"clone": True, "clone_of_clone": True, "whole_machine": True, "mode": accel.name, "why": accel.why}
+        why = f"{accel.why}; clones {HOW[method_here()]}"
+        return {"clone": True, "clone_of_clone": True, "whole_machine": True, "mode": accel.name, "why": why}
 
     def adopt(self, domain: int, pid: int) -> str:
         with self._lock:

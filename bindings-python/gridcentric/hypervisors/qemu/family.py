@@ -1,15 +1,13 @@
-"""Machines that are cloned: freezing one into a template, raising clones from it, all or none. Knows machines, RAM, the
-network and the agent's channel; knows nothing of the host's calls (driver.py) or of how a program is started (run.py).
+"""Machines that are cloned: a family's, their network and what their agents are told, all clones or none. How a machine
+is made from another is a method's business (copying.py, loading.py). Knows nothing of the host's calls (driver.py) or of how a
+program is started (run.py).
 
 The sequence (docs/qemu.md has the picture):
 
     quiesce   the agent freezes all programs of the machine and says nothing more: no message is under way in two machines
-    stop      the master stands still
-    save      its device state, into a memfd
-    template  its RAM is copied; a clone's private RAM is first written out whole and loaded into a machine that never
-              runs, whose RAM becomes the template
+    stop      the master stands still: the method takes what it needs
     cont, go  the master goes on: what was between is its pause
-    load      N machines on the template, copy-on-write, with the device state; all are loaded before any goes on
+    make      the method makes N machines; all are made before any goes on
     become    each is told who it is and makes itself that, its programs still frozen; then it is plugged into the network
     go        its programs go on
 """
@@ -24,17 +22,20 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from gridcentric.hypervisors.qemu import ram
 from gridcentric.hypervisors.qemu.channel import Channel, ChannelError
-from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Shape
+from gridcentric.hypervisors.qemu.copying import LIBRARY, Copying
+from gridcentric.hypervisors.qemu.loading import Loading
+from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Seed, Shape, accelerator
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
 from gridcentric.hypervisors.qemu.times import Times, timed
 
-# What a clone may take beyond the template's pages before it counts as not fitting: QEMU's own and its first writes.
+# What a clone may take beyond what it shares with others before it counts as not fitting: QEMU's own and its first writes.
 CLONE_NEEDS = 48 << 20
 FINISH_LIMIT_S = 2  # docs/protocol.md, "Cloning": a domain that has joined has this long
 
@@ -43,19 +44,32 @@ class FamilyError(Exception):
     """No machine came of it; the text says why, and nothing is left of what was begun."""
 
 
-@dataclass
-class Template:
-    """RAM and device state that clones start from. Freed when its last clone has ended."""
+class Method(Protocol):
+    """How machines are made from one that runs."""
 
-    memory: int
-    state: int
-    users: int = 0
+    name: str
 
-    def release(self) -> None:
-        self.users -= 1
-        if self.users <= 0:
-            os.close(self.memory)
-            os.close(self.state)
+    def close(self) -> None: ...
+
+    def memory_needed(self, parent: Machine) -> int: ...
+
+    async def boot(self, shape: Shape, seed: Seed) -> Machine: ...
+
+    async def clone(
+        self, parent: Machine, still: contextlib.AbstractAsyncContextManager[None], seeds: list[Seed], times: Times
+    ) -> list[Machine]: ...
+
+
+def method_here() -> str:
+    """The method's name: that of GRIDCENTRIC_MACHINE_CLONE, or "copy" where it can be had. Raises FamilyError."""
+    asked = os.environ.get("GRIDCENTRIC_MACHINE_CLONE", "")
+    if asked not in ("", Copying.name, Loading.name):
+        raise FamilyError(f"GRIDCENTRIC_MACHINE_CLONE={asked}: expected {Copying.name} or {Loading.name}")
+    if accelerator().name == "tcg" and LIBRARY.exists():
+        return asked or Copying.name
+    if asked == Copying.name:
+        raise FamilyError(f"GRIDCENTRIC_MACHINE_CLONE={asked}: only machines under TCG can be copied, and only with {LIBRARY}")
+    return Loading.name
 
 
 @dataclass
@@ -69,8 +83,6 @@ class Domain:
     channel: Channel
     ip: str
     tap: str
-    private: bool  # its RAM is copy-on-write over a template's
-    template: Template | None = None
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -105,12 +117,22 @@ class Machines:
         self._secret = secret
         self._ears = ears
         self._network = Network()
+        self._method: Method
         self._domains: dict[int, Domain] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
 
     async def start(self) -> None:
-        await self._network.start()
+        """Raises FamilyError, NetworkError."""
+        if method_here() == Copying.name:
+            self._method = Copying(self.folder, self._spare_seed)
+        else:
+            self._method = Loading(self._spare_seed)
+        try:
+            await self._network.start()
+        except BaseException:
+            self._method.close()
+            raise
 
     async def close(self) -> None:
         """End all machines; nobody hears of it."""
@@ -120,6 +142,7 @@ class Machines:
         await asyncio.gather(*self._tasks)
         for domain in self.all():  # those that were being made
             await self._discard(domain)
+        self._method.close()
         self._network.close()
 
     @property
@@ -141,7 +164,15 @@ class Machines:
     async def boot(self, key: int, family: str, shape: Shape, ip: str) -> Domain:
         """Boot a machine; returns when its agent has brought it up and it is on the network."""
         _check_memory(shape.memory + CLONE_NEEDS)
-        domain = await self._raise(key, 0, family, shape, ip, ram.create(shape.memory), private=False, mac=_mac(ip))
+        tap, seed = await self._seed(_mac(ip))
+        try:
+            machine = await self._method.boot(shape, seed)
+        except BaseException:
+            await self._network.drop(tap)
+            raise
+        finally:
+            os.close(seed.tap)
+        domain = await self._add(key, 0, family, machine, ip, tap)
         try:
             await domain.channel.up
             await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac), 0)
@@ -196,116 +227,48 @@ class Machines:
             await asyncio.gather(*(self._release(domain, parent.vmid, call) for domain in made))
 
     async def _make(self, parent: Domain, clones: list[tuple[int, int, str]], times: Times) -> list[Domain]:
-        """The clones, loaded and standing still; all or none."""
-        _check_memory(ram.used(parent.machine.ram) + parent.machine.shape.memory // 4 + CLONE_NEEDS * len(clones))
-        async with parent.busy:
-            try:
-                template = await self._freeze(parent, times)
-            except (MachineError, ChannelError, NetworkError, OSError) as error:
-                raise FamilyError(f"the machine could not be frozen: {error}") from error
-        template.users += 1  # this function's
+        """The clones, made and standing still; all or none."""
+        _check_memory(self._method.memory_needed(parent.machine) + CLONE_NEEDS * len(clones))
+        taps: list[str] = []
+        seeds: list[Seed] = []
         try:
-            with timed(times, "load"):
-                loads = [self._load(parent, template, *clone) for clone in clones]
-                results = await asyncio.gather(*loads, return_exceptions=True)
-        finally:
-            template.release()
-        errors = [result for result in results if isinstance(result, BaseException)]
-        made = [result for result in results if isinstance(result, Domain)]
-        if not errors:
-            return made
-        for domain in made:
-            await self._discard(domain)
-        if isinstance(errors[0], (MachineError, ChannelError, NetworkError, OSError)):
-            raise FamilyError(f"a clone could not be made: {errors[0]}") from errors[0]
-        raise errors[0]
-
-    async def _freeze(self, parent: Domain, times: Times) -> Template:
-        machine, size = parent.machine, parent.machine.shape.memory
-        state, memory = ram.create(0), ram.create(size)
-        try:
-            if not parent.private:
-                ram.populate(machine.ram, memory, size)
-            with timed(times, "frozen"):
-                with timed(times, "quiesce"):
-                    await parent.channel.quiesce()
-                try:
-                    with timed(times, "pause"):
-                        await self._save(parent, state, memory, times)
-                finally:
-                    await parent.channel.go()
-            if parent.private:
-                with timed(times, "convert"):
-                    state = await self._converted(parent, state, memory)
-        except BaseException:
-            os.close(state)
-            os.close(memory)
+            for _ in clones:
+                # A machine's network card was made with its master's MAC; the agent gives it its own.
+                tap, seed = await self._seed(parent.machine.mac)
+                taps.append(tap)
+                seeds.append(seed)
+            async with parent.busy:
+                machines = await self._method.clone(parent.machine, self._still(parent, times), seeds, times)
+        except BaseException as error:
+            for tap in taps:
+                with contextlib.suppress(NetworkError):
+                    await self._network.drop(tap)
+            if isinstance(error, (MachineError, ChannelError, NetworkError, OSError)):
+                raise FamilyError(f"the machine could not be cloned: {error}") from error
             raise
-        return Template(memory, state)
-
-    async def _save(self, parent: Domain, state: int, memory: int, times: Times) -> None:
-        machine = parent.machine
-        await machine.stop()
-        try:
-            with timed(times, "save"):
-                await machine.save(state, with_ram=parent.private)
-            if not parent.private:
-                with timed(times, "copy"):
-                    ram.copy(machine.ram, memory, machine.shape.memory)
         finally:
-            await machine.resume()
+            for seed in seeds:
+                os.close(seed.tap)
+        return [
+            await self._add(key, vmid, parent.family, machine, ip, tap)
+            for (key, vmid, ip), machine, tap in zip(clones, machines, taps)
+        ]
 
-    async def _converted(self, parent: Domain, whole: int, memory: int) -> int:
-        """A clone's RAM is no file that others could map: load all of it into a machine that never runs, on `memory`, and
-        keep the device state of that. Returns the new state; `whole` is closed."""
-        tap = await self._spare_tap()
-        try:
-            machine = await Machine.start(
-                parent.machine.shape, os.dup(memory), private=False, tap=tap, mac=parent.machine.mac, log=self._log(),
-                incoming=True,
-            )  # fmt: skip
-        finally:
-            os.close(tap)
-        try:
-            os.lseek(whole, 0, os.SEEK_SET)
-            await machine.load(whole, with_ram=True)
-            state = ram.create(0)
+    @contextlib.asynccontextmanager
+    async def _still(self, domain: Domain, times: Times) -> AsyncIterator[None]:
+        """The machine stands still, with nothing under way."""
+        with timed(times, "frozen"):
+            with timed(times, "quiesce"):
+                await domain.channel.quiesce()
             try:
-                await machine.save(state, with_ram=False)
-            except BaseException:
-                os.close(state)
-                raise
-        finally:
-            await machine.qmp_gone()
-            machine.kill()
-        os.close(whole)
-        return state
-
-    async def _spare_tap(self) -> int:
-        self._number += 1
-        name = f"x{self._number}"
-        fd = await self._network.tap(name)
-        await self._network.drop(name)  # QEMU's copy keeps it; it is never plugged
-        return fd
-
-    async def _load(self, parent: Domain, template: Template, key: int, vmid: int, ip: str) -> Domain:
-        # A machine's network card was made with its master's MAC; the agent gives it its own.
-        domain = await self._raise(
-            key, vmid, parent.family, parent.machine.shape, ip, os.dup(template.memory), private=True, mac=parent.machine.mac
-        )
-        domain.template = template
-        template.users += 1
-        try:
-            # Each needs a file offset of its own.
-            state = os.open(f"/proc/self/fd/{template.state}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                await domain.machine.load(state, with_ram=False)
+                with timed(times, "pause"):
+                    await domain.machine.stop()
+                    try:
+                        yield
+                    finally:
+                        await domain.machine.resume()
             finally:
-                os.close(state)
-        except BaseException:
-            await self._discard(domain)
-            raise
-        return domain
+                await domain.channel.go()
 
     async def _release(self, domain: Domain, parent: int, call: tuple[int, str] | None) -> None:
         channel, mac = domain.channel, _mac(domain.ip)
@@ -324,34 +287,25 @@ class Machines:
 
     # --- any machine ---------------------------------------------------------------------------------------------------
 
-    def _log(self) -> Path:
+    async def _seed(self, mac: str) -> tuple[str, Seed]:
+        """A machine's tap, by its name, and what it is made with; the tap's descriptor is the caller's to close."""
         self._number += 1
-        return self.folder / f"machine{self._number}.log"
-
-    async def _raise(
-        self, key: int, vmid: int, family: str, shape: Shape, ip: str, memory: int, *, private: bool, mac: str
-    ) -> Domain:
-        log = self._log()
         tap = f"t{self._number}"
-        try:
-            tap_fd = await self._network.tap(tap)
-        except BaseException:
-            os.close(memory)
-            raise
-        try:
-            machine = await Machine.start(shape, memory, private=private, tap=tap_fd, mac=mac, log=log, incoming=private)
-        except BaseException:
-            await self._network.drop(tap)
-            raise
-        finally:
-            os.close(tap_fd)
+        return tap, Seed(await self._network.tap(tap), mac, self.folder / f"machine{self._number}.log")
+
+    async def _spare_seed(self) -> Seed:
+        tap, seed = await self._seed(_mac(Network.NOBODY))
+        await self._network.drop(tap)  # QEMU's copy keeps it; it is never plugged
+        return seed
+
+    async def _add(self, key: int, vmid: int, family: str, machine: Machine, ip: str, tap: str) -> Domain:
         channel = Channel(
             machine.channel, self._host, f"as {family} {vmid} key={self._secret}",
             lambda stream, data: self._ears.output(key, stream, data),
             lambda stream, code: self._ears.exited(key, stream, code),
         )  # fmt: skip
         await channel.start()
-        domain = Domain(key, vmid, family, machine, channel, ip, tap, private)
+        domain = Domain(key, vmid, family, machine, channel, ip, tap)
         self._domains[key] = domain
         return domain
 
@@ -372,8 +326,6 @@ class Machines:
         domain.channel.close()
         await domain.machine.qmp_gone()
         domain.machine.kill()
-        if domain.template is not None:
-            domain.template.release()
         self._network.give_back(domain.ip)
         with contextlib.suppress(NetworkError):  # the helper is gone, and the tap with it
             await self._network.drop(domain.tap)

@@ -1,8 +1,7 @@
 """One QEMU process: its command line, its monitor, its life. Knows nothing of domains, clones or images' insides.
 
-RAM is a memfd, so that nothing is left over whatever dies first: `share=on` for a machine that was booted, `share=off`
-(copy-on-write) for one that runs on a template. Monitor and agent channel are socket pairs made beforehand; the QEMU
-dies with this process (PR_SET_PDEATHSIG, prctl(2)).
+RAM is anonymous or a memfd, so that nothing is left over whatever dies first. Monitor and agent channel are socket pairs made
+beforehand; the QEMU dies with this process (PR_SET_PDEATHSIG, prctl(2)).
 """
 
 from __future__ import annotations
@@ -11,13 +10,15 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qemu.qmp import EventListener, QMPClient
 from qemu.qmp.error import QMPError
@@ -25,6 +26,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from gridcentric.hypervisors.qemu.children import BINARY, die_with_parent, libc
 from gridcentric.hypervisors.qemu.images import Image
+from gridcentric.hypervisors.qemu.process import Child, Process
 
 _PR_SET_THP_DISABLE = 41  # prctl(2)
 
@@ -71,32 +73,61 @@ class Shape:
         return self.memory_mib << 20
 
 
-def _arguments(
-    shape: Shape, ram: int, private: bool, monitor: int, channel: int, tap: int | None, log: Path, mac: str, incoming: bool
-) -> list[str]:
+@dataclass(frozen=True)
+class Ram:
+    """Where a machine's memory is."""
+
+    fd: int = -1  # a memfd, the machine's to close; none: anonymous memory, the process's own
+    shared: bool = False  # what the machine writes is written into the memfd; else it is copy-on-write over it
+
+    @property
+    def argument(self) -> str:
+        if self.fd < 0:
+            return "memory-backend-ram,id=ram"
+        return f"memory-backend-file,id=ram,mem-path=/proc/self/fd/{self.fd},share={'on' if self.shared else 'off'}"
+
+
+class Preload(Protocol):
+    """Something that is loaded into a QEMU."""
+
+    fds: list[int]  # that it takes along; whoever made it closes them
+
+    def environment(self, others: list[int]) -> dict[str, str]:
+        """others: its network card's descriptor, its monitor's and its agent's."""
+        ...
+
+
+@dataclass
+class Seed:
+    """What a machine is made with and that no other has."""
+
+    tap: int  # its network card's other end; whoever makes the machine closes it
+    mac: str  # of the card: that of its master, which the agent replaces
+    log: Path
+
+
+def _arguments(shape: Shape, ram: Ram, monitor: int, channel: int, seed: Seed, incoming: bool) -> list[str]:
     accel = accelerator().name
-    share = "off" if private else "on"
     root = f"driver=raw,node-name=root,read-only=on,file.driver=file,file.filename={shape.image.root}"
     root += ",file.locking=off,file.read-only=on"
+    is_switch = stat.S_ISSOCK(os.fstat(seed.tap).st_mode)
+    netdev = f"dgram,id=n0,local.type=fd,local.str={seed.tap}" if is_switch else f"tap,id=n0,fd={seed.tap}"
     arguments = [
         BINARY, "-M", "q35,memory-backend=ram,usb=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off,graphics=off",
         "-accel", accel, "-cpu", "host" if accel == "kvm" else "max", "-smp", str(shape.cpus), "-m", str(shape.memory_mib),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-object", f"memory-backend-file,id=ram,size={shape.memory},mem-path=/proc/self/fd/{ram},share={share}",
+        "-object", f"{ram.argument},size={shape.memory}",
         "-kernel", str(shape.image.kernel), "-initrd", str(shape.image.initrd),
         "-append", "console=ttyS0 quiet panic=-1 tsc=reliable net.ifnames=0 ipv6.disable=1 rdinit=/init",
-        "-serial", f"file:{log}",
+        "-serial", f"file:{seed.log}",
         "-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=agent,fd={channel}", "-device", "virtio-serial-pci,max_ports=4",
         "-device", "virtserialport,chardev=agent,nr=1,name=agent",
         "-blockdev", root, "-device", "virtio-blk-pci,drive=root",
         "-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0",
         "-device", "vmgenid,guid=auto",
+        "-netdev", netdev, "-device", f"virtio-net-pci,netdev=n0,mac={seed.mac},romfile=",
     ]  # fmt: skip
-    if tap is not None:
-        is_switch = stat.S_ISSOCK(os.fstat(tap).st_mode)
-        netdev = f"dgram,id=n0,local.type=fd,local.str={tap}" if is_switch else f"tap,id=n0,fd={tap}"
-        arguments += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n0,mac={mac},romfile="]
     if incoming:
         arguments += ["-incoming", "defer"]
     return arguments
@@ -114,49 +145,71 @@ def _prepare(parent: int) -> None:
 class Machine:
     """A running QEMU. All methods belong to one asyncio loop."""
 
-    def __init__(self, shape: Shape, ram: int, mac: str, log: Path) -> None:
+    def __init__(self, shape: Shape, ram: Ram, seed: Seed) -> None:
         self.shape = shape
-        self.ram = ram  # the memfd; this object's to close
-        self.mac = mac
-        self.log = log
+        self.ram = ram
+        self.mac = seed.mac
+        self.log = seed.log
         self.channel: socket.socket  # the agent's port, this side
-        self.process: subprocess.Popen[bytes]
+        self.process: Process
         self.qmp = QMPClient()
-        self._capable = False
+        self.at_end: list[Callable[[], None]] = []  # called when nothing of it is left
+        self._shutdown = EventListener("SHUTDOWN")
 
     @classmethod
     async def start(
-        cls, shape: Shape, ram: int, *, private: bool, tap: int | None, mac: str, log: Path, incoming: bool
+        cls, shape: Shape, ram: Ram, seed: Seed, *, incoming: bool = False, preload: Preload | None = None
     ) -> Machine:
-        """Start a QEMU and greet its monitor. ram becomes the machine's, also when this fails; tap stays the caller's."""
-        machine = cls(shape, ram, mac, log)
+        """Start a QEMU and greet its monitor. The RAM becomes the machine's, also when this fails."""
+        machine = cls(shape, ram, seed)
+        if ram.fd >= 0:
+            machine.at_end.append(partial(os.close, ram.fd))
         monitor, monitor_there = socket.socketpair()
         machine.channel, channel_there = socket.socketpair()
-        passed = [ram, monitor_there.fileno(), channel_there.fileno(), *([] if tap is None else [tap])]
-        arguments = _arguments(shape, ram, private, passed[1], passed[2], tap, log, mac, incoming)
+        passed = [seed.tap, monitor_there.fileno(), channel_there.fileno(), *([ram.fd] if ram.fd >= 0 else [])]
+        environment = dict(os.environ)
+        if preload is not None:
+            environment |= preload.environment(passed[:3])
+            passed += preload.fds
         try:
-            with Path(f"{log}.err").open("wb") as said:
-                machine.process = subprocess.Popen(
-                    arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+            with Path(f"{seed.log}.err").open("wb") as said:
+                machine.process = Child(subprocess.Popen(
+                    _arguments(shape, ram, passed[1], passed[2], seed, incoming),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=environment,
                     # System calls alone: safe with threads.
                     pass_fds=passed, preexec_fn=partial(_prepare, os.getpid()), start_new_session=True,  # noqa: PLW1509
-                )  # fmt: skip
+                ))  # fmt: skip
         except OSError as error:
             monitor.close()
             machine.channel.close()
-            os.close(ram)
+            machine._undo()
             raise MachineError(f"{BINARY} can't be started: {error}") from error
         finally:
             monitor_there.close()
             channel_there.close()
-        machine.channel.setblocking(False)
-        monitor.setblocking(False)
-        try:
-            await machine.qmp.connect(monitor)
-        except (QMPError, OSError) as error:
-            machine.kill()
-            raise MachineError(f"QEMU did not come up: {machine.said() or error}") from error
+        await machine._greet(monitor)
         return machine
+
+    @classmethod
+    async def adopt(cls, of: Machine, seed: Seed, process: Process, monitor: socket.socket, channel: socket.socket) -> Machine:
+        """A copy of a machine, with these other ends of its monitor and its agent's port. All becomes the machine's, also when
+        this fails."""
+        machine = cls(of.shape, Ram(), seed)
+        machine.process, machine.channel = process, channel
+        # Its monitor has greeted and agreed before it was copied.
+        machine.qmp.await_greeting = machine.qmp.negotiate = False
+        await machine._greet(monitor)
+        return machine
+
+    async def _greet(self, monitor: socket.socket) -> None:
+        self.channel.setblocking(False)
+        monitor.setblocking(False)
+        self.qmp.register_listener(self._shutdown)
+        try:
+            await self.qmp.connect(monitor)
+        except (QMPError, OSError) as error:
+            self.kill()
+            raise MachineError(f"QEMU did not come up: {self.said() or error}") from error
 
     def said(self) -> str:
         """The last line QEMU wrote to its standard error."""
@@ -178,7 +231,7 @@ class Machine:
         with self.qmp.listener("MIGRATION") as events:
             await self.execute(start, uri=uri)
             over = asyncio.ensure_future(self._migrated(start, events))
-            gone = asyncio.ensure_future(self.ended())
+            gone = asyncio.ensure_future(self.process.ended())
             await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
             gone.cancel()
             if not over.done():
@@ -226,37 +279,27 @@ class Machine:
 
     async def qmp_gone(self) -> None:
         """Let the monitor's client find out that its QEMU is gone, without complaint."""
-        if self.process.poll() is None:
-            self.process.kill()
+        self.process.kill()
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self.qmp.disconnect()
 
     def kill(self) -> None:
         """End it, at once and for good. May be called twice."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        if self.ram >= 0:
-            os.close(self.ram)
-            self.ram = -1
+        self.process.close()
+        self._undo()
         self.channel.close()
         for path in (self.log, Path(f"{self.log}.err")):
             path.unlink(missing_ok=True)
 
+    def _undo(self) -> None:
+        while self.at_end:
+            self.at_end.pop()()
+
     async def ended(self) -> int:
-        """Wait for the process's end; its return code. A pidfd tells (pidfd_open(2))."""
-        fd = os.pidfd_open(self.process.pid)
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-
-        def over() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        loop.add_reader(fd, over)
-        try:
-            await done
-        finally:
-            loop.remove_reader(fd)
-            os.close(fd)
-        return self.process.wait()
+        """Wait for the process's end; its exit code, negative for a signal."""
+        code = await self.process.ended()
+        if code is not None:
+            return code
+        # A copy's code is not to be had: it has ended by itself where its guest has powered it off, or else was killed.
+        await self.qmp_gone()
+        return -signal.SIGKILL if self._shutdown.empty() else 0

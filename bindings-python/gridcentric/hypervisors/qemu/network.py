@@ -19,6 +19,7 @@ class NetworkError(Exception):
 
 class Network:
     PREFIX = netns.PREFIX
+    NOBODY = netns.ADDRESS  # the host's own: no machine has it
 
     def __init__(self) -> None:
         self._last_id = 0

@@ -1,0 +1,136 @@
+"""Clones that load their master's device state onto a template of its RAM: for every accelerator, and the one way under KVM,
+whose machines can't be copied as processes are. Knows machines and RAM; knows nothing of families.
+
+    save      the master stands still: its device state goes into a memfd
+    template  its RAM is copied into another; a clone's private RAM is first written out whole and loaded into a machine that
+              never runs, whose RAM becomes the template
+    load      N machines on the template, copy-on-write, with the device state
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from gridcentric.hypervisors.qemu import ram
+from gridcentric.hypervisors.qemu.machine import Machine, Ram, Seed, Shape
+from gridcentric.hypervisors.qemu.times import Times, timed
+
+
+@dataclass
+class Template:
+    """RAM and device state that clones start from. Freed when its last clone has ended."""
+
+    memory: int
+    state: int
+    users: int = 0
+
+    def release(self) -> None:
+        self.users -= 1
+        if self.users <= 0:
+            os.close(self.memory)
+            os.close(self.state)
+
+
+class Loading:
+    name = "load"
+
+    def __init__(self, spare_seed: Callable[[], Awaitable[Seed]]) -> None:
+        """spare_seed: what a machine is made with that never runs; its tap is this object's to close."""
+        self._spare_seed = spare_seed
+
+    def close(self) -> None:
+        """There is nothing that outlives the machines."""
+
+    def memory_needed(self, parent: Machine) -> int:
+        """Bytes, beside those of each clone."""
+        used = ram.used(parent.ram.fd) if parent.ram.shared else parent.shape.memory
+        return used + parent.shape.memory // 4
+
+    async def boot(self, shape: Shape, seed: Seed) -> Machine:
+        return await Machine.start(shape, Ram(ram.create(shape.memory), shared=True), seed)
+
+    async def clone(
+        self, parent: Machine, still: AbstractAsyncContextManager[None], seeds: list[Seed], times: Times
+    ) -> list[Machine]:
+        """Clones that stand still, all or none. The parent stands still within `still`."""
+        template = await self._freeze(parent, still, times)
+        template.users += 1  # this function's
+        try:
+            with timed(times, "load"):
+                loads = [self._load(parent, template, seed) for seed in seeds]
+                results = await asyncio.gather(*loads, return_exceptions=True)
+        finally:
+            template.release()
+        made = [result for result in results if isinstance(result, Machine)]
+        for result in results:
+            if isinstance(result, BaseException):
+                for machine in made:
+                    await machine.qmp_gone()
+                    machine.kill()
+                raise result
+        return made
+
+    async def _freeze(self, parent: Machine, still: AbstractAsyncContextManager[None], times: Times) -> Template:
+        size, shared = parent.shape.memory, parent.ram.shared
+        state, memory = ram.create(0), ram.create(size)
+        try:
+            if shared:
+                ram.populate(parent.ram.fd, memory, size)
+            async with still:
+                with timed(times, "save"):
+                    await parent.save(state, with_ram=not shared)
+                if shared:
+                    with timed(times, "copy"):
+                        ram.copy(parent.ram.fd, memory, size)
+            if not shared:
+                with timed(times, "convert"):
+                    state = await self._converted(parent, state, memory)
+        except BaseException:
+            os.close(state)
+            os.close(memory)
+            raise
+        return Template(memory, state)
+
+    async def _converted(self, parent: Machine, whole: int, memory: int) -> int:
+        """A clone's RAM is no file that others could map: load all of it into a machine that never runs, on `memory`, and
+        keep the device state of that. Returns the new state; `whole` is closed."""
+        seed = await self._spare_seed()
+        try:
+            machine = await Machine.start(parent.shape, Ram(os.dup(memory), shared=True), seed, incoming=True)
+        finally:
+            os.close(seed.tap)
+        try:
+            os.lseek(whole, 0, os.SEEK_SET)
+            await machine.load(whole, with_ram=True)
+            state = ram.create(0)
+            try:
+                await machine.save(state, with_ram=False)
+            except BaseException:
+                os.close(state)
+                raise
+        finally:
+            await machine.qmp_gone()
+            machine.kill()
+        os.close(whole)
+        return state
+
+    async def _load(self, parent: Machine, template: Template, seed: Seed) -> Machine:
+        machine = await Machine.start(parent.shape, Ram(os.dup(template.memory)), seed, incoming=True)
+        template.users += 1
+        machine.at_end.append(template.release)
+        try:
+            # Each needs a file offset of its own.
+            state = os.open(f"/proc/self/fd/{template.state}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                await machine.load(state, with_ram=False)
+            finally:
+                os.close(state)
+        except BaseException:
+            await machine.qmp_gone()
+            machine.kill()
+            raise
+        return machine
