@@ -60,7 +60,12 @@ class Image:
 
 def images() -> list[Image]:
     """All images in the store, by name."""
-    found = []
+    return sorted(_stored()[0], key=lambda image: image.name)
+
+
+def _stored() -> tuple[list[Image], list[Path]]:
+    """The images, and the folders of those that another version of gridcentric has made, which are no use to this one."""
+    found, foreign = [], []
     for about in sorted(store().glob(f"[!.]*/{ABOUT}")):
         try:
             fields = json.loads(about.read_text())
@@ -68,9 +73,11 @@ def images() -> list[Image]:
             found.append(Image(**fields, folder=about.parent))
         except FileNotFoundError:
             continue  # it has just been removed
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError):
+            foreign.append(about.parent)
+        except ValueError as error:
             raise ImageError(f"{about} is not as gc wrote it ({error}): remove {about.parent}") from error
-    return sorted(found, key=lambda image: image.name)
+    return found, foreign
 
 
 def find(name: str) -> Image | None:
@@ -86,14 +93,14 @@ def hold(image: Image) -> None:
         raise ImageError(f"the image {image.name} has just been removed: {error}") from error
 
 
-def _remove(image: Image) -> bool:
-    """False: a machine runs from it."""
-    with (image.folder / ABOUT).open() as about:
+def _remove(folder: Path) -> bool:
+    """False: a machine runs from that image."""
+    with (folder / ABOUT).open() as about:
         try:
             fcntl.flock(about, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
-        shutil.rmtree(image.folder)
+        shutil.rmtree(folder)
     return True
 
 
@@ -102,7 +109,7 @@ def remove(name: str, progress: Progress) -> None:
     image = find(name)
     if image is None:
         raise ImageError(f"there is no image {name!r}; there are: {_known()}")
-    if not _remove(image):
+    if not _remove(image.folder):
         raise ImageError(f"the image {name!r} is in use: end the machines that run from it first (gc ps)")
     with only_builder(progress):
         _remove_unneeded_bases()
@@ -131,20 +138,19 @@ def _known() -> str:
 
 def _replace(old: Image) -> None:
     """The name has moved on. While machines run from the old image it is there, by its digest alone."""
-    if not _remove(old):
+    if not _remove(old.folder):
         about = {**json.loads((old.folder / ABOUT).read_text()), "name": old.digest}
         (old.folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
 
 
 def remove_leftovers() -> list[str]:
-    """Remove what killed builds have left, and replaced images that nobody runs from any more; their paths."""
+    """Remove what killed builds and other versions have left, and replaced images that nobody runs from; their paths."""
     if not store().is_dir():
         return []
     removed = [*leftovers.remove([store()], BUILDING), *bases.remove_leftovers()]
-    for image in images():
-        if image.name == image.digest and _remove(image):
-            removed.append(str(image.folder))
-    return removed
+    stored, foreign = _stored()
+    replaced = [image.folder for image in stored if image.name == image.digest]
+    return [*removed, *(str(folder) for folder in (*replaced, *foreign) if _remove(folder))]
 
 
 def _digest(name: str, made_from: Path | None, base: str) -> str:
