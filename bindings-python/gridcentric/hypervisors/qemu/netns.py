@@ -35,6 +35,7 @@ ADDRESS, PREFIX = "10.77.0.1", 16
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCBRADDBR, SIOCBRADDIF, SIOCGIFINDEX = 0x89A0, 0x89A2, 0x8933
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8913, 0x8914
+SIOCSIFHWADDR, ARPHRD_ETHER = 0x8924, 1
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_UP, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 0x0002, 0x1000, 0x4000
 
@@ -74,6 +75,9 @@ class Bridge:
             fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
         except OSError as error:
             raise Refused(f"no bridge for the VMs' network ({error.strerror}): modprobe bridge") from error
+        # Else it takes the least address of its ports, another with each that comes or goes, and machines lose sight of it.
+        mac = b"\x52\x54" + socket.inet_aton(ADDRESS)
+        fcntl.ioctl(self._socket, SIOCSIFHWADDR, struct.pack("16sH6s16x", BRIDGE, ARPHRD_ETHER, mac))
         self._set(SIOCSIFADDR, BRIDGE, ADDRESS)
         self._set(SIOCSIFNETMASK, BRIDGE, socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - PREFIX)) & 0xFFFFFFFF)))
         self._up(BRIDGE)
