@@ -84,6 +84,17 @@ bool reseed(const std::string &seed) {
   return ok;
 }
 
+// A clone has not booted, and is another machine all the same: for whoever tells boots apart (random(4), sd_id128_get_boot(3)).
+std::string renew_boot_id() {
+  static bool mounted = false;
+  constexpr const char *shown = "/proc/sys/kernel/random/boot_id", *own = "/run/gridcentric/boot_id";
+  std::string id;
+  std::ifstream("/proc/sys/kernel/random/uuid") >> id;
+  write_file(own, id + "\n");
+  mounted = mounted || mount(own, shown, nullptr, MS_BIND, nullptr) == 0;
+  return mounted ? "" : std::string("boot_id: ") + std::strerror(errno) + "; ";
+}
+
 guest::MachinePage *make_page() {
   const int fd = open(page_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0 || ftruncate(fd, sizeof(guest::MachinePage)) != 0) give_up(page_path);
@@ -167,6 +178,7 @@ std::string become(const Identity &identity) {
   std::string missing;
   if (!reseed(unhex(identity.seed)))
     missing += std::string("kernel generator: ") + std::strerror(errno) + "; ";
+  missing += renew_boot_id();  // drawn after the generator has been reseeded
   const timespec now{identity.clock_ns / 1000000000, identity.clock_ns % 1000000000};
   if (clock_settime(CLOCK_REALTIME, &now) != 0)
     missing += std::string("clock: ") + std::strerror(errno) + "; ";

@@ -30,7 +30,7 @@ struct Identity {
   std::string seed;           // hexadecimal, for the kernel's generator
 };
 
-// While all programs are frozen: generator (RNDADDENTROPY, RNDRESEEDCRNG: random(4)), clock, names, network, and the page
+// While all programs are frozen: generator (RNDADDENTROPY, RNDRESEEDCRNG: random(4)), boot_id, clock, names, network, and the page
 // by which every process of the machine knows who it is (core/guest/machine_page.hpp). Returns what could not be set, ""
 // if all was.
 std::string become(const Identity &identity);

@@ -21,7 +21,8 @@ int kill(const Arguments &);
 
 int run(const Arguments &);         // run.cpp
 int hook(const Arguments &);        // run.cpp
-int image(const Arguments &);       // qemu.cpp
+int image(const Arguments &);       // python.cpp
+int selftest(const Arguments &);    // python.cpp
 int host(const Arguments &);        // host_verb.cpp
 int list_all(const Arguments &);    // ps.cpp
 int top(const Arguments &);         // top.cpp

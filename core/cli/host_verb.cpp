@@ -8,7 +8,7 @@
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
 #include "core/cli/observe.hpp"
-#include "core/cli/qemu.hpp"
+#include "core/cli/python.hpp"
 #include "core/guest/explain.hpp"
 #include "core/guest/private_host.hpp"
 

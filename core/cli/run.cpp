@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "core/cli/actions.hpp"
-#include "core/cli/qemu.hpp"
+#include "core/cli/python.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/private_host.hpp"

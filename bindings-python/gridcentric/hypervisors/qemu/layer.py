@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from gridcentric import _node_package
 from gridcentric.hypervisors.qemu.building import EPOCH, MKFS, ImageError, Progress, run
 
 # What a guest has no use for: what builds leave behind, the packed core, and what only hosts need.
@@ -51,16 +52,12 @@ def _own_files(python: str) -> Iterator[tuple[Path, str]]:
         yield package, "/usr/lib/python3/dist-packages/gridcentric"
         yield from _python_packages()
     yield package / "bin" / "gc", "/usr/bin/gc"
-    named = os.environ.get("GRIDCENTRIC_NODE_MODULE")
-    # Not the working directory's: the default image must not change with it.
-    modules = (Path(sys.prefix).parent / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
-    for folder in (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules)):
-        if (folder / "package.json").exists():
-            yield from _node_packages(folder)
-            page = folder.resolve().parent / "dashboard"  # of a checkout; in a package it is inside
-            if page.is_dir():
-                yield page, "/usr/share/nodejs/gridcentric/dashboard"
-            break
+    folder = _node_package.find()
+    if folder is not None:
+        yield from _node_packages(folder)
+        page = folder.resolve().parent / "dashboard"  # of a checkout; in a package it is inside
+        if page.is_dir():
+            yield page, "/usr/share/nodejs/gridcentric/dashboard"
 
 
 def _python_packages() -> Iterator[tuple[Path, str]]:

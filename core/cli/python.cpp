@@ -1,4 +1,4 @@
-#include "core/cli/qemu.hpp"
+#include "core/cli/python.hpp"
 
 #include <glob.h>
 #include <gridcentric/gc-guest.h>
@@ -18,21 +18,20 @@
 namespace gridcentric::cli {
 namespace {
 
-constexpr const char *module = "gridcentric.hypervisors.qemu";
-
 // For a Python that may not have the package: as `python3 -m module`, with a word for those who have gc from npm, and never from
 // the working directory, which may be anybody's.
 constexpr const char *start_if_there = R"(
-import sys
+import importlib, sys
 sys.path[:] = [folder for folder in sys.path if folder]
+module = sys.argv.pop(1)
 try:
-    from gridcentric.hypervisors.qemu.__main__ import main
+    main = importlib.import_module(module + ".__main__").main
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "gridcentric":
         raise
     if sys.argv[1:] == ["gc"]:
         sys.exit(0)  # nothing of it can be left
-    print(f"gc: the qemu hypervisor comes with the Python package, which {sys.executable} does not have: "
+    print(f"gc: {module.rpartition('.')[2]} comes with the Python package, which {sys.executable} does not have: "
           "pip install 'gridcentric[qemu]'", file=sys.stderr)
     sys.exit(24)
 sys.exit(main())
@@ -66,18 +65,24 @@ std::string own_python() {
 
 }  // namespace
 
-int become_qemu(const std::vector<std::string> &words) {
+int become_python(const char *module, const std::vector<std::string> &words) {
   const std::string own = own_python();
   std::vector<std::string> command = {own, "-m", module};
-  if (own.empty()) command = {"python3", "-c", start_if_there};
+  if (own.empty()) command = {"python3", "-c", start_if_there, module};
   ::setenv("PYTHONSAFEPATH", "1", 1);  // not from the working directory (Python 3.11)
   command.insert(command.end(), words.begin(), words.end());
   ::execvp(command[0].c_str(), guest::pointers(command).data());
-  throw guest::Error(GC_E_NOT_SUPPORTED, "the qemu hypervisor needs Python, and '" + command[0] +
+  throw guest::Error(GC_E_NOT_SUPPORTED, std::string(module) + " needs Python, and '" + command[0] +
                                              "' can't be run (" + std::strerror(errno) +
                                              "): apt-get install python3-venv, then in a venv pip install "
                                              "'gridcentric[qemu]'");
 }
+
+int become_qemu(const std::vector<std::string> &words) {
+  return become_python("gridcentric.hypervisors.qemu", words);
+}
+
+int selftest(const Arguments &arguments) { return become_python("gridcentric.selftest", arguments.words); }
 
 int image(const Arguments &arguments) {
   std::vector<std::string> words = {"image"};

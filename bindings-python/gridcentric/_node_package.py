@@ -1,0 +1,16 @@
+"""Where the Node package of gridcentric is, for those who bring both languages together. Knows files only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def find() -> Path | None:
+    """What GRIDCENTRIC_NODE_MODULE names, else that of the same checkout or of the system; not the working directory's, which
+    may be anybody's."""
+    named = os.environ.get("GRIDCENTRIC_NODE_MODULE")
+    modules = (Path(sys.prefix).parent / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
+    folders = (*([Path(named)] if named else []), *(module / "gridcentric" for module in modules))
+    return next((folder for folder in folders if (folder / "package.json").exists()), None)

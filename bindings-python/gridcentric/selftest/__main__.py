@@ -1,0 +1,79 @@
+"""gc selftest uniqueness: a table of rows, and exit code 0 only when none has failed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from gridcentric.selftest import rows
+from gridcentric.selftest.families import Unheard, run
+
+MOST_CLONES = 256
+
+
+def _clones(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_CLONES:
+        raise argparse.ArgumentTypeError(f"'{text}', expected 1 to {MOST_CLONES}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gc selftest", description="Check what is promised of clones, on clones made for it.")
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    uniqueness = verbs.add_parser(
+        "uniqueness",
+        help="what must be each clone's own",
+        description="Make clones, and check row by row that what must be each one's own is: random numbers, names, addresses, "
+        "clock, connections. Exit code 0: every row that applies has passed. What could not be checked has failed.",
+    )
+    uniqueness.add_argument(
+        "--hypervisor", default="process", choices=("process", "qemu"), help="what makes the clones; default: %(default)s"
+    )
+    uniqueness.add_argument("--clones", type=_clones, default=3, metavar="N", help="how many; default: %(default)s")
+    uniqueness.add_argument("--without-node", action="store_true", help="leave Node's rows out, where there is no Node")
+    uniqueness.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _family(probe: str, hypervisor: str, clones: int) -> rows.Said | str:
+    try:
+        return run(probe, hypervisor, clones)
+    except Unheard as reason:
+        return str(reason)
+
+
+def _print_table(verdicts: list[rows.Verdict]) -> None:
+    table = [("row", "result", "detail"), *((v.name, v.result, v.detail) for v in verdicts)]
+    widths = [max(len(line[column]) for line in table) for column in (0, 1)]
+    for name, result, detail in table:
+        print(f"{name:{widths[0]}}  {result:{widths[1]}}  {detail}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    probes = [probe for probe in ("python", "node") if probe == "python" or not args.without_node]
+    try:
+        said = {probe: _family(probe, args.hypervisor, args.clones) for probe in probes}
+    except KeyboardInterrupt:
+        return 130
+    verdicts = rows.judge(said, args.hypervisor == "qemu")
+    failed = sum(verdict.result == rows.FAILED for verdict in verdicts)
+    if args.json:
+        shown = {"hypervisor": args.hypervisor, "clones": args.clones, "passed": not failed, "rows": [*map(asdict, verdicts)]}
+        print(json.dumps(shown, indent=2))
+    else:
+        _print_table(verdicts)
+        count = {
+            result: sum(v.result == result for v in verdicts) for result in (rows.PASSED, rows.FAILED, rows.NOT_APPLICABLE)
+        }
+        print(f"{args.hypervisor}, {args.clones} clones: " + ", ".join(f"{n} {result}" for result, n in count.items()))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Runs a probe as a family of a hypervisor, by `gc run`, and hears what it says. Knows nothing of what is right (rows.py)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gridcentric import _node_package, _paths
+from gridcentric.selftest.rows import Said
+
+_HERE = Path(__file__).parent
+
+
+class Unheard(Exception):
+    """The family has said nothing that could be judged; the text says why."""
+
+
+def _command(probe: str, machines: bool, clones: int) -> list[str]:
+    """What `gc run` is to run, and its options before that."""
+    if probe == "python":
+        file, interpreter, last = "probe.py", sys.executable, "machine" if machines else "process"
+    else:
+        package = _node_package.find()
+        found = shutil.which("node")
+        if not machines and (found is None or package is None):
+            missing = "no node on PATH" if found is None else "no Node package gridcentric beside this one"
+            raise Unheard(f"there is {missing}; --without-node leaves Node out")
+        file, interpreter, last = "probe.js", str(found), str(package)
+    if not machines:
+        return ["--", interpreter, str(_HERE / file), str(clones), last]
+    runtime, last = ("python3", last) if probe == "python" else ("node", "gridcentric")
+    return ["--copy", f"{_HERE / file}:/root/{file}", "--", runtime, f"/root/{file}", str(clones), last]
+
+
+def run(probe: str, hypervisor: str, clones: int) -> Said:
+    """Raises Unheard. The family has ended when this returns."""
+    command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, hypervisor == "qemu", clones)]
+    said = Said()
+    whole = False
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            for line in process.stdout:
+                heard = time.time_ns()
+                what = _read(line)
+                if "now" in what:
+                    said.asked = time.time_ns()
+                    process.stdin.write(b"now\n")
+                    process.stdin.flush()
+                elif "ns" in what:
+                    said.clocks[what["vmid"]] = (what["ns"], heard)
+                elif "domains" in what:
+                    said.before, said.domains, whole = what["before"], what["domains"], True
+        except BaseException:
+            process.terminate()  # gc ends the family
+            raise
+    if process.returncode != 0 or not whole or len(said.domains) != clones + 1:
+        raise Unheard(f"the {probe} probe ended with {process.returncode}, and {len(said.domains)} domains have reported")
+    return said
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        what = json.loads(line)
+    except ValueError:
+        what = None
+    if not isinstance(what, dict):
+        raise Unheard(f"it said {line[:80]!r}")
+    return what

@@ -1,0 +1,15 @@
+// The way to what is written in Python, and comes with the Python package: gc becomes its command line.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace gridcentric::cli {
+
+// Executes Python on this module of the package with these arguments in place of this process. A Python without the package
+// says so and exits with the code of not_supported. Throws guest::Error when there is no Python.
+int become_python(const char *module, const std::vector<std::string> &words);
+
+// The qemu hypervisor.
+int become_qemu(const std::vector<std::string> &words);
+
+}  // namespace gridcentric::cli
