@@ -174,10 +174,10 @@ const std::vector<Verb> &verbs() {
        check},
       {"selftest",
        "uniqueness",
-       "check on clones made for it that what must be each one's own is",
-       "Random numbers, names, addresses, clock, connections: prints a row each and exits with 0 only when "
-       "all that apply to the\n"
-       "hypervisor have passed. What could not be checked has failed.",
+       "check that clones are each their own",
+       "Makes clones, and compares their random numbers, names, addresses, clocks and connections: prints a "
+       "row each and exits\n"
+       "with 0 only when all that apply to the hypervisor have passed. What could not be checked has failed.",
        1,
        any_number,
        {{"--hypervisor", "NAME", "process (default) or qemu"},
