@@ -41,9 +41,9 @@ void mount_on(const char *source, const char *target, const char *type, unsigned
   if (mount(source, target, type, flags, data) != 0 && errno != EBUSY) give_up(target);
 }
 
-// The modules, in the order in which the image's maker has listed them: each after those it depends on.
-void load_modules() {
-  std::ifstream order("/modules/order");
+// The modules of a list, in the order in which the image's maker has put them: each after those it depends on.
+void load_modules(const char *list) {
+  std::ifstream order(list);
   for (std::string name; std::getline(order, name);) {
     const int fd = open(("/modules/" + name).c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) give_up(name.c_str());
@@ -55,6 +55,24 @@ void load_modules() {
 void wait_for(const char *path) {
   for (int i = 0; i < 5000 && access(path, F_OK) != 0; i++) usleep(2000);
   if (access(path, F_OK) != 0) give_up(path);
+}
+
+// The host says on the kernel's command line that there is a disk.
+bool has_disk() {
+  std::ifstream words("/proc/cmdline");
+  for (std::string word; words >> word;)
+    if (word == "gridcentric.disk") return true;
+  return false;
+}
+
+// What is written over the image goes to the disk, which the host has made with an empty file system, or to memory.
+void mount_changes() {
+  constexpr const char *disk = "/dev/vdb";
+  if (!has_disk()) return mount_on("tmpfs", "/changes", "tmpfs", 0, "mode=755,size=90%");
+  load_modules("/modules/disk");
+  wait_for(disk);
+  mount_on(disk, "/changes", "ext4", MS_NOATIME,
+           "noinit_itable");  // nobody will need the inodes of an old machine
 }
 
 void write_file(const char *path, const std::string &text) {
@@ -126,14 +144,14 @@ void bring_up() {
   if (console > 2) close(console);
   mount_on("proc", "/proc", "proc");
   mount_on("sysfs", "/sys", "sysfs");
-  load_modules();
+  load_modules("/modules/order");
   for (const auto &[partition, folder] :
        {std::pair{"/dev/vda1", "/base"}, std::pair{"/dev/vda2", "/layer"}}) {
     wait_for(partition);
     mkdir(folder, 0755);
     if (mount(partition, folder, "erofs", MS_RDONLY, "") != 0) give_up(partition);
   }
-  mount_on("tmpfs", "/changes", "tmpfs", 0, "mode=755,size=90%");
+  mount_changes();
   mkdir("/changes/upper", 0755);
   mkdir("/changes/work", 0755);
   mount_on("overlay", "/root", "overlay", 0,

@@ -54,7 +54,7 @@ def test_options_of_machines_go_with_qemu(gc: Any) -> None:
 
 
 def test_help_and_completion_know_the_options(gc: Any) -> None:
-    for option in ("--hypervisor", "--memory", "--image", "--publish", "--copy"):
+    for option in ("--hypervisor", "--memory", "--disk", "--image", "--publish", "--copy"):
         assert option in gc("run", "--help").stdout
         for shell in ("bash", "zsh"):
             assert option in gc("completion", shell).stdout

@@ -175,11 +175,11 @@ class Vms:
         await self.host.start()
         self.image = await self._loop.run_in_executor(None, images.ensure, IMAGE, print)
 
-    def boot(self, memory_mib: int = MEMORY_MIB) -> Family:
+    def boot(self, memory_mib: int = MEMORY_MIB, disk_mib: int = 0) -> Family:
         async def begin() -> Family:
             family = Family(self)
             family.registered = await self.host.new_family(family, "test", "")
-            family.master = await self.host.boot(family.registered, Shape(self.image, memory_mib))
+            family.master = await self.host.boot(family.registered, Shape(self.image, memory_mib, disk_mib=disk_mib))
             return family
 
         return self.call(begin())

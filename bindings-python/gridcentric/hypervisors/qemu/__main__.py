@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--image", default="default", metavar="NAME", help="the VM's image (gc image ls); default: %(default)s")
     run.add_argument("--memory", default="256M", metavar="SIZE", help="the VM's memory, as 256M or 1G; default: %(default)s")
     run.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs of the VM; default: %(default)s")
+    run.add_argument("--disk", metavar="SIZE", help="files that the VM writes go to a disk, as 4G; default: to its memory")
     run.add_argument(
         "--publish",
         action="append",
@@ -54,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _memory(text: str) -> int:
+def _mib(option: str, text: str, largest: int, expected: str) -> int:
     units = {"M": 1, "G": 1024}
     number, unit = text[:-1], text[-1:].upper()
-    if not number.isdigit() or unit not in units or not 64 <= int(number) * units[unit] <= 65536:
-        raise argparse.ArgumentTypeError(f"--memory {text}: expected 64M to 64G, as 256M")
+    if not (number.isascii() and number.isdigit()) or unit not in units or not 64 <= int(number) * units[unit] <= largest:
+        raise argparse.ArgumentTypeError(f"{option} {text}: expected {expected}")
     return int(number) * units[unit]
 
 
@@ -91,7 +92,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
     machine.accelerator()  # no QEMU: said before anything that takes long
     try:
-        memory = _memory(args.memory)
+        memory = _mib("--memory", args.memory, 64 << 10, "64M to 64G, as 256M")
+        disk = 0 if args.disk is None else _mib("--disk", args.disk, 1 << 20, "64M to 1024G, as 4G")
         publish = tuple(run.Publish(*_ports(p)) for p in args.publish)
         copy = tuple(_copy(c) for c in args.copy)
         if args.cpus < 1:
@@ -102,7 +104,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     image = images.ensure(args.image, _progress)
     images.hold(image)
     on_exit = os.environ.get("GRIDCENTRIC_ON_MASTER_EXIT", "")
-    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, on_exit)
+    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, disk, on_exit)
     host = os.environ.get("GRIDCENTRIC_HOST", "")
     if not host:
         return run.run(wish, tickets, _progress)

@@ -33,6 +33,7 @@ PYTHON = "3.11"  # of SUITE
 MODULES = (
     "crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "erofs", "overlay", "tcp_diag",
 )  # fmt: skip
+DISK_MODULES = ("ext4",)  # for a VM that has a disk (disk.py)
 ABOUT = "about.json"
 
 # Hooks of mmdebstrap. What they make is in /.made, which mmdebstrap carries out: without root a hook is another user, who
@@ -71,7 +72,7 @@ def wanted(packages: tuple[str, ...]) -> tuple[str, ...]:
 
 def digest(packages: tuple[str, ...]) -> str:
     """Debian's packages count by their names: a build takes their versions of that day."""
-    recipe = [wanted(packages), SUITE, MODULES, _KERNEL, _PACK]
+    recipe = [wanted(packages), SUITE, MODULES, DISK_MODULES, _KERNEL, _PACK]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
@@ -133,21 +134,23 @@ def ensure(packages: tuple[str, ...], progress: Progress, what: str) -> Base:
 
 
 def _write_modules(kernel: Path, target: Path) -> None:
-    """The modules of MODULES, each after those it depends on (modules.dep(5))."""
+    """MODULES and DISK_MODULES, each after those it depends on (modules.dep(5)); in `order` and `disk`, how to load them."""
     folder = next((kernel / "lib" / "modules").iterdir())
     needs: dict[str, list[str]] = {}
     for line in (folder / "modules.dep").read_text().splitlines():
         module, _, others = line.partition(":")
         needs[module] = others.split()
     by_name = {Path(m).name.split(".")[0].replace("-", "_"): m for m in needs}
-    order: list[str] = []
-    for name in MODULES:
-        if name not in by_name:
-            continue  # built into the kernel
-        for module in (*reversed(needs[by_name[name]]), by_name[name]):
-            if module not in order:
-                order.append(module)
-    files = [("modules/order", "".join(f"{Path(m).name}\n" for m in order).encode(), 0o644)]
-    files += [(f"modules/{Path(m).name}", (folder / m).read_bytes(), 0o644) for m in order]
+    taken: list[str] = []
+    files = []
+    for kind, names in (("order", MODULES), ("disk", DISK_MODULES)):
+        order: list[str] = []
+        for name in names:
+            if name not in by_name:
+                continue  # built into the kernel
+            order += [m for m in (*reversed(needs[by_name[name]]), by_name[name]) if m not in taken + order]
+        files.append((f"modules/{kind}", "".join(f"{Path(m).name}\n" for m in order).encode(), 0o644))
+        taken += order
+    files += [(f"modules/{Path(m).name}", (folder / m).read_bytes(), 0o644) for m in taken]
     with target.open("wb") as out, gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=6) as packed:
         write_cpio(packed, ["modules"], files)

@@ -30,6 +30,7 @@ from typing import Protocol
 from gridcentric.hypervisors.qemu import ram
 from gridcentric.hypervisors.qemu.channel import Channel, ChannelError
 from gridcentric.hypervisors.qemu.copying import LIBRARY, Copying
+from gridcentric.hypervisors.qemu.disk import DiskError
 from gridcentric.hypervisors.qemu.loading import Loading
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Seed, Shape, accelerator
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
@@ -117,6 +118,7 @@ class Machines:
         self._secret = secret
         self._ears = ears
         self._network = Network()
+        self._loading = Loading(self._spare_seed)
         self._method: Method
         self._domains: dict[int, Domain] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,7 +129,7 @@ class Machines:
         if method_here() == Copying.name:
             self._method = Copying(self.folder, self._spare_seed)
         else:
-            self._method = Loading(self._spare_seed)
+            self._method = self._loading
         try:
             await self._network.start()
         except BaseException:
@@ -144,6 +146,10 @@ class Machines:
             await self._discard(domain)
         self._method.close()
         self._network.close()
+
+    def _method_for(self, shape: Shape) -> Method:
+        """A copy of a QEMU would write to its master's disk."""
+        return self._loading if shape.disk else self._method
 
     @property
     def network(self) -> Network:
@@ -166,9 +172,11 @@ class Machines:
         _check_memory(shape.memory + CLONE_NEEDS)
         tap, seed = await self._seed(_mac(ip))
         try:
-            machine = await self._method.boot(shape, seed)
-        except BaseException:
+            machine = await self._method_for(shape).boot(shape, seed)
+        except BaseException as error:
             await self._network.drop(tap)
+            if isinstance(error, DiskError):
+                raise FamilyError(str(error)) from error
             raise
         finally:
             os.close(seed.tap)
@@ -178,9 +186,9 @@ class Machines:
             await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac), 0)
             await self._network.plug(domain.tap)
         except (ChannelError, NetworkError) as error:
-            said = domain.machine.log.read_text(errors="replace").strip().splitlines()[-3:]
+            said = domain.machine.console.why_it_ended()
             await self._discard(domain)
-            raise FamilyError(f"the machine did not come up: {error}; its console: {' / '.join(said)}") from error
+            raise FamilyError(f"the machine did not come up: {error}; its console: {said}") from error
         self._watch(domain)
         return domain
 
@@ -228,7 +236,8 @@ class Machines:
 
     async def _make(self, parent: Domain, clones: list[tuple[int, int, str]], times: Times) -> list[Domain]:
         """The clones, made and standing still; all or none."""
-        _check_memory(self._method.memory_needed(parent.machine) + CLONE_NEEDS * len(clones))
+        method = self._method_for(parent.machine.shape)
+        _check_memory(method.memory_needed(parent.machine) + CLONE_NEEDS * len(clones))
         taps: list[str] = []
         seeds: list[Seed] = []
         try:
@@ -238,7 +247,7 @@ class Machines:
                 taps.append(tap)
                 seeds.append(seed)
             async with parent.busy:
-                machines = await self._method.clone(parent.machine, self._still(parent, times), seeds, times)
+                machines = await method.clone(parent.machine, self._still(parent, times), seeds, times)
         except BaseException as error:
             for tap in taps:
                 with contextlib.suppress(NetworkError):

@@ -16,16 +16,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from gridcentric.hypervisors.qemu import ram
+from gridcentric.hypervisors.qemu.disk import Disk, Frozen
 from gridcentric.hypervisors.qemu.machine import Machine, Ram, Seed, Shape
 from gridcentric.hypervisors.qemu.times import Times, timed
 
 
 @dataclass
 class Template:
-    """RAM and device state that clones start from. Freed when its last clone has ended."""
+    """RAM, device state and disk that clones start from. Freed when its last clone has ended."""
 
     memory: int
     state: int
+    disk: Frozen | None
     users: int = 0
 
     def release(self) -> None:
@@ -33,6 +35,8 @@ class Template:
         if self.users <= 0:
             os.close(self.memory)
             os.close(self.state)
+            if self.disk is not None:
+                self.disk.release()
 
 
 class Loading:
@@ -51,7 +55,8 @@ class Loading:
         return used + parent.shape.memory // 4
 
     async def boot(self, shape: Shape, seed: Seed) -> Machine:
-        return await Machine.start(shape, Ram(ram.create(shape.memory), shared=True), seed)
+        disk = await asyncio.to_thread(Disk.new, shape.disk) if shape.disk else None
+        return await Machine.start(shape, Ram(ram.create(shape.memory), shared=True), seed, disk=disk)
 
     async def clone(
         self, parent: Machine, still: AbstractAsyncContextManager[None], seeds: list[Seed], times: Times
@@ -77,10 +82,15 @@ class Loading:
     async def _freeze(self, parent: Machine, still: AbstractAsyncContextManager[None], times: Times) -> Template:
         size, shared = parent.shape.memory, parent.ram.shared
         state, memory = ram.create(0), ram.create(size)
+        frozen = None
         try:
+            if parent.disk is not None:
+                await parent.disk.prepare(parent)
             if shared:
                 ram.populate(parent.ram.fd, memory, size)
             async with still:
+                if parent.disk is not None:  # before the state is saved: QEMU writes no disk after that
+                    frozen = await parent.disk.freeze(parent)
                 with timed(times, "save"):
                     await parent.save(state, with_ram=not shared)
                 if shared:
@@ -92,8 +102,10 @@ class Loading:
         except BaseException:
             os.close(state)
             os.close(memory)
+            if frozen is not None:
+                frozen.release()
             raise
-        return Template(memory, state)
+        return Template(memory, state, frozen)
 
     async def _converted(self, parent: Machine, whole: int, memory: int) -> int:
         """A clone's RAM is no file that others could map: load all of it into a machine that never runs, on `memory`, and
@@ -119,7 +131,8 @@ class Loading:
         return state
 
     async def _load(self, parent: Machine, template: Template, seed: Seed) -> Machine:
-        machine = await Machine.start(parent.shape, Ram(os.dup(template.memory)), seed, incoming=True)
+        disk = None if template.disk is None else Disk.over(template.disk)
+        machine = await Machine.start(parent.shape, Ram(os.dup(template.memory)), seed, incoming=True, disk=disk)
         template.users += 1
         machine.at_end.append(template.release)
         try:

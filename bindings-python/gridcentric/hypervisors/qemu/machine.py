@@ -25,6 +25,8 @@ from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
 from gridcentric.hypervisors.qemu.children import BINARY, die_with_parent, libc
+from gridcentric.hypervisors.qemu.console import Console
+from gridcentric.hypervisors.qemu.disk import Disk, stand_in
 from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.process import Child, Process
 
@@ -67,10 +69,15 @@ class Shape:
     image: Image
     memory_mib: int = 256
     cpus: int = 1
+    disk_mib: int = 0  # 0: files that the machine writes are in its memory
 
     @property
     def memory(self) -> int:
         return self.memory_mib << 20
+
+    @property
+    def disk(self) -> int:
+        return self.disk_mib << 20
 
 
 @dataclass(frozen=True)
@@ -103,10 +110,10 @@ class Seed:
 
     tap: int  # its network card's other end; whoever makes the machine closes it
     mac: str  # of the card: that of its master, which the agent replaces
-    log: Path
+    log: Path  # for what QEMU itself says
 
 
-def _arguments(shape: Shape, ram: Ram, monitor: int, channel: int, seed: Seed, incoming: bool) -> list[str]:
+def _arguments(shape: Shape, ram: Ram, monitor: int, channel: int, console: int, seed: Seed, incoming: bool) -> list[str]:
     accel = accelerator().name
     root = f"driver=raw,node-name=root,read-only=on,file.driver=file,file.filename={shape.image.root}"
     root += ",file.locking=off,file.read-only=on"
@@ -118,8 +125,9 @@ def _arguments(shape: Shape, ram: Ram, monitor: int, channel: int, seed: Seed, i
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-object", f"{ram.argument},size={shape.memory}",
         "-kernel", str(shape.image.kernel), "-initrd", str(shape.image.initrd),
-        "-append", "console=ttyS0 quiet panic=-1 tsc=reliable net.ifnames=0 ipv6.disable=1 rdinit=/init",
-        "-serial", f"file:{seed.log}",
+        "-append", "console=ttyS0 quiet panic=-1 tsc=reliable net.ifnames=0 ipv6.disable=1 rdinit=/init"
+        + (" gridcentric.disk" if shape.disk else ""),
+        "-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=agent,fd={channel}", "-device", "virtio-serial-pci,max_ports=4",
         "-device", "virtserialport,chardev=agent,nr=1,name=agent",
@@ -151,6 +159,8 @@ class Machine:
         self.mac = seed.mac
         self.log = seed.log
         self.channel: socket.socket  # the agent's port, this side
+        self.console: Console  # of one that was started: a copy has none
+        self.disk: Disk | None = None
         self.process: Process
         self.qmp = QMPClient()
         self.at_end: list[Callable[[], None]] = []  # called when nothing of it is left
@@ -158,26 +168,42 @@ class Machine:
 
     @classmethod
     async def start(
-        cls, shape: Shape, ram: Ram, seed: Seed, *, incoming: bool = False, preload: Preload | None = None
+        cls,
+        shape: Shape,
+        ram: Ram,
+        seed: Seed,
+        *,
+        incoming: bool = False,
+        preload: Preload | None = None,
+        disk: Disk | None = None,
     ) -> Machine:
-        """Start a QEMU and greet its monitor. The RAM becomes the machine's, also when this fails."""
+        """Start a QEMU and greet its monitor. RAM and disk become the machine's, also when this fails. One that never runs
+        needs no disk, whatever its shape says."""
         machine = cls(shape, ram, seed)
         if ram.fd >= 0:
             machine.at_end.append(partial(os.close, ram.fd))
+        if disk is not None:
+            machine.disk = disk
+            machine.at_end.append(disk.close)
+        machine.console = Console()
+        machine.at_end.append(machine.console.close)
         monitor, monitor_there = socket.socketpair()
         machine.channel, channel_there = socket.socketpair()
         passed = [seed.tap, monitor_there.fileno(), channel_there.fileno(), *([ram.fd] if ram.fd >= 0 else [])]
+        passed.append(machine.console.there.fileno())
         environment = dict(os.environ)
         if preload is not None:
             environment |= preload.environment(passed[:3])
             passed += preload.fds
+        arguments = _arguments(shape, ram, passed[1], passed[2], machine.console.there.fileno(), seed, incoming)
+        no_disk = contextlib.nullcontext((stand_in(shape.disk) if shape.disk else [], list[int]()))
         try:
-            with Path(f"{seed.log}.err").open("wb") as said:
+            with seed.log.open("wb") as said, disk.attached() if disk else no_disk as (options, layers):
                 machine.process = Child(subprocess.Popen(
-                    _arguments(shape, ram, passed[1], passed[2], seed, incoming),
+                    [*arguments, *options],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=environment,
                     # System calls alone: safe with threads.
-                    pass_fds=passed, preexec_fn=partial(_prepare, os.getpid()), start_new_session=True,  # noqa: PLW1509
+                    pass_fds=[*passed, *layers], preexec_fn=partial(_prepare, os.getpid()), start_new_session=True,  # noqa: PLW1509
                 ))  # fmt: skip
         except OSError as error:
             monitor.close()
@@ -187,6 +213,7 @@ class Machine:
         finally:
             monitor_there.close()
             channel_there.close()
+            machine.console.there.close()
         await machine._greet(monitor)
         return machine
 
@@ -214,7 +241,7 @@ class Machine:
     def said(self) -> str:
         """The last line QEMU wrote to its standard error."""
         try:
-            lines = Path(f"{self.log}.err").read_text(errors="replace").strip().splitlines()
+            lines = self.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return ""
         return lines[-1] if lines else ""
@@ -288,8 +315,7 @@ class Machine:
         self.process.close()
         self._undo()
         self.channel.close()
-        for path in (self.log, Path(f"{self.log}.err")):
-            path.unlink(missing_ok=True)
+        self.log.unlink(missing_ok=True)
 
     def _undo(self) -> None:
         while self.at_end:

@@ -62,6 +62,7 @@ class Wish:
     cpus: int = 1
     publish: tuple[Publish, ...] = ()
     copy: tuple[tuple[Path, str], ...] = ()
+    disk_mib: int = 0  # 0: none
     on_exit: str = ""  # what becomes of the clones when the master ends: "end", "keep" or as it is usual
 
 
@@ -127,7 +128,7 @@ class Run:
                 self._progress(f"the VMs' network is a slow one: {self._host.machines.network.substitute}")
             self._progress(f"booting {wish.image.name} ({accel.name}: {accel.why})")
             try:
-                domain = await self._host.boot(self._master, Shape(wish.image, wish.memory_mib, wish.cpus))
+                domain = await self._host.boot(self._master, Shape(wish.image, wish.memory_mib, wish.cpus, wish.disk_mib))
                 self._check()
                 for number, (source, target) in enumerate(wish.copy):
                     await self._copy(domain, COPY + number, source, target)
