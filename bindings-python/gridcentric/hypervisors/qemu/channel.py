@@ -143,6 +143,13 @@ class Channel:
         """Input of a program; b"" is its end."""
         self._send(stream, data)
 
+    async def room(self, stream: int) -> None:
+        """Wait until all input of a program is on its way to it, or it has ended: then there is room for more."""
+        state = self._streams.get(stream)
+        if state is not None and state.pending:
+            state.room.clear()
+            await state.room.wait()
+
     def _frame(self, stream: int, kind: int, payload: bytes) -> None:
         frame = struct.pack("<II", stream, len(payload) | kind << 24) + payload
         if self._held is None:

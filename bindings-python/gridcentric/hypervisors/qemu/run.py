@@ -12,9 +12,11 @@ import signal
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu import leftovers
+from gridcentric.hypervisors.qemu.channel import Channel
 from gridcentric.hypervisors.qemu.family import Domain
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
 from gridcentric.hypervisors.qemu.images import Image
@@ -26,20 +28,10 @@ PROGRAM = 1  # the stream of the program; 2 and up: copies
 COPY = 2
 PIECE = 256 << 10
 
-# Unpacks what comes and tells of each piece taken, so that no more is under way than the machine's agent holds.
-_UNPACK = f"""
+_UNPACK = """
 import os, sys, tarfile
-class Pieces:
-    taken = 0
-    def read(self, size):
-        data = sys.stdin.buffer.read(size)
-        self.taken += len(data)
-        while self.taken >= {PIECE}:
-            self.taken -= {PIECE}
-            os.write(1, b".")
-        return data
 os.makedirs(sys.argv[1], exist_ok=True)
-with tarfile.open(fileobj=Pieces(), mode="r|") as tar:
+with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
     tar.extractall(sys.argv[1])
 """
 
@@ -141,7 +133,7 @@ class Run:
                     await server.start_serving()
             self._progress(f"running {' '.join(wish.command)}")
             domain.channel.run(PROGRAM, "/root", wish.command)
-            standard_input = Input(self._input_fd, lambda data: domain.channel.write(PROGRAM, data))
+            standard_input = Input(self._input_fd, partial(self._input, domain.channel))
             undo.callback(standard_input.close)
             await self._over.wait()
         if self._ending:
@@ -164,6 +156,10 @@ class Run:
         if self._living:
             await self._over.wait()
 
+    async def _input(self, channel: Channel, data: bytes) -> None:
+        channel.write(PROGRAM, data)
+        await channel.room(PROGRAM)
+
     # --- files and ports -------------------------------------------------------------------------------------------
 
     async def _copy(self, domain: Domain, stream: int, source: Path, target: str) -> None:
@@ -176,16 +172,16 @@ class Run:
                 data = await self._loop.run_in_executor(None, next, pieces, None)
                 if data is None:
                     break
-                for piece in (data[start : start + PIECE] for start in range(0, len(data), PIECE)):
-                    domain.channel.write(stream, piece)
-                    await copy.room(len(piece))
+                if data:  # nothing would be the end
+                    domain.channel.write(stream, data)
+                    await domain.channel.room(stream)
         except OSError as error:
             raise RunError(f"--copy {source}:{target}: {error}") from error
         domain.channel.write(stream, b"")
         code = await copy.done
         self._check()
         if code != 0:
-            said = copy.said.decode(errors="replace").strip(". \n").splitlines()
+            said = copy.said.decode(errors="replace").strip().splitlines()
             raise RunError(f"--copy {source}:{target}: {said[-1] if said else f'unpacking ended with {code}'}")
 
     async def _bind(self, publish: Publish) -> asyncio.Server:
@@ -207,7 +203,7 @@ class Run:
 
     async def output(self, key: int, stream: int, data: bytes) -> None:
         if stream in self._copies:
-            self._copies[stream].heard(data)
+            self._copies[stream].said = (self._copies[stream].said + data)[-4096:]
             return
         try:
             await self._out.write(data)
@@ -248,26 +244,11 @@ class _Copy:
 
     def __init__(self, done: asyncio.Future[int]) -> None:
         self.done = done
-        self.said = b""  # of the unpacking: a point a piece, and its complaint
-        self._sent = self._taken = 0
-        self._moved = asyncio.Event()
-
-    async def room(self, sent: int) -> None:
-        """Wait until at most 1 MiB is under way, or the unpacking has ended."""
-        self._sent += sent
-        while self._sent - self._taken > 4 * PIECE and not self.done.done():
-            self._moved.clear()
-            await self._moved.wait()
-
-    def heard(self, data: bytes) -> None:
-        self.said = (self.said + data)[-4096:]
-        self._taken += PIECE * data.count(b".")
-        self._moved.set()
+        self.said = b""  # by the unpacking: its complaint
 
     def ended(self, code: int) -> None:
         if not self.done.done():
             self.done.set_result(code)
-        self._moved.set()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 # A pipe that is writable takes this much at once (pipe(7), PIPE_BUF).
 PIECE = 4096
@@ -31,18 +31,23 @@ class Output:
 
 async def readable(fd: int) -> None:
     """Returns when the descriptor can be read."""
-    loop = asyncio.get_running_loop()
-    await _called(fd, loop.add_reader, loop.remove_reader)
+    if not _is_now(fd, select.POLLIN):
+        loop = asyncio.get_running_loop()
+        await _called(fd, loop.add_reader, loop.remove_reader)
 
 
 async def writable(fd: int) -> None:
-    """Returns when the descriptor can be written. A file always can: epoll(7) would refuse it."""
+    """Returns when the descriptor can be written."""
+    if not _is_now(fd, select.POLLOUT):
+        loop = asyncio.get_running_loop()
+        await _called(fd, loop.add_writer, loop.remove_writer)
+
+
+def _is_now(fd: int, what: int) -> bool:
+    """A file always is: epoll(7) would refuse it."""
     poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    if poll.poll(0):
-        return
-    loop = asyncio.get_running_loop()
-    await _called(fd, loop.add_writer, loop.remove_writer)
+    poll.register(fd, what)
+    return bool(poll.poll(0))
 
 
 async def _called(fd: int, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
@@ -56,39 +61,24 @@ async def _called(fd: int, add: Callable[..., None], remove: Callable[[int], boo
 
 
 class Input:
-    """Hands on what can be read until close(); b"" is the end."""
+    """Hands on what can be read until its end, which is b"", or close(). `take` returns when it has room for more; nothing is
+    read before."""
 
-    def __init__(self, fd: int, take: Callable[[bytes], None]) -> None:
+    def __init__(self, fd: int, take: Callable[[bytes], Awaitable[None]]) -> None:
         self._fd = fd
         self._take = take
-        self._task: asyncio.Task[None] | None = None
-        self._watched = False
-        try:
-            asyncio.get_running_loop().add_reader(fd, self._readable)
-            self._watched = True
-        except PermissionError:  # a file, which is always readable: epoll(7) refuses it
-            self._task = asyncio.create_task(self._read_file())
-        except OSError:  # closed
-            take(b"")
+        self._task = asyncio.create_task(self._read())
 
     def close(self) -> None:
-        if self._watched:
-            asyncio.get_running_loop().remove_reader(self._fd)
-            self._watched = False
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._fd, READ)
-        except OSError:  # a terminal that has hung up
-            data = b""
-        if not data:
-            self.close()
-        self._take(data)
-
-    async def _read_file(self) -> None:
-        while data := os.read(self._fd, READ):
-            self._take(data)
-            await asyncio.sleep(0)
-        self._take(b"")
+    async def _read(self) -> None:
+        data = b"."
+        while data:
+            try:
+                await readable(self._fd)
+                data = os.read(self._fd, READ)
+            except OSError:  # closed, or a terminal that has hung up
+                data = b""
+            await self._take(data)
+            await asyncio.sleep(0)  # a file can always be read: others have their turn
