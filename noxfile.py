@@ -243,7 +243,7 @@ def shell(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Shared behaviour: host x language x case."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/conformance", *SIDE_BY_SIDE)
+    pytest(session, "tests/conformance", "-m", "not vms", *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -290,11 +290,24 @@ def packaging(session: nox.Session) -> None:
     run(session, "node", "--test", "--test-timeout=600000", "tests/node/packaging.test.js")
 
 
+# Suites that other sessions play elsewhere, and the qemu hypervisor's part of them.
+SUITES_WITH_VMS = ("tests/conformance/test_conformance.py",)
+WITH_VMS = ("-k", "qemu", "--timeout=1200")
+
+
 @nox.session
 def qemu(session: nox.Session) -> None:
-    """Real VMs and their clones. An image is built on first use; where there is no QEMU the tests are skipped and say why."""
+    """Real VMs and their clones, in minutes. An image is built on first use; where there is no QEMU the tests are skipped and
+    say why."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/qemu", "--timeout=1200")
+    pytest(session, "tests/qemu", *SUITES_WITH_VMS, "-m", "not full", *WITH_VMS)
+
+
+@nox.session(name="qemu-full")
+def qemu_full(session: nox.Session) -> None:
+    """All that is tested with real VMs: every case of the suites in every language. Half an hour."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/qemu", *SUITES_WITH_VMS, *WITH_VMS)
 
 
 @nox.session

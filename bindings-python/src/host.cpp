@@ -174,11 +174,12 @@ class PythonHypervisor final : public Hypervisor {
 
 void run_host(const py::object &driver, const std::string &socket, std::int64_t cpus,
               const std::string &relay_secret,
-              std::function<void(const std::string &, std::function<void()>)> on_ready) {
+              bool control, std::function<void(const std::string &, std::function<void()>)> on_ready) {
   gridcentric::HostOptions options;
   options.socket = socket;
   options.cpus = cpus;
   options.relay_secret = relay_secret;
+  options.control = control;
   options.handle_signals = false;
   options.print_listening = false;
   options.make_hypervisor = [&driver](Loop &loop) -> std::unique_ptr<Hypervisor> {
@@ -206,8 +207,8 @@ PYBIND11_MODULE(_host, module) {
       .def("ended", &Ears::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
            "A domain is gone: how is joined, exited, killed or lost. Once for each domain.");
   module.def("run_host", &run_host, py::arg("driver"), py::arg("socket"), py::arg("cpus"),
-             py::arg("relay_secret"), py::arg("on_ready"),
+             py::arg("relay_secret"), py::arg("control"), py::arg("on_ready"),
              "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
              "listens;\n"
-             "stop() may be called from any thread. Raises RuntimeError when it can't start.");
+             "control: tests may look into it (docs/protocol.md). stop() may be called from any thread. Raises RuntimeError when it can't start.");
 }

@@ -5,27 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Union
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from runner import table
-from runner.hosts import REAL_HOSTS, Host, wait_until
+from runner.hosts import REAL_HOSTS, VM_HOSTS, Host, wait_until
 from runner.languages import make_actor
 from runner.play import MakeActor
 from runner.unbuilt import Missing, without
+from runner.vms import VmActor, VmHost, close_nursery
 
 
 class Hosts:
     """The hosts of a run, one a (host, language), each reset between cases and proven clean."""
 
     def __init__(self) -> None:
-        self._hosts: dict[tuple[str, str], tuple[Host, list[str]]] = {}
+        self._hosts: dict[tuple[str, str], tuple[Union[Host, VmHost], list[str]]] = {}
 
-    def get(self, kind: str, language: str) -> Host:
+    def get(self, kind: str, language: str) -> Union[Host, VmHost]:
         known = self._hosts.get((kind, language))
         if known is None:
-            host = Host(kind)
+            host = VmHost(language) if kind in VM_HOSTS else Host(kind)
             self._hosts[kind, language] = (host, host.descriptors())
             return host
         return known[0]
@@ -33,7 +35,7 @@ class Hosts:
     def after(self, kind: str, language: str) -> None:
         """Make it as new; a host that leaks descriptors, or cannot be reset, fails the case that made it so."""
         host, open_at_first = self._hosts[kind, language]
-        if host.process.poll() is not None:  # a case has killed it
+        if host.is_dead():  # a case has killed it
             self.drop(kind, language)
             return
         if kind in REAL_HOSTS:  # it is empty, but may still be closing what has just ended
@@ -62,10 +64,11 @@ def hosts() -> Iterator[Hosts]:
     made = Hosts()
     yield made
     made.stop()
+    close_nursery()
 
 
 @pytest.fixture
-def host(request: pytest.FixtureRequest, hosts: Hosts, host_kind: str, language: str) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, hosts: Hosts, host_kind: str, language: str) -> Iterator[Union[Host, VmHost]]:
     try:
         made = hosts.get(host_kind, language)
     except Missing as reason:
@@ -79,7 +82,9 @@ def host(request: pytest.FixtureRequest, hosts: Hosts, host_kind: str, language:
 
 
 @pytest.fixture
-def actors(request: pytest.FixtureRequest, language: str) -> MakeActor:
+def actors(request: pytest.FixtureRequest, language: str, host: Union[Host, VmHost]) -> MakeActor:
+    if isinstance(host, VmHost):
+        return lambda name, clone, env: VmActor(name, host, env)
     try:
         return make_actor(language)
     except Missing as reason:

@@ -6,19 +6,27 @@ Start reading at README.md; what is right stands in cases/.
 from __future__ import annotations
 
 import pytest
-from runner.cases import CLONABLE, LANGUAGES, Case, load
-from runner.hosts import HOSTS, REAL_HOSTS, Host
+from runner.cases import CLONABLE, LANGUAGES, ONCE_A_LANGUAGE, Case, load
+from runner.hosts import HOSTS, REAL_HOSTS, VM_HOSTS, Host
 from runner.play import MakeActor, Play
 from runner.real import RealPlay
 
 CASES = load()
 
 
+def marks(kind: str, language: str, case: Case) -> list[pytest.MarkDecorator]:
+    """vms: boots a VM; full: for those who have time."""
+    if kind not in VM_HOSTS:
+        return []
+    short = case.representative and language in ONCE_A_LANGUAGE
+    return [pytest.mark.vms] if short else [pytest.mark.vms, pytest.mark.full]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Sorted by host and language, so that each pair's host serves its cases one after the other."""
     if "case" in metafunc.fixturenames:
         chosen = [
-            pytest.param(kind, language, case, id=f"{kind}-{language}-{case.id}")
+            pytest.param(kind, language, case, id=f"{kind}-{language}-{case.id}", marks=marks(kind, language, case))
             for kind in HOSTS
             for language in LANGUAGES
             for case in CASES
@@ -29,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_case(host: Host, actors: MakeActor, case: Case, language: str) -> None:
     if host.kind in REAL_HOSTS:
-        RealPlay(case, host, actors, language in CLONABLE).run()
+        RealPlay(case, host, actors, language in CLONABLE or host.kind in VM_HOSTS).run()
     else:
         Play(case, host, actors).run()
 

@@ -105,7 +105,7 @@ def test_what_the_schema_cannot_say_is_checked() -> None:
         check(Case("g", "n", [{"control": ["advance", 1]}]))
     with pytest.raises(ValueError, match="g/n: needs: scripted faults is there, but the steps have"):
         check(Case("g", "n", [{"master": ["vmid"]}], needs=["scripted faults"]))
-    with pytest.raises(ValueError, match="hypervisor: process is missing"):
+    with pytest.raises(ValueError, match="hypervisor: real or process is missing"):
         check(Case("g", "n", [{"gone": "clone1"}]))
     with pytest.raises(ValueError, match="a host that is frozen must be killed"):
         check(Case("g", "n", [{"host": "freeze"}]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,16 +16,15 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from vms import Family, Vms
+from vms import Family, Vms, what_is_missing
 
 # Nothing waits this long unless it hangs; it never decides between right and wrong.
 HANG_GUARD_S = 240
-NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap", "mkfs.erofs": "erofs-utils", "depmod": "kmod"}
 
 
 class Gc:
@@ -117,39 +115,18 @@ def gc() -> Iterator[Gc]:
         assert left == ({}, [])
 
 
-_image_trouble: Optional[str] = None
-
-
-@pytest.fixture(scope="session")
-def _default_image() -> str:
-    """What is in the way of VMs here, or nothing."""
-    missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
-    if missing:
-        return f"needs Debian's {' '.join(missing)}"
-    if "GRIDCENTRIC_TEST_IMAGE" in os.environ:  # of those who work on what is in it
-        return ""
-    with tempfile.TemporaryDirectory(prefix="gcq-") as folder:
-        gc = Gc(Path(folder))
-        built = subprocess.run([gc.command, "image", "build"], capture_output=True, text=True, env=gc.environment, check=False)
-        if built.returncode != 0:
-            return f"no image can be built here: {built.stderr.strip().splitlines()[-1]}"
-        tried = gc("run", "--hypervisor", "qemu", "--", "true")
-        # A VM that can't be run for want of something here is no failure of the tests; anything else is, in each of them.
-        return tried.stderr.strip().splitlines()[-1] if tried.returncode == 24 else ""
-
-
 @pytest.fixture
-def vms(_default_image: str) -> None:
+def vms() -> None:
     """VMs can be run."""
-    if _default_image:
-        pytest.skip(_default_image)
+    if reason := what_is_missing():
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
-def machines(_default_image: str) -> Iterator[Vms]:
+def machines() -> Iterator[Vms]:
     """A host of machines in this process."""
-    if _default_image:
-        pytest.skip(_default_image)
+    if reason := what_is_missing():
+        pytest.skip(reason)
     made = Vms()
     yield made
     made.close()

@@ -5,7 +5,10 @@ them. A program goes on in the clones of its machine; what each of its copies wr
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
@@ -24,7 +27,22 @@ CPUS = 16
 MEMORY_MIB = 192
 HANG_GUARD_S = 240  # nothing waits this long unless it hangs
 
+NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap", "mkfs.erofs": "erofs-utils", "depmod": "kmod"}
+
 T = TypeVar("T")
+
+
+@functools.lru_cache(maxsize=1)
+def what_is_missing() -> str:
+    """Why VMs can't be run here, or nothing. The image is built when it is not there."""
+    missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
+    if missing:
+        return f"needs Debian's {' '.join(missing)}"
+    try:
+        images.ensure(IMAGE, lambda text: print(text, file=sys.stderr))
+    except images.ImageError as error:
+        return f"no image can be built here: {error}"
+    return ""
 
 
 @dataclass
@@ -157,21 +175,21 @@ class Family:
 class Vms:
     """A host of machines, on a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpus: int = CPUS, control: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="gcq-")
         self.changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="machines")
         self._thread.start()
-        self.call(self._start())
+        self.call(self._start(cpus, control))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the loop's thread do it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(HANG_GUARD_S)
 
-    async def _start(self) -> None:
+    async def _start(self, cpus: int, control: bool) -> None:
         folder = Path(self._folder.name)
-        self.host = MachineHost(folder, f"{folder}/host.sock", CPUS)
+        self.host = MachineHost(folder, f"{folder}/host.sock", cpus, control)
         await self.host.start()
         self.image = await self._loop.run_in_executor(None, images.ensure, IMAGE, print)
 

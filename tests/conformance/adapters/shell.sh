@@ -96,6 +96,7 @@ while IFS= read -r line; do
       pkill -TERM -P "${jobs[${args[0]}]}"
       printf '{"id":%d,"ok":null}\n' "$id"
       ;;
+    exit) exit "${args[0]}" ;;
     join | noreport) end_domain "$id" "$name" "${args[@]}" ;;
     *)
       call "$id" "$name" "${args[@]}" &

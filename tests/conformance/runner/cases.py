@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from .hosts import REAL_HOSTS
+from .hosts import REAL_HOSTS, VM_HOSTS
 
 FOLDER = Path(__file__).resolve().parents[1]
 LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "shell")
@@ -43,7 +43,8 @@ class Case:
     only: dict[str, str] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
     needs: list[str] = field(default_factory=list)  # of the fake hypervisor
-    hypervisor: str = "any"
+    hypervisor: str = "any"  # or process, or real: where clones are real
+    representative: bool = False  # played in VMs also where there is little time
     env: dict[str, dict[str, str]] = field(default_factory=dict)
     about: str = ""
     must_fail_with: str = ""
@@ -64,7 +65,18 @@ class Case:
             return self.hypervisor == "any"
         if self.needs:
             return False
+        if host in VM_HOSTS:
+            if self.hypervisor == "process" or self.not_in_vms:
+                return False
+            return language in (*CLONABLE, "shell") if self.clones else language in ONCE_A_LANGUAGE
         return language in CLONABLE if self.clones else host == REAL_HOSTS[0] and language in ONCE_A_LANGUAGE
+
+    @property
+    def not_in_vms(self) -> str:
+        """What it needs that VMs have not; or nothing."""
+        if any("host" in step for step in self.steps):
+            return "guests that outlive their host"
+        return "programs in no domain" if "stranger" in self.actors else ""
 
     @property
     def clones(self) -> bool:
@@ -120,7 +132,7 @@ def check(case: Case) -> None:
         if bool(used) != (need in case.needs):
             raise ValueError(f"{case.id}: needs: {need} is {'missing' if used else 'there'}, but the steps have {used}")
     if case.hypervisor == "any" and any("gone" in step or "inherited" in str(step) for step in case.steps):
-        raise ValueError(f"{case.id}: only real clones inherit calls or go: hypervisor: process is missing")
+        raise ValueError(f"{case.id}: only real clones inherit calls or go: hypervisor: real or process is missing")
     to_host = [step["host"] for step in case.steps if "host" in step]
     if "freeze" in to_host and to_host != ["freeze", "kill"]:
         raise ValueError(f"{case.id}: a host that is frozen must be killed: {to_host}")

@@ -21,7 +21,9 @@ from .wire import HANG_GUARD_S, Connection
 ROOT = Path(__file__).resolve().parents[3]
 CPUS = 8  # what every host of the suite offers; the cases count on it
 FAKE_HOSTS = ("core", "reference")
-REAL_HOSTS = ("process-pidns", "process-plain")  # the process hypervisor, its clones made in that mode
+PROCESS_HOSTS = ("process-pidns", "process-plain")  # the process hypervisor, its clones made in that mode
+VM_HOSTS = ("qemu",)  # vms.py
+REAL_HOSTS = PROCESS_HOSTS + VM_HOSTS
 HOSTS = FAKE_HOSTS + REAL_HOSTS
 
 
@@ -47,7 +49,7 @@ def python_path() -> str:
 def host_command(kind: str) -> list[str]:
     if kind == "core":
         return [gc_binary(), "host", "--hypervisor", "fake"]
-    if kind in REAL_HOSTS:
+    if kind in PROCESS_HOSTS:
         return [gc_binary(), "host", "--hypervisor", "process"]
     if kind == "reference":
         return [sys.executable, "-m", "gridcentric.reference"]
@@ -66,7 +68,7 @@ class Host:
         self.socket = f"{self.folder}/host.sock"
         self.address = f"unix:{self.socket}"
         self.guest_environment = {"GRIDCENTRIC_HOST": self.address}
-        if kind in REAL_HOSTS:
+        if kind in PROCESS_HOSTS:
             self.guest_environment["GRIDCENTRIC_CLONE_MODE"] = kind.removeprefix("process-")
         self._errors = Path(self.folder, "stderr").open("w+")  # noqa: SIM115 - lives as long as the host
         argv = [*(command or host_command(kind)), "--socket", self.socket, "--cpus", str(CPUS)]
@@ -88,6 +90,9 @@ class Host:
             self.close()
             raise Missing(f"{' '.join(argv)} said {first!r} instead of that it listens; stderr: {said}")
         self.control = Connection(self.socket, "control" if control else "observe")
+
+    def is_dead(self) -> bool:
+        return self.process.poll() is not None
 
     def stderr(self) -> str:
         return Path(self._errors.name).read_text()

@@ -48,8 +48,9 @@ def node_adapter(form: str) -> Command:
 
 
 @functools.cache
-def c_program(name: str, sources: Path = ADAPTERS) -> str:
-    """Build NAME.c, once a run, as strict C99 against the installed header and library; its path."""
+def c_program(name: str, sources: Path = ADAPTERS, library: str = "") -> str:
+    """Build NAME.c, once a run, as strict C99 against the installed header and library; its path. library: the folder that
+    has the library where the program will run."""
     flags = os.environ.get("GRIDCENTRIC_C_FLAGS")
     if flags is None:
         asked = [sys.executable, "-m", "gridcentric", "--include", "--libs"]
@@ -58,6 +59,7 @@ def c_program(name: str, sources: Path = ADAPTERS) -> str:
             raise Missing(f"`{' '.join(asked)}` failed: run `make build`, or set GRIDCENTRIC_C_FLAGS\n{probe.stderr}")
         include, libs = probe.stdout.split()
         flags = f"-I{include} -L{libs} -Wl,-rpath,{libs} -lgridcentric"
+    where = [f"-Wl,-rpath,{library}"] if library else []
     folder = tempfile.mkdtemp(prefix="gridcentric-adapter-")
     atexit.register(shutil.rmtree, folder)
     compiler = [
@@ -72,7 +74,7 @@ def c_program(name: str, sources: Path = ADAPTERS) -> str:
         "-O1",
     ]
     built = subprocess.run(
-        [*compiler, "-o", f"{folder}/{name}", str(sources / f"{name}.c"), *shlex.split(flags), "-lpthread"],
+        [*compiler, "-o", f"{folder}/{name}", str(sources / f"{name}.c"), *shlex.split(flags), *where, "-lpthread"],
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from .cases import LANGUAGES, load
-from .hosts import HOSTS, REAL_HOSTS
+from .hosts import HOSTS, REAL_HOSTS, VM_HOSTS
 
 _results: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
 
@@ -26,11 +26,21 @@ def lines() -> list[str]:
                 rows.append([host, language, *map(_cell, cells), _cell(sum(cells, Counter()))])
     widths = [max(map(len, column)) for column in zip(*rows)]
     texts = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
-    if any(host in REAL_HOSTS for host, _, _ in _results):
+    played = {host for host, _, _ in _results}
+    if played & {*REAL_HOSTS}:
         texts.append(f"on {' and '.join(REAL_HOSTS)} not played, by what of the fake they need:")
-        needs = sorted({need for case in load() for need in case.needs})
-        texts += [f"  {need}: {', '.join(case.id for case in load() if need in case.needs)}" for need in needs]
+        texts += _without([(need, case.id) for case in load() for need in case.needs])
+    if played & {*VM_HOSTS}:
+        texts.append(f"on {' and '.join(VM_HOSTS)} besides, by what there is not:")
+        commons = [case for case in load() if not case.needs and not case.only and case.hypervisor != "process"]
+        texts += _without([(case.not_in_vms, case.id) for case in commons if case.not_in_vms])
     return texts if len(rows) > 1 else []
+
+
+def _without(cases: list[tuple[str, str]]) -> list[str]:
+    """A line a need."""
+    needs = sorted({need for need, _ in cases})
+    return [f"  {need}: {', '.join(name for other, name in cases if other == need)}" for need in needs]
 
 
 def _cell(marks: Counter[str]) -> str:

@@ -139,6 +139,10 @@ class Channel:
         words = ["run", str(stream), quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
         self._frame(0, CONTROL, " ".join(words).encode())
 
+    def inherit(self, stream: int) -> None:
+        """The program of this stream has come along from the machine that was cloned: from now on it can be written to."""
+        self._streams[stream] = _Stream(first_line=None)
+
     def write(self, stream: int, data: bytes) -> None:
         """Input of a program; b"" is its end."""
         self._send(stream, data)

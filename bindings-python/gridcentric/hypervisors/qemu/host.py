@@ -58,8 +58,9 @@ class Master:
 class MachineHost:
     """All methods belong to one asyncio loop."""
 
-    def __init__(self, folder: Path, socket: str, cpus: int) -> None:
-        """folder: for logs, of this process alone. socket: where guests find the host. cpus: for tickets, 0: the default."""
+    def __init__(self, folder: Path, socket: str, cpus: int, control: bool = False) -> None:
+        """folder: for logs, of this process alone. socket: where guests find the host. cpus: for tickets, 0: the default.
+        control: tests may look into it (docs/protocol.md, "Control")."""
         self.socket = socket
         self._secret = secrets.token_hex(16)
         self._programs: dict[str, Program] = {}  # by family
@@ -69,7 +70,7 @@ class MachineHost:
         self.machines = Machines(folder, socket, self._secret, Ears(self._output, self._exited, self._ended))
         self.machines.on_clone = self._cloned
         self._driver = QemuDriver(self._loop, self.machines)
-        self._thread = _HostThread(self._driver, socket, cpus, self._secret)
+        self._thread = _HostThread(self._driver, socket, cpus, self._secret, control)
 
     async def start(self) -> None:
         """Raises HostError, NetworkError."""
@@ -170,8 +171,8 @@ class MachineHost:
 class _HostThread:
     """gridcentric._host on a thread of its own."""
 
-    def __init__(self, driver: QemuDriver, socket: str, cpus: int, secret: str) -> None:
-        self._arguments = (driver, socket, cpus, secret)
+    def __init__(self, driver: QemuDriver, socket: str, cpus: int, secret: str, control: bool) -> None:
+        self._arguments = (driver, socket, cpus, secret, control)
         self._stop: Callable[[], None] | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="gc-host", daemon=True)

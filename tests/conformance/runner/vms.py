@@ -1,0 +1,311 @@
+"""VMs as a host of the suite (the qemu hypervisor): a host of machines in this process, one a language.
+
+Booting takes seconds, so one machine is booted; a copy of it starts the adapter of a language, and the master of each case
+is a copy of that, a machine and a family of its own. The adapter reads and writes its standard input and output, also in the
+clones of its machine; what it says in each is carried to the runner over a connection a domain, as real.py expects it.
+
+It must not know cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import os
+import select
+import sys
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .actors import Actor, Caller, Hung
+from .hosts import CPUS, ROOT
+from .languages import ADAPTERS, c_program
+from .unbuilt import Missing
+from .wire import HANG_GUARD_S, Connection
+
+sys.path.insert(0, str(ROOT / "tests" / "qemu"))
+
+MEMORY_MIB = 160
+PLACE = "/suite/tests/conformance/adapters"  # as deep as in the checkout: the shell's looks for errors.def above itself
+PYTHON = f"import sys; sys.path.insert(0, '{PLACE}'); import python_adapter; python_adapter.main('{{}}')"
+COMMANDS = {
+    "c": [f"{PLACE}/c"],
+    "python": ["python3", "-c", PYTHON.format("guest")],
+    "aio": ["python3", "-c", PYTHON.format("aio")],
+    "node": ["node", f"{PLACE}/node.js", "gridcentric", "promise"],
+    "node_callback": ["node", f"{PLACE}/node.js", "gridcentric", "callback"],
+    "shell": ["bash", f"{PLACE}/shell.sh", "gc"],
+}
+# The answer to it tells that the adapter has started, which takes seconds in some languages. C's is there at once.
+ANYTHING = b'{"id":0,"call":"nothing","args":[]}\n'
+
+
+@dataclass
+class Model:
+    """A machine that others are copies of."""
+
+    domain: Any  # gridcentric.hypervisors.qemu.family.Domain; it has ended
+    template: Any
+    stream: int = 0  # of the adapter that runs in it
+
+
+async def boot_copy(host: Any, model: Model, registered: Any) -> Any:
+    """A master that stands where the model stands: made as a clone is, but of a family of its own."""
+    machines = host.machines
+    as_parent = replace(model.domain, family=registered.family)
+    domain = await machines._load(as_parent, model.template, registered.key, 0, registered.address)
+    if model.stream:
+        domain.channel.inherit(model.stream)
+    await machines._release(domain, -1, None)
+    machines._watch(domain)
+    return domain
+
+
+class Nursery:
+    """Where models are made."""
+
+    def __init__(self) -> None:
+        from vms import Vms
+
+        self._vms = Vms()
+        own = [ADAPTERS / name for name in ("python_adapter.py", "node.js", "shell.sh")]
+        files = {PLACE: [*own, Path(c_program("c", library="/usr/lib/python3/dist-packages/gridcentric/lib"))]}
+        files["/suite/core/include/gridcentric"] = [ROOT / "core" / "include" / "gridcentric" / "errors.def"]
+        family = self._vms.boot(MEMORY_MIB)
+        for folder, sources in files.items():
+            family.run("mkdir", "-p", folder)
+            for source in sources:
+                family.copy(source, f"{folder}/{source.name}")
+        self._base = self._model(family, 0)
+
+    def model(self, language: str) -> Model:
+        from vms import Family
+
+        async def begin() -> None:
+            family.registered = await self._vms.host.new_family(family, "model", "")
+            family.master = await boot_copy(self._vms.host, self._base, family.registered)
+
+        family = Family(self._vms)
+        self._vms.call(begin())
+        command = ["sh", "-c", 'exec "$@" 2>/tmp/stderr', "-", *COMMANDS[language]]
+        program = family.start(*command, given=None)
+        if language != "c":
+            family.give(program, ANYTHING)
+            family.until(lambda: bool(program.master.lines) or program.master.code is not None)
+            assert program.master.code is None, program.text()
+        return self._model(family, program.stream)
+
+    def _model(self, family: Any, stream: int) -> Model:
+        from gridcentric.hypervisors.qemu.times import Times
+
+        machines = self._vms.host.machines
+        template = self._vms.call(machines._freeze(family.master, Times()))
+        template.users += 1  # for as long as this process lives
+        family.end(family.master)
+        family.until(lambda: 0 in family.codes)
+        return Model(family.master, template, stream)
+
+    def close(self) -> None:
+        self._vms.close()
+
+
+@functools.cache
+def nursery() -> Nursery:
+    return Nursery()
+
+
+def close_nursery() -> None:
+    if nursery.cache_info().currsize:
+        nursery().close()
+        nursery.cache_clear()
+
+
+class CarriedFamily:
+    """A family whose domains each have a connection to the runner. All methods but wait_end() belong to the host's loop."""
+
+    def __init__(self, host: Any, stream: int, path: str) -> None:
+        """path: where the runner listens for the family's domains."""
+        self._host = host
+        self._stream = stream
+        self._path = path
+        self._opened: dict[int, asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over = threading.Event()  # the master has ended
+        self.registered: Any
+        self.code: int | None = None  # the program's, or the signal that has ended its machine as a negative one
+
+    async def begin(self, model: Model, name: str, on_exit: str) -> None:
+        self.registered = await self._host.new_family(self, name, on_exit)
+        self._carry(self.registered.key, "null")
+        await boot_copy(self._host, model, self.registered)
+
+    def wait_end(self) -> bool:
+        return self._over.wait(HANG_GUARD_S)
+
+    def _carry(self, key: int, hello: str) -> None:
+        opened = asyncio.ensure_future(asyncio.open_unix_connection(self._path, limit=1 << 22))
+        self._opened[key] = opened
+
+        async def carry() -> None:
+            reader, writer = await opened
+            writer.write(b'{"id":0,"ok":%s}\n' % hello.encode())
+            more = True
+            while more:
+                try:
+                    data = await reader.read(65536)
+                except ConnectionError:
+                    return
+                domain = self._host.machines.get(key)
+                if domain is not None:
+                    domain.channel.write(self._stream, data)
+                more = bool(data)
+
+        self._later(carry())
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- gridcentric.hypervisors.qemu.host.Program --------------------------------------------------------------------
+
+    async def output(self, key: int, stream: int, data: bytes) -> None:
+        if stream == self._stream:
+            _, writer = await self._opened[key]
+            writer.write(data)
+
+    def exited(self, key: int, stream: int, code: int) -> None:
+        async def end() -> None:
+            if key == self.registered.key:
+                self.code = code
+                if code <= 128:
+                    await self.registered.say_bye()
+            self._host.program_ended(key, code)
+
+        if stream == self._stream:
+            self._later(end())
+
+    def joined(self, key: int) -> None:
+        domain = self._host.machines.get(key)
+        domain.channel.inherit(self._stream)
+        self._carry(key, str(domain.vmid))
+
+    def ended(self, key: int, code: int) -> None:
+        async def close() -> None:
+            _, writer = await self._opened.pop(key)
+            writer.close()
+            if key == self.registered.key:
+                self.code = code if self.code is None else self.code
+                self._over.set()
+            if not self._opened:  # the last: a family is known as long as one of it may clone
+                self._host.forget(self.registered)
+
+        self._later(close())
+
+
+class VmHost:
+    """The face of hosts.Host, with machines behind it."""
+
+    kind = "qemu"
+
+    def __init__(self, language: str) -> None:
+        from vms import Vms, what_is_missing
+
+        if reason := what_is_missing():
+            raise Missing(reason)
+        self._model = nursery().model(language)
+        self._vms = Vms(CPUS, control=True)
+        self.socket = self._vms.host.socket
+        self.folder = str(Path(self.socket).parent)
+        self.guest_environment: dict[str, str] = {}
+        self.control = Connection(self.socket, "control")
+
+    def command(self, verb: str, *args: object) -> list[list[str]] | list[str]:
+        items, fields = self.control.call(verb, *args)
+        return items if items or verb in ("dump", "domains") else fields
+
+    def is_dead(self) -> bool:
+        return False
+
+    def descriptors(self) -> list[str]:
+        """Memory and network devices that machines of this process have."""
+        gc.collect()
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            try:
+                target = str(entry.readlink())
+            except OSError:
+                continue
+            if "memfd:gridcentric" in target or "/dev/net/tun" in target:
+                found.append(target)
+        return sorted(found)
+
+    def start(self, name: str, on_exit: str, path: str) -> CarriedFamily:
+        family = CarriedFamily(self._vms.host, self._model.stream, path)
+        self._vms.call(family.begin(self._model, name, on_exit))
+        return family
+
+    def end_all_of(self, family: CarriedFamily) -> None:
+        """Its master and all clones, at once; returns when they have ended."""
+
+        async def end() -> None:
+            for domain in self._vms.host.machines.all():
+                if domain.family == family.registered.family:
+                    self._vms.host.machines.end(domain.key)
+
+        self._vms.call(end())
+        family.wait_end()
+
+    def pid_of(self, family: CarriedFamily) -> int:
+        domain = self._vms.host.machines.get(family.registered.key)
+        return -1 if domain is None else int(domain.machine.process.pid)
+
+    def stop(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.control.close()
+        self._vms.close()
+        self._model.template.release()
+
+
+class VmActor(Actor):
+    """The program of a case's master, in a VM."""
+
+    def __init__(self, name: str, host: VmHost, env: dict[str, str]) -> None:
+        Caller.__init__(self, name)
+        self._host = host
+        self._family = host.start(name, env.get("GRIDCENTRIC_ON_MASTER_EXIT", ""), env["CONFORMANCE_CHANNEL"])
+
+    @property
+    def pid(self) -> int:
+        return self._host.pid_of(self._family)
+
+    def why(self) -> str:
+        return ""
+
+    def wait_end(self) -> int:
+        if not self._family.wait_end():
+            raise Hung(f"{self.name} has not ended in {HANG_GUARD_S:.0f} s")
+        assert self._family.code is not None
+        return self._family.code
+
+    def kill(self, group: bool = True) -> None:
+        """The machine of the master; its clones are the host's business."""
+        pid = self.pid
+        if pid > 0:
+            pidfd = os.pidfd_open(pid)
+            os.kill(pid, 9)
+            select.select([pidfd], [], [], HANG_GUARD_S)
+            os.close(pidfd)
+        self._family.wait_end()
+
+    def left_over(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self._host.end_all_of(self._family)
+        Caller.close(self)
