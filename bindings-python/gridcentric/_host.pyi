@@ -8,5 +8,6 @@ def run_host(
     socket: str,
     cpus: int,
     relay_secret: str,
+    control: bool,
     on_ready: Callable[[str, Callable[[], None]], None],
 ) -> None: ...

@@ -173,8 +173,8 @@ class PythonHypervisor final : public Hypervisor {
 };
 
 void run_host(const py::object &driver, const std::string &socket, std::int64_t cpus,
-              const std::string &relay_secret,
-              bool control, std::function<void(const std::string &, std::function<void()>)> on_ready) {
+              const std::string &relay_secret, bool control,
+              std::function<void(const std::string &, std::function<void()>)> on_ready) {
   gridcentric::HostOptions options;
   options.socket = socket;
   options.cpus = cpus;
@@ -210,5 +210,6 @@ PYBIND11_MODULE(_host, module) {
              py::arg("relay_secret"), py::arg("control"), py::arg("on_ready"),
              "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
              "listens;\n"
-             "control: tests may look into it (docs/protocol.md). stop() may be called from any thread. Raises RuntimeError when it can't start.");
+             "control: tests may look into it (docs/protocol.md). stop() may be called from any thread. "
+             "Raises RuntimeError when it can't start.");
 }
