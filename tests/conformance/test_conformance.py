@@ -10,6 +10,7 @@ from runner.cases import CLONABLE, LANGUAGES, ONCE_A_LANGUAGE, Case, load
 from runner.hosts import HOSTS, REAL_HOSTS, VM_HOSTS, Host
 from runner.play import MakeActor, Play
 from runner.real import RealPlay
+from runner.vms import VmPlay
 
 CASES = load()
 
@@ -36,8 +37,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_case(host: Host, actors: MakeActor, case: Case, language: str) -> None:
-    if host.kind in REAL_HOSTS:
-        RealPlay(case, host, actors, language in CLONABLE or host.kind in VM_HOSTS).run()
+    if host.kind in VM_HOSTS:
+        VmPlay(case, host, actors, can_clone=True).run()
+    elif host.kind in REAL_HOSTS:
+        RealPlay(case, host, actors, language in CLONABLE).run()
     else:
         Play(case, host, actors).run()
 

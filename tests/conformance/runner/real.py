@@ -167,7 +167,7 @@ class RealPlay(Play):
         """A domain ends by itself: it exits, or a signal strikes it."""
         name = self.actor_of(family, vmid)
         if how == "killed":
-            os.kill(self.pid_of(family, vmid), status)
+            self.strike(family, vmid, status)
         elif vmid == 0 and family in self.said_bye:
             self.exit_normally(name)
         else:
@@ -176,6 +176,10 @@ class RealPlay(Play):
             self.process(name).wait_end()
         self.gone.add(name)
         self.until_gone(family, vmid, f"{name} has {how} with {status}")
+
+    def strike(self, family: str, vmid: int, number: int) -> None:
+        """A signal comes over the domain's program."""
+        os.kill(self.pid_of(family, vmid), number)
 
     def pid_of(self, family: str, vmid: int) -> int:
         with Connection(self.host.socket, "observe") as observer:

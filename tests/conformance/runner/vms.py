@@ -1,4 +1,4 @@
-"""VMs as a host of the suite (the qemu hypervisor): a host of machines in this process, one a language.
+"""VMs as a host of the suite (the qemu hypervisor): a host of machines in this process.
 
 Booting takes seconds, so one machine is booted; a copy of it starts the adapter of a language, and the master of each case
 is a copy of that, a machine and a family of its own. The adapter reads and writes its standard input and output, also in the
@@ -16,6 +16,7 @@ import os
 import select
 import sys
 import threading
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 from .actors import Actor, Caller, Hung
 from .hosts import CPUS, ROOT
 from .languages import ADAPTERS, c_program
+from .real import RealPlay
 from .unbuilt import Missing
 from .wire import HANG_GUARD_S, Connection
 
@@ -39,24 +41,25 @@ COMMANDS = {
     "node_callback": ["node", f"{PLACE}/node.js", "gridcentric", "callback"],
     "shell": ["bash", f"{PLACE}/shell.sh", "gc"],
 }
+SIGNALS = 1  # the stream of what sends a signal
 # The answer to it tells that the adapter has started, which takes seconds in some languages. C's is there at once.
 ANYTHING = b'{"id":0,"call":"nothing","args":[]}\n'
 
 
 @dataclass
 class Model:
-    """A machine that others are copies of."""
+    """A machine that others are copies of. The host of the cases knows nothing of it."""
 
-    domain: Any  # gridcentric.hypervisors.qemu.family.Domain; it has ended
-    template: Any
+    domain: Any  # gridcentric.hypervisors.qemu.family.Domain
     stream: int = 0  # of the adapter that runs in it
 
 
-async def boot_copy(host: Any, model: Model, registered: Any) -> Any:
+async def copy_of(machines: Any, model: Model, key: int, family: str, address: str) -> Any:
     """A master that stands where the model stands: made as a clone is, but of a family of its own."""
-    machines = host.machines
-    as_parent = replace(model.domain, family=registered.family)
-    domain = await machines._load(as_parent, model.template, registered.key, 0, registered.address)
+    from gridcentric.hypervisors.qemu.times import Times
+
+    as_parent = replace(model.domain, family=family)
+    [domain] = await machines._make(as_parent, [(key, 0, address)], Times())
     if model.stream:
         domain.channel.inherit(model.stream)
     await machines._release(domain, -1, None)
@@ -65,51 +68,54 @@ async def boot_copy(host: Any, model: Model, registered: Any) -> Any:
 
 
 class Nursery:
-    """Where models are made."""
+    """All VMs of the suite: the models, and the host of the cases."""
 
     def __init__(self) -> None:
         from vms import Vms
 
-        self._vms = Vms()
+        self.vms = Vms(CPUS, control=True)
+        self._last_key = 0  # models have negative ones, which the host gives to nobody
         own = [ADAPTERS / name for name in ("python_adapter.py", "node.js", "shell.sh")]
         files = {PLACE: [*own, Path(c_program("c", library="/usr/lib/python3/dist-packages/gridcentric/lib"))]}
         files["/suite/core/include/gridcentric"] = [ROOT / "core" / "include" / "gridcentric" / "errors.def"]
-        family = self._vms.boot(MEMORY_MIB)
+        family = self._begin(None)
         for folder, sources in files.items():
             family.run("mkdir", "-p", folder)
             for source in sources:
                 family.copy(source, f"{folder}/{source.name}")
-        self._base = self._model(family, 0)
+        self._base = Model(family.master)
 
     def model(self, language: str) -> Model:
-        from vms import Family
-
-        async def begin() -> None:
-            family.registered = await self._vms.host.new_family(family, "model", "")
-            family.master = await boot_copy(self._vms.host, self._base, family.registered)
-
-        family = Family(self._vms)
-        self._vms.call(begin())
-        command = ["sh", "-c", 'exec "$@" 2>/tmp/stderr', "-", *COMMANDS[language]]
+        family = self._begin(self._base)
+        command = ["sh", "-c", 'echo $$ > /tmp/pid; exec "$@" 2>/tmp/stderr', "-", *COMMANDS[language]]
         program = family.start(*command, given=None)
         if language != "c":
             family.give(program, ANYTHING)
             family.until(lambda: bool(program.master.lines) or program.master.code is not None)
             assert program.master.code is None, program.text()
-        return self._model(family, program.stream)
+        return Model(family.master, program.stream)
 
-    def _model(self, family: Any, stream: int) -> Model:
-        from gridcentric.hypervisors.qemu.times import Times
+    def _begin(self, model: Model | None) -> Any:
+        """A machine that the host knows nothing of: booted, or a copy."""
+        from vms import Family
 
-        machines = self._vms.host.machines
-        template = self._vms.call(machines._freeze(family.master, Times()))
-        template.users += 1  # for as long as this process lives
-        family.end(family.master)
-        family.until(lambda: 0 in family.codes)
-        return Model(family.master, template, stream)
+        from gridcentric.hypervisors.qemu.machine import Shape
 
-    def close(self) -> None:
-        self._vms.close()
+        host = self.vms.host
+        self._last_key -= 1
+        key, name = self._last_key, str(uuid.uuid4())
+        family = Family(self.vms)
+
+        async def begin() -> None:
+            host._owners[key] = family
+            address = host.machines.reserve_address()
+            if model is None:
+                family.master = await host.machines.boot(key, name, Shape(self.vms.image, MEMORY_MIB), address)
+            else:
+                family.master = await copy_of(host.machines, model, key, name, address)
+
+        self.vms.call(begin())
+        return family
 
 
 @functools.cache
@@ -119,7 +125,7 @@ def nursery() -> Nursery:
 
 def close_nursery() -> None:
     if nursery.cache_info().currsize:
-        nursery().close()
+        nursery().vms.close()
         nursery.cache_clear()
 
 
@@ -140,7 +146,8 @@ class CarriedFamily:
     async def begin(self, model: Model, name: str, on_exit: str) -> None:
         self.registered = await self._host.new_family(self, name, on_exit)
         self._carry(self.registered.key, "null")
-        await boot_copy(self._host, model, self.registered)
+        registered = self.registered
+        await copy_of(self._host.machines, model, registered.key, registered.family, registered.address)
 
     def wait_end(self) -> bool:
         return self._over.wait(HANG_GUARD_S)
@@ -212,12 +219,12 @@ class VmHost:
     kind = "qemu"
 
     def __init__(self, language: str) -> None:
-        from vms import Vms, what_is_missing
+        from vms import what_is_missing
 
         if reason := what_is_missing():
             raise Missing(reason)
+        self._vms = nursery().vms
         self._model = nursery().model(language)
-        self._vms = Vms(CPUS, control=True)
         self.socket = self._vms.host.socket
         self.folder = str(Path(self.socket).parent)
         self.guest_environment: dict[str, str] = {}
@@ -263,13 +270,30 @@ class VmHost:
         domain = self._vms.host.machines.get(family.registered.key)
         return -1 if domain is None else int(domain.machine.process.pid)
 
+    def strike(self, family: str, vmid: int, number: int) -> None:
+        """A signal for the adapter in this machine."""
+
+        async def run() -> None:
+            [domain] = [d for d in self._vms.host.machines.all() if (d.family, d.vmid) == (family, vmid)]
+            domain.channel.run(SIGNALS, "/", ["sh", "-c", f"kill -{number} $(cat /tmp/pid)"])
+
+        self._vms.call(run())
+
     def stop(self) -> None:
         self.close()
 
     def close(self) -> None:
         self.control.close()
-        self._vms.close()
-        self._model.template.release()
+        self._vms.call(self._vms.host.machines.finish(self._model.domain.key))
+
+
+class VmPlay(RealPlay):
+    """A domain's program is in its machine."""
+
+    host: VmHost
+
+    def strike(self, family: str, vmid: int, number: int) -> None:
+        self.host.strike(family, vmid, number)
 
 
 class VmActor(Actor):
