@@ -215,7 +215,9 @@ int clone(const std::string &ticket, Call *call) {
     if (line.word == "fork") return clone_this_process(exchange, ticket, line.rest);
     Fields(line.word + " " + line.rest).malformed();
   } catch (const Error &error) {
-    if (error.code == error_cancelled && exchange.won()) return 0;  // too late: the clones are there
+    // Too late: the clones are there. And this may be one, whose program has noticed it before the reply was read.
+    if (error.code == error_cancelled && exchange.won())
+      return machine_was_cloned(ticket, Fields(exchange.won_fields()).number());
     throw;
   }
 }
