@@ -16,9 +16,9 @@ test:  ## everything that CI runs
 	@scripts/bootstrap --test
 	@$(NOX)
 
-test-vms:  ## the tests with real VMs (QEMU), which take a while
-	@scripts/bootstrap --vms
-	@$(NOX) -s qemu
+test-vms:  ## all tests with real VMs (QEMU): half an hour
+	@scripts/bootstrap --test
+	@$(NOX) -s qemu-full
 
 bench: build  ## the figures of the design, each as a ratio: a table, bench-out/*.json and plots
 	@$(NOX) -s bench -- $(ROWS)

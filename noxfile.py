@@ -32,7 +32,7 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
     "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "conformance",
-    "hypervisors", "live_clone", "autoscale", "demos", "readme", "packaging",
+    "hypervisors", "live_clone", "autoscale", "demos", "readme", "packaging", "qemu",
 ]  # fmt: skip
 
 # The files each part is made of: a change in one of them makes the part anew.
