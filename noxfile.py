@@ -250,7 +250,7 @@ def conformance(session: nox.Session) -> None:
 def hypervisors(session: nox.Session) -> None:
     """The driver contract, for every driver."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/hypervisors")
+    pytest(session, "tests/hypervisors", "-m", "not vms")
 
 
 @nox.session
@@ -291,7 +291,7 @@ def packaging(session: nox.Session) -> None:
 
 
 # Suites that other sessions play elsewhere, and the qemu hypervisor's part of them.
-SUITES_WITH_VMS = ("tests/conformance/test_conformance.py",)
+SUITES_WITH_VMS = ("tests/conformance/test_conformance.py", "tests/hypervisors/test_contract.py")
 WITH_VMS = ("-k", "qemu", "--timeout=1200")
 
 

@@ -1,7 +1,7 @@
 /* The program that is cloned in the tests of drivers that make real clones.
  * Each domain, the master and every clone, connects to the test by itself (the socket that DOMAIN_TEST
- * names), says "hello VMID IP" and does what it is told, a line each; it answers "ok ..." or "error NAME
- * TEXT". It must not know which driver clones it. */
+ * names; where it is not set, by standard input and output), says "hello VMID IP" and does what it is told, a
+ * line each; it answers "ok ..." or "error NAME TEXT". It must not know which driver clones it. */
 #include <gridcentric/gc-guest.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,17 +22,26 @@ static void die(const char *what) {
 }
 
 /* A connection of this domain's own: what a clone has inherited is its master's. */
-static void say_hello(void) {
+static void connect_to_test(const char *path) {
   struct sockaddr_un address;
-  char ip[46];
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   memset(&address, 0, sizeof address);
   address.sun_family = AF_UNIX;
-  snprintf(address.sun_path, sizeof address.sun_path, "%s", getenv("DOMAIN_TEST"));
+  snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
   if (in) fclose(in);
   if (test) fclose(test);
   if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) die("domain: connect");
   if (!(in = fdopen(fd, "r")) || !(test = fdopen(dup(fd), "w"))) die("domain: fdopen");
+}
+
+static void say_hello(void) {
+  char ip[46];
+  if (getenv("DOMAIN_TEST")) {
+    connect_to_test(getenv("DOMAIN_TEST"));
+  } else {
+    in = stdin;
+    test = stdout;
+  }
   if (gc_my_ip(ip, sizeof ip) != 0) snprintf(ip, sizeof ip, "?");
   fprintf(test, "hello %d %s\n", gc_vmid(), ip);
   fflush(test);

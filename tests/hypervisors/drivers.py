@@ -20,6 +20,7 @@ from runner.actors import Actor
 from runner.hosts import Host, gc_binary
 from runner.languages import c_program, make_actor
 from runner.wire import HANG_GUARD_S, Refused
+from vm_driver import Vm
 
 
 class Domain(Protocol):
@@ -109,6 +110,7 @@ def plain(report: str | None) -> str:
 class Fake:
     name = "fake"
     real = False  # its domains have no memory and need no host to end
+    mortal = False  # its host can be killed, and so are its domains then
 
     def __init__(self) -> None:
         self.host = Host("core")
@@ -195,7 +197,7 @@ class RealDomain:
 
 class Process:
     name = "process"
-    real = True
+    real = mortal = True
 
     def __init__(self) -> None:
         self.program = c_program("domain", Path(__file__).parent)
@@ -238,4 +240,4 @@ class Process:
             shutil.rmtree(self.folder)
 
 
-DRIVERS = {"fake": Fake, "process": Process}
+DRIVERS = {"fake": Fake, "process": Process, "qemu": Vm}

@@ -13,15 +13,23 @@ from typing import Union
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from drivers import DRIVERS, Domain, Fake, Process
+from drivers import DRIVERS, Domain, Fake, Process, Vm
 from runner.hosts import CPUS
 from runner.unbuilt import Missing, without
+from runner.vms import close_nursery
 from runner.wire import Connection, Refused
 
-Driver = Union[Fake, Process]
+Driver = Union[Fake, Process, Vm]
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(scope="module", autouse=True)
+def machines() -> Iterator[None]:
+    """What is booted for the VMs goes with the last test."""
+    yield
+    close_nursery()
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.vms if name == "qemu" else ()) for name in DRIVERS])
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     try:
         made = DRIVERS[request.param]()
@@ -165,7 +173,7 @@ def test_ends_the_family_of_a_vanished_master(driver: Driver) -> None:
 
 
 def test_clones_end_with_their_host(driver: Driver) -> None:
-    if not driver.real:
+    if not driver.mortal:
         return
     _, clones = cloned(driver.master(), 3)
     driver.host.kill()

@@ -83,10 +83,10 @@ class Nursery:
             family.run("mkdir", "-p", folder)
             for source in sources:
                 family.copy(source, f"{folder}/{source.name}")
-        self._base = Model(family.master)
+        self.base = Model(family.master)  # nothing runs in it
 
     def model(self, language: str) -> Model:
-        family = self._begin(self._base)
+        family = self._begin(self.base)
         command = ["sh", "-c", 'echo $$ > /tmp/pid; exec "$@" 2>/tmp/stderr', "-", *COMMANDS[language]]
         program = family.start(*command, given=None)
         if language != "c":
@@ -127,6 +127,20 @@ def close_nursery() -> None:
     if nursery.cache_info().currsize:
         nursery().vms.close()
         nursery.cache_clear()
+
+
+def descriptors() -> list[str]:
+    """Memory and network devices that machines of this process have."""
+    gc.collect()
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except OSError:
+            continue
+        if "memfd:gridcentric" in target or "/dev/net/tun" in target:
+            found.append(target)
+    return sorted(found)
 
 
 class CarriedFamily:
@@ -238,17 +252,7 @@ class VmHost:
         return False
 
     def descriptors(self) -> list[str]:
-        """Memory and network devices that machines of this process have."""
-        gc.collect()
-        found = []
-        for entry in Path("/proc/self/fd").iterdir():
-            try:
-                target = str(entry.readlink())
-            except OSError:
-                continue
-            if "memfd:gridcentric" in target or "/dev/net/tun" in target:
-                found.append(target)
-        return sorted(found)
+        return descriptors()
 
     def start(self, name: str, on_exit: str, path: str) -> CarriedFamily:
         family = CarriedFamily(self._vms.host, self._model.stream, path)
