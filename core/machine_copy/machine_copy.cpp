@@ -6,6 +6,7 @@
 // the Unix socket where a copy gets descriptors of its own, and the numbers of those which it gets: that of commands, the
 // lifeline of its reaper, its network card's, then all others.
 //
+//   COMMAND -> driver  "ready"          as soon as it is loaded
 //   driver -> COMMAND  "copy TOKEN N"   the machine stands still, and nothing is under way on its sockets
 //   COMMAND -> driver  "pidfds N" with them (the reapers'), as often as needed, then "ok PAUSE_MS"; or "failed ERRNO TEXT"
 //   copy -> DOOR       "TOKEN K"             K: 1..N. The answer is one message with all its descriptors
@@ -268,6 +269,7 @@ struct Loaded {
                     : std::strcmp(forced, "pidns") == 0 ? live_clone::Mode::pidns
                                                         : live_clone::Mode::plain;
     watching = true;
+    say("ready");
   }
 } loaded;
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from vms import Family, Vms
 
+from gridcentric.hypervisors.qemu import copying
 from gridcentric.hypervisors.qemu.family import method_here
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError
 
@@ -63,6 +64,17 @@ def test_a_clone_that_fails_takes_the_others_along(family: Family, monkeypatch: 
     results = program.master.lines[3:]
     assert [line.split()[2:] for line in results] == [["joined", "0", "="]] * 3
     assert memory_files() == held, "the template went with its last clone"
+
+
+def test_a_qemu_that_takes_no_library(machines: Vms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if method_here() != "copy":
+        return  # none is loaded
+    (tmp_path / "none.so").write_text("not a library")
+    monkeypatch.setattr(copying, "LIBRARY", tmp_path / "none.so")
+    known = machines.host.machines.all()
+    with pytest.raises(MachineError, match=r"none\.so could not be loaded into QEMU \(.*GRIDCENTRIC_MACHINE_CLONE=load"):
+        machines.boot(memory_mib=128)
+    assert machines.host.machines.all() == known
 
 
 def test_ends_from_outside_are_noticed(family: Family) -> None:

@@ -146,6 +146,18 @@ class Copying:
             except BaseException:
                 command.close()
                 raise
+        try:
+            ready = command.recv(64) == b"ready"  # said before QEMU itself began
+        except OSError:
+            ready = False
+        if not ready:
+            said = machine.said()
+            command.close()
+            await machine.qmp_gone()
+            machine.kill()
+            raise MachineError(
+                f"{LIBRARY} could not be loaded into QEMU ({said or 'no word of it'}): GRIDCENTRIC_MACHINE_CLONE=load does without"
+            )
         self._can_be_copied(machine, command)
         return machine
 
