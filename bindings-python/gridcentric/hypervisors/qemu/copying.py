@@ -156,7 +156,8 @@ class Copying:
             await machine.qmp_gone()
             machine.kill()
             raise MachineError(
-                f"{LIBRARY} could not be loaded into QEMU ({said or 'no word of it'}): GRIDCENTRIC_MACHINE_CLONE=load does without"
+                f"{LIBRARY} could not be loaded into QEMU ({said or 'no word of it'}): "
+                "GRIDCENTRIC_MACHINE_CLONE=load does without"
             )
         self._can_be_copied(machine, command)
         return machine
