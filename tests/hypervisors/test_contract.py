@@ -16,17 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drivers import DRIVERS, Domain, Fake, Process, Vm
 from runner.hosts import CPUS
 from runner.unbuilt import Missing, without
-from runner.vms import close_nursery
 from runner.wire import Connection, Refused
 
 Driver = Union[Fake, Process, Vm]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def machines() -> Iterator[None]:
-    """What is booted for the VMs goes with the last test."""
-    yield
-    close_nursery()
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.vms if name == "qemu" else ()) for name in DRIVERS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -79,7 +80,8 @@ class Drive:
 
     async def close(self) -> None:
         await self.execute("quit")
-        await self.qmp.disconnect()
+        with contextlib.suppress(EOFError):  # it may have hung up before
+            await self.qmp.disconnect()
         self.process.wait()
         self.disk.close()
 

@@ -37,7 +37,8 @@ DISK_MODULES = ("ext4",)  # for a VM that has a disk (disk.py)
 ABOUT = "about.json"
 
 # Hooks of mmdebstrap. What they make is in /.made, which mmdebstrap carries out: without root a hook is another user, who
-# can't write where this one builds. While hooks run, the chroot has the host's /proc, /sys and /dev mounted.
+# can't write where this one builds. While hooks run, the chroot has the host's /proc, /sys and /dev mounted, and in its /tmp is
+# mmdebstrap's configuration of apt: without it the package lists that mmdebstrap removes in the end would be the host's.
 _KERNEL = """set -eu
 root="$1"
 # The kernel's own package, without what would install it: only its files are wanted.
@@ -52,8 +53,8 @@ _PACK = f"""set -eu
 root="$1"
 mkdir -p "$root/root" "$root/dev/pts"
 printf 'nameserver 10.77.0.1\\n' > "$root/etc/resolv.conf"
-rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log "$root"/tmp/*
-{MKFS} '--exclude-regex=^(proc|sys|dev|\\.made)/' "$root/.made/root.erofs" "$root" >/dev/null
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log
+{MKFS} '--exclude-regex=^(proc|sys|dev|tmp|\\.made)/' "$root/.made/root.erofs" "$root" >/dev/null
 """
 
 
