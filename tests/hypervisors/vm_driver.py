@@ -153,21 +153,9 @@ class Vm:
 
     def obstruct(self) -> None:
         """The second clone of the next cloning can't be made."""
-        from gridcentric.hypervisors.qemu.family import method_here
-        from gridcentric.hypervisors.qemu.machine import Machine, MachineError
+        from vms import fail_at
 
-        step = {"copy": "_greet", "load": "load"}[method_here()]
-        original, calls = getattr(Machine, step), 0
-
-        async def fail_at_the_second(machine: Machine, *args: Any, **kwargs: Any) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 2:
-                raise MachineError("told to fail")
-            await original(machine, *args, **kwargs)
-
-        setattr(Machine, step, fail_at_the_second)
-        self._undo = lambda: setattr(Machine, step, original)
+        self._undo = fail_at(2)
 
     def clear(self) -> None:
         if self._undo is not None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gc as collector
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from vms import Family, Vms
+from vms import Family, Vms, fail_at, held
 
 from gridcentric.hypervisors.qemu import copying
 from gridcentric.hypervisors.qemu.family import method_here
-from gridcentric.hypervisors.qemu.machine import Machine, MachineError
+from gridcentric.hypervisors.qemu.machine import MachineError
 
 # Clones as asked, and waits; the clones wait for their end.
 CLONE = """ticket=$(gc rt $1 $1 1 10000) && vmid=$(gc clone $ticket) &&
@@ -22,39 +20,22 @@ if gc ismaster; then gc wait $ticket; else exec sleep 100000; fi"""
 
 def memory_files() -> int:
     """RAM and states that this process holds."""
-    collector.collect()
-    held = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            held += "memfd:gridcentric" in str(entry.readlink())
-        except OSError:
-            continue
-    return held
+    return len(held("memfd:gridcentric"))
 
 
-def test_a_clone_that_fails_takes_the_others_along(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clone_that_fails_takes_the_others_along(family: Family) -> None:
     """The k-th of three can't be made: none is left, the ticket is as it was, and works when the trouble is over."""
-    held = memory_files()
-    calls = 0
-    # What is done for each clone, by either method; by "copy" first for that one which the others are copies of.
-    step = {"copy": "_greet", "load": "load"}[method_here()]
-    original = getattr(Machine, step)
-
-    async def fail_at_the_third(self: Machine, *args: Any, **kwargs: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise MachineError("told to fail")
-        await original(self, *args, **kwargs)
-
-    monkeypatch.setattr(Machine, step, fail_at_the_third)
+    before = memory_files()
+    undo = fail_at(3)
     script = """ticket=$(gc rt 3 3 1 10000); gc clone $ticket; echo "ended with $?"; gc lt | tail -n 1; read go
     vmid=$(gc clone $ticket); gc ismaster && gc wait $ticket || gc join"""
     program = family.start("bash", "-c", script, given=None)
-    family.until(lambda: "reserved" in program.master.output.decode())
-    monkeypatch.undo()
+    try:
+        family.until(lambda: "reserved" in program.master.output.decode())
+    finally:
+        undo()
     assert not family.clones()
-    assert memory_files() == held
+    assert memory_files() == before
     complaint, ended, ticket = program.master.lines
     assert "the machine could not be cloned: told to fail" in complaint
     assert ended == "ended with 23"
@@ -63,7 +44,7 @@ def test_a_clone_that_fails_takes_the_others_along(family: Family, monkeypatch: 
     family.until(lambda: program.master.code is not None and not family.clones())
     results = program.master.lines[3:]
     assert [line.split()[2:] for line in results] == [["joined", "0", "="]] * 3
-    assert memory_files() == held, "the template went with its last clone"
+    assert memory_files() == before, "the template went with its last clone"
 
 
 def test_a_qemu_that_takes_no_library(machines: Vms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,7 +60,7 @@ def test_a_qemu_that_takes_no_library(machines: Vms, monkeypatch: pytest.MonkeyP
 
 def test_ends_from_outside_are_noticed(family: Family) -> None:
     """kill -9 of a QEMU, gc kill, and the last by the host: gc wait tells of each."""
-    held = memory_files()
+    before = memory_files()
     program = family.start("bash", "-c", CLONE, "-", "3")
     family.until(lambda: len(family.clones()) == 3 and {c.vmid for c in family.clones()} <= family.born())
     first, second, third = family.clones()
@@ -93,14 +74,14 @@ def test_ends_from_outside_are_noticed(family: Family) -> None:
     family.until(lambda: program.master.code is not None)
     assert program.master.lines == [f"result {domain.vmid} killed 9 -" for domain in (first, second, third)]
     family.until(lambda: not family.clones())
-    assert memory_files() == held
+    assert memory_files() == before
 
 
 def test_the_family_of_a_killed_master_ends(machines: Vms) -> None:
-    held = memory_files()
+    before = memory_files()
     family = machines.boot(memory_mib=128)
     family.start("bash", "-c", CLONE, "-", "2")
     family.until(lambda: len(family.born()) == 2)
     os.kill(family.master.machine.process.pid, signal.SIGKILL)
     family.until(lambda: not family.clones() and 0 in family.codes)
-    assert memory_files() == held
+    assert memory_files() == before

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import shutil
 import sys
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from gridcentric.hypervisors.qemu import images
-from gridcentric.hypervisors.qemu.family import Domain
+from gridcentric.hypervisors.qemu.family import Domain, method_here
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
-from gridcentric.hypervisors.qemu.machine import Shape
+from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Shape
 
 IMAGE = os.environ.get("GRIDCENTRIC_TEST_IMAGE", images.DEFAULT)
 PROGRAMS = Path(__file__).parent / "programs"
@@ -43,6 +44,37 @@ def what_is_missing() -> str:
     except images.ImageError as error:
         return f"no image can be built here: {error}"
     return ""
+
+
+def held(*kinds: str) -> list[str]:
+    """What this process has open of these kinds, as "/dev/net/tun"; that which nobody needs any more not among it."""
+    gc.collect()
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except OSError:
+            continue
+        if any(kind in target for kind in kinds):
+            found.append(target)
+    return sorted(found)
+
+
+def fail_at(nth: int) -> Callable[[], None]:
+    """From here on the nth machine that a cloning makes can't be made, by either method; by "copy" the first of several is that
+    one which the others are copies of. What is returned takes it back."""
+    step = {"copy": "_greet", "load": "load"}[method_here()]
+    original, calls = getattr(Machine, step), 0
+
+    async def fail(machine: Machine, *args: Any, **kwargs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise MachineError("told to fail")
+        await original(machine, *args, **kwargs)
+
+    setattr(Machine, step, fail)
+    return lambda: setattr(Machine, step, original)
 
 
 @dataclass

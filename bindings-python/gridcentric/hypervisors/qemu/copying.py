@@ -20,15 +20,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-import gridcentric
+from gridcentric import _paths
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Ram, Seed, Shape
 from gridcentric.hypervisors.qemu.process import Process
 from gridcentric.hypervisors.qemu.streams import readable
 from gridcentric.hypervisors.qemu.times import Times, timed
 
-_PROGRAMS = Path(gridcentric.__file__).parent / "bin"
-LIBRARY = _PROGRAMS / "gc-machine-copy.so"
-_REAPER = _PROGRAMS / "gc-reaper"
+LIBRARY = _paths.GC.with_name("gc-machine-copy.so")
+_REAPER = _paths.GC.with_name("gc-reaper")
 _MOST_DESCRIPTORS = 253  # of one message (unix(7), SCM_RIGHTS)
 
 
@@ -153,8 +152,7 @@ class Copying:
         if not ready:
             said = machine.said()
             command.close()
-            await machine.qmp_gone()
-            machine.kill()
+            await machine.discard()
             raise MachineError(
                 f"{LIBRARY} could not be loaded into QEMU ({said or 'no word of it'}): "
                 "GRIDCENTRIC_MACHINE_CLONE=load does without"
@@ -180,8 +178,7 @@ class Copying:
         try:
             return await self._copies(template, contextlib.AsyncExitStack(), seeds, times, "load")
         finally:
-            await template.qmp_gone()
-            template.kill()
+            await template.discard()
 
     async def _copies(
         self, of: Machine, still: AbstractAsyncContextManager[object], seeds: list[Seed], times: Times, stage: str
@@ -214,8 +211,7 @@ class Copying:
             for process in processes:
                 process.close()
             for machine in machines:
-                await machine.qmp_gone()
-                machine.kill()
+                await machine.discard()
             for end in ends:
                 end.close()
             raise

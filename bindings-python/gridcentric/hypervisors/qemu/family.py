@@ -333,8 +333,7 @@ class Machines:
         if self._domains.pop(domain.key, None) is None:
             return
         domain.channel.close()
-        await domain.machine.qmp_gone()
-        domain.machine.kill()
+        await domain.machine.discard()
         self._network.give_back(domain.ip)
         with contextlib.suppress(NetworkError):  # the helper is gone, and the tap with it
             await self._network.drop(domain.tap)

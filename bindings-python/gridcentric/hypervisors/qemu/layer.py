@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from gridcentric import _node_package
+from gridcentric import _node_package, _paths
 from gridcentric.hypervisors.qemu.building import EPOCH, MKFS, ImageError, Progress, run
 
 # What a guest has no use for: what builds leave behind, the packed core, and what only hosts need.
@@ -35,9 +35,7 @@ cat "$work/layer.erofs"
 
 
 def agent() -> Path:
-    import gridcentric
-
-    path = Path(gridcentric.__file__).parent / "bin" / "gc-agent"
+    path = _paths.GC.with_name("gc-agent")
     if not path.exists():
         raise ImageError(f"this installation has no {path}: it was built without the agent of the VMs")
     return path
@@ -45,13 +43,11 @@ def agent() -> Path:
 
 def _own_files(python: str) -> Iterator[tuple[Path, str]]:
     """This project's packages, (from, to in the image): import gridcentric, require('gridcentric') and gc."""
-    import gridcentric
-
-    package = Path(gridcentric.__file__).parent
+    package = _paths.PACKAGE
     if python == _PYTHON:
         yield package, "/usr/lib/python3/dist-packages/gridcentric"
         yield from _python_packages()
-    yield package / "bin" / "gc", "/usr/bin/gc"
+    yield _paths.GC, "/usr/bin/gc"
     folder = _node_package.find()
     if folder is not None:
         yield from _node_packages(folder)

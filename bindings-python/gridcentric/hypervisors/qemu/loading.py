@@ -74,8 +74,7 @@ class Loading:
         for result in results:
             if isinstance(result, BaseException):
                 for machine in made:
-                    await machine.qmp_gone()
-                    machine.kill()
+                    await machine.discard()
                 raise result
         return made
 
@@ -125,8 +124,7 @@ class Loading:
                 os.close(state)
                 raise
         finally:
-            await machine.qmp_gone()
-            machine.kill()
+            await machine.discard()
         os.close(whole)
         return state
 
@@ -143,7 +141,6 @@ class Loading:
             finally:
                 os.close(state)
         except BaseException:
-            await machine.qmp_gone()
-            machine.kill()
+            await machine.discard()
             raise
         return machine

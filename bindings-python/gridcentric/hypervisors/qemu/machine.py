@@ -235,7 +235,7 @@ class Machine:
         try:
             await self.qmp.connect(monitor)
         except (QMPError, OSError) as error:
-            self.kill()
+            self._kill()
             raise MachineError(f"QEMU did not come up: {self.said() or error}") from error
 
     def said(self) -> str:
@@ -304,14 +304,18 @@ class Machine:
     async def resume(self) -> None:
         await self.execute("cont")
 
-    async def qmp_gone(self) -> None:
+    async def discard(self) -> None:
+        """End it; nothing of it is left. May be called twice."""
+        await self._monitor_gone()
+        self._kill()
+
+    async def _monitor_gone(self) -> None:
         """Let the monitor's client find out that its QEMU is gone, without complaint."""
         self.process.kill()
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self.qmp.disconnect()
 
-    def kill(self) -> None:
-        """End it, at once and for good. May be called twice."""
+    def _kill(self) -> None:
         self.process.close()
         self._undo()
         self.channel.close()
@@ -327,5 +331,5 @@ class Machine:
         if code is not None:
             return code
         # A copy's code is not to be had: it has ended by itself where its guest has powered it off, or else was killed.
-        await self.qmp_gone()
+        await self._monitor_gone()
         return -signal.SIGKILL if self._shutdown.empty() else 0
