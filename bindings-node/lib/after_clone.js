@@ -69,26 +69,9 @@ function off(event, handler) {
   if (index >= 0) handlers.splice(index, 1);
 }
 
-/** After as many rounds V8 has compiled and optimized what a round runs. */
-const ROUNDS = 4;
-let rehearsed = false;
-
-/**
- * Runs once, before the first clone is made, what every clone will have to run, so that it is compiled by then: done in
- * each of many clones, this would be more than half of the time and of the memory that they take. It changes nothing:
- * the caches begin anew. Takes some milliseconds. As soon as the program has started, or when it asks for a ticket: what V8
- * is still optimizing in the background when the master is cloned, each clone has to finish.
- */
-function rehearse() {
-  if (rehearsed) return;
-  rehearsed = true;
-  for (let i = 0; i < ROUNDS; ++i) dropCryptoCaches();
-}
-
-setImmediate(rehearse).unref();
-
-function runCloneHandlers(vmid) {
-  for (const handler of [...builtIn, ...handlers]) {
+/** An exception of one is an uncaught one; the others run all the same. */
+function runAll(list, vmid) {
+  for (const handler of list) {
     try {
       handler(vmid);
     } catch (error) {
@@ -99,4 +82,8 @@ function runCloneHandlers(vmid) {
   }
 }
 
-module.exports = { on, off, rehearse, runCloneHandlers };
+function runCloneHandlers(vmid) {
+  runAll([...builtIn, ...handlers], vmid);
+}
+
+module.exports = { on, off, runCloneHandlers, runAll, dropCryptoCaches, renewPid };

@@ -5,7 +5,8 @@
 const { native } = require('./native.js');
 const check = require('./arguments.js');
 const { call } = require('./calls.js');
-const { on, off, rehearse } = require('./after_clone.js');
+const { on, off } = require('./after_clone.js');
+const { rehearse } = require('./rehearsal.js');
 
 const { version, vmid, ismaster, my_ip } = native;
 

@@ -2,6 +2,7 @@
 // memory. It must not know: what a call does (verbs.cpp), how it waits (environment.cpp), argument checks
 // (lib/arguments.js).
 #include <napi.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -54,6 +55,16 @@ Napi::Value reseed(const Napi::CallbackInfo &info) {
 // The pid as it is now; process.pid is that of Node's start.
 Napi::Value pid(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), ::getpid()); }
 
+// A socket that its peer has reset, by closing it with something unread (unix(7)): the caller's. -1: there is none.
+Napi::Value reset_socket(const Napi::CallbackInfo &info) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+    return Napi::Number::New(info.Env(), -1);
+  [[maybe_unused]] const auto written = ::write(pair[0], "", 1);
+  ::close(pair[1]);
+  return Napi::Number::New(info.Env(), pair[0]);
+}
+
 Napi::Value vmid(const Napi::CallbackInfo &info) {
   try {
     return Napi::Number::New(info.Env(), guest::vmid());
@@ -96,6 +107,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("close", Napi::Function::New(env, close));
   exports.Set("reseedMathRandom", Napi::Function::New(env, reseed));
   exports.Set("pid", Napi::Function::New(env, pid));
+  exports.Set("resetSocket", Napi::Function::New(env, reset_socket));
   exports.Set("vmid", Napi::Function::New(env, vmid));
   exports.Set("ismaster", Napi::Function::New(env, ismaster));
   exports.Set("my_ip", Napi::Function::New(env, my_ip));

@@ -38,6 +38,7 @@
 #include "core/agent/frames.hpp"
 #include "core/agent/machine.hpp"
 #include "core/agent/programs.hpp"
+#include "core/agent/rehearsal.hpp"
 
 namespace gridcentric::agent {
 namespace {
@@ -248,6 +249,8 @@ class Agent {
         who.network.mac >> who.network.gateway >> who.hostname >> who.machine_id >> who.clock_ns >>
         who.seed >> kept;
     if (!words) return false;
+    if (!known_) rehearse(who);
+    known_ = true;
     trouble = become(who);
     std::vector<std::uint32_t> gone;
     for (const auto &[stream, state] : streams_)
@@ -301,6 +304,7 @@ class Agent {
   int listener_ = -1;
   int children_ = -1;  // SIGCHLD has come
   bool quiet_ = false;
+  bool known_ = false;  // it has been said who this machine is
   std::string in_, out_;
   std::map<std::uint32_t, Stream> streams_;
   std::map<pid_t, std::uint32_t> programs_;

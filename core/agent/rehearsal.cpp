@@ -1,0 +1,62 @@
+#include "core/agent/rehearsal.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "core/agent/programs.hpp"
+
+namespace gridcentric::agent {
+namespace {
+
+constexpr const char *nobody = "169.254.77.1";  // link-local (RFC 3927), while it is not on the network
+
+// A TCP connection of the machine to itself, by the address of its network card.
+class Connection {
+ public:
+  explicit Connection(const char *ip) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    inet_pton(AF_INET, ip, &address.sin_addr);
+    auto *generic = reinterpret_cast<sockaddr *>(&address);
+    socklen_t size = sizeof address;
+    if (bind(listener_, generic, size) != 0 || listen(listener_, 1) != 0 ||
+        getsockname(listener_, generic, &size) != 0 || connect(near_, generic, size) != 0 ||
+        (far_ = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC)) < 0)
+      std::fprintf(stderr, "gc-agent: rehearsing: %s\n", std::strerror(errno));
+  }
+  ~Connection() {
+    for (const int fd : {listener_, near_, far_})
+      if (fd >= 0) close(fd);
+  }
+  Connection(const Connection &) = delete;
+  Connection &operator=(const Connection &) = delete;
+
+ private:
+  int listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int near_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int far_ = -1;
+};
+
+}  // namespace
+
+void rehearse(const Identity &first) {
+  freeze();
+  if (first.network.ip == "-") {
+    become(first);
+  } else {
+    Identity other = first;
+    other.network.ip = nobody;
+    become(other);
+    const Connection reset(nobody);
+    become(first);
+  }
+  thaw();
+}
+
+}  // namespace gridcentric::agent
