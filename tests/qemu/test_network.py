@@ -3,7 +3,9 @@ switch that is its substitute where network namespaces are refused."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from gridcentric.hypervisors.qemu.network import Network, NetworkError
+from gridcentric.hypervisors.qemu.streams import readable
 
 HERE = Path(__file__).parent
 
@@ -38,6 +43,39 @@ def refuse_namespaces() -> list[str]:
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs unshare and user namespaces, to refuse network namespaces in one")
     return command
+
+
+def test_who_looked_for_a_machine_too_early_finds_it_when_it_is_plugged() -> None:
+    """The first frame that its network card sees is the connection's, for its MAC, and no question for that."""
+    ip, mac = "10.77.0.9", "52:54:0a:4d:00:09"
+
+    async def first_frame() -> bytes:
+        network = Network()
+        try:
+            await network.start()
+        except NetworkError as error:
+            pytest.skip(str(error))
+        if network.substitute:
+            network.close()
+            pytest.skip(network.substitute)
+        other, tap = await network.tap("other"), await network.tap("early")
+        await network.plug("other", "10.77.0.8", "52:54:0a:4d:00:08")  # a bridge with nothing on it leads nowhere
+        connecting = asyncio.create_task(network.connect(ip, 80))
+        await asyncio.sleep(0.2)  # mostly it has asked in vain by then; the outcome is the same when it has not
+        await network.plug("early", ip, mac)
+        await readable(tap)
+        frame = os.read(tap, 65536)[10:]  # behind virtio's header
+        os.close(tap)
+        os.close(other)
+        network.close()
+        connecting.cancel()
+        return frame
+
+    frame = asyncio.run(first_frame())
+    assert frame[:6].hex(":") == mac
+    assert frame[12:14] == b"\x08\x00", "IPv4"
+    assert frame[23] == socket.IPPROTO_TCP
+    assert socket.inet_ntoa(frame[30:34]) == ip
 
 
 @pytest.mark.usefixtures("vms")

@@ -184,7 +184,7 @@ class Machines:
         try:
             await domain.channel.up
             await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac), 0)
-            await self._network.plug(domain.tap)
+            await self._network.plug(domain.tap, ip, domain.machine.mac)
         except (ChannelError, NetworkError) as error:
             said = domain.machine.console.why_it_ended()
             await self._discard(domain)
@@ -285,7 +285,7 @@ class Machines:
             await domain.machine.resume()
             kept = call[0] if call else 0
             await channel.ask("become", *_identity(domain.vmid, parent, domain.family, domain.ip, mac), kept)
-            await self._network.plug(domain.tap)
+            await self._network.plug(domain.tap, domain.ip, mac)
             if call is not None:
                 await channel.adopt(call[0], call[1], domain.vmid)
             await channel.go()

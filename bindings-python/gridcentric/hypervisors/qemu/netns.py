@@ -7,7 +7,7 @@ Run as: python -m gridcentric.hypervisors.qemu.netns FD
 
 Requests, one datagram each over the Unix socket FD; a reply is a datagram, "ok ..." or "error TEXT":
     tap NAME            a new tap (of a switch: a socket), not yet on the bridge; its descriptor comes along (SCM_RIGHTS)
-    plug NAME           put it on the bridge
+    plug NAME IP MAC    put it on the bridge; the machine behind it has this address and MAC
     drop NAME           take it away
     connect IP PORT     a TCP connection to a machine; its descriptor comes along
 """
@@ -36,6 +36,7 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCBRADDBR, SIOCBRADDIF, SIOCGIFINDEX = 0x89A0, 0x89A2, 0x8933
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8913, 0x8914
 SIOCSIFHWADDR, ARPHRD_ETHER = 0x8924, 1
+SIOCSARP, SIOCDARP, ATF_COM, ATF_PERM = 0x8955, 0x8953, 2, 4
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_UP, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 0x0002, 0x1000, 0x4000
 
@@ -70,6 +71,10 @@ class Bridge:
     def __init__(self) -> None:
         """Raises Refused."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # Else each tap announces itself by IPv6, which machines have none of, to all others. Not where /proc/sys is read-only.
+        for kind in ("all", "default"):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/sys/net/ipv6/conf/{kind}/disable_ipv6").write_text("1")
         self._up(b"lo")
         try:
             fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
@@ -82,6 +87,7 @@ class Bridge:
         self._set(SIOCSIFNETMASK, BRIDGE, socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - PREFIX)) & 0xFFFFFFFF)))
         self._up(BRIDGE)
         self._taps: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}  # of the taps that are plugged
 
     def tap(self, name: str) -> int:
         fd = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
@@ -89,14 +95,25 @@ class Bridge:
         self._taps[name] = fd
         return fd
 
-    def plug(self, name: str) -> None:
+    def plug(self, name: str, ip: str, mac: str) -> None:
         index = struct.unpack("16si", fcntl.ioctl(self._socket, SIOCGIFINDEX, struct.pack("16si", name.encode(), 0)))[1]
         fcntl.ioctl(self._socket, SIOCBRADDIF, struct.pack("16si20x", BRIDGE, index))
         self._up(name.encode())
+        # Who has looked for the machine before, in vain, finds it now, not when the kernel asks again a second later; and no
+        # question goes to all the others (arp(7)).
+        self._neighbour(SIOCSARP, ip, bytes.fromhex(mac.replace(":", "")))
+        self._addresses[name] = ip
 
     def drop(self, name: str) -> None:
         """The tap itself goes when QEMU closes it as well."""
         os.close(self._taps.pop(name))
+        if name in self._addresses:
+            self._neighbour(SIOCDARP, self._addresses.pop(name), bytes(6))
+
+    def _neighbour(self, request: int, ip: str, mac: bytes) -> None:
+        entry = struct.pack("HH4s8xH6s8xi16x16s", socket.AF_INET, 0, socket.inet_aton(ip), ARPHRD_ETHER, mac,
+                            ATF_COM | ATF_PERM, BRIDGE)  # fmt: skip
+        fcntl.ioctl(self._socket, request, entry)
 
     def connect(self, ip: str, port: int) -> socket.socket:
         return socket.create_connection((ip, port), timeout=10)
@@ -139,7 +156,7 @@ class Helper:
             if verb == "tap":
                 fds = [self._network.tap(arguments[0])]
             elif verb == "plug":
-                self._network.plug(arguments[0])
+                self._network.plug(*arguments)
             elif verb == "drop":
                 self._network.drop(arguments[0])
             elif verb == "connect":
@@ -148,7 +165,7 @@ class Helper:
             else:
                 raise ValueError(f"unknown: {verb}")
             reply = f"{number} ok"
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, TypeError, ValueError, KeyError, IndexError) as error:
             reply = f"{number} error {error}"
         socket.send_fds(self._channel, [reply.encode()], fds)
         if keep is not None:

@@ -68,8 +68,9 @@ class Network:
         """A tap that is not on the bridge yet; the caller closes the descriptor."""
         return (await self._ask("tap", name))[0]
 
-    async def plug(self, name: str) -> None:
-        await self._ask("plug", name)
+    async def plug(self, name: str, ip: str, mac: str) -> None:
+        """From here on the machine behind it has this address."""
+        await self._ask("plug", name, ip, mac)
 
     async def drop(self, name: str) -> None:
         await self._ask("drop", name)

@@ -49,7 +49,8 @@ class Switch:
         self._poll.register(ours, select.EPOLLIN)
         return theirs.fileno()
 
-    def plug(self, name: str) -> None:
+    def plug(self, name: str, _ip: str = "", _mac: str = "") -> None:
+        """Who is behind it shows with the first frame."""
         with self._lock:
             if name not in self._stations:
                 raise KeyError(name)
