@@ -116,18 +116,20 @@ async def vms(program: str = "server.js", count: int = 1) -> AsyncIterator[list[
 
 
 def qemu61() -> list[Figure]:
-    """1 -> 61 VMs with a Node server, all answered, beside booting one"""
+    """1 -> 61 VMs with a Node server, all answered, cold and by a master that has cloned before; beside booting one"""
 
     async def measure() -> list[Figure]:
         async with vms() as [vm]:
-            ms = await vm.clone(61)
-            times = vm.host.machines.pauses[-1]
-            what = f"1 -> 61 VMs with a Node server, all answered, cold ({where()})"
-            details: dict[str, object] = {"load_ms": times.load, "pause_ms": times.pause}
-            return [
-                Figure("qemu61", what, ms, "ms", "booting one", vm.boot_ms, "below 9,000 ms", ms < 9000, details),
-                Figure("qemu61", f"a clone's share of it ({where()})", ms / 61, "ms", "booting one", vm.boot_ms),
-            ]
+            figures = []
+            for state, bar in (("cold", 9000), ("warm", 4000)):
+                ms = await vm.clone(61)
+                times = vm.host.machines.pauses[-1]
+                await vm.ask(vm.address, "/end")
+                what = f"1 -> 61 VMs with a Node server, all answered, {state} ({where()})"
+                details: dict[str, object] = {"load_ms": times.load, "pause_ms": times.pause, "a_clones_share_ms": ms / 61}
+                bar_text = f"below {bar:,} ms"
+                figures.append(Figure("qemu61", what, ms, "ms", "booting one", vm.boot_ms, bar_text, ms < bar, details))
+            return figures
 
     return asyncio.run(measure())
 

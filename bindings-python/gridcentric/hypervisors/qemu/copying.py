@@ -3,7 +3,8 @@ TCG has translated are shared copy-on-write, so that a clone does not translate 
 machines belong to one process. Knows machines; knows nothing of families.
 
     copy      the master stands still: one copy, in the milliseconds that a fork takes
-    copies    more than one are copies of that one, which never runs, while the master goes on
+    copies    more than one are copies of that one, the template, which never runs, while the master goes on; of several such
+              templates when there are many, as each can be copied by one core only
     door      each copy fetches descriptors of its own: monitor, agent, network card
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import os
 import secrets
 import signal
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -169,20 +172,40 @@ class Copying:
     ) -> list[Machine]:
         """Clones that stand still, all or none. The parent stands still within `still`."""
         if len(seeds) == 1:
-            return await self._copies(parent, still, seeds, times, "copy")
+            return await self._copies(parent, _copied(still, times), seeds)
+        templates: list[Machine] = []
+        try:
+            templates += await self._template(parent, _copied(still, times))
+            with timed(times, "load"):
+                # Each costs as much as a clone.
+                while len(templates) < min(os.cpu_count() or 1, math.isqrt(len(seeds))):
+                    templates += await self._template(templates[0], contextlib.AsyncExitStack())
+                return await self._shared_out(templates, seeds)
+        finally:
+            for template in templates:
+                await template.discard()
+
+    async def _template(self, of: Machine, still: AbstractAsyncContextManager[object]) -> list[Machine]:
+        """One machine."""
         spare = await self._spare_seed()
         try:
-            [template] = await self._copies(parent, still, [spare], times, "copy")
+            return await self._copies(of, still, [spare])
         finally:
             os.close(spare.tap)
-        try:
-            return await self._copies(template, contextlib.AsyncExitStack(), seeds, times, "load")
-        finally:
-            await template.discard()
 
-    async def _copies(
-        self, of: Machine, still: AbstractAsyncContextManager[object], seeds: list[Seed], times: Times, stage: str
-    ) -> list[Machine]:
+    async def _shared_out(self, templates: list[Machine], seeds: list[Seed]) -> list[Machine]:
+        """Copies of all templates side by side, in the order of the seeds, all or none."""
+        many = len(templates)
+        parts = [self._copies(of, contextlib.AsyncExitStack(), seeds[nth::many]) for nth, of in enumerate(templates)]
+        results = await asyncio.gather(*parts, return_exceptions=True)
+        made = [result for result in results if not isinstance(result, BaseException)]
+        if len(made) < many:
+            for machine in itertools.chain(*made):
+                await machine.discard()
+            raise next(result for result in results if isinstance(result, BaseException))
+        return [made[nth % many][nth // many] for nth in range(len(seeds))]
+
+    async def _copies(self, of: Machine, still: AbstractAsyncContextManager[object], seeds: list[Seed]) -> list[Machine]:
         ends = [_Ends() for _ in seeds]
         reapers: list[int] = []
         bundles = []
@@ -195,8 +218,7 @@ class Copying:
         try:
             with self._door.expecting(token, bundles) as arrivals:
                 async with still:
-                    with timed(times, stage):
-                        reapers += await self._ordered(of, token, len(seeds))
+                    reapers += await self._ordered(of, token, len(seeds))
                 processes = await _all_arrived(arrivals, reapers)
             for end in ends:
                 end.handed_over()
@@ -241,6 +263,13 @@ class Copying:
             if isinstance(error, OSError):
                 raise MachineError(f"QEMU is gone: {of.said() or error}") from error
             raise
+
+
+@contextlib.asynccontextmanager
+async def _copied(still: AbstractAsyncContextManager[object], times: Times) -> AsyncIterator[None]:
+    async with still:
+        with timed(times, "copy"):
+            yield
 
 
 async def _all_arrived(arrivals: list[asyncio.Future[Process]], reapers: list[int]) -> list[Process]:
