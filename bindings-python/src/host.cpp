@@ -74,6 +74,7 @@ class PythonHypervisor final : public Hypervisor {
       : driver_(std::move(driver)), ears_(std::make_shared<Ears>(loop)) {
     const py::gil_scoped_acquire gil;
     name_ = py::cast<std::string>(driver_.attr("name"));
+    heeds_hints_ = py::hasattr(driver_, "expect");
     driver_.attr("attach")(ears_);
   }
   ~PythonHypervisor() override {
@@ -135,6 +136,9 @@ class PythonHypervisor final : public Hypervisor {
   }
 
   void cancel_clone(DomainKey parent) override { tell("cancel_clone", parent); }
+  void expect(DomainKey domain, int clones) override {
+    if (heeds_hints_) tell("expect", domain, clones);
+  }
   void end(DomainKey domain) override { tell("end", domain); }
   void joined(DomainKey domain) override { tell("joined", domain); }
 
@@ -160,15 +164,17 @@ class PythonHypervisor final : public Hypervisor {
       return otherwise;
     }
   }
-  void tell(const char *method, DomainKey domain) {
+  template <class... Arguments>
+  void tell(const char *method, Arguments... arguments) {
     ask<int>(0, [&] {
-      driver_.attr(method)(domain);
+      driver_.attr(method)(arguments...);
       return 0;
     });
   }
 
   py::object driver_;
   std::string name_;
+  bool heeds_hints_;  // a driver may be without the method
   std::shared_ptr<Ears> ears_;
 };
 

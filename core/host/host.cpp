@@ -221,6 +221,7 @@ void Host::settle() {
       for (Event &event : events) carry_out(event);
       events = rules_.take_events();
     }
+    for (const auto &[domain, clones] : rules_.take_expectations()) hypervisor_.expect(domain, clones);
   } while (loop_.run_posted());
   if (!awaits_.empty()) answer_awaits();
   settling_ = false;

@@ -48,6 +48,7 @@ struct Domain {
   std::set<CallId> calls;         // open ones
   std::vector<Ticket *> tickets;  // that it owns
   bool cloning = false;           // a driver clones it: one at a time
+  std::int64_t expected = 0;      // clones that its reserved tickets are for
 };
 
 struct Family {

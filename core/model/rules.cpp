@@ -45,11 +45,19 @@ void Rules::clear() {
   s.clonings.clear();
   s.deadlines.clear();
   s.events.clear();
+  s.expectations.clear();
   s.registry.clear();
   s.ledger = Ledger(s.ledger.total());
 }
 
 std::vector<Event> Rules::take_events() { return std::exchange(state_->events, {}); }
+
+std::vector<Expectation> Rules::take_expectations() {
+  std::vector<Expectation> changed;
+  for (const auto &[domain, clones] : std::exchange(state_->expectations, {}))
+    changed.push_back({domain, static_cast<int>(clones)});  // never more than the host's CPUs
+  return changed;
+}
 
 // --- requests --------------------------------------------------------------------------------------------
 
@@ -312,6 +320,13 @@ void Rules::State::grant(Ticket &ticket, std::int64_t cpus) {
   ticket.status = TicketStatus::reserved;
   ticket.cpus = cpus;
   ticket.vms = cpus / ticket.mincpuspervm;
+  expect(ticket, 1);
+}
+
+void Rules::State::expect(const Ticket &ticket, int sign) {
+  if (!ticket.owner) return;
+  ticket.owner->expected += sign * ticket.vms;
+  expectations[ticket.owner->key] = ticket.owner->expected;
 }
 
 void Rules::State::serve_line() {
@@ -324,6 +339,7 @@ void Rules::State::serve_line() {
 
 void Rules::State::release(Ticket &ticket) {
   const std::int64_t cpus = ticket.cpus;
+  expect(ticket, -1);
   registry.forget(ticket);
   ledger.give_back(cpus);
 }

@@ -93,6 +93,12 @@ struct Event {
   int cpus_per_vm = 1;
 };
 
+// What a domain may ask for next.
+struct Expectation {
+  DomainKey domain = 0;
+  int clones = 0;  // that its reserved tickets are for, in all; 0 too when it has ended
+};
+
 class Rules {
  public:
   static constexpr std::size_t max_report = 1 << 20;  // bytes, rule 8
@@ -145,6 +151,8 @@ class Rules {
   std::optional<std::int64_t> next_deadline() const;
 
   std::vector<Event> take_events();
+  // Of the domains for which it may have changed since the last time. A hint: nobody has to act on it.
+  std::vector<Expectation> take_expectations();
 
   // --- everything, for observers and tests -----------------------------------------------------------------
   std::int64_t cpus() const;

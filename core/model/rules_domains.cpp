@@ -71,6 +71,7 @@ void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64
     return refuse({Code::CLONE_FAILED, "this domain is cloning another ticket: try again when that is done"});
 
   ticket->status = TicketStatus::cloning;
+  s.expect(*ticket, -1);
   s.open(call, Verb::clone, *domain, *ticket, -1, now);
   domain->cloning = true;
   Cloning &cloning = s.clonings[call];
@@ -119,6 +120,7 @@ void Rules::clone_done(CallId call, Answer answer, std::int64_t now) {
   }
   if (!cloning.unwanted) {  // rule 14: the ticket is as before
     ticket.status = TicketStatus::reserved;
+    s.expect(ticket, 1);
     s.finish(call, std::move(answer));
     for (Domain *clone : cloning.clones) s.registry.forget(*clone);
     return;
@@ -246,6 +248,7 @@ void Rules::ended(DomainKey key, EndKind how, int status, std::int64_t now) {
 
 // What becomes of the tickets of a domain that has ended: rules 9 and 13.
 void Rules::State::leave_tickets(Domain &domain) {
+  if (domain.expected > 0) expectations[domain.key] = 0;
   for (Ticket *ticket : std::exchange(domain.tickets, {})) {
     ticket->owner = nullptr;
     break_barrier(*ticket, domain);

@@ -35,6 +35,7 @@ struct Rules::State {
   std::map<CallId, Cloning> clonings;
   std::set<std::pair<std::int64_t, CallId>> deadlines;
   std::vector<Event> events;
+  std::map<DomainKey, std::int64_t> expectations;  // that have changed
 
   // Calls. open() keeps a call until finish(), which replies, or close_call(), which says nothing.
   void open(CallId call, Verb verb, Domain &domain, Ticket &ticket, std::int64_t timeout, std::int64_t now);
@@ -55,6 +56,8 @@ struct Rules::State {
   void grant(Ticket &ticket, std::int64_t cpus);
   void release(Ticket &ticket);  // forgets it, its CPUs are free
   void close_ticket(Ticket &ticket);
+  // A ticket's clones may be asked for (1) or may not (-1) any more; nothing when its owner has ended.
+  void expect(const Ticket &ticket, int sign);
   void answer_wait(CallId call, const Ticket &ticket);
   void break_barrier(Ticket &ticket, const Domain &ended);
 

@@ -111,14 +111,17 @@ inline std::string error_of(const std::string &line) {
 }
 
 struct TestHost {
+  using MakeHypervisor = std::function<std::unique_ptr<gridcentric::Hypervisor>(gridcentric::Loop &)>;
+
   explicit TestHost(bool control_channel = true, std::int64_t cpus = 8,
-                    const std::string &hypervisor = "fake") {
+                    const std::string &hypervisor = "fake", MakeHypervisor make_hypervisor = nullptr) {
     char folder[] = "/tmp/gridcentric-test-XXXXXX";
     REQUIRE(mkdtemp(folder));
     folder_ = folder;
     gridcentric::HostOptions options;
     options.socket = folder_ + "/host.sock";
     options.hypervisor = hypervisor;
+    options.make_hypervisor = std::move(make_hypervisor);
     options.cpus = cpus;
     options.control = control_channel;
     options.seed = 1;

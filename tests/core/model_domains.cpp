@@ -241,3 +241,47 @@ TEST_CASE("any history: CPUs are conserved, each call has one end, nothing is le
     CHECK(!p.rules.next_deadline());
   }
 }
+
+using Expectations = std::vector<std::pair<DomainKey, int>>;
+
+TEST_CASE("what a domain may ask for next: its reserved tickets") {
+  Player p;
+  p.drives = false;
+  const auto me = p.master(), other = p.master();
+  CHECK(p.expectations().empty());  // its own ticket is used
+  const auto three = p.ticket(me, 3), two = p.ticket(me, 2);
+  CHECK(p.expectations() == Expectations{{me, 5}});
+  CHECK(p.expectations().empty());
+  const auto waits = p.request(other, 4, 4, 1);
+  CHECK(p.expectations().empty());  // a pending one does not count
+  CHECK(p.rules.release_ticket(me, two, p.now).ok());
+  p.settle();
+  CHECK(p.code(waits) == Code::OK);  // served from what was released
+  CHECK(p.expectations() == Expectations{{me, 3}, {other, 4}});
+
+  const auto failing = p.clone(me, three);
+  CHECK(p.expectations() == Expectations{{me, 0}});
+  p.done(failing, {Code::CLONE_FAILED, "told to fail"});
+  CHECK(p.expectations() == Expectations{{me, 3}});  // rule 14: as before
+  const auto going = p.clone(me, three);
+  p.done(going);
+  CHECK(p.expectations() == Expectations{{me, 0}});
+  p.end(other);
+  CHECK(p.expectations() == Expectations{{other, 0}});
+  p.end(me);
+  CHECK(p.expectations().empty());  // it held none
+}
+
+TEST_CASE("what a domain may ask for next: nothing once its cloning is unwanted") {
+  Player p;
+  p.drives = false;
+  const auto me = p.master();
+  const auto one = p.ticket(me, 1), two = p.ticket(me, 2);
+  const auto call = p.clone(me, one);
+  CHECK(p.expectations() == Expectations{{me, 2}});
+  p.end(me);
+  CHECK(p.expectations() == Expectations{{me, 0}});
+  p.done(call, {Code::CLONE_FAILED, "its asker is gone"});
+  CHECK(p.expectations().empty());
+  CHECK(p.rules.cpus_free() == p.rules.cpus());
+}

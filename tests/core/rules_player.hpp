@@ -20,6 +20,13 @@ struct Player {
   std::vector<gridcentric::DomainKey> ended;  // that the driver was told to end
   std::map<gridcentric::CallId, std::vector<gridcentric::DomainKey>> clones;
 
+  // (domain, clones) of each expectation since the last time.
+  std::vector<std::pair<gridcentric::DomainKey, int>> expectations() {
+    std::vector<std::pair<gridcentric::DomainKey, int>> taken;
+    for (const auto &[domain, clones] : rules.take_expectations()) taken.emplace_back(domain, clones);
+    return taken;
+  }
+
   void settle() {
     using Kind = gridcentric::Event::Kind;
     for (auto events = rules.take_events(); !events.empty(); events = rules.take_events()) {

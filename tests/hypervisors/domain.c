@@ -112,6 +112,8 @@ int main(void) {
     strncpy(ticket.value, word, sizeof ticket.value - 1);
     if (strcmp(verb, "request") == 0)
       ask_for_ticket(atoi(word));
+    else if (strcmp(verb, "release") == 0)
+      answer(gc_release_ticket(&ticket));
     else if (strcmp(verb, "clone") == 0)
       clone_it(&ticket);
     else if (strcmp(verb, "wait") == 0)

@@ -30,8 +30,8 @@ class Domain(Protocol):
     ip: str
 
     def do(self, verb: str, *args: object) -> list[str]:
-        """request VMS, wait UUID, domains, kill VMID: the words of the answer. obstruct: the next cloning will fail;
-        clear: it will not. remember WORD, recall: where memory is inherited. Raises Refused."""
+        """request VMS, release UUID, wait UUID, domains, kill VMID: the words of the answer. obstruct: the next cloning
+        will fail; clear: it will not. remember WORD, recall: where memory is inherited. Raises Refused."""
 
     def clone(self, ticket: str, vms: int) -> list[Domain]:
         """Clone itself; its clones by vmid. Raises Refused."""
@@ -73,6 +73,8 @@ class FakeDomain:
             return [f"{r[0]},{-1 if r[1] is None else r[1]},{r[2]}" for r in rows]  # type: ignore[attr-defined]
         if verb == "obstruct":
             self.driver.host.command("fault", "clone_fails", 2, "told", "to", "fail")
+        elif verb == "release":
+            self._call("release_ticket", *args)
         elif verb != "clear":  # the fault is gone with the cloning that it has struck
             self._call(verb, *args)
         return []

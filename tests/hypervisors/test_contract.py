@@ -129,6 +129,25 @@ def test_all_or_none(driver: Driver) -> None:
     assert [clone.vmid for clone in clones] == [4, 5, 6]
 
 
+def test_what_is_prepared_for_a_ticket_goes_with_it(driver: Driver) -> None:
+    """A driver may prepare for tickets (expect): given up, used or left behind, nothing of it remains."""
+    master = driver.master()
+    cloned(master, 1)[1][0].end("join", "first")
+    open_at_first = driver.host.descriptors()
+    for _ in range(3):
+        (ticket,) = master.do("request", 4)
+        master.do("release", ticket)
+    ticket, clones = cloned(master, 2)
+    for clone in clones:
+        clone.end("join", "done")
+    assert len(master.do("wait", ticket)) == 2
+    assert len(driver.host.descriptors()) <= len(open_at_first)
+    master.do("request", 4)
+    master.vanish()
+    driver.let_time_pass()
+    all_is_free_again(driver)
+
+
 def test_notices_how_a_clone_ends(driver: Driver) -> None:
     master = driver.master()
     ticket, clones = cloned(master, 5)

@@ -40,6 +40,10 @@ class Driver(Protocol):
     def cancel_clone(self, parent: int) -> None:
         """The asker is gone: undo what was begun; done() is still called, when nothing is left."""
 
+    def expect(self, domain: int, clones: int) -> None:
+        """A hint, which a driver may do without: the tickets that the domain holds unused are for so many clones in all
+        (see hypervisor.hpp). It comes after the clone() that makes the number fall."""
+
     def end(self, domain: int) -> None:
         """End a domain; ears.ended follows."""
 

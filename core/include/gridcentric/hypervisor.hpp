@@ -95,6 +95,11 @@ class Hypervisor {
   // The asker is gone: undo what was begun; done is still called (with !ok) when nothing is left.
   virtual void cancel_clone(DomainKey parent) = 0;
 
+  // A hint: the tickets that the domain holds unused are for so many clones in all; told whenever that changes, also when the
+  // domain has ended. A driver may prepare for them, must not fail for it, and gives up what it has prepared when the number
+  // falls. It falls with each clone() too, which comes first: what is prepared then is for that.
+  virtual void expect(DomainKey /*domain*/, int /*clones*/) {}
+
   // End a domain; ended() follows when it is gone. Unknown or ended keys are ignored.
   virtual void end(DomainKey domain) = 0;
   // The domain said join and ends by itself now; the driver makes sure that it does (a shell script's join does not end its

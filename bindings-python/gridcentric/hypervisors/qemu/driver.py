@@ -30,7 +30,7 @@ class QemuDriver:
         self._machines = machines
         self._ears: Ears
         self._lock = threading.Lock()
-        self._expected = ""  # the address of the next master, registered by this process
+        self._announced = ""  # the address of the next master, registered by this process
         self._addresses: dict[int, str] = {}
         self._how: dict[int, tuple[str, int]] = {}  # how a domain is about to end, when that is known
         self._clonings: dict[int, Future[None]] = {}
@@ -38,10 +38,10 @@ class QemuDriver:
 
     # --- for host.py -------------------------------------------------------------------------------------------------
 
-    def expect(self, address: str) -> None:
+    def announce(self, address: str) -> None:
         """The next hello of this process registers a machine that will have this address."""
         with self._lock:
-            self._expected = address
+            self._announced = address
 
     def machine_ended(self, key: int, code: int) -> None:
         """QEMU has ended: with 0 when the machine powered itself off."""
@@ -66,9 +66,9 @@ class QemuDriver:
 
     def adopt(self, domain: int, pid: int) -> str:
         with self._lock:
-            if not self._expected or pid != os.getpid():
+            if not self._announced or pid != os.getpid():
                 raise RuntimeError("this host clones machines: start a program in one with gc run --hypervisor qemu")
-            address, self._expected = self._expected, ""
+            address, self._announced = self._announced, ""
             self._addresses[domain] = address
             self.adopted = domain
         return address

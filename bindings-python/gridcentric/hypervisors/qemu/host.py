@@ -105,7 +105,7 @@ class MachineHost:
         return Master(key, family, address, reader, speaker)
 
     async def _attach(self, address: str) -> tuple[str, int]:
-        self._driver.expect(address)
+        self._driver.announce(address)
         _, writer, hello = await self._greet("attach")
         writer.close()
         return hello[2], self._driver.adopted

@@ -1,0 +1,123 @@
+// What the host tells a driver beside the calls of its guests: a driver that writes down what it hears.
+#include <gridcentric/gc-guest.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <set>
+
+#include "tests/core/host_guest.hpp"
+
+namespace {
+
+using gridcentric::DomainKey;
+using gridcentric::EndKind;
+
+// Thread-safe: the host writes, the test reads.
+class Diary {
+ public:
+  void write(const std::string &entry) {
+    const std::lock_guard lock(mutex_);
+    entries_.push_back(entry);
+    changed_.notify_all();
+  }
+  // The entries since the last call, as soon as there are so many.
+  std::vector<std::string> next(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return entries_.size() >= count; });
+    return std::exchange(entries_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> entries_;
+};
+
+std::string entry(const char *call, DomainKey domain, std::size_t clones) {
+  return std::string(call) + " " + std::to_string(domain) + " " + std::to_string(clones);
+}
+
+// Domains are names and no more. A cloning fails when it is for 3.
+class Recorder final : public gridcentric::Hypervisor {
+ public:
+  Recorder(gridcentric::Loop &loop, Diary &diary) : loop_(loop), diary_(diary) {}
+
+  std::string_view name() const override { return "recorder"; }
+  gridcentric::Capabilities capabilities() const override { return {}; }
+  void set_listener(Listener *listener) override { listener_ = listener; }
+  std::string adopt(DomainKey domain, const gridcentric::Peer &, std::string *) override {
+    living_.insert(domain);
+    return "10.0.0.1";
+  }
+  void clone(gridcentric::CloneRequest request, std::function<void(gridcentric::CloneResult)> done) override {
+    diary_.write(entry("clone", request.parent, request.clones.size()));
+    const bool fails = request.clones.size() == 3;
+    if (!fails) living_.insert(request.clones.begin(), request.clones.end());
+    loop_.post([done = std::move(done), fails] {
+      done(gridcentric::CloneResult{!fails, fails ? GC_E_CLONE_FAILED : 0, fails ? "told to fail" : ""});
+    });
+  }
+  void cancel_clone(DomainKey) override {}
+  void expect(DomainKey domain, int clones) override {
+    diary_.write(entry("expect", domain, static_cast<std::size_t>(clones)));
+  }
+  void end(DomainKey domain) override {
+    if (living_.erase(domain) == 0) return;
+    loop_.post([this, domain] { listener_->ended(domain, EndKind::killed, 9); });
+  }
+  void joined(DomainKey domain) override { end(domain); }
+  std::string address_of(DomainKey) const override { return "10.0.0.1"; }
+  int pid_of(DomainKey) const override { return -1; }
+  DomainKey domain_of(int) const override { return 0; }
+
+ private:
+  gridcentric::Loop &loop_;
+  Diary &diary_;
+  Listener *listener_ = nullptr;
+  std::set<DomainKey> living_;
+};
+
+using Entries = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
+  Diary diary;
+  TestHost host(true, 8, "",
+                [&](gridcentric::Loop &loop) { return std::make_unique<Recorder>(loop, diary); });
+  Guest master = host.guest("attach");
+  const auto ticket = [&](int vms) {
+    const std::string number = std::to_string(vms);
+    return word_of(master.say("1 request_ticket " + number + " " + number + " 1 0"), 2);
+  };
+
+  // Given, and released.
+  const std::string two = ticket(2);
+  CHECK(diary.next(1) == Entries{"expect 1 2"});
+  const std::string three = ticket(3);
+  CHECK(diary.next(1) == Entries{"expect 1 5"});
+  CHECK(master.say("2 release_ticket " + two) == "2 ok");
+  CHECK(diary.next(1) == Entries{"expect 1 3"});
+
+  // One that waits is for nothing until it is given; when it expires there is nothing to tell.
+  CHECK(error_of(master.say("3 request_ticket 8 8 1 1")) == "3 error timed_out");
+  master.write("4 request_ticket 6 6 1 -1\n");
+  CHECK(master.say("5 release_ticket " + three) == "5 ok");
+  const std::string six = word_of(master.read(), 2);
+  CHECK(diary.next(1) == Entries{"expect 1 6"});
+
+  // Used: the clone comes first.
+  const std::string one = ticket(1);
+  CHECK(diary.next(1) == Entries{"expect 1 7"});
+  CHECK(master.say("6 clone " + one) == "6 ok 0");
+  CHECK(diary.next(2) == Entries{"clone 1 1", "expect 1 6"});
+  CHECK(master.say("7 release_ticket " + six) == "7 ok");
+  CHECK(diary.next(1) == Entries{"expect 1 0"});
+
+  // A cloning that fails gives the ticket back, which goes with who holds it.
+  const std::string failing = ticket(3);
+  CHECK(error_of(master.say("8 clone " + failing)) == "8 error clone_failed");
+  CHECK(diary.next(4) == Entries{"expect 1 3", "clone 1 3", "expect 1 0", "expect 1 3"});
+  CHECK(host.guest("observe").say("1 kill_domain " + word_of(master.greeting, 2) + " 0") == "1 ok");
+  CHECK(diary.next(1) == Entries{"expect 1 0"});
+}
