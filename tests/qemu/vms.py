@@ -224,6 +224,7 @@ class Vms:
         self.host = MachineHost(folder, f"{folder}/host.sock", cpus, control)
         await self.host.start()
         self.image = await self._loop.run_in_executor(None, images.ensure, IMAGE, print)
+        images.hold(self.image)  # other tests, of another checkout too, may replace it meanwhile
 
     def boot(self, memory_mib: int = MEMORY_MIB, disk_mib: int = 0) -> Family:
         async def begin() -> Family:

@@ -113,6 +113,10 @@ class QemuDriver:
         if future is not None:
             future.cancel()
 
+    def expect(self, domain: int, clones: int) -> None:
+        # By the same way as clone(), which may come just before and takes what is there.
+        self._submit(self._machines.expect(domain, clones))
+
     def end(self, domain: int) -> None:
         self._how.setdefault(domain, ("killed", int(signal.SIGKILL)))
         self._loop.call_soon_threadsafe(self._machines.end, domain)

@@ -34,10 +34,9 @@ from gridcentric.hypervisors.qemu.disk import DiskError
 from gridcentric.hypervisors.qemu.loading import Loading
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Seed, Shape, accelerator
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
+from gridcentric.hypervisors.qemu.pool import Pools, Prepared, limit_here
 from gridcentric.hypervisors.qemu.times import Times, timed
 
-# What a clone may take beyond what it shares with others before it counts as not fitting: QEMU's own and its first writes.
-CLONE_NEEDS = 48 << 20
 FINISH_LIMIT_S = 2  # docs/protocol.md, "Cloning": a domain that has joined has this long
 
 
@@ -120,12 +119,17 @@ class Machines:
         self._network = Network()
         self._loading = Loading(self._spare_seed)
         self._method: Method
+        self._pools: Pools
         self._domains: dict[int, Domain] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
 
     async def start(self) -> None:
         """Raises FamilyError, NetworkError."""
+        try:
+            self._pools = Pools(limit_here(), self._loading.memory_needed, self._seed, self._network.drop)
+        except ValueError as error:
+            raise FamilyError(str(error)) from error
         if method_here() == Copying.name:
             self._method = Copying(self.folder, self._spare_seed)
         else:
@@ -144,6 +148,7 @@ class Machines:
         await asyncio.gather(*self._tasks)
         for domain in self.all():  # those that were being made
             await self._discard(domain)
+        await self._pools.close()
         self._method.close()
         self._network.close()
 
@@ -169,7 +174,7 @@ class Machines:
 
     async def boot(self, key: int, family: str, shape: Shape, ip: str) -> Domain:
         """Boot a machine; returns when its agent has brought it up and it is on the network."""
-        _check_memory(shape.memory + CLONE_NEEDS)
+        _check_memory(shape.memory + ram.CLONE_NEEDS)
         tap, seed = await self._seed(_mac(ip))
         try:
             machine = await self._method_for(shape).boot(shape, seed)
@@ -191,6 +196,20 @@ class Machines:
             raise FamilyError(f"the machine did not come up: {error}; its console: {said}") from error
         self._watch(domain)
         return domain
+
+    async def expect(self, key: int, clones: int) -> None:
+        """A hint: so many clones of the machine may be asked for. Not heeded where clones need nothing prepared, nor for
+        machines with a disk: the layer that a clone's disk is put on is there only when its master stands still."""
+        domain = self._domains.get(key)
+        if domain is not None and not domain.machine.shape.disk and self._method is self._loading:
+            self._pools.expect(domain.machine, clones)
+
+    async def waiting(self, key: int) -> list[Machine]:
+        """The machines that are prepared for clones of this one, as soon as all are there that will be; for tests and
+        measurements."""
+        await self._pools.settled()
+        domain = self._domains.get(key)
+        return self._pools.waiting(domain.machine) if domain is not None else []
 
     # --- clones ------------------------------------------------------------------------------------------------------
 
@@ -218,8 +237,10 @@ class Machines:
         if parent is None:
             raise FamilyError("the machine to be cloned is gone")
         call = parent.channel.clone_call(ticket)
+        # Taken before anything is waited for: the next hint may be about other clones already.
+        prepared = self._pools.take(parent.machine, len(clones))
         # Not to be cut short: half a cloning would leave a master that stands still. A cancellation is heeded when it is done.
-        making = asyncio.ensure_future(self._make(parent, clones, times))
+        making = asyncio.ensure_future(self._make(parent, clones, times, prepared))
         try:
             made = await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -234,21 +255,31 @@ class Machines:
         with timed(times, "release"):
             await asyncio.gather(*(self._release(domain, parent.vmid, call) for domain in made))
 
-    async def _make(self, parent: Domain, clones: list[tuple[int, int, str]], times: Times) -> list[Domain]:
-        """The clones, made and standing still; all or none."""
+    async def _make(
+        self, parent: Domain, clones: list[tuple[int, int, str]], times: Times, prepared: Prepared | None = None
+    ) -> list[Domain]:
+        """The clones, made and standing still; all or none. What is prepared is used up."""
         method = self._method_for(parent.machine.shape)
-        _check_memory(method.memory_needed(parent.machine) + CLONE_NEEDS * len(clones))
+        waiting = prepared.waiting if prepared is not None else []
+        times.waited = len(waiting)
         taps: list[str] = []
         seeds: list[Seed] = []
         try:
-            for _ in clones:
+            needed = method.memory_needed(parent.machine) + ram.CLONE_NEEDS * len(clones)
+            _check_memory(needed - ram.WAITING_HAS * len(waiting))
+            for _ in clones[len(waiting) :]:
                 # A machine's network card was made with its master's MAC; the agent gives it its own.
                 tap, seed = await self._seed(parent.machine.mac)
                 taps.append(tap)
                 seeds.append(seed)
             async with parent.busy:
-                machines = await method.clone(parent.machine, self._still(parent, times), seeds, times)
+                still = self._still(parent, times)
+                if prepared is None:
+                    machines = await method.clone(parent.machine, still, seeds, times)
+                else:
+                    machines = await self._loading.clone(parent.machine, still, seeds, times, prepared)
         except BaseException as error:
+            await self._pools.discard(waiting)
             for tap in taps:
                 with contextlib.suppress(NetworkError):
                     await self._network.drop(tap)
@@ -258,6 +289,9 @@ class Machines:
         finally:
             for seed in seeds:
                 os.close(seed.tap)
+            if prepared is not None:
+                os.close(prepared.memory)
+        taps = [one.tap for one in waiting] + taps
         return [
             await self._add(key, vmid, parent.family, machine, ip, tap)
             for (key, vmid, ip), machine, tap in zip(clones, machines, taps)
@@ -332,6 +366,7 @@ class Machines:
         """Nothing of the machine is left."""
         if self._domains.pop(domain.key, None) is None:
             return
+        self._pools.expect(domain.machine, 0)
         domain.channel.close()
         await domain.machine.discard()
         self._network.give_back(domain.ip)
@@ -355,9 +390,5 @@ class Machines:
 
 
 def _check_memory(needed: int) -> None:
-    free = ram.available()
-    if needed > free:
-        raise FamilyError(
-            f"this needs about {needed >> 20} MiB of memory, and {free >> 20} MiB are free: "
-            "fewer or smaller machines (--memory)"
-        )
+    if short := ram.shortage(needed):
+        raise FamilyError(short)

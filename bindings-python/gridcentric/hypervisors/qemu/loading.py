@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from gridcentric.hypervisors.qemu import ram
 from gridcentric.hypervisors.qemu.disk import Disk, Frozen
 from gridcentric.hypervisors.qemu.machine import Machine, Ram, Seed, Shape
+from gridcentric.hypervisors.qemu.pool import Prepared
 from gridcentric.hypervisors.qemu.times import Times, timed
 
 
@@ -59,14 +60,22 @@ class Loading:
         return await Machine.start(shape, Ram(ram.create(shape.memory), shared=True), seed, disk=disk)
 
     async def clone(
-        self, parent: Machine, still: AbstractAsyncContextManager[None], seeds: list[Seed], times: Times
+        self,
+        parent: Machine,
+        still: AbstractAsyncContextManager[None],
+        seeds: list[Seed],
+        times: Times,
+        prepared: Prepared | None = None,
     ) -> list[Machine]:
-        """Clones that stand still, all or none. The parent stands still within `still`."""
-        template = await self._freeze(parent, still, times)
+        """Clones that stand still, all or none: the machines that are prepared and one for each seed. The parent stands still
+        within `still`."""
+        memory = ram.create(parent.shape.memory) if prepared is None else os.dup(prepared.memory)
+        template = await self._freeze(parent, memory, still, times)
         template.users += 1  # this function's
         try:
             with timed(times, "load"):
-                loads = [self._load(parent, template, seed) for seed in seeds]
+                loads = [self._load(waiting.start, template) for waiting in (prepared.waiting if prepared else [])]
+                loads += [self._load(self._start(parent, template, seed), template) for seed in seeds]
                 results = await asyncio.gather(*loads, return_exceptions=True)
         finally:
             template.release()
@@ -78,9 +87,10 @@ class Loading:
                 raise result
         return made
 
-    async def _freeze(self, parent: Machine, still: AbstractAsyncContextManager[None], times: Times) -> Template:
+    async def _freeze(self, parent: Machine, memory: int, still: AbstractAsyncContextManager[None], times: Times) -> Template:
+        """memory: empty; the template's, also when this fails."""
         size, shared = parent.shape.memory, parent.ram.shared
-        state, memory = ram.create(0), ram.create(size)
+        state = ram.create(0)
         frozen = None
         try:
             if parent.disk is not None:
@@ -128,9 +138,12 @@ class Loading:
         os.close(whole)
         return state
 
-    async def _load(self, parent: Machine, template: Template, seed: Seed) -> Machine:
+    async def _start(self, parent: Machine, template: Template, seed: Seed) -> Machine:
         disk = None if template.disk is None else Disk.over(template.disk)
-        machine = await Machine.start(parent.shape, Ram(os.dup(template.memory)), seed, incoming=True, disk=disk)
+        return await Machine.start(parent.shape, Ram(os.dup(template.memory)), seed, incoming=True, disk=disk)
+
+    async def _load(self, starting: Awaitable[Machine], template: Template) -> Machine:
+        machine = await starting
         template.users += 1
         machine.at_end.append(template.release)
         try:

@@ -19,6 +19,15 @@ class Process:
         self.pid = pid
         self._pidfd = os.pidfd_open(pid)
 
+    def alive(self) -> bool:
+        """False as soon as it has ended, whether somebody has been told or not."""
+        return self._pidfd >= 0 and not self._poll().poll(0)
+
+    def _poll(self) -> select.poll:
+        over = select.poll()
+        over.register(self._pidfd, select.POLLIN)
+        return over
+
     def kill(self) -> None:
         """End it, at once. May be called at any time, also twice."""
         if self._pidfd >= 0:
@@ -30,9 +39,7 @@ class Process:
         if self._pidfd < 0:
             return
         self.kill()
-        over = select.poll()
-        over.register(self._pidfd, select.POLLIN)
-        over.poll()
+        self._poll().poll()
         self._reap()
         os.close(self._pidfd)
         self._pidfd = -1

@@ -15,6 +15,11 @@ _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _MADV_POPULATE_WRITE = 23
 
+# What a clone may take beyond what it shares with others before it counts as not fitting: QEMU's own and its first writes.
+CLONE_NEEDS = 48 << 20
+# Of this a machine that waits has taken its share already.
+WAITING_HAS = 20 << 20
+
 
 def create(size: int) -> int:
     """An empty RAM of this many bytes."""
@@ -30,6 +35,14 @@ def available() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) << 10
     return 0
+
+
+def shortage(needed: int) -> str:
+    """Why so many bytes of memory are not to be had, or nothing."""
+    free = available()
+    if needed <= free:
+        return ""
+    return f"this needs about {needed >> 20} MiB of memory, and {free >> 20} MiB are free: fewer or smaller machines (--memory)"
 
 
 def used(fd: int) -> int:

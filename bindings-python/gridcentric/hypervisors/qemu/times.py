@@ -26,14 +26,21 @@ class Times:
     load: float = 0
     release: float = 0
     total: float = 0
+    waited: int = 0  # no time: how many of the clones were machines that waited for this (pool.py)
 
     def trace(self, vmid: int, clones: int) -> None:
-        path = os.environ.get("GRIDCENTRIC_TRACE")
-        if not path:
-            return
-        fields = {f"{name}_ms": round(value, 3) for name, value in asdict(self).items()}
-        with Path(path).open("a") as lines:
-            lines.write(json.dumps({"vmid": vmid, "mode": accelerator().name, "clones": clones, **fields}) + "\n")
+        times = asdict(self)
+        line = {"vmid": vmid, "mode": accelerator().name, "clones": clones, "waited": times.pop("waited")}
+        trace(line | {f"{name}_ms": round(value, 3) for name, value in times.items()})
+
+
+def trace(line: dict[str, object]) -> None:
+    """A line for the file that GRIDCENTRIC_TRACE names."""
+    path = os.environ.get("GRIDCENTRIC_TRACE")
+    if not path:
+        return
+    with Path(path).open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,97 @@
+"""Drivers in Python (gridcentric.hypervisors.Driver): what the trampoline hands to them, and what they may do without."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
+from runner.wire import HANG_GUARD_S, Connection, Refused
+
+from gridcentric import _host
+
+
+class Names:
+    """Its domains are names and no more; it can't clone."""
+
+    name = "names"
+
+    def attach(self, ears: Any) -> None:
+        self.ears = ears
+
+    def capabilities(self) -> dict[str, object]:
+        return {}
+
+    def adopt(self, domain: int, pid: int) -> str:
+        return "10.0.0.1"
+
+    def clone(self, parent: int, ticket: str, clones: Any, done: Any) -> None:
+        raise RuntimeError("names can't be cloned")
+
+    def end(self, domain: int) -> None:
+        self.ears.ended(domain, "killed", 9)
+
+    def address_of(self, domain: int) -> str:
+        return "10.0.0.1"
+
+    def pid_of(self, domain: int) -> int:
+        return -1
+
+    def domain_of(self, pid: int) -> int:
+        return 0
+
+
+class NamesThatHeed(Names):
+    def __init__(self) -> None:
+        self.heard: queue.Queue[tuple[int, int]] = queue.Queue()
+
+    def expect(self, domain: int, clones: int) -> None:
+        self.heard.put((domain, clones))
+
+    def next(self) -> tuple[int, int]:
+        return self.heard.get(timeout=HANG_GUARD_S)
+
+
+@contextlib.contextmanager
+def host_of(driver: Names, folder: Path) -> Iterator[Connection]:
+    """A host on the driver, and its first master."""
+    listening: queue.Queue[Callable[[], None]] = queue.Queue()
+    path = str(folder / "host.sock")
+    thread = threading.Thread(
+        target=_host.run_host, args=(driver, path, 8, "", False), kwargs={"on_ready": lambda path, stop: listening.put(stop)}
+    )
+    thread.start()
+    stop = listening.get(timeout=HANG_GUARD_S)
+    try:
+        with Connection(path, "attach") as master:
+            yield master
+    finally:
+        stop()
+        thread.join()
+
+
+def test_a_driver_hears_what_to_expect(tmp_path: Path) -> None:
+    driver = NamesThatHeed()
+    with host_of(driver, tmp_path) as master:
+        _, [ticket] = master.call("request_ticket", 3, 3, 1, 0)
+        assert driver.next() == (1, 3)
+        with pytest.raises(Refused, match="names can't be cloned"):
+            master.call("clone", ticket)
+        assert [driver.next(), driver.next()] == [(1, 0), (1, 3)]
+        master.call("release_ticket", ticket)
+        assert driver.next() == (1, 0)
+        assert driver.heard.empty()
+
+
+def test_a_driver_without_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with host_of(Names(), tmp_path) as master:
+        _, [ticket] = master.call("request_ticket", 3, 3, 1, 0)
+        master.call("release_ticket", ticket)
+    assert capfd.readouterr().err == ""  # where a method that fails is shown
