@@ -119,8 +119,9 @@ struct Engine {
   Table<Registration> registrations;
   Table<KernelTimer> timers;
   Table<LockOwner> lock_owners;
-  Spawned *spawned;  ///< [clones]
-  int *pidfds;       ///< [clones], -1 when not made
+  size_t largest_searched;  // for locks: a mapping of so many bytes is not
+  Spawned *spawned;         ///< [clones]
+  int *pidfds;              ///< [clones], -1 when not made
 
   FailureText failure;
   char *notes;  ///< lines of text

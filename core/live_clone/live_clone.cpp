@@ -160,6 +160,7 @@ void fill_engine(const Order &order) {
   e.addresses = order.addresses.data();
   e.fail_at = order.fail_at;
   e.lifeline = order.lifeline;
+  e.largest_searched = order.no_locks_from ? order.no_locks_from : ~size_t(0);
   e.private_fds = order.private_descriptors.data();
   e.private_fd_count = order.private_descriptors.size();
   e.rseq_offset = libc.rseq_offset;

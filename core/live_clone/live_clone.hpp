@@ -71,6 +71,9 @@ struct Order {
   int lifeline = -1;
   /// More descriptors of the caller's that no clone may have (its connection to the host, say).
   std::vector<int> private_descriptors;
+  /// Plain mode: mappings of at least so many bytes hold no locks of the process (they are the RAM of a machine that
+  /// it emulates, in which locks of others may look like its own). 0: there are none.
+  size_t no_locks_from = 0;
   /// How long to wait for every thread to come to a stop, milliseconds. A thread that does not is named in
   /// the error.
   int park_timeout_ms = 3000;

@@ -18,10 +18,13 @@ struct LockOwner {
 
 namespace {
 
-// glibc's pthread_mutex_t as words: lock, count, owner, nusers, kind.
-// pthread_rwlock_t: readers, writers, wrphase_futex, writers_futex, pad, pad, cur_writer.
+// glibc's pthread_mutex_t as words: lock, count, owner, nusers, kind, spins and elision, prev, prev, next, next.
+// pthread_rwlock_t: readers, writers, wrphase_futex, writers_futex, pad, pad, cur_writer, shared, pad (4), flags.
+// In a container thread ids are small numbers, as there are many in a program's data: every word counts, so that
+// data is not taken for a lock.
 constexpr uint32_t kind_mask = 0x7f;
 constexpr uint32_t kind_recursive = 1, kind_errorcheck = 2, kind_priority_inherit = 32;
+constexpr uint32_t process_shared = 0x80;
 constexpr uint32_t waiters_bits = 0xc0000000;  // in lock words that hold the owner's id
 
 struct Range {
@@ -70,23 +73,38 @@ bool check_robust_list(const Thread &t) {
   return (head[0] == t.robust_list && !head[2]) || fail_mutex(t.tid, "a robust mutex");
 }
 
+bool all_zero(const uint32_t *words, int count) {
+  uint32_t any = 0;
+  for (int i = 0; i < count; i++) any |= words[i];
+  return any == 0;
+}
+
+bool is_owner_of_mutex(const uint32_t *w, const uint32_t *begin, const uint32_t *end) {
+  if (w - begin < 2 || end - w < 8 || (w[-2] != 1 && w[-2] != 2) || w[1] < 1 || w[1] >= 1u << 20)
+    return false;
+  const uint32_t kind = w[2] & ~process_shared;
+  return ((kind == kind_recursive && w[-1] >= 1) || (kind == kind_errorcheck && w[-1] == 0)) &&
+         all_zero(w + 3, 5);
+}
+
+bool is_writer_of_rwlock(const uint32_t *w, const uint32_t *begin, const uint32_t *end) {
+  constexpr uint32_t write_locked = 2, most_flags = 2;
+  return w - begin >= 6 && end - w >= 7 && (w[-6] & write_locked) && (w[-4] & 1) &&
+         (w[-3] == 1 || w[-3] == 3) && all_zero(w - 2, 2) && w[1] <= 1 && all_zero(w + 2, 4) &&
+         w[6] <= most_flags;
+}
+
 // `w` holds something that may be a thread's id; [begin, end) is readable around it.
 bool examine(uint32_t *w, uint32_t *begin, uint32_t *end) {
   const uint32_t tid = *w & ~waiters_bits;
   Thread *owner = thread_by_tid((int)tid);
-  if (!owner) return true;
-  if (*w == tid && w - begin >= 2 && end - w >= 3 && (w[-2] == 1 || w[-2] == 2) && w[1] >= 1 &&
-      w[1] < 1u << 20) {
-    const uint32_t kind = w[2] & kind_mask;
-    if (kind == kind_recursive || kind == kind_errorcheck) return remember(w);
-  }
-  if (*w == tid && w - begin >= 6 && (w[-4] & 1) && (w[-3] == 1 || w[-3] == 3) && !w[-2] && !w[-1] &&
-      (w[-6] & 2))
+  if (!owner || ((uint64_t)w & 7)) return true;
+  if (*w == tid && (is_owner_of_mutex(w, begin, end) || is_writer_of_rwlock(w, begin, end)))
     return remember(w);
   // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links
   // are 0.
-  if (end - w >= 10 && ((uint64_t)w & 7) == 0 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 &&
-      (w[4] & ~0x83u) == kind_priority_inherit && !(w[5] | w[6] | w[7] | w[8] | w[9]))
+  if (end - w >= 10 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 &&
+      (w[4] & ~0x83u) == kind_priority_inherit && all_zero(w + 5, 5))
     return fail_mutex((int)tid, "a priority-inheritance mutex");
   return true;
 }
@@ -180,6 +198,7 @@ bool find_lock_owners() {
     unsigned long begin, end;
     const char *permissions = parse_hex(parse_hex(p, &begin) + 1, &end) + 1;
     if (permissions[0] != 'r' || permissions[1] != 'w' || permissions[3] != 'p') continue;
+    if (end - begin >= e.largest_searched) continue;
     ok = search_mapping(begin, end, (int)pagemap, entries, half / 8, range);
   }
   sys(SYS_close, pagemap);

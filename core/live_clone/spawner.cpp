@@ -232,6 +232,13 @@ bool copy_failure(int k) {
   return false;
 }
 
+// Of a pidfd; it is -1 when its process was waited for. What has ended is in nobody's memory any more.
+bool has_ended(int pidfd) {
+  pollfd p{pidfd, POLLIN, 0};
+  const timespec now{};
+  return pidfd < 0 || sys(SYS_ppoll, &p, 1, &now, nullptr, 8) == 1;
+}
+
 }  // namespace
 
 bool spawn_clones() {
@@ -298,10 +305,12 @@ void kill_clones() {
 }
 
 void wait_for_helpers() {
+  constexpr int look_again_ms = 20;
   for (int k = 0; engine.spawned && k < engine.clones; k++) {
     auto &word = engine.spawned[k].in_our_memory;
-    // The kernel clears the word with a shared wake, so the wait may not be a private one; ours never is.
-    for (int v = word; v != 0; v = word) futex_wait(word, v);
+    // The kernel clears the word with a shared wake, so the wait may not be a private one; ours never is. It does
+    // neither for a reaper that was killed while the word's page had to be copied first.
+    for (int v = word; v != 0 && !has_ended(engine.pidfds[k]); v = word) futex_wait(word, v, look_again_ms);
   }
 }
 

@@ -2,9 +2,9 @@
 // live clone, so that copies share the guest's memory and the code that was translated, copy-on-write. Knows poll and the
 // descriptors that it is told about; knows nothing of QEMU's insides, of guests or of what is in the channel.
 //
-// GRIDCENTRIC_MACHINE_COPY is "REAPER DOOR COMMAND LIFELINE TAP FD FD ..." (a path, a path and numbers): where gc-reaper is,
-// the Unix socket where a copy gets descriptors of its own, and the numbers of those which it gets: that of commands, the
-// lifeline of its reaper, its network card's, then all others.
+// GRIDCENTRIC_MACHINE_COPY is "REAPER DOOR MEMORY COMMAND LIFELINE TAP FD FD ..." (a path, a path and numbers): where gc-reaper
+// is, the Unix socket where a copy gets descriptors of its own, the bytes of the guest's memory, and the numbers of the
+// descriptors which it gets: that of commands, the lifeline of its reaper, its network card's, then all others.
 //
 //   COMMAND -> driver  "ready"          as soon as it is loaded
 //   driver -> COMMAND  "copy TOKEN N"   the machine stands still, and nothing is under way on its sockets
@@ -51,6 +51,7 @@ constexpr uint32_t loopback = 0x7f000001;      // for listening sockets, which t
 struct Settings {
   live_clone::Mode mode = live_clone::Mode::plain;
   std::string reaper, door;
+  std::size_t memory = 0;  ///< bytes of the guest's
   int command = -1, lifeline = -1, tap = -1;
   std::vector<int> numbers;  ///< of all that a copy gets anew, in the order in which it gets them
 };
@@ -173,13 +174,19 @@ void copy(const std::string &token, std::size_t count) {
   order.addresses.assign(count, loopback);
   order.reaper_path = settings.reaper;
   order.lifeline = settings.lifeline;
+  order.no_locks_from = settings.memory;
   order.private_descriptors = settings.numbers;
   // Whether to wait is a matter of the open file, of which QEMU has told the old one.
   std::vector<int> flags;
   for (const int number : settings.numbers) flags.push_back(fcntl(number, F_GETFL));
   closed = 1;
   rounds++;
-  const live_clone::Outcome outcome = live_clone::clone(order);
+  live_clone::Outcome outcome = live_clone::clone(order);
+  if (outcome.index < 0 && outcome.err == ENOSPC && settings.mode == live_clone::Mode::pidns) {
+    // A copy is in a namespace within its parent's, and these nest 32 deep at most (pid_namespaces(7)): slower from here on.
+    order.mode = settings.mode = live_clone::Mode::plain;
+    outcome = live_clone::clone(order);
+  }
   if (outcome.index > 0) {
     take_descriptors(token, outcome.index, flags);
     open_gate();
@@ -257,7 +264,8 @@ struct Loaded {
     const char *text = std::getenv("GRIDCENTRIC_MACHINE_COPY");
     if (text == nullptr) return;
     std::istringstream words(text);
-    words >> settings.reaper >> settings.door >> settings.command >> settings.lifeline >> settings.tap;
+    words >> settings.reaper >> settings.door >> settings.memory >> settings.command >> settings.lifeline >>
+        settings.tap;
     if (!words) return;
     settings.numbers = {settings.command, settings.lifeline, settings.tap};
     for (int number; words >> number;) settings.numbers.push_back(number);

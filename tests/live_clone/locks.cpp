@@ -3,7 +3,9 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -91,6 +93,26 @@ TESTEE(recursive_mutex_deep) {
   holder.join();
   CHECK(m.try_lock());
   m.unlock();
+}
+
+// Small numbers, as thread ids are in a container: what looks like a held lock and is none stays what it is.
+TESTEE(numbers_that_look_like_locks) {
+  const auto tid = static_cast<uint32_t>(gettid());
+  alignas(8) static uint32_t table[4096];
+  for (uint32_t *p = table; p + 16 <= table + 4096; p += 16) {
+    const uint32_t row = static_cast<uint32_t>(p - table) / 16 % 4;
+    const uint32_t like[4][16] = {
+        {1, 1, tid, 1, 1, 5, 1, 1, tid, 1, 1, 6, 1, 1, tid, 1},  // a recursive mutex, but for what is behind
+        {1, 7, tid, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},      // one that checks for errors never counts
+        {2, 1, 1, 1, 0, 0, tid, 5, 1, 2, 3, 4, 5, 6, 7, 8},      // a write lock, but for what is behind
+        {0, 1, 1, tid, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},      // a recursive mutex at no mutex's place
+    };
+    std::copy(like[row], like[row] + 16, p);
+  }
+  static uint32_t before[4096];
+  std::copy(table, table + 4096, before);
+  clone_here();
+  CHECK(std::equal(table, table + 4096, before));
 }
 
 TESTEE(mutex_held_by_the_caller) {

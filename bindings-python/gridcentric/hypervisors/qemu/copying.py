@@ -89,12 +89,13 @@ class Door:
 class _Loaded:
     """What makes a QEMU one that can be copied (machine.Preload)."""
 
-    def __init__(self, door: Path, command: int, lifeline: int) -> None:
+    def __init__(self, door: Path, memory: int, command: int, lifeline: int) -> None:
         self._door = door
+        self._memory = memory
         self.fds = [command, lifeline]
 
     def environment(self, others: list[int]) -> dict[str, str]:
-        told = [str(_REAPER), str(self._door), *map(str, self.fds), *map(str, others)]
+        told = [str(_REAPER), str(self._door), str(self._memory), *map(str, self.fds), *map(str, others)]
         return {"LD_PRELOAD": str(LIBRARY), "GRIDCENTRIC_MACHINE_COPY": " ".join(told)}
 
 
@@ -142,7 +143,7 @@ class Copying:
         command, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command.setblocking(False)
         with there:
-            loaded = _Loaded(self._path, there.fileno(), self._lifeline.fileno())
+            loaded = _Loaded(self._path, shape.memory, there.fileno(), self._lifeline.fileno())
             try:
                 machine = await Machine.start(shape, Ram(), seed, preload=loaded)
             except BaseException:
