@@ -58,20 +58,22 @@ def test_a_qemu_that_takes_no_library(machines: Vms, monkeypatch: pytest.MonkeyP
 
 
 def test_ends_from_outside_are_noticed(family: Family) -> None:
-    """kill -9 of a QEMU, gc kill, and the last by the host: gc wait tells of each."""
+    """kill -9 of a QEMU, another signal, gc kill, and the last by the host: gc wait tells of each."""
     before = memory_files()
-    program = family.start("bash", "-c", CLONE, "-", "3")
-    family.until(lambda: len(family.clones()) == 3 and {c.vmid for c in family.clones()} <= family.born())
-    first, second, third = family.clones()
-    os.kill(first.machine.process.pid, signal.SIGKILL)
-    family.until(lambda: first.vmid in family.codes)
-    family.start("gc", "kill", str(second.vmid))
-    family.until(lambda: second.vmid in family.codes)
-    assert [domain.vmid for domain in family.clones()] == [third.vmid]
+    program = family.start("bash", "-c", CLONE, "-", "4")
+    family.until(lambda: len(family.clones()) == 4 and {c.vmid for c in family.clones()} <= family.born())
+    first, second, third, last = family.clones()
+    for domain, number in ((first, signal.SIGKILL), (second, signal.SIGVTALRM)):
+        os.kill(domain.machine.process.pid, number)
+        family.until(lambda vmid=domain.vmid: vmid in family.codes)
+    family.start("gc", "kill", str(third.vmid))
+    family.until(lambda: third.vmid in family.codes)
+    assert [domain.vmid for domain in family.clones()] == [last.vmid]
     assert program.master.code is None
-    family.end(third)
+    family.end(last)
     family.until(lambda: program.master.code is not None)
-    assert program.master.lines == [f"result {domain.vmid} killed 9 -" for domain in (first, second, third)]
+    codes = ((first, 9), (second, 26), (third, 9), (last, 9))
+    assert program.master.lines == [f"result {domain.vmid} killed {code} -" for domain, code in codes]
     family.until(lambda: not family.clones())
     assert memory_files() == before
 

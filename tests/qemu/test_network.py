@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import under_limit
 
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
 from gridcentric.hypervisors.qemu.streams import readable
@@ -34,15 +33,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def refuse_namespaces() -> list[str]:
-    """What runs a program that gets no network namespace."""
-    script = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"'
-    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "-"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs unshare and user namespaces, to refuse network namespaces in one")
-    return command
 
 
 def test_who_looked_for_a_machine_too_early_finds_it_when_it_is_plugged() -> None:
@@ -82,7 +72,7 @@ def test_who_looked_for_a_machine_too_early_finds_it_when_it_is_plugged() -> Non
 @pytest.mark.parametrize("network", ["bridge", "switch"])
 def test_published_ports_and_addresses_of_clones(gc: Any, network: str) -> None:
     if network == "switch":
-        gc.prefix = refuse_namespaces()
+        gc.prefix = under_limit("net", 0)
     port = free_port()
     process = gc.start(
         "run", "--hypervisor", "qemu", "--publish", f"{port}:80", "--publish", f"{free_port()}:81",

@@ -333,6 +333,6 @@ class Machine:
         code = await self.process.ended()
         if code is not None:
             return code
-        # A copy's code is not to be had: it has ended by itself where its guest has powered it off, or else was killed.
+        # The kernel does not say: it has ended by itself where its guest has powered it off, or else was killed.
         await self._monitor_gone()
         return -signal.SIGKILL if self._shutdown.empty() else 0

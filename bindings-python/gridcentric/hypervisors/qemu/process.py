@@ -10,9 +10,11 @@ import select
 import signal
 import subprocess
 
+from gridcentric import _host
+
 
 class Process:
-    """A copy of a QEMU. A kind of its own, because its exit code goes to its gc-reaper."""
+    """A copy of a QEMU. A kind of its own: its gc-reaper waits for it, and is who gets its exit code."""
 
     def __init__(self, pid: int) -> None:
         """Raises OSError when there is no such process."""
@@ -64,7 +66,8 @@ class Process:
         return self._reap()
 
     def _reap(self) -> int | None:
-        return None
+        status = _host.wait_status_of(self._pidfd, self.pid)
+        return None if status is None else os.waitstatus_to_exitcode(status)
 
 
 class Child(Process):
