@@ -220,8 +220,9 @@ PYBIND11_MODULE(_host, module) {
              "listens;\n"
              "control: tests may look into it (docs/protocol.md). stop() may be called from any thread. "
              "Raises RuntimeError when it can't start.");
-  module.def("wait_status_of", &gridcentric::wait_status_of, py::arg("pidfd"), py::arg("pid"),
-             "The wait status of a process that has ended and need not be a child. None where the kernel does not "
-             "say: before\n"
-             "Linux 6.15 it only does until the parent has waited for it.");
+  module.def(
+      "wait_status_of", &gridcentric::wait_status_of, py::arg("pidfd"), py::arg("pid"),
+      "The wait status of a process that has ended and need not be a child. None where the kernel does not "
+      "say: before\n"
+      "Linux 6.15 it only does until the parent has waited for it.");
 }
