@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -114,15 +113,6 @@ def gc() -> Iterator[Gc]:
         finally:
             made.close()
         assert left == ({}, [])
-
-
-def under_limit(namespaces: str, most: int) -> list[str]:
-    """What runs a program that gets so many namespaces of a kind and no more, as "net" (namespaces(7))."""
-    script = f'echo {most} > /proc/sys/user/max_{namespaces}_namespaces && exec "$@"'
-    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "-"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs unshare and user namespaces, to refuse other namespaces in one")
-    return command
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import under_limit
+from vms import under_limit
 
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
 from gridcentric.hypervisors.qemu.streams import readable

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import under_limit
-from vms import Family
+from vms import Family, under_limit
 
 GENERATIONS = """n=0
 while [ $n -lt $1 ]; do

@@ -9,6 +9,7 @@ import functools
 import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,6 +17,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, TypeVar
+
+import pytest
 
 from gridcentric.hypervisors.qemu import images
 from gridcentric.hypervisors.qemu.family import Domain, method_here
@@ -44,6 +47,15 @@ def what_is_missing() -> str:
     except images.ImageError as error:
         return f"no image can be built here: {error}"
     return ""
+
+
+def under_limit(namespaces: str, most: int) -> list[str]:
+    """What runs a program that gets so many namespaces of a kind and no more, as "net" (namespaces(7))."""
+    script = f'echo {most} > /proc/sys/user/max_{namespaces}_namespaces && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "-"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs unshare and user namespaces, to refuse other namespaces in one")
+    return command
 
 
 def held(*kinds: str) -> list[str]:
