@@ -249,9 +249,8 @@ class Agent {
         who.network.mac >> who.network.gateway >> who.hostname >> who.machine_id >> who.clock_ns >>
         who.seed >> kept;
     if (!words) return false;
-    if (!known_) rehearse(who);
+    trouble = known_ ? become(who) : become_rehearsed(who);
     known_ = true;
-    trouble = become(who);
     std::vector<std::uint32_t> gone;
     for (const auto &[stream, state] : streams_)
       if (stream != kept && stream >= first_own_stream) gone.push_back(stream);

@@ -45,18 +45,18 @@ class Connection {
 
 }  // namespace
 
-void rehearse(const Identity &first) {
+std::string become_rehearsed(const Identity &first) {
   freeze();
-  if (first.network.ip == "-") {
-    become(first);
-  } else {
-    Identity other = first;
-    other.network.ip = nobody;
-    become(other);
-    const Connection reset(nobody);
-    become(first);
+  Identity other = first;
+  if (first.network.ip != "-") other.network.ip = nobody;
+  become(other);
+  std::string missing;
+  {
+    const Connection reset(other.network.ip.c_str());
+    missing = become(first);
   }
   thaw();
+  return missing;
 }
 
 }  // namespace gridcentric::agent
