@@ -7,7 +7,8 @@
 //     become ID VMID PARENT FAMILY IP PREFIX MAC GATEWAY HOSTNAME MACHINE_ID CLOCK_NS SEED STREAM
 //                           first of all, and in each clone while its programs are frozen; all connections of processes
 //                           but STREAM are cut
-//     run STREAM CWD ARGV...                start a program: its input, output and errors are this stream
+//     run STREAM ERRORS CWD ARGV...         start a program: its input and output are this stream; ERRORS: `apart` in frames
+//                           of their own, or `output`, one pipe, in the order in which it writes to either
 //     quiesce ID            freeze all programs and say nothing more until `go`, so that nothing is under way at the stop
 //     go ID                 in the master, and in each clone after `become`: the programs go on
 //     finish ID             freeze all programs and hand over what they have written; the machine is about to be ended
@@ -39,21 +40,13 @@
 #include "core/agent/machine.hpp"
 #include "core/agent/programs.hpp"
 #include "core/agent/rehearsal.hpp"
+#include "core/agent/streams.hpp"
 
 namespace gridcentric::agent {
 namespace {
 
 constexpr std::size_t output_limit =
     4 << 20;  // bytes for a driver that does not read: no process is read from above
-constexpr std::size_t taken_step = window / 4;          // what a process has read is said in such steps
-constexpr std::uint32_t first_own_stream = 0x80000000;  // streams the driver opens have the lower numbers
-
-struct Stream {
-  int fd = -1;
-  std::string out;          // for the process
-  std::uint32_t taken = 0;  // bytes it has read that the driver does not know of yet
-  bool peer_done = false;   // the driver has closed: close when out is written
-};
 
 std::string percent_decoded(const std::string &text) {
   std::string result;
@@ -75,7 +68,7 @@ class Agent {
     listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, host_socket_path);
+    std::snprintf(address.sun_path, sizeof address.sun_path, "%s", host_socket_path);
     if (bind(listener_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
         listen(listener_, 512) != 0)
       std::perror("gc-agent: host.sock");
@@ -99,27 +92,21 @@ class Agent {
 
   void step() {
     std::vector<pollfd> fds;
-    std::vector<std::uint32_t> ids;
     fds.push_back({channel_, static_cast<short>(POLLIN | (out_.empty() ? 0 : POLLOUT)), 0});
-    // While it is quiet nothing is heard of any process: what they say waits in their sockets. While the driver is slow
-    // they are not read from.
-    const bool listening = !quiet_ && out_.size() < output_limit;
-    fds.push_back({listening ? listener_ : -1, POLLIN, 0});
-    fds.push_back({quiet_ ? -1 : children_, POLLIN, 0});
-    for (const auto &[id, stream] : streams_) {
-      const auto events = static_cast<short>((listening ? POLLIN : 0) | (stream.out.empty() ? 0 : POLLOUT));
-      fds.push_back({quiet_ || events == 0 ? -1 : stream.fd, events, 0});
-      ids.push_back(id);
+    // While it is quiet nothing is heard of any process: what they say waits with them. While the driver is slow they are
+    // not read from.
+    const bool reading = out_.size() < output_limit;
+    if (!quiet_) {
+      fds.push_back({children_, POLLIN, 0});
+      fds.push_back({reading ? listener_ : -1, POLLIN, 0});
+      streams_.want(fds, reading);
     }
     poll(fds.data(), fds.size(), -1);
     if (fds[0].revents & POLLHUP) usleep(2000);  // nobody has opened the host's end
-    if (fds[1].revents & POLLIN) accept_process();
-    if (fds[2].revents & POLLIN) reap();
-    for (std::size_t i = 0; i < ids.size(); i++) {
-      const auto found = streams_.find(ids[i]);
-      if (found == streams_.end()) continue;
-      if (fds[i + 3].revents & POLLOUT) write_process(ids[i], found->second);
-      if (fds[i + 3].revents & (POLLIN | POLLHUP | POLLERR)) read_process(ids[i]);
+    if (!quiet_) {
+      if (fds[1].revents & POLLIN) reap();
+      if (fds[2].revents & POLLIN) accept_process();
+      streams_.serve(&fds[3]);
     }
     // Last: what it is told may be to be quiet.
     if (fds[0].revents & POLLIN) read_channel();
@@ -153,62 +140,12 @@ class Agent {
 
   void take(const Frame &frame) {
     if (frame.kind == Kind::control) return control(frame.payload);
-    const auto found = streams_.find(frame.stream);
-    if (found == streams_.end()) return;  // a stream that was cut: what was still under way is for nobody
-    if (frame.kind == Kind::data) found->second.out += frame.payload;
-    if (frame.kind == Kind::close) found->second.peer_done = true;
-    if (!quiet_) write_process(frame.stream, found->second);
+    streams_.take(frame, quiet_);
   }
 
   void accept_process() {
-    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) return;
-    const std::uint32_t id = next_stream_++;
-    streams_[id].fd = fd;
-    append_frame(out_, id, Kind::open, "");
-  }
-
-  void read_process(std::uint32_t id) {
-    Stream &stream = streams_[id];
-    char buffer[max_payload];
-    const ssize_t n = read(stream.fd, buffer, sizeof buffer);
-    if (n > 0) return append_frame(out_, id, Kind::data, {buffer, static_cast<std::size_t>(n)});
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    cut(id, true);
-  }
-
-  void write_process(std::uint32_t id, Stream &stream) {
-    while (!stream.out.empty()) {
-      ssize_t n = send(stream.fd, stream.out.data(), stream.out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (n < 0 && errno == ENOTSOCK) n = write(stream.fd, stream.out.data(), stream.out.size());
-      if (n < 0 && errno == EAGAIN) return say_taken(id, stream, taken_step);
-      if (n <= 0) return cut(id, true);
-      stream.out.erase(0, static_cast<std::size_t>(n));
-      stream.taken += static_cast<std::uint32_t>(n);
-    }
-    say_taken(id, stream, 1);
-    if (stream.peer_done) {
-      if (id < first_own_stream) {
-        shutdown(stream.fd, SHUT_WR);  // end of the program's input; its output goes on
-        stream.peer_done = false;
-      } else {
-        cut(id, false);
-      }
-    }
-  }
-
-  void say_taken(std::uint32_t id, Stream &stream, std::size_t least) {
-    if (stream.taken < least) return;
-    append_frame(out_, id, Kind::taken, {reinterpret_cast<const char *>(&stream.taken), sizeof stream.taken});
-    stream.taken = 0;
-  }
-
-  void cut(std::uint32_t id, bool tell) {
-    const auto found = streams_.find(id);
-    if (found == streams_.end()) return;
-    close(found->second.fd);
-    streams_.erase(found);
-    if (tell) append_frame(out_, id, Kind::close, "");
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd >= 0) streams_.add_connection(fd);
   }
 
   void control(const std::string &line) {
@@ -235,11 +172,12 @@ class Agent {
 
   // Freezes all programs; what they have said before is said once, by this machine.
   std::string hush() {
-    const std::string trouble = freeze();
-    if (!trouble.empty()) return trouble;
-    reap();
-    for (const auto &[pid, stream] : programs_) drain(stream);
-    return "";
+    std::string trouble = freeze();
+    if (trouble.empty()) {
+      reap();
+      streams_.drain();
+    }
+    return trouble;
   }
 
   bool become_other(std::istringstream &words, std::string &trouble) {
@@ -251,38 +189,20 @@ class Agent {
     if (!words) return false;
     trouble = known_ ? become(who) : become_rehearsed(who);
     known_ = true;
-    std::vector<std::uint32_t> gone;
-    for (const auto &[stream, state] : streams_)
-      if (stream != kept && stream >= first_own_stream) gone.push_back(stream);
-    for (const std::uint32_t stream : gone) cut(stream, false);
+    streams_.keep_connection(kept);
     return true;
   }
 
   void run_program(std::uint32_t id, std::istringstream &words) {
-    std::string folder, word;
-    words >> folder;
+    std::string errors, folder, word;
+    words >> errors >> folder;
     std::vector<std::string> arguments;
     while (words >> word) arguments.push_back(percent_decoded(word));
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-      return say("exited " + std::to_string(id) + " 126");
-    const pid_t pid = start_program(percent_decoded(folder), arguments, pair[1]);
-    close(pair[1]);
-    fcntl(pair[0], F_SETFL, O_NONBLOCK);
-    streams_[id].fd = pair[0];
-    if (pid > 0)
-      programs_[pid] = id;
-    else
-      say("exited " + std::to_string(id) + " 126");
-  }
-
-  // What a program has written and nobody has read yet.
-  void drain(std::uint32_t id) {
-    const auto stream = streams_.find(id);
-    if (stream == streams_.end()) return;
-    char buffer[max_payload];
-    for (ssize_t n; (n = read(stream->second.fd, buffer, sizeof buffer)) > 0;)
-      append_frame(out_, id, Kind::data, {buffer, static_cast<std::size_t>(n)});
+    Ends ends;
+    const pid_t pid = start_program(percent_decoded(folder), arguments, errors == "apart", ends);
+    if (pid < 0) return say("exited " + std::to_string(id) + " 126");
+    streams_.add_program(id, ends.input, ends.output, ends.errors);
+    programs_[pid] = id;
   }
 
   void reap() {
@@ -293,7 +213,7 @@ class Agent {
       const auto found = programs_.find(pid);
       if (found == programs_.end()) continue;
       const int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-      drain(found->second);  // comes before the word that it has ended
+      streams_.drain();  // comes before the word that it has ended
       say("exited " + std::to_string(found->second) + " " + std::to_string(code));
       programs_.erase(found);
     }
@@ -305,9 +225,8 @@ class Agent {
   bool quiet_ = false;
   bool known_ = false;  // it has been said who this machine is
   std::string in_, out_;
-  std::map<std::uint32_t, Stream> streams_;
+  Streams streams_{out_};
   std::map<pid_t, std::uint32_t> programs_;
-  std::uint32_t next_stream_ = first_own_stream;
 };
 
 }  // namespace

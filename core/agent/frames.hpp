@@ -1,5 +1,5 @@
 // What goes over the virtio-serial port between the agent of a VM and its driver on the host: frames of many streams.
-// A stream is one connection of a process in the VM to its host, or the output of a program that the driver started.
+// A stream is one connection of a process in the VM to its host, or the input and output of a program that the driver started.
 // Stream 0 carries control lines. Knows nothing of what the streams say.
 //
 //   header, 8 bytes, little endian: stream u32 | length u24 | kind u8; then `length` bytes, at most max_payload
@@ -18,9 +18,10 @@ namespace gridcentric::agent {
 enum class Kind : std::uint8_t {
   control = 0,  // stream 0, both ways: one line of text without its newline
   open = 1,     // agent -> driver: a process has connected
-  data = 2,     // both ways
+  data = 2,     // both ways; of a program: its input, its output
   close = 3,    // both ways: nothing more on this stream
   taken = 4,    // agent -> driver: the process has read so many bytes more (u32, little endian)
+  errors = 5,   // agent -> driver: what a program has written to its standard error
 };
 
 inline constexpr std::size_t header_size = 8;
@@ -49,7 +50,7 @@ inline Parsed take_frame(std::string &in, Frame &frame) {
   std::memcpy(words, in.data(), sizeof words);
   const std::size_t length = words[1] & 0xffffff;
   const auto kind = words[1] >> 24;
-  if (length > max_payload || kind > static_cast<std::uint32_t>(Kind::taken)) return Parsed::garbage;
+  if (length > max_payload || kind > static_cast<std::uint32_t>(Kind::errors)) return Parsed::garbage;
   if (in.size() < header_size + length) return Parsed::need_more;
   frame = {words[0], static_cast<Kind>(kind), in.substr(header_size, length)};
   in.erase(0, header_size + length);

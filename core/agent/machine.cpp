@@ -170,6 +170,9 @@ void bring_up() {
   mount_on("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
   mkdir("/run/gridcentric", 0755);
   symlink("/proc/self/fd", "/dev/fd");
+  symlink("fd/0", "/dev/stdin");
+  symlink("fd/1", "/dev/stdout");
+  symlink("fd/2", "/dev/stderr");
   loopback_up();
   if (const std::string trouble = make_group(); !trouble.empty()) give_up(trouble.c_str());
 }

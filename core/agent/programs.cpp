@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "core/agent/loopback.hpp"
 #include "core/agent/machine.hpp"
@@ -23,6 +24,17 @@ constexpr int freeze_limit_ms = 5000;  // one that is deep in the kernel for lon
 
 int freezer = -1;  // cgroup.freeze
 int events = -1;   // cgroup.events
+
+struct Pipe {
+  int fds[2] = {-1, -1};  // to read, to write
+
+  bool make() { return pipe2(fds, O_CLOEXEC) == 0; }
+  int take(int which) { return std::exchange(fds[which], -1); }
+  ~Pipe() {
+    for (const int fd : fds)
+      if (fd >= 0) close(fd);
+  }
+};
 
 bool is_frozen() {
   char text[256];
@@ -43,11 +55,16 @@ std::string make_group() {
   return open_loopback(GROUP);
 }
 
-pid_t start_program(const std::string &folder, std::vector<std::string> arguments, int ends) {
+pid_t start_program(const std::string &folder, std::vector<std::string> arguments, bool apart, Ends &ends) {
+  Pipe input, output, errors;
+  if (!input.make() || !output.make() || (apart && !errors.make())) return -1;
   const pid_t pid = fork();
+  if (pid > 0) ends = {input.take(1), output.take(0), errors.take(0)};
   if (pid != 0) return pid;
   const int group = open(GROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
-  for (int fd = 0; fd < 3; fd++) dup2(ends, fd);
+  dup2(input.fds[0], 0);
+  dup2(output.fds[1], 1);
+  dup2((apart ? errors : output).fds[1], 2);
   if (group < 0 || write(group, "0", 1) != 1) {
     dprintf(2, "gc-agent: " GROUP ": %s\n", std::strerror(errno));
     _exit(127);
@@ -62,6 +79,7 @@ pid_t start_program(const std::string &folder, std::vector<std::string> argument
   setenv("GRIDCENTRIC_HOST", (std::string("unix:") + host_socket_path).c_str(), 1);
   setenv("GRIDCENTRIC_IDENTITY", page_path, 1);
   std::vector<char *> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string &argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   if (chdir(folder.c_str()) != 0) {

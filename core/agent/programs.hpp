@@ -11,9 +11,16 @@ namespace gridcentric::agent {
 // Makes the control group, and its programs' servers reachable (loopback.hpp). Returns what could not be done, "" if all was.
 std::string make_group();
 
-// Starts a program with `ends` as its input, output and errors; returns its pid, or -1 with errno. What it was started
-// for and could not do it says there, and ends with 127.
-pid_t start_program(const std::string &folder, std::vector<std::string> arguments, int ends);
+// Our ends of the pipes that are a program's input and output; closed by whoever has them. Pipes, for a process may open its
+// /dev/stdin and /dev/stdout again, and not sockets; of their own each, for who makes one of them non-blocking, as event
+// loops do, would make all of them so.
+struct Ends {
+  int input = -1, output = -1, errors = -1;
+};
+
+// Starts a program; returns its pid, or -1 with errno. What it was started for and could not do it says on its standard
+// error, and ends with 127. apart: its standard error has a pipe of its own.
+pid_t start_program(const std::string &folder, std::vector<std::string> arguments, bool apart, Ends &ends);
 
 // Stops all programs, wherever they are, and returns when none runs any more: "", or why one does not stop. Not visible to
 // them, but for calls that end with EINTR after SIGSTOP and SIGCONT as well (signal(7)).

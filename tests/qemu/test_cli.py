@@ -135,12 +135,13 @@ def test_input_output_files_and_exit_code(gc: Any, tmp_path: Path) -> None:
     (folder / "sub" / "file").write_text("in a folder")
     (folder / "big").write_bytes(os.urandom(6 << 20))  # more than may be under way
     (tmp_path / "one").write_text("alone")
-    script = "wc -l; cat /app/sub/file; cat /srv/two; wc -c < /app/big; nproc; exit 7"
+    script = "wc -l; cat /app/sub/file; cat /srv/two; wc -c < /app/big; nproc; echo said apart >&2; exit 7"
     done = gc(
         "run", "--hypervisor", "qemu", "--memory", "192M", "--cpus", "2", "--copy", f"{folder}:/app",
         "--copy", f"{tmp_path}/one:/srv/two", "--", "sh", "-c", script, stdin="from here\n" * 600_000,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (7, f"600000\nin a folderalone{6 << 20}\n2\n"), done.stderr
+    assert "said apart" in done.stderr.splitlines()  # among what gc has to say
 
 
 @pytest.mark.usefixtures("vms")

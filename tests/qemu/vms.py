@@ -95,6 +95,7 @@ class Copy:
 
     vmid: int
     output: bytes = b""
+    errors: bytes = b""  # if asked for apart
     code: Optional[int] = None  # None: it runs, or its machine has ended before it
 
     @property
@@ -131,13 +132,14 @@ class Family:
         self.registered: Master
         self.master: Domain
 
-    def start(self, *command: str, folder: str = "/root", given: Optional[bytes] = b"") -> Program:
-        """Start a program in the master; `given` is its whole input, None leaves that open."""
+    def start(self, *command: str, folder: str = "/root", given: Optional[bytes] = b"", apart: bool = False) -> Program:
+        """Start a program in the master; `given` is its whole input, None leaves that open. apart: its errors are told from
+        its output."""
 
         async def begin() -> Program:
             stream = 100 + len(self._programs)
             program = self._programs[stream] = Program(stream, {0: Copy(0)})
-            self.master.channel.run(stream, folder, list(command))
+            self.master.channel.run(stream, folder, list(command), apart)
             if given:
                 self.master.channel.write(stream, given)
             if given is not None:
@@ -189,10 +191,13 @@ class Family:
         program = self._programs.get(stream)
         return None if program is None or domain is None else program.copies.setdefault(domain.vmid, Copy(domain.vmid))
 
-    async def output(self, key: int, stream: int, data: bytes) -> None:
+    async def output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
         with self._vms.changed:
             if (copy := self._copy_of(key, stream)) is not None:
-                copy.output += data
+                if errors:
+                    copy.errors += data
+                else:
+                    copy.output += data
             self._vms.changed.notify_all()
 
     def exited(self, key: int, stream: int, code: int) -> None:

@@ -185,7 +185,7 @@ class CarriedFamily:
 
     # --- gridcentric.hypervisors.qemu.host.Program --------------------------------------------------------------------
 
-    async def output(self, key: int, stream: int, data: bytes) -> None:
+    async def output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
         if stream == self._stream:
             _, writer = await self._opened[key]
             writer.write(data)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-CONTROL, OPEN, DATA, CLOSE, TAKEN = range(5)
+CONTROL, OPEN, DATA, CLOSE, TAKEN, ERRORS = range(6)
 MAX_PAYLOAD = 32768
 WINDOW = 1 << 20  # bytes of a stream under way that the agent has not said to be taken
 MAX_FIRST_LINE = 4096
@@ -45,7 +45,8 @@ class Channel:
     """One machine's agent. All methods belong to one asyncio loop.
 
     host: path of the host's socket. introduction: the line that says for which domain a connection speaks.
-    on_output(stream, bytes) gets what programs started with run() write (nothing more is read until it has taken it),
+    on_output(stream, bytes, errors) gets what programs started with run() write, errors: to their standard error, if that is
+    apart (nothing more is read until it has taken it),
     on_exit(stream, code) their end.
     """
 
@@ -54,7 +55,7 @@ class Channel:
         sock: socket.socket,
         host: str,
         introduction: str,
-        on_output: Callable[[int, bytes], Awaitable[None]],
+        on_output: Callable[[int, bytes, bool], Awaitable[None]],
         on_exit: Callable[[int, int], None],
     ) -> None:
         self._sock = sock
@@ -134,9 +135,10 @@ class Channel:
         for frame in held:
             self._writer.write(frame)
 
-    def run(self, stream: int, folder: str, command: list[str]) -> None:
+    def run(self, stream: int, folder: str, command: list[str], apart: bool = False) -> None:
+        """Start a program. apart: its standard error is told from its output; else both come in the order of its writes."""
         self._streams[stream] = _Stream(first_line=None)
-        words = ["run", str(stream), quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
+        words = ["run", str(stream), "apart" if apart else "output", quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
         self._frame(0, CONTROL, " ".join(words).encode())
 
     def inherit(self, stream: int) -> None:
@@ -188,7 +190,7 @@ class Channel:
             while True:
                 stream, word = struct.unpack("<II", await reader.readexactly(8))
                 length, kind = word & 0xFFFFFF, word >> 24
-                if length > MAX_PAYLOAD or kind > TAKEN:
+                if length > MAX_PAYLOAD or kind > ERRORS:
                     return  # not an agent; the machine is left to itself and hears nothing more
                 await self._take(stream, kind, await reader.readexactly(length))
         except (asyncio.IncompleteReadError, OSError):
@@ -208,8 +210,8 @@ class Channel:
                 self._frame(number, CLOSE, b"")
             return None
         stream = self._streams.get(number)
-        if kind == DATA and number < OWN_STREAMS:
-            await self._on_output(number, payload)
+        if kind in (DATA, ERRORS) and number < OWN_STREAMS:
+            await self._on_output(number, payload, kind == ERRORS)
         elif stream is None:
             return None
         elif kind == TAKEN and len(payload) == 4:

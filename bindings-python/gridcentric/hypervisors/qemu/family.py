@@ -90,7 +90,7 @@ class Domain:
 class Ears:
     """Who hears what the machines say."""
 
-    output: Callable[[int, int, bytes], Awaitable[None]]  # key, stream, bytes
+    output: Callable[[int, int, bytes, bool], Awaitable[None]]  # key, stream, bytes, to standard error
     exited: Callable[[int, int, int], None]  # key, stream, exit code
     ended: Callable[[int, int], None]  # key, QEMU's return code
 
@@ -344,7 +344,7 @@ class Machines:
     async def _add(self, key: int, vmid: int, family: str, machine: Machine, ip: str, tap: str) -> Domain:
         channel = Channel(
             machine.channel, self._host, f"as {family} {vmid} key={self._secret}",
-            lambda stream, data: self._ears.output(key, stream, data),
+            lambda stream, data, errors: self._ears.output(key, stream, data, errors),
             lambda stream, code: self._ears.exited(key, stream, code),
         )  # fmt: skip
         await channel.start()

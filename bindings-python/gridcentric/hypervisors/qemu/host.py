@@ -27,7 +27,8 @@ class HostError(Exception):
 class Program(Protocol):
     """Who hears of a family's machines."""
 
-    async def output(self, key: int, stream: int, data: bytes) -> None: ...
+    async def output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
+        """A program has written; errors: to its standard error, if that was asked for apart."""
 
     def exited(self, key: int, stream: int, code: int) -> None:
         """A program in the machine has ended; the machine itself lives on until it is ended."""
@@ -139,10 +140,10 @@ class MachineHost:
 
     # --- what machines say ----------------------------------------------------------------------------------------------
 
-    async def _output(self, key: int, stream: int, data: bytes) -> None:
+    async def _output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
         owner = self._owners.get(key)
         if owner is not None:
-            await owner.output(key, stream, data)
+            await owner.output(key, stream, data, errors)
 
     def _exited(self, key: int, stream: int, code: int) -> None:
         owner = self._owners.get(key)

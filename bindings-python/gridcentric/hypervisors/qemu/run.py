@@ -92,7 +92,9 @@ class Run:
         self._host = host
         self._wish = wish
         self._input_fd = fds[0]
-        self._out, self._err = Output(fds[1]), Output(fds[2])
+        self._out = Output(fds[1])
+        # One terminal or file for both shows them in the order in which they were written.
+        self._err = self._out if os.path.sameopenfile(fds[1], fds[2]) else Output(fds[2])
         self._progress = progress
         self._loop = asyncio.get_running_loop()
         self._master: Master
@@ -132,7 +134,7 @@ class Run:
                 with _told(publish):
                     await server.start_serving()
             self._progress(f"running {' '.join(wish.command)}")
-            domain.channel.run(PROGRAM, "/root", wish.command)
+            domain.channel.run(PROGRAM, "/root", wish.command, apart=self._err is not self._out)
             standard_input = Input(self._input_fd, partial(self._input, domain.channel))
             undo.callback(standard_input.close)
             await self._over.wait()
@@ -201,12 +203,12 @@ class Run:
 
     # --- what the machines say ---------------------------------------------------------------------------------------
 
-    async def output(self, key: int, stream: int, data: bytes) -> None:
+    async def output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
         if stream in self._copies:
             self._copies[stream].said = (self._copies[stream].said + data)[-4096:]
             return
         try:
-            await self._out.write(data)
+            await (self._err if errors else self._out).write(data)
         except OSError:
             self.end(signal.SIGPIPE)
 
