@@ -125,7 +125,8 @@ guest::MachinePage *make_page() {
 // The programs are frozen, or there are none yet: none reads meanwhile.
 void write_page(const Identity &identity) {
   static guest::MachinePage *page = make_page();
-  const bool other = page->family[0] != '\0' && page->vmid != identity.vmid;
+  const bool other =
+      page->family[0] != '\0' && (page->vmid != identity.vmid || page->family != identity.family);
   page->vmid = identity.vmid;
   page->parent = identity.parent;
   std::snprintf(page->family, sizeof page->family, "%s", identity.family.c_str());
