@@ -50,6 +50,7 @@ template <typename List, typename Line, typename Json>
 int print_list(const Arguments &arguments, const List &list, Line line, Json json) {
   if (arguments.has("--json")) {
     std::vector<std::string> elements;
+    elements.reserve(list.size());
     for (const auto &element : list) elements.push_back(json(element));
     print(json_list(elements));
   } else {

@@ -26,6 +26,7 @@ int list_all(const Arguments &arguments) {
   const auto domains = observe_all();
   if (arguments.has("--json")) {
     std::vector<std::string> elements;
+    elements.reserve(domains.size());
     for (const auto &domain : domains) elements.push_back(domain_json(domain));
     std::printf("%s\n", json_list(elements).c_str());
     return 0;

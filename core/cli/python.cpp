@@ -53,7 +53,7 @@ std::string own_python() {
   const auto package = folder.find("-packages/gridcentric/bin");
   const auto library = folder.rfind("/lib", package);
   if (package != std::string::npos && library != std::string::npos) {
-    const std::string python = folder.substr(0, library) + "/bin/python3";
+    std::string python = folder.substr(0, library) + "/bin/python3";
     if (is_there(python, X_OK)) return python;
   }
   glob_t found{};

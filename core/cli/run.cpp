@@ -23,7 +23,7 @@ constexpr int cannot_run = 126, not_found = 127;  // as shells have it
 // A child of a domain could not be a master: its host would take it for that domain. A host of its own then.
 bool in_domain_already() {
   try {
-    guest::Connection(guest::find_or_start_host(), "ask", nullptr);
+    const guest::Connection asking(guest::find_or_start_host(), "ask", nullptr);
     return true;
   } catch (const guest::Error &error) {
     if (error.code != GC_E_NOT_IN_DOMAIN) throw;

@@ -79,6 +79,7 @@ std::vector<std::string> make_lines(History &history) {
   const auto domains = observe_all();
   const ProcessTable processes;
   std::vector<int> roots;
+  roots.reserve(domains.size());
   for (const auto &domain : domains) roots.push_back(domain.pid);
   History now{Clock::now(), {}};
   std::vector<std::string> lines;

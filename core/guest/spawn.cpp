@@ -98,6 +98,7 @@ bool is_program(const std::string &path) { return ::access(path.c_str(), X_OK) =
 
 std::vector<char *> pointers(const std::vector<std::string> &texts) {
   std::vector<char *> result;
+  result.reserve(texts.size() + 1);
   for (const auto &text : texts) result.push_back(const_cast<char *>(text.c_str()));
   result.push_back(nullptr);
   return result;

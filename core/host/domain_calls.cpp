@@ -206,6 +206,7 @@ void Host::list_tickets(Session &session, const wire::Request &request) {
   if (const Answer bad = rules_.list_tickets(session.domain, &tickets); !bad.ok())
     return answer(session, request, bad);
   std::vector<std::string> items;
+  items.reserve(tickets.size());
   for (const TicketInfo &ticket : tickets) items.push_back(ticket_fields(ticket));
   list(session, request.id, wire::name(request.command), items);
 }
@@ -215,6 +216,7 @@ void Host::list_domains(Session &session, const wire::Request &request) {
   if (const Answer bad = rules_.list_domains(session.domain, &domains); !bad.ok())
     return answer(session, request, bad);
   std::vector<std::string> items;
+  items.reserve(domains.size());
   for (const DomainInfo &domain : domains) items.push_back(domain_fields(domain));
   list(session, request.id, wire::name(request.command), items);
 }

@@ -18,7 +18,7 @@ Code code_of(int error) { return error == GC_E_NOT_SUPPORTED ? Code::NOT_SUPPORT
 
 }  // namespace
 
-Host::Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, Options options)
+Host::Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, const Options &options)
     : loop_(loop),
       hypervisor_(hypervisor),
       fake_(fake),

@@ -54,7 +54,7 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   };
 
   // fake: the driver again, when it is the fake one (the control channel drives it).
-  Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, Options options);
+  Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, const Options &options);
   ~Host() override;
 
   // A connection was accepted; the descriptor becomes the host's.

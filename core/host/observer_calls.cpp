@@ -20,7 +20,7 @@ void Host::info(Session &session, const wire::Request &request) {
   const std::string &why = mode_.empty() || can.mode.empty() ? can.why : why_;
   list(session, request.id, "info",
        {
-           "version " GC_VERSION,
+           "version " + std::string(GC_VERSION),
            "protocol 1",
            "hypervisor " + std::string(hypervisor_.name()),
            "mode " + wire::percent_encode(mode),

@@ -58,16 +58,13 @@ void Fake::finish(std::uint64_t id) {
   auto found = clonings_.extract(id);
   if (found.empty()) return;  // taken back meanwhile
   Cloning cloning = std::move(found.mapped());
-  if (!cloning.failure.empty()) {
-    std::string reason = cloning.failure;
-    return fail(std::move(cloning), std::move(reason));
-  }
+  if (!cloning.failure.empty()) return fail(cloning, cloning.failure);
   cloning.done({true, 0, ""});
   if (cloning.dies > 0)
     end_as(cloning.request.clones[static_cast<std::size_t>(cloning.dies - 1)], EndKind::lost, 0);
 }
 
-void Fake::fail(Cloning cloning, std::string reason) {
+void Fake::fail(const Cloning &cloning, std::string reason) {
   for (const DomainKey clone : cloning.request.clones) addresses_.erase(clone);
   cloning.done({false, GC_E_CLONE_FAILED, std::move(reason)});
 }

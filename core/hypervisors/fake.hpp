@@ -54,7 +54,7 @@ class Fake final : public Hypervisor {
 
   void give_address(DomainKey domain) { addresses_[domain] = address_base_ + ++addresses_given_; }
   void finish(std::uint64_t cloning);
-  void fail(Cloning cloning, std::string reason);
+  void fail(const Cloning &cloning, std::string reason);
 
   Loop &loop_;
   Listener *listener_ = nullptr;

@@ -108,7 +108,7 @@ class Examination {
       refuse(EOPNOTSUPP, "process " + tracer + " traces this one (a debugger, strace): detach it first");
     if (value_of(status, "x86_Thread_features").find("shstk") != std::string::npos)
       refuse(EOPNOTSUPP, "the process runs with a shadow stack: set GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
-    if (value_of(status, "State").rfind("Z", 0) == 0)
+    if (value_of(status, "State").starts_with('Z'))
       refuse(EOPNOTSUPP, "the main thread has ended (pthread_exit): such a process can't be cloned");
     if (access((proc_ + "/timers").c_str(), F_OK) != 0)
       note("the kernel has no /proc/PID/timers: timers of timer_create() are not carried over");
@@ -125,7 +125,7 @@ class Examination {
       const std::string state = value_of(status, "State");
       if (blocked >> 32 & 1)
         note(which + " blocks signal 33 just now: if it stays so, it can't be stopped and the clone fails");
-      if (state.rfind("D", 0) == 0)
+      if (state.starts_with('D'))
         note(which + " waits in the kernel just now (vfork, disk): if it stays so, it can't be stopped");
       const std::string filter = value_of(status, "Seccomp") + "/" + value_of(status, "Seccomp_filters");
       if (filters.empty()) filters = filter;

@@ -244,7 +244,7 @@ Event &Rules::State::finish(CallId call, Answer answer) {
   return reply(call, open.verb, open.domain->key, std::move(answer));
 }
 
-void Rules::State::finish_all(const Barrier::Calls &waiting, Answer answer) {
+void Rules::State::finish_all(const Barrier::Calls &waiting, const Answer &answer) {
   for (const CallId call : waiting) finish(call, answer);
 }
 

@@ -42,7 +42,7 @@ struct Rules::State {
   OpenCall close_call(CallId call);
   Event &finish(CallId call, Answer answer);
   Event &reply(CallId call, Verb verb, DomainKey domain, Answer answer);
-  void finish_all(const Barrier::Calls &calls, Answer answer);
+  void finish_all(const Barrier::Calls &calls, const Answer &answer);
   // The call is taken out of whatever it waits for. Its ticket goes with it when nobody else could want it.
   void withdraw(CallId call);
   void time_out(CallId call);
