@@ -46,8 +46,7 @@ std::string text_of(const gc_uuid_t *ticket) {
 }
 
 void fill(char *place, std::size_t size, const std::string &text) {
-  const std::size_t length = text.size() < size ? text.size() : size - 1;
-  std::memcpy(place, text.data(), length);
+  const std::size_t length = text.copy(place, size - 1);
   std::memset(place + length, 0, size - length);
 }
 
@@ -97,8 +96,7 @@ int give_results(const std::vector<guest::Result> &source, gc_result_t **results
     if (!from.report) continue;
     memory[at].report_size = from.report->size();
     memory[at].report = report;
-    std::memcpy(report, from.report->data(), from.report->size());
-    report += from.report->size() + 1;
+    report += from.report->copy(reinterpret_cast<char *>(report), from.report->size()) + 1;
   }
   *results = memory;
   *count = source.size();

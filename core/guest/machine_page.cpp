@@ -39,10 +39,11 @@ std::uint32_t machine_generation() noexcept {
 }
 
 MachineIdentity machine_identity() {
+  const MachinePage &mine = *page();
   for (;;) {
     const std::uint32_t before = machine_generation();
-    MachineIdentity identity{text(page()->family, sizeof page()->family), page()->vmid, page()->parent,
-                             text(page()->ip, sizeof page()->ip)};
+    MachineIdentity identity{text(mine.family, sizeof mine.family), mine.vmid, mine.parent,
+                             text(mine.ip, sizeof mine.ip)};
     // This thread may have been frozen in the middle of it and gone on in a clone. Only then is the page written: it is
     // the compiler that must not look at the generation first.
     std::atomic_signal_fence(std::memory_order_acquire);

@@ -106,7 +106,7 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
     }
     return true;
   };
-  std::int64_t maxcpus, minvms, mincpuspervm, timeout, vmid;
+  std::int64_t maxcpus = 0, minvms = 0, mincpuspervm = 0, timeout = 0, vmid = 0;
   switch (request.command) {
     case wire::Command::request_ticket:
       if (!numbers({{"maxcpus", &maxcpus},

@@ -186,7 +186,7 @@ bool rebuild_inotify(Descriptor &d) {
 bool rebuild_pipe(Descriptor &d) {
   if ((d.flags & O_ACCMODE) != O_RDONLY) return true;  // made together with the reading end
   Descriptor &writer = engine.descriptors[(size_t)d.peer];
-  int ends[2];
+  int ends[2] = {-1, -1};
   const long r = sys(SYS_pipe2, ends, O_CLOEXEC | (writer.flags & O_DIRECT));
   if (r < 0) return place_with_duplicates((int)r, d);
   if (d.count != 65536) sys(SYS_fcntl, ends[1], F_SETPIPE_SZ, d.count);

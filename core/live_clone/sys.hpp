@@ -112,7 +112,7 @@ inline const char *parse_dec(const char *p, unsigned long *out) {
 }
 
 /// The tail of `text` when it begins with `prefix`, else null.
-inline const char *after(const char *text, const char *prefix) {
+__attribute__((nonnull)) inline const char *after(const char *text, const char *prefix) {
   while (*prefix)
     if (*text++ != *prefix++) return nullptr;
   return text;

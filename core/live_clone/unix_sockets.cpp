@@ -33,7 +33,7 @@ uint32_t peer_of(int diag, uint32_t inode) {
   ask.request.udiag_cookie[0] = ask.request.udiag_cookie[1] = ~0u;
   ask.request.udiag_show = UDIAG_SHOW_PEER;
   if (sys(SYS_sendto, diag, &ask, sizeof ask, 0, nullptr, 0) < 0) return 0;
-  alignas(8) char answer[512];
+  alignas(8) char answer[512] = {};
   const long n = sys(SYS_recvfrom, diag, answer, sizeof answer, 0, nullptr, nullptr);
   auto *head = reinterpret_cast<nlmsghdr *>(answer);
   if (n < (long)sizeof *head || head->nlmsg_type == NLMSG_ERROR) return 0;
@@ -167,7 +167,7 @@ bool rebuild_unix_pair(Descriptor &d) {
   if (&other < &d) return true;  // made with the first end
   const int pass_a = socket_option(d.fd, SOL_SOCKET, SO_PASSCRED);
   const int pass_b = socket_option(other.fd, SOL_SOCKET, SO_PASSCRED);
-  int ends[2];
+  int ends[2] = {-1, -1};
   const long r = sys(SYS_socketpair, AF_UNIX, d.type | SOCK_CLOEXEC, 0, ends);
   if (r < 0) return place((int)r, d);
   // Large enough for what waits: the master's may have been enlarged.
@@ -195,7 +195,7 @@ bool rebuild_unix_dead(Descriptor &d) {
     if (fd >= 0) sys(SYS_connect, fd, &peer, size);
     return place_with_duplicates((int)fd, d);
   }
-  int ends[2];
+  int ends[2] = {-1, -1};
   const long r = sys(SYS_socketpair, AF_UNIX, d.type | blocking_flags(d), 0, ends);
   if (r < 0) return place((int)r, d);
   sys(SYS_close, ends[1]);
