@@ -41,6 +41,7 @@
 #include "core/agent/programs.hpp"
 #include "core/agent/rehearsal.hpp"
 #include "core/agent/streams.hpp"
+#include "core/guest/machine_page.hpp"
 
 namespace gridcentric::agent {
 namespace {
@@ -64,15 +65,15 @@ std::string percent_decoded(const std::string &text) {
 class Agent {
  public:
   explicit Agent(int channel) : channel_(channel) {
-    unlink(host_socket_path);
+    unlink(guest::machine_host_path);
     listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::snprintf(address.sun_path, sizeof address.sun_path, "%s", host_socket_path);
+    std::snprintf(address.sun_path, sizeof address.sun_path, "%s", guest::machine_host_path);
     if (bind(listener_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
         listen(listener_, 512) != 0)
       std::perror("gc-agent: host.sock");
-    chmod(host_socket_path, 0666);  // every user of the machine is the same guest
+    chmod(guest::machine_host_path, 0666);  // every user of the machine is the same guest
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);

@@ -114,11 +114,11 @@ std::string renew_boot_id() {
 }
 
 guest::MachinePage *make_page() {
-  const int fd = open(page_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0 || ftruncate(fd, sizeof(guest::MachinePage)) != 0) give_up(page_path);
+  const int fd = open(guest::machine_page_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0 || ftruncate(fd, sizeof(guest::MachinePage)) != 0) give_up(guest::machine_page_path);
   void *memory = mmap(nullptr, sizeof(guest::MachinePage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   close(fd);
-  if (memory == MAP_FAILED) give_up(page_path);
+  if (memory == MAP_FAILED) give_up(guest::machine_page_path);
   return static_cast<guest::MachinePage *>(memory);
 }
 

@@ -8,9 +8,6 @@
 
 namespace gridcentric::agent {
 
-inline constexpr const char *host_socket_path = "/run/gridcentric/host.sock";
-inline constexpr const char *page_path = "/run/gridcentric/identity";
-
 // Loads the modules of /modules, mounts the image below a tmpfs overlay and makes that the root. Ends the machine with
 // a message on the console when it can't.
 void bring_up();

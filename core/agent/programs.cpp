@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "core/agent/loopback.hpp"
-#include "core/agent/machine.hpp"
 
 namespace gridcentric::agent {
 namespace {
@@ -76,8 +75,6 @@ pid_t start_program(const std::string &folder, std::vector<std::string> argument
   sigprocmask(SIG_SETMASK, &none, nullptr);
   setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
   setenv("HOME", "/root", 1);
-  setenv("GRIDCENTRIC_HOST", (std::string("unix:") + host_socket_path).c_str(), 1);
-  setenv("GRIDCENTRIC_IDENTITY", page_path, 1);
   std::vector<char *> argv;
   argv.reserve(arguments.size() + 1);
   for (std::string &argument : arguments) argv.push_back(argument.data());

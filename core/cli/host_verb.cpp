@@ -10,6 +10,7 @@
 #include "core/cli/observe.hpp"
 #include "core/cli/python.hpp"
 #include "core/guest/explain.hpp"
+#include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
 
 namespace gridcentric::cli {
@@ -36,7 +37,8 @@ Info info_of(const std::string &host) {
 // Of the host that is named, else of the shared one in its usual place, else of the private ones that run programs now.
 std::vector<Info> infos_of(const Arguments &arguments) {
   if (arguments.has("--socket")) return {info_of(arguments.value("--socket"))};
-  if (std::getenv("GRIDCENTRIC_HOST") != nullptr) return {info_of(guest::find_or_start_host())};
+  if (std::getenv("GRIDCENTRIC_HOST") != nullptr || guest::in_machine())
+    return {info_of(guest::find_or_start_host())};
   if (const std::string path = default_socket_path(); ::access(path.c_str(), F_OK) == 0)
     return {info_of(path)};
   std::vector<Info> infos;

@@ -12,6 +12,7 @@
 #include "core/cli/python.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/connection.hpp"
+#include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
 #include "core/guest/spawn.hpp"
 
@@ -22,8 +23,12 @@ constexpr int cannot_run = 126, not_found = 127;  // as shells have it
 
 // A child of a domain could not be a master: its host would take it for that domain. A host of its own then.
 bool in_domain_already() {
+  const bool named = std::getenv("GRIDCENTRIC_HOST") != nullptr;
+  // Not guest::in_machine(): that is decided once, and this process is about to leave the machine's host.
+  if (!named && ::access(guest::machine_host_path, F_OK) != 0) return false;
   try {
-    const guest::Connection asking(guest::find_or_start_host(), "ask", nullptr);
+    const std::string host = named ? guest::find_or_start_host() : guest::machine_host_path;
+    const guest::Connection asking(host, "ask", nullptr);
     return true;
   } catch (const guest::Error &error) {
     if (error.code != GC_E_NOT_IN_DOMAIN) throw;
@@ -57,7 +62,7 @@ int run(const Arguments &arguments) {
     if (parse_integer(arguments.value("--cpus"), "--cpus") < 1) throw UsageError{"--cpus must be at least 1"};
     ::setenv("GRIDCENTRIC_CPUS", arguments.value("--cpus").c_str(), 1);
   }
-  if (std::getenv("GRIDCENTRIC_HOST") != nullptr && in_domain_already()) ::unsetenv("GRIDCENTRIC_HOST");
+  if (in_domain_already()) guest::start_host();
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
   guest::identity();  // this process is the master from here on, and stays it as it becomes the command

@@ -13,9 +13,9 @@ namespace gridcentric::guest {
 namespace {
 
 const MachinePage *map_page() {
-  const char *path = std::getenv("GRIDCENTRIC_IDENTITY");
-  if (path == nullptr) return nullptr;
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  const char *host = std::getenv("GRIDCENTRIC_HOST");
+  if (host != nullptr && *host != '\0' && std::string("unix:") + machine_host_path != host) return nullptr;
+  const int fd = ::open(machine_page_path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return nullptr;
   const bool whole = ::lseek(fd, 0, SEEK_END) >= static_cast<off_t>(sizeof(MachinePage));
   void *page = whole ? ::mmap(nullptr, sizeof(MachinePage), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;

@@ -1,5 +1,4 @@
-// A page that every process of a VM maps (the file that GRIDCENTRIC_IDENTITY names): who the machine is, and how often it
-// has become another one. So vmid() and my_ip() are right in every process from a clone's first instruction on, also in
+// A page that every process of a VM maps: who the machine is, and how often it has become another one. So vmid() and my_ip() are right in every process from a clone's first instruction on, also in
 // one that never called clone(), and without asking the host.
 // Written by core/agent while all programs of the machine are frozen; read by session.cpp.
 #pragma once
@@ -25,7 +24,13 @@ struct MachineIdentity {
   std::string ip;
 };
 
-bool in_machine() noexcept;                   // is this process one of a VM with an agent?
+// What the agent of a VM puts at fixed places: whoever starts a process with an environment of its own, as su(1), cron(8) and
+// sshd(8) do, starts one of the same machine.
+inline constexpr const char *machine_page_path = "/run/gridcentric/identity";
+inline constexpr const char *machine_host_path = "/run/gridcentric/host.sock";
+
+// Is this process one of a VM with an agent, and has GRIDCENTRIC_HOST not led it to another host?
+bool in_machine() noexcept;
 std::uint32_t machine_generation() noexcept;  // 0 outside of VMs. Below 10 ns after the first call
 MachineIdentity machine_identity();           // in_machine() only
 

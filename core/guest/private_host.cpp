@@ -11,6 +11,7 @@
 
 #include "core/guest/attach.hpp"
 #include "core/guest/client.hpp"
+#include "core/guest/machine_page.hpp"
 #include "core/guest/spawn.hpp"
 
 namespace gridcentric::guest {
@@ -90,11 +91,16 @@ std::string find_or_start_host() {
     }
     return std::string(value.substr(scheme.size()));
   }
+  if (in_machine()) return machine_host_path;
   if (only_asks()) {
     throw Error(GC_E_NOT_IN_DOMAIN,
                 "this shell is in no domain (there is no GRIDCENTRIC_HOST): start the program with 'gc run "
                 "-- COMMAND'");
   }
+  return start_host();
+}
+
+std::string start_host() {
   std::string path = start_private_host();
   ::setenv("GRIDCENTRIC_HOST", (std::string(scheme) + path).c_str(), 1);
   return path;

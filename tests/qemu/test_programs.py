@@ -70,6 +70,24 @@ def test_node_and_a_worker_that_never_cloned(family: Family) -> None:
     assert len(set(drawn)) == 4 * 8
 
 
+def test_programs_with_an_environment_of_their_own(family: Family) -> None:
+    """What su, cron or sshd start knows the machine it is in as well as what was started from outside."""
+    asks = {
+        "gc": "env -i $(which gc) vmid",
+        "python3": "env -i /usr/bin/python3 -c 'from gridcentric import guest; print(guest.vmid())'",
+        "node": "env -i /usr/bin/node -e 'console.log(require(`gridcentric`).vmid())'",
+        "su": "su - nobody -s /bin/sh -c 'gc vmid'",
+    }
+    script = "ticket=$(env -i $(which gc) rt 1 1 1 10000); gc clone $ticket;"
+    script += " ".join(f'echo {name} $({ask});' for name, ask in asks.items())
+    script += "echo process $(gc run -- sh -c 'gc vmid; gc ismaster && echo master');"
+    done = family.run("bash", "-c", script + "gc ismaster && gc wait $ticket || gc join")
+    (clone,) = done.clones()
+    for copy, vmid in ((done.master, 0), (clone, clone.vmid)):
+        answers = dict(line.split(" ", 1) for line in copy.lines if line.split(" ", 1)[0] in (*asks, "process"))
+        assert answers == {**{name: str(vmid) for name in asks}, "process": "0 master"}, done.text()
+
+
 @pytest.mark.parametrize("source", ["hello.c", "hello.py", "hello.js", "hello.sh"])
 def test_the_examples(family: Family, tmp_path: Path, source: str) -> None:
     """demos/fork, as they are."""
