@@ -1,4 +1,4 @@
-// gc-agent: PID 1 of a VM. Brings the machine up, carries the guest protocol of all its processes to the host, starts
+// gc-agent: PID 1 of a VM, or a service beside the init system that the image has. Brings the machine up, carries the guest protocol of all its processes to the host, starts
 // the program, and makes a clone another machine before its user code goes on.
 // It carries bytes: what the processes and the host say to each other is no business of its.
 //
@@ -7,6 +7,7 @@
 //     become ID VMID PARENT FAMILY IP PREFIX MAC GATEWAY HOSTNAME MACHINE_ID CLOCK_NS SEED STREAM
 //                           first of all, and in each clone while its programs are frozen; all connections of processes
 //                           but STREAM are cut
+//     init ID PATH          the image's own init system becomes PID 1; before anything is run
 //     run STREAM ERRORS CWD ARGV...         start a program: its input and output are this stream; ERRORS: `apart` in frames
 //                           of their own, or `output`, one pipe, in the order in which it writes to either
 //     quiesce ID            freeze all programs and say nothing more until `go`, so that nothing is under way at the stop
@@ -163,6 +164,10 @@ class Agent {
       thaw();
     } else if (verb == "finish") {
       trouble = hush();
+    } else if (verb == "init") {
+      std::string path;
+      words >> path;
+      trouble = hand_over(percent_decoded(path));
     } else if (verb == "become") {
       if (!become_other(words, trouble)) trouble = "not understood: " + line;
     } else {

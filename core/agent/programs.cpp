@@ -23,6 +23,7 @@ constexpr int freeze_limit_ms = 5000;  // one that is deep in the kernel for lon
 
 int freezer = -1;  // cgroup.freeze
 int events = -1;   // cgroup.events
+int members = -1;  // cgroup.procs; all are opened once, as an init system may mount what it likes over them
 
 struct Pipe {
   int fds[2] = {-1, -1};  // to read, to write
@@ -34,6 +35,14 @@ struct Pipe {
       if (fd >= 0) close(fd);
   }
 };
+
+// What an agent has changed for itself and its children would inherit.
+void be_ordinary() {
+  signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
 
 bool is_frozen() {
   char text[256];
@@ -49,9 +58,39 @@ std::string make_group() {
     return std::string(GROUP ": ") + std::strerror(errno);
   freezer = open(GROUP "/cgroup.freeze", O_WRONLY | O_CLOEXEC);
   events = open(GROUP "/cgroup.events", O_RDONLY | O_CLOEXEC);
-  if (freezer < 0 || events < 0)
+  members = open(GROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
+  if (freezer < 0 || events < 0 || members < 0)
     return std::string("the kernel has no cgroup freezer: ") + std::strerror(errno);
   return open_loopback(GROUP);
+}
+
+std::string hand_over(const std::string &init) {
+  constexpr const char *group = GROUP "/init";
+  if (access(init.c_str(), X_OK) != 0) return init + ": " + std::strerror(errno);
+  if (mkdir(group, 0755) != 0) return std::string(group) + ": " + std::strerror(errno);
+  Pipe trouble;
+  if (!trouble.make()) return std::string("pipe: ") + std::strerror(errno);
+  const pid_t agent = fork();
+  if (agent < 0) return std::string("fork: ") + std::strerror(errno);
+  if (agent > 0) {
+    const int own = open(GROUP "/init/cgroup.procs", O_WRONLY | O_CLOEXEC);
+    be_ordinary();
+    if (own >= 0 && write(own, "0", 1) == 1) execl(init.c_str(), init.c_str(), nullptr);
+    dprintf(trouble.fds[1], "%s: %s", init.c_str(), std::strerror(errno));
+    for (;;) pause();  // until the machine is ended: who hears of the trouble does that
+  }
+  close(trouble.take(1));
+  char text[512];
+  const ssize_t n = read(trouble.fds[0], text, sizeof text);
+  if (n > 0) return {text, static_cast<std::size_t>(n)};  // else PID 1 is the init system by now
+  // What PID 1 has of itself: it is not killed for want of memory, nor by systemd when that ends all processes; this is how it
+  // knows those that are not its own (https://systemd.io/ROOT_STORAGE_DAEMONS).
+  if (const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); score >= 0) {
+    [[maybe_unused]] const auto written = write(score, "-1000", 5);
+    close(score);
+  }
+  program_invocation_name[0] = '@';
+  return "";
 }
 
 pid_t start_program(const std::string &folder, std::vector<std::string> arguments, bool apart, Ends &ends) {
@@ -60,19 +99,15 @@ pid_t start_program(const std::string &folder, std::vector<std::string> argument
   const pid_t pid = fork();
   if (pid > 0) ends = {input.take(1), output.take(0), errors.take(0)};
   if (pid != 0) return pid;
-  const int group = open(GROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
   dup2(input.fds[0], 0);
   dup2(output.fds[1], 1);
   dup2((apart ? errors : output).fds[1], 2);
-  if (group < 0 || write(group, "0", 1) != 1) {
+  if (write(members, "0", 1) != 1) {
     dprintf(2, "gc-agent: " GROUP ": %s\n", std::strerror(errno));
     _exit(127);
   }
   setsid();
-  signal(SIGPIPE, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  be_ordinary();
   setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
   setenv("HOME", "/root", 1);
   std::vector<char *> argv;

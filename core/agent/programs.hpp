@@ -1,4 +1,4 @@
-// The programs of a machine: started in a control group of their own (cgroups(7), version 2), which can be frozen. PID 1 only.
+// The programs of a machine: started in a control group of their own (cgroups(7), version 2), which can be frozen.
 // Knows nothing of the channel, nor of who the machine is.
 #pragma once
 #include <sys/types.h>
@@ -10,6 +10,10 @@ namespace gridcentric::agent {
 
 // Makes the control group, and its programs' servers reachable (loopback.hpp). Returns what could not be done, "" if all was.
 std::string make_group();
+
+// Makes the image's own init system (systemd, a script) PID 1, in the programs' group, so that all it starts is in it too.
+// Returns when it is that, in a child that goes on as the agent: "", or why not.
+std::string hand_over(const std::string &init);
 
 // Our ends of the pipes that are a program's input and output; closed by whoever has them. Pipes, for a process may open its
 // /dev/stdin and /dev/stdout again, and not sockets; of their own each, for who makes one of them non-blocking, as event

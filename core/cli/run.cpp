@@ -36,7 +36,7 @@ bool in_domain_already() {
   }
 }
 
-constexpr const char *of_machines[] = {"--memory", "--disk", "--image", "--publish", "--copy"};
+constexpr const char *of_machines[] = {"--memory", "--disk", "--init", "--image", "--publish", "--copy"};
 
 int run_machine(const Arguments &arguments) {
   std::vector<std::string> words = {"run"};

@@ -116,6 +116,8 @@ const std::vector<Verb> &verbs() {
         {"--memory", "SIZE", "qemu: the VM's memory (default: 256M)"},
         {"--disk", "SIZE",
          "qemu: files that the VM writes go to a disk of this size (default: to its memory)"},
+        {"--init", "PATH",
+         "qemu: boot the image's init system, as /sbin/init, and run COMMAND beside it (default: none)"},
         {"--image", "NAME", "qemu: what the VM boots (gc image ls); default: default"},
         {"--publish", "HERE:THERE", "qemu: lead port HERE of 127.0.0.1 to THERE of the master", true},
         {"--copy", "FROM:TO", "qemu: copy a file or folder into the VM first", true}},

@@ -54,7 +54,7 @@ def test_options_of_machines_go_with_qemu(gc: Any) -> None:
 
 
 def test_help_and_completion_know_the_options(gc: Any) -> None:
-    for option in ("--hypervisor", "--memory", "--disk", "--image", "--publish", "--copy"):
+    for option in ("--hypervisor", "--memory", "--disk", "--init", "--image", "--publish", "--copy"):
         assert option in gc("run", "--help").stdout
         for shell in ("bash", "zsh"):
             assert option in gc("completion", shell).stdout
@@ -159,7 +159,7 @@ def test_wrong_wishes_are_told_at_once(gc: Any) -> None:
         assert (code, only_line(said)) == (
             1, f"gc: --publish {port}:80: port {port} of 127.0.0.1: Address already in use",
         )  # fmt: skip
-    for option, value in (("--memory", "much"), ("--publish", "80"), ("--copy", "nosuch:/x"), ("--cpus", "0")):
+    for option, value in (("--memory", "much"), ("--publish", "80"), ("--copy", "nosuch:/x"), ("--cpus", "0"), ("--init", "init")):
         code, said = refused(option, value)
         assert code == 2
         assert f"{option} {value}" in said.splitlines()[-1]

@@ -23,6 +23,7 @@ import pytest
 from gridcentric.hypervisors.qemu import images
 from gridcentric.hypervisors.qemu.family import Domain, method_here
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
+from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Shape
 
 IMAGE = os.environ.get("GRIDCENTRIC_TEST_IMAGE", images.DEFAULT)
@@ -243,11 +244,11 @@ class Vms:
         self.image = await self._loop.run_in_executor(None, images.ensure, IMAGE, print)
         images.hold(self.image)  # other tests, of another checkout too, may replace it meanwhile
 
-    def boot(self, memory_mib: int = MEMORY_MIB, disk_mib: int = 0) -> Family:
+    def boot(self, memory_mib: int = MEMORY_MIB, disk_mib: int = 0, image: Optional[Image] = None) -> Family:
         async def begin() -> Family:
             family = Family(self)
             family.registered = await self.host.new_family(family, "test", "")
-            family.master = await self.host.boot(family.registered, Shape(self.image, memory_mib, disk_mib=disk_mib))
+            family.master = await self.host.boot(family.registered, Shape(image or self.image, memory_mib, disk_mib=disk_mib))
             return family
 
         return self.call(begin())

@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--image", default="default", metavar="NAME", help="the VM's image (gc image ls); default: %(default)s")
     run.add_argument("--memory", default="256M", metavar="SIZE", help="the VM's memory, as 256M or 1G; default: %(default)s")
     run.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs of the VM; default: %(default)s")
+    run.add_argument("--init", metavar="PATH", default="", help="boot the image's init system, as /sbin/init; default: none")
     run.add_argument("--disk", metavar="SIZE", help="files that the VM writes go to a disk, as 4G; default: to its memory")
     run.add_argument(
         "--publish",
@@ -96,6 +97,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         disk = 0 if args.disk is None else _mib("--disk", args.disk, 1 << 20, "64M to 1024G, as 4G")
         publish = tuple(run.Publish(*_ports(p)) for p in args.publish)
         copy = tuple(_copy(c) for c in args.copy)
+        if args.init and not args.init.startswith("/"):
+            raise argparse.ArgumentTypeError(f"--init {args.init}: expected a path of the image, as /sbin/init")
         if args.cpus < 1:
             raise argparse.ArgumentTypeError(f"--cpus {args.cpus}: expected at least 1")
         tickets = _tickets()
@@ -104,7 +107,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     image = images.ensure(args.image, _progress)
     images.hold(image)
     on_exit = os.environ.get("GRIDCENTRIC_ON_MASTER_EXIT", "")
-    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, disk, on_exit)
+    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, disk, args.init, on_exit)
     host = os.environ.get("GRIDCENTRIC_HOST", "")
     if not host:
         return run.run(wish, tickets, _progress)

@@ -50,6 +50,7 @@ def _to_json(wish: Wish) -> bytes:
         "memory_mib": wish.memory_mib,
         "cpus": wish.cpus,
         "disk_mib": wish.disk_mib,
+        "init": wish.init,
         "publish": [[p.here, p.there] for p in wish.publish],
         "copy": [[str(source.resolve()), target] for source, target in wish.copy],
         "on_exit": wish.on_exit,
@@ -67,7 +68,7 @@ def _from_json(line: bytes) -> Wish:
             [str(word) for word in fields["command"]], image, int(fields["memory_mib"]), int(fields["cpus"]),
             tuple(Publish(int(here), int(there)) for here, there in fields["publish"]),
             tuple((Path(source), str(target)) for source, target in fields["copy"]), int(fields["disk_mib"]),
-            str(fields["on_exit"]),
+            str(fields["init"]), str(fields["on_exit"]),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"the request can't be understood: {error!r}; are both of the same release?") from error

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from gridcentric.hypervisors.qemu import leftovers
-from gridcentric.hypervisors.qemu.channel import Channel
+from gridcentric.hypervisors.qemu.channel import Channel, ChannelError
 from gridcentric.hypervisors.qemu.family import Domain
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
 from gridcentric.hypervisors.qemu.images import Image
@@ -24,8 +25,7 @@ from gridcentric.hypervisors.qemu.machine import Shape, accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
 from gridcentric.hypervisors.qemu.streams import Input, Output
 
-PROGRAM = 1  # the stream of the program; 2 and up: copies
-COPY = 2
+PROGRAM = 1  # the stream of the program; 2 and up: helpers
 PIECE = 256 << 10
 
 _UNPACK = """
@@ -33,6 +33,13 @@ import os, sys, tarfile
 os.makedirs(sys.argv[1], exist_ok=True)
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
     tar.extractall(sys.argv[1])
+"""
+
+# Until all that systemd starts at boot has been started; others can't be asked.
+_UP = """
+case $(readlink /proc/1/exe) in */systemd) ;; *) exit 0 ;; esac
+until [ -S /run/systemd/private ]; do sleep 0.1; done
+systemctl is-system-running --wait || systemctl --failed --plain --no-legend
 """
 
 
@@ -55,6 +62,7 @@ class Wish:
     publish: tuple[Publish, ...] = ()
     copy: tuple[tuple[Path, str], ...] = ()
     disk_mib: int = 0  # 0: none
+    init: str = ""  # path of the image's own init system; "": none
     on_exit: str = ""  # what becomes of the clones when the master ends: "end", "keep" or as it is usual
 
 
@@ -102,7 +110,7 @@ class Run:
         self._ending = 0  # the signal that ends it
         self._living: set[int] = set()
         self._over = asyncio.Event()
-        self._copies: dict[int, _Copy] = {}
+        self._helpers: dict[int, _Helper] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self) -> int:
@@ -122,10 +130,13 @@ class Run:
                 self._progress(f"the VMs' network is a slow one: {self._host.machines.network.substitute}")
             self._progress(f"booting {wish.image.name} ({accel.name}: {accel.why})")
             try:
-                domain = await self._host.boot(self._master, Shape(wish.image, wish.memory_mib, wish.cpus, wish.disk_mib))
+                shape = Shape(wish.image, wish.memory_mib, wish.cpus, wish.disk_mib)
+                domain = await self._host.boot(self._master, shape)
                 self._check()
-                for number, (source, target) in enumerate(wish.copy):
-                    await self._copy(domain, COPY + number, source, target)
+                for source, target in wish.copy:
+                    await self._copy(domain, source, target)
+                if wish.init:  # which may be told what to do by what was copied
+                    await self._hand_over(domain, wish.init)
             except Exception:
                 if self._ending:
                     return 128 + self._ending
@@ -164,13 +175,19 @@ class Run:
 
     # --- files and ports -------------------------------------------------------------------------------------------
 
-    async def _copy(self, domain: Domain, stream: int, source: Path, target: str) -> None:
-        copy = self._copies[stream] = _Copy(self._loop.create_future())
+    def _help(self, domain: Domain, command: list[str]) -> tuple[int, _Helper]:
+        """Start a helper in the machine; its stream."""
+        stream = PROGRAM + 1 + len(self._helpers)
+        helper = self._helpers[stream] = _Helper(self._loop.create_future())
+        domain.channel.run(stream, "/", command)
+        return stream, helper
+
+    async def _copy(self, domain: Domain, source: Path, target: str) -> None:
         folder = target if source.is_dir() else str(Path(target).parent)
-        domain.channel.run(stream, "/", ["python3", "-c", _UNPACK, folder])
+        stream, helper = self._help(domain, ["python3", "-c", _UNPACK, folder])
         try:
             pieces = _packed(source, target)
-            while not copy.done.done():
+            while not helper.done.done():
                 data = await self._loop.run_in_executor(None, next, pieces, None)
                 if data is None:
                     break
@@ -180,11 +197,23 @@ class Run:
         except OSError as error:
             raise RunError(f"--copy {source}:{target}: {error}") from error
         domain.channel.write(stream, b"")
-        code = await copy.done
+        code = await helper.done
         self._check()
         if code != 0:
-            said = copy.said.decode(errors="replace").strip().splitlines()
-            raise RunError(f"--copy {source}:{target}: {said[-1] if said else f'unpacking ended with {code}'}")
+            raise RunError(f"--copy {source}:{target}: {helper.lines[-1] if helper.lines else f'unpacking ended with {code}'}")
+
+    async def _hand_over(self, domain: Domain, init: str) -> None:
+        try:
+            await domain.channel.ask("init", quote(init))
+        except ChannelError as error:
+            raise RunError(f"--init {init}: {error}") from error
+        self._progress(f"{init} starts what the image has")
+        _, helper = self._help(domain, ["sh", "-c", _UP])
+        await helper.done
+        self._check()
+        for line in helper.lines:
+            if line != "running":
+                self._progress(f"{init}: {line}")
 
     async def _bind(self, publish: Publish) -> asyncio.Server:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,8 +233,8 @@ class Run:
     # --- what the machines say ---------------------------------------------------------------------------------------
 
     async def output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
-        if stream in self._copies:
-            self._copies[stream].said = (self._copies[stream].said + data)[-4096:]
+        if stream in self._helpers:
+            self._helpers[stream].said = (self._helpers[stream].said + data)[-4096:]
             return
         try:
             await (self._err if errors else self._out).write(data)
@@ -213,8 +242,8 @@ class Run:
             self.end(signal.SIGPIPE)
 
     def exited(self, key: int, stream: int, code: int) -> None:
-        if stream in self._copies:
-            self._copies[stream].ended(code)
+        if stream in self._helpers:
+            self._helpers[stream].ended(code)
         elif stream == PROGRAM:
             task = asyncio.create_task(self._program_ended(key, code))
             self._tasks.add(task)
@@ -235,18 +264,23 @@ class Run:
 
     def ended(self, key: int, code: int) -> None:
         self._living.discard(key)
-        for copy in self._copies.values():
-            copy.ended(128 + signal.SIGKILL)
+        for helper in self._helpers.values():
+            helper.ended(128 + signal.SIGKILL)
         if not self._living:
             self._over.set()
 
 
-class _Copy:
-    """One file or folder on its way into the machine."""
+class _Helper:
+    """A program of our own in the machine."""
 
     def __init__(self, done: asyncio.Future[int]) -> None:
         self.done = done
-        self.said = b""  # by the unpacking: its complaint
+        self.said = b""
+
+    @property
+    def lines(self) -> list[str]:
+        """The last ones that it has written."""
+        return self.said.decode(errors="replace").strip().splitlines()
 
     def ended(self, code: int) -> None:
         if not self.done.done():
