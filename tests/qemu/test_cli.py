@@ -159,7 +159,8 @@ def test_wrong_wishes_are_told_at_once(gc: Any) -> None:
         assert (code, only_line(said)) == (
             1, f"gc: --publish {port}:80: port {port} of 127.0.0.1: Address already in use",
         )  # fmt: skip
-    for option, value in (("--memory", "much"), ("--publish", "80"), ("--copy", "nosuch:/x"), ("--cpus", "0"), ("--init", "init")):
+    wrong = {"--memory": "much", "--publish": "80", "--copy": "nosuch:/x", "--cpus": "0", "--init": "init"}
+    for option, value in wrong.items():
         code, said = refused(option, value)
         assert code == 2
         assert f"{option} {value}" in said.splitlines()[-1]

@@ -79,7 +79,7 @@ def test_programs_with_an_environment_of_their_own(family: Family) -> None:
         "su": "su - nobody -s /bin/sh -c 'gc vmid'",
     }
     script = "ticket=$(env -i $(which gc) rt 1 1 1 10000); gc clone $ticket;"
-    script += " ".join(f'echo {name} $({ask});' for name, ask in asks.items())
+    script += " ".join(f"echo {name} $({ask});" for name, ask in asks.items())
     script += "echo process $(gc run -- sh -c 'gc vmid; gc ismaster && echo master');"
     done = family.run("bash", "-c", script + "gc ismaster && gc wait $ticket || gc join")
     (clone,) = done.clones()

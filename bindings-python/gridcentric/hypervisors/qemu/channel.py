@@ -138,8 +138,8 @@ class Channel:
     def run(self, stream: int, folder: str, command: list[str], apart: bool = False) -> None:
         """Start a program. apart: its standard error is told from its output; else both come in the order of its writes."""
         self._streams[stream] = _Stream(first_line=None)
-        words = ["run", str(stream), "apart" if apart else "output", quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
-        self._frame(0, CONTROL, " ".join(words).encode())
+        words = [quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
+        self._frame(0, CONTROL, f"run {stream} {'apart' if apart else 'output'} {' '.join(words)}".encode())
 
     def inherit(self, stream: int) -> None:
         """The program of this stream has come along from the machine that was cloned: from now on it can be written to."""
