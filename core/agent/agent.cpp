@@ -4,7 +4,7 @@
 //
 // Control lines (frames.hpp, stream 0), tokens separated by a space, percent-encoded where they may hold one:
 //   driver -> agent
-//     become ID VMID PARENT FAMILY IP PREFIX MAC GATEWAY HOSTNAME MACHINE_ID CLOCK_NS SEED STREAM
+//     become ID VMID PARENT FAMILY IP PREFIX MAC GATEWAY NAMES HOSTNAME MACHINE_ID CLOCK_NS SEED STREAM
 //                           first of all, and in each clone while its programs are frozen; all connections of processes
 //                           but STREAM are cut
 //     init ID PATH          the image's own init system becomes PID 1; before anything is run
@@ -190,8 +190,8 @@ class Agent {
     Identity who;
     std::uint32_t kept = 0;
     words >> who.vmid >> who.parent >> who.family >> who.network.ip >> who.network.prefix >>
-        who.network.mac >> who.network.gateway >> who.hostname >> who.machine_id >> who.clock_ns >>
-        who.seed >> kept;
+        who.network.mac >> who.network.gateway >> who.network.names >> who.hostname >> who.machine_id >>
+        who.clock_ns >> who.seed >> kept;
     if (!words) return false;
     trouble = known_ ? become(who) : become_rehearsed(who);
     known_ = true;

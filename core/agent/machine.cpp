@@ -102,6 +102,20 @@ bool reseed(const std::string &seed) {
   return ok;
 }
 
+// /etc/hosts, with this machine's line instead of the one of the machine it was.
+void write_hosts(const Identity &identity) {
+  static const std::string local = "127.0.0.1 localhost";
+  static std::string own;
+  std::string text;
+  {
+    std::ifstream before("/etc/hosts");
+    for (std::string line; std::getline(before, line);)
+      if (line != own && line != local) text += line + "\n";
+  }
+  own = identity.network.ip == "-" ? "" : identity.network.ip + " " + identity.hostname;
+  write_file("/etc/hosts", local + "\n" + own + "\n" + text);
+}
+
 // A clone has not booted, and is another machine all the same: for whoever tells boots apart (random(4), sd_id128_get_boot(3)).
 std::string renew_boot_id() {
   static bool mounted = false;
@@ -197,6 +211,7 @@ int open_port(const char *name) {
 }
 
 std::string become(const Identity &identity) {
+  static bool first = true;
   std::string missing;
   if (!reseed(unhex(identity.seed)))
     missing += std::string("kernel generator: ") + std::strerror(errno) + "; ";
@@ -208,12 +223,13 @@ std::string become(const Identity &identity) {
   write_file("/etc/hostname", identity.hostname + "\n");
   write_file("/etc/machine-id", identity.machine_id + "\n");
   unlink("/var/lib/systemd/random-seed");
-  std::string hosts = "127.0.0.1 localhost\n";
-  if (identity.network.ip != "-") {
-    hosts += identity.network.ip + " " + identity.hostname + "\n";
-    missing += set_network(identity.network);
+  if (identity.network.ip != "-") missing += set_network(identity.network);
+  write_hosts(identity);
+  if (first && identity.network.names != "-") {
+    unlink("/etc/resolv.conf");  // it may be a link to what no service of this machine writes
+    write_file("/etc/resolv.conf", "nameserver " + identity.network.names + "\n");
   }
-  write_file("/etc/hosts", hosts);
+  first = false;
   write_page(identity);
   return missing;
 }

@@ -9,6 +9,7 @@ struct Network {
   int prefix = 0;       // bits of the network
   std::string mac;      // "52:54:00:..."
   std::string gateway;  // "-": none
+  std::string names;    // address of a name server; "-": none
 };
 
 void loopback_up();

@@ -102,6 +102,8 @@ int host_machines(const Arguments &arguments) {
   for (const auto &[name, value] : arguments.options) {
     if (name == "--cpus") {
       words.insert(words.end(), {"--cpus", std::to_string(count(arguments, "--cpus", 1, 0))});
+    } else if (name == "--outside") {
+      words.push_back(name);
     } else if (name != "--socket" && name != "--hypervisor") {
       throw UsageError{name + " does not go with --hypervisor qemu"};
     }
@@ -119,6 +121,7 @@ int host(const Arguments &arguments) {
   if (arguments.has("--json")) throw UsageError{"--json goes with --info"};
   if (arguments.has("--gc")) return collect_garbage();
   if (arguments.value("--hypervisor") == "qemu") return host_machines(arguments);
+  if (arguments.has("--outside")) throw UsageError{"--outside goes with --hypervisor qemu"};
   HostOptions options;
   options.socket = arguments.value("--socket");
   options.hypervisor = arguments.value("--hypervisor", options.hypervisor);

@@ -36,12 +36,14 @@ bool in_domain_already() {
   }
 }
 
-constexpr const char *of_machines[] = {"--memory", "--disk", "--init", "--image", "--publish", "--copy"};
+constexpr const char *of_machines[] = {"--memory",  "--disk", "--init",   "--image",
+                                       "--publish", "--copy", "--outside"};
 
 int run_machine(const Arguments &arguments) {
   std::vector<std::string> words = {"run"};
   for (const auto &[name, value] : arguments.options) {
-    if (name != "--hypervisor") words.insert(words.end(), {name, value});
+    if (name != "--hypervisor") words.push_back(name);
+    if (name != "--hypervisor" && name != "--outside") words.push_back(value);
   }
   words.push_back("--");
   words.insert(words.end(), arguments.words.begin(), arguments.words.end());

@@ -78,7 +78,8 @@ def test_services_of_systemd_are_cloned(gc: Any, tmp_path: Path) -> None:
     script = f"{ASK} > /dev/null; {CLONE} echo $({ASK}) $(gc vmid) $(systemctl is-active counter); {END}"
     done = gc(
         "run", "--hypervisor", "qemu", "--image", "test-systemd", "--init", "/sbin/init",
-        "--copy", f"{units}:/etc/systemd/system", "--copy", f"{tmp_path}/counter.py:/srv/counter.py", "--", "bash", "-c", script,
+        "--copy", f"{units}:/etc/systemd/system", "--copy", f"{tmp_path}/counter.py:/srv/counter.py",
+        "--", "bash", "-c", script,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"1 {vmid} {vmid} active" for vmid in range(3)], done.stderr

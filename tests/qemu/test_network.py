@@ -4,9 +4,12 @@ switch that is its substitute where network namespaces are refused."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import os
+import shutil
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +111,73 @@ def test_published_ports_and_addresses_of_clones(gc: Any, network: str) -> None:
     assert told == (network == "switch")
     with pytest.raises(ConnectionRefusedError):
         ask(port)
+
+
+def address_of_this_machine() -> str:
+    """One that is not its loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent (RFC 5737: nobody is there)
+        except OSError:
+            pytest.skip("this machine has no address but its loopback's")
+        address: str = probe.getsockname()[0]
+        return address
+
+
+# Whether a connection comes about, in the master and in a clone; names: what is asked for names is there.
+TRY = """
+import socket, sys
+for host, port in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
+    try:
+        print(socket.create_connection((host, port), timeout=60).recv(100).decode(), end=" ")
+    except OSError:
+        print("nobody", end=" ")
+print(open("/etc/resolv.conf").read().split())
+"""
+
+
+@pytest.mark.usefixtures("vms")
+def test_a_way_out(gc: Any, tmp_path: Path) -> None:
+    """Off by default; with it a VM reaches this machine's network, but not its loopback."""
+    if shutil.which("slirp4netns") is None:
+        pytest.skip("needs Debian's slirp4netns")
+    (tmp_path / "try.py").write_text(TRY)
+    with socket.create_server((address_of_this_machine(), 0)) as public, socket.create_server(("127.0.0.1", 0)) as private:
+        for server in (public, private):
+            threading.Thread(target=greet, args=(server,), daemon=True).start()
+        places = f"{public.getsockname()[0]} {public.getsockname()[1]} 10.77.255.2 {private.getsockname()[1]}"
+        script = (
+            f"python3 /try.py {places}; ticket=$(gc rt 1 1 1 10000); gc clone $ticket > /dev/null; python3 /try.py {places};"
+            "gc ismaster && gc wait $ticket > /dev/null || gc join"
+        )
+        words = ("--copy", f"{tmp_path}/try.py:/try.py", "--", "bash", "-c", script)
+        done = gc("run", "--hypervisor", "qemu", "--outside", *words)
+        assert (done.returncode, done.stdout) == (0, "hello nobody ['nameserver', '10.77.255.3']\n" * 3), done.stderr
+        done = gc("run", "--hypervisor", "qemu", *words)
+        assert done.stdout.splitlines()[0].startswith("nobody nobody "), done.stdout
+    assert gc.processes() == {}
+
+
+def greet(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            with server.accept()[0] as connection:
+                connection.sendall(b"hello")
+
+
+@pytest.mark.usefixtures("vms")
+def test_no_way_out(gc: Any, tmp_path: Path) -> None:
+    """Each reason is told."""
+    for name in ("qemu-system-x86_64", "python3"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    done = gc("run", "--hypervisor", "qemu", "--outside", "--", "true", PATH=str(tmp_path))
+    assert done.returncode == 24
+    assert "--outside: there is no slirp4netns on PATH: apt-get install slirp4netns" in done.stderr
+    path = f"{gc.folder}/gridcentric.sock"
+    host = gc.start("host", "--hypervisor", "qemu", "--socket", path)
+    assert host.stdout.readline() == f"listening on unix:{path}\n"
+    done = gc("run", "--hypervisor", "qemu", "--outside", "--", "true", GRIDCENTRIC_HOST=f"unix:{path}")
+    assert done.returncode == 1
+    assert "--outside: this host's VMs have no way out: start it with gc host --hypervisor qemu --outside" in done.stderr
+    host.terminate()
+    assert host.wait() == 0

@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--image", default="default", metavar="NAME", help="the VM's image (gc image ls); default: %(default)s")
     run.add_argument("--memory", default="256M", metavar="SIZE", help="the VM's memory, as 256M or 1G; default: %(default)s")
     run.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs of the VM; default: %(default)s")
+    run.add_argument("--outside", action="store_true", help="the VMs reach what this machine reaches, but not its loopback")
     run.add_argument("--init", metavar="PATH", default="", help="boot the image's init system, as /sbin/init; default: none")
     run.add_argument("--disk", metavar="SIZE", help="files that the VM writes go to a disk, as 4G; default: to its memory")
     run.add_argument(
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     host = verbs.add_parser("host", help="run a host of machines that programs share")
     host.add_argument("--socket", required=True, metavar="PATH", help="where to listen")
     host.add_argument("--cpus", type=int, default=0, metavar="N", help="CPUs to offer to tickets; default: 64 a core")
+    host.add_argument("--outside", action="store_true", help="its VMs reach what this machine reaches, but not its loopback")
     verbs.add_parser("gc", help="remove what killed hosts and builds have left, and say what that was")
     image = verbs.add_parser("image", help="build, list and remove images")
     actions = image.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -107,7 +109,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     image = images.ensure(args.image, _progress)
     images.hold(image)
     on_exit = os.environ.get("GRIDCENTRIC_ON_MASTER_EXIT", "")
-    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, disk, args.init, on_exit)
+    wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, disk, args.init, args.outside, on_exit)
     host = os.environ.get("GRIDCENTRIC_HOST", "")
     if not host:
         return run.run(wish, tickets, _progress)
@@ -162,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.verb == "run":
             return _run(parser, args)
         if args.verb == "host":
-            door.serve(args.socket, args.cpus)
+            door.serve(args.socket, args.cpus, args.outside)
         elif args.verb == "gc":
             _collect_garbage()
         else:

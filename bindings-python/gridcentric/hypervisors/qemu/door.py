@@ -51,6 +51,7 @@ def _to_json(wish: Wish) -> bytes:
         "cpus": wish.cpus,
         "disk_mib": wish.disk_mib,
         "init": wish.init,
+        "outside": wish.outside,
         "publish": [[p.here, p.there] for p in wish.publish],
         "copy": [[str(source.resolve()), target] for source, target in wish.copy],
         "on_exit": wish.on_exit,
@@ -68,7 +69,7 @@ def _from_json(line: bytes) -> Wish:
             [str(word) for word in fields["command"]], image, int(fields["memory_mib"]), int(fields["cpus"]),
             tuple(Publish(int(here), int(there)) for here, there in fields["publish"]),
             tuple((Path(source), str(target)) for source, target in fields["copy"]), int(fields["disk_mib"]),
-            str(fields["init"]), str(fields["on_exit"]),
+            str(fields["init"]), bool(fields["outside"]), str(fields["on_exit"]),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"the request can't be understood: {error!r}; are both of the same release?") from error
@@ -181,13 +182,14 @@ async def _signals(reader: asyncio.StreamReader, run: Run) -> None:
     run.end(signal.SIGHUP)
 
 
-def serve(path: str, tickets: int) -> None:
-    """Run a shared host until SIGTERM or SIGINT. tickets: CPUs offered to tickets, 0: the default. Raises what start() does."""
+def serve(path: str, tickets: int, outside: bool) -> None:
+    """Run a shared host until SIGTERM or SIGINT. tickets: CPUs offered to tickets, 0: the default; outside: its VMs reach what
+    this machine reaches. Raises what start() does."""
     leftovers.remove_hosts()
     path = str(Path(path).absolute())
 
     async def main(folder: Path) -> None:
-        host = MachineHost(folder, path, tickets)
+        host = MachineHost(folder, path, tickets, outside=outside)
         await host.start()
         try:
             door = Door(host, path + ".run")

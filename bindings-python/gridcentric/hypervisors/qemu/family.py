@@ -95,10 +95,10 @@ class Ears:
     ended: Callable[[int, int], None]  # key, QEMU's return code
 
 
-def _identity(vmid: int, parent: int, family: str, ip: str, mac: str) -> tuple[object, ...]:
+def _identity(vmid: int, parent: int, family: str, ip: str, mac: str, way_out: tuple[str, str]) -> tuple[object, ...]:
     name = "master" if vmid == 0 else f"clone{vmid}"
     generator = secrets.token_hex(64)
-    return (vmid, parent, family, ip, Network.PREFIX, mac, "-", name, uuid.uuid4().hex, time.time_ns(), generator)
+    return (vmid, parent, family, ip, Network.PREFIX, mac, *way_out, name, uuid.uuid4().hex, time.time_ns(), generator)
 
 
 def _mac(ip: str) -> str:
@@ -109,14 +109,14 @@ def _mac(ip: str) -> str:
 class Machines:
     """All machines of one host. All methods belong to one asyncio loop."""
 
-    def __init__(self, folder: Path, host: str, secret: str, ears: Ears) -> None:
+    def __init__(self, folder: Path, host: str, secret: str, ears: Ears, outside: bool = False) -> None:
         self.folder = folder  # for logs, of this process alone
         self.pauses: deque[Times] = deque(maxlen=1000)  # of the last clonings
         self.on_clone: Callable[[int], object] = lambda key: None  # a clone lives, by its key
         self._host = host
         self._secret = secret
         self._ears = ears
-        self._network = Network()
+        self._network = Network(outside)
         self._loading = Loading(self._spare_seed)
         self._method: Method
         self._pools: Pools
@@ -188,7 +188,7 @@ class Machines:
         domain = await self._add(key, 0, family, machine, ip, tap)
         try:
             await domain.channel.up
-            await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac), 0)
+            await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac, self._network.way_out), 0)
             await self._network.plug(domain.tap, ip, domain.machine.mac)
         except (ChannelError, NetworkError) as error:
             said = domain.machine.console.why_it_ended()
@@ -318,7 +318,8 @@ class Machines:
         try:
             await domain.machine.resume()
             kept = call[0] if call else 0
-            await channel.ask("become", *_identity(domain.vmid, parent, domain.family, domain.ip, mac), kept)
+            identity = _identity(domain.vmid, parent, domain.family, domain.ip, mac, self._network.way_out)
+            await channel.ask("become", *identity, kept)
             await self._network.plug(domain.tap, domain.ip, mac)
             if call is not None:
                 await channel.adopt(call[0], call[1], domain.vmid)

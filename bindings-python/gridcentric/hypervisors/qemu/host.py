@@ -59,16 +59,16 @@ class Master:
 class MachineHost:
     """All methods belong to one asyncio loop."""
 
-    def __init__(self, folder: Path, socket: str, cpus: int, control: bool = False) -> None:
+    def __init__(self, folder: Path, socket: str, cpus: int, control: bool = False, outside: bool = False) -> None:
         """folder: for logs, of this process alone. socket: where guests find the host. cpus: for tickets, 0: the default.
-        control: tests may look into it (docs/protocol.md, "Control")."""
+        control: tests may look into it (docs/protocol.md, "Control"). outside: its machines reach what this machine reaches."""
         self.socket = socket
         self._secret = secrets.token_hex(16)
         self._programs: dict[str, Program] = {}  # by family
         self._owners: dict[int, Program] = {}  # by machine
         self._loop = asyncio.get_running_loop()
         self._attaching = asyncio.Lock()
-        self.machines = Machines(folder, socket, self._secret, Ears(self._output, self._exited, self._ended))
+        self.machines = Machines(folder, socket, self._secret, Ears(self._output, self._exited, self._ended), outside)
         self.machines.on_clone = self._cloned
         self._driver = QemuDriver(self._loop, self.machines)
         self._thread = _HostThread(self._driver, socket, cpus, self._secret, control)

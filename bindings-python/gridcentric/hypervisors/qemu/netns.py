@@ -9,6 +9,7 @@ Requests, one datagram each over the Unix socket FD; a reply is a datagram, "ok 
     tap NAME            a new tap (of a switch: a socket), not yet on the bridge; its descriptor comes along (SCM_RIGHTS)
     plug NAME IP MAC    put it on the bridge; the machine behind it has this address and MAC
     drop NAME           take it away
+    join NAME           put an interface that somebody else has made in this namespace on the bridge
     connect IP PORT     a TCP connection to a machine; its descriptor comes along
 """
 
@@ -95,10 +96,13 @@ class Bridge:
         self._taps[name] = fd
         return fd
 
-    def plug(self, name: str, ip: str, mac: str) -> None:
+    def join(self, name: str) -> None:
         index = struct.unpack("16si", fcntl.ioctl(self._socket, SIOCGIFINDEX, struct.pack("16si", name.encode(), 0)))[1]
         fcntl.ioctl(self._socket, SIOCBRADDIF, struct.pack("16si20x", BRIDGE, index))
         self._up(name.encode())
+
+    def plug(self, name: str, ip: str, mac: str) -> None:
+        self.join(name)
         # Who has looked for the machine before, in vain, finds it now, not when the kernel asks again a second later; and no
         # question goes to all the others (arp(7)).
         self._neighbour(SIOCSARP, ip, bytes.fromhex(mac.replace(":", "")))
@@ -157,6 +161,8 @@ class Helper:
                 fds = [self._network.tap(arguments[0])]
             elif verb == "plug":
                 self._network.plug(*arguments)
+            elif verb == "join" and isinstance(self._network, Bridge):
+                self._network.join(arguments[0])
             elif verb == "drop":
                 self._network.drop(arguments[0])
             elif verb == "connect":

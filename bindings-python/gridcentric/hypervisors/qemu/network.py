@@ -11,6 +11,7 @@ import sys
 from collections import deque
 
 from gridcentric.hypervisors.qemu import netns
+from gridcentric.hypervisors.qemu.outside import GATEWAY, NAMES, STATIONS, Outside, OutsideError
 
 
 class NetworkError(Exception):
@@ -21,14 +22,18 @@ class Network:
     PREFIX = netns.PREFIX
     NOBODY = netns.ADDRESS  # the host's own: no machine has it
 
-    def __init__(self) -> None:
+    def __init__(self, outside: bool = False) -> None:
+        """outside: machines reach what this machine reaches."""
+        self._wants_outside = outside
+        self._outside: Outside | None = None
         self._last_id = 0
         self._asked: dict[int, asyncio.Future[list[int]]] = {}
         self._channel: socket.socket
         self._process: subprocess.Popen[bytes]
         # Addresses of ended machines come last: someone may still have one in mind.
         hosts = ipaddress.ip_network(f"{netns.ADDRESS}/{netns.PREFIX}", strict=False).hosts()
-        self._free = deque(str(ip) for ip in hosts if str(ip) != netns.ADDRESS)
+        stations = ipaddress.ip_network(STATIONS)
+        self._free = deque(str(ip) for ip in hosts if str(ip) != netns.ADDRESS and ip not in stations)
         self._taken: set[str] = set()
         self.substitute = ""  # why there is no bridge, but a slower switch in its place
 
@@ -44,8 +49,36 @@ class Network:
         self._asked[0] = first
         loop.add_reader(self._channel, self._read)
         await first
+        if self._wants_outside:
+            try:
+                await self._go_outside()
+            except BaseException:
+                self.close()
+                raise
+
+    async def _go_outside(self) -> None:
+        if self.substitute:
+            raise NetworkError(f"--outside: only a bridge has a way out. {self.substitute}")
+        try:
+            self._outside = await Outside.of(self._process.pid, self._join)
+        except OutsideError as error:
+            raise NetworkError(f"--outside: {error}") from error
+
+    async def _join(self, interface: str) -> None:
+        await self._ask("join", interface)
+
+    @property
+    def has_outside(self) -> bool:
+        return self._outside is not None
+
+    @property
+    def way_out(self) -> tuple[str, str]:
+        """The gateway's address and that of who knows names; "-": none."""
+        return (GATEWAY, NAMES) if self._outside is not None else ("-", "-")
 
     def close(self) -> None:
+        if self._outside is not None:
+            self._outside.close()
         asyncio.get_running_loop().remove_reader(self._channel)
         self._channel.close()
         self._process.kill()

@@ -63,6 +63,7 @@ class Wish:
     copy: tuple[tuple[Path, str], ...] = ()
     disk_mib: int = 0  # 0: none
     init: str = ""  # path of the image's own init system; "": none
+    outside: bool = False  # the VMs reach what this machine reaches
     on_exit: str = ""  # what becomes of the clones when the master ends: "end", "keep" or as it is usual
 
 
@@ -116,6 +117,8 @@ class Run:
     async def __call__(self) -> int:
         """Returns the exit code of the program in the master, when the whole family has ended."""
         wish = self._wish
+        if wish.outside and not self._host.machines.network.has_outside:
+            raise RunError("--outside: this host's VMs have no way out: start it with gc host --hypervisor qemu --outside")
         async with contextlib.AsyncExitStack() as undo:
             published = []
             for publish in wish.publish:  # before anything that takes long
@@ -316,7 +319,7 @@ def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
     async def main(folder: Path) -> int:
-        host = MachineHost(folder, f"{folder}/host.sock", tickets)
+        host = MachineHost(folder, f"{folder}/host.sock", tickets, outside=wish.outside)
         await host.start()
         try:
             program = Run(host, wish, (0, 1, 2), progress)
