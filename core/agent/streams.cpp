@@ -1,6 +1,7 @@
 #include "core/agent/streams.hpp"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -87,8 +88,16 @@ void Streams::take(const Frame &frame, bool quiet) {
 
 void Streams::drain() {
   for (auto &[id, stream] : streams_)
-    for (const End end : {&Stream::from, &Stream::errors})
-      while (is_program(id) && stream.*end >= 0 && read_once(id, stream, end) > 0) continue;
+    for (const End end : {&Stream::from, &Stream::errors}) {
+      // Not until there is nothing more: another program may write as fast as it is read.
+      int there = 0;
+      if (is_program(id) && stream.*end >= 0) ioctl(stream.*end, FIONREAD, &there);
+      while (there > 0) {
+        const ssize_t n = read_once(id, stream, end);
+        if (n <= 0) break;
+        there -= static_cast<int>(n);
+      }
+    }
 }
 
 void Streams::keep_connection(std::uint32_t kept) {
