@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,22 @@ def test_files_over_debian(store: Store, tmp_path: Path) -> None:
     code, _, said = store("image", "build", "--from", str(tmp_path / "no.tar"))
     assert code == 1
     assert said.endswith("no.tar: expected a tar file, as it is or packed with gzip, bzip2 or xz\n")
+
+
+def laid_over(given: Path, work: Path) -> tarfile.TarFile:
+    """What is in an image that is made from it."""
+    layer.digest(given, bases.PYTHON)
+    layer.build(given, bases.PYTHON, work, print, "image x")
+    return tarfile.open(work / "layer.tar")
+
+
+@pytest.mark.usefixtures("vms")
+def test_a_socket_is_left_out(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "file").touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(given / "socket"))
+        names = laid_over(given, tmp_path).getnames()
+    assert "./file" in names
+    assert "./socket" not in names

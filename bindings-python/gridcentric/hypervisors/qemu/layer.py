@@ -115,6 +115,8 @@ def digest(made_from: Path | None, python: str) -> str:
 def _add(tar: tarfile.TarFile, source: Path, name: str, *, owner: bool) -> None:
     """With fixed times; owned by root, unless its owner counts."""
     info = tar.gettarinfo(source, "." + name)
+    if info is None:  # a socket, which is nothing without the process that listens on it
+        return
     info.mtime = int(EPOCH)
     if not owner:
         info.uid = info.gid = 0
