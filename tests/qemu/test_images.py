@@ -146,3 +146,12 @@ def test_a_socket_is_left_out(tmp_path: Path) -> None:
         names = laid_over(given, tmp_path).getnames()
     assert "./file" in names
     assert "./socket" not in names
+
+
+@pytest.mark.usefixtures("vms")
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    name = os.fsdecode(b"caf\xe9")  # Latin-1
+    (given / name).touch()
+    assert f"./{name}" in laid_over(given, tmp_path).getnames()

@@ -108,7 +108,8 @@ def digest(made_from: Path | None, python: str) -> str:
     laid_over = () if made_from is None else _members(made_from, "")
     for path, target in (*laid_over, *_own_members(python)):
         content = bytes(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        sum_.update(f"{target}\0{path.lstat().st_mode:o}\0".encode() + hashlib.sha256(content).digest())
+        head = os.fsencode(target) + f"\0{path.lstat().st_mode:o}\0".encode()
+        sum_.update(head + hashlib.sha256(content).digest())
     return sum_.hexdigest()
 
 
