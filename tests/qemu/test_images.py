@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import tarfile
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from gridcentric.hypervisors.qemu import bases, layer
+from gridcentric.hypervisors.qemu.building import ImageError
 
 
 class Store:
@@ -126,7 +128,7 @@ def test_files_over_debian(store: Store, tmp_path: Path) -> None:
     (tmp_path / "no.tar").write_text("no tar")
     code, _, said = store("image", "build", "--from", str(tmp_path / "no.tar"))
     assert code == 1
-    assert said.endswith("no.tar: expected a tar file, as it is or packed with gzip, bzip2 or xz\n")
+    assert said.endswith("no.tar: expected a whole tar file, as it is or packed with gzip, bzip2 or xz\n")
 
 
 def laid_over(given: Path, work: Path) -> tarfile.TarFile:
@@ -155,3 +157,15 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")  # Latin-1
     (given / name).touch()
     assert f"./{name}" in laid_over(given, tmp_path).getnames()
+
+
+@pytest.mark.usefixtures("vms")
+@pytest.mark.parametrize("packing", ["", "gz", "bz2", "xz"])
+def test_a_tar_that_is_cut_short(tmp_path: Path, packing: str) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(1 << 20))
+    given = tmp_path / "given.tar"
+    with tarfile.open(given, f"w:{packing}") as tar:
+        tar.add(tmp_path / "file", "file")
+    os.truncate(given, given.stat().st_size // 2)
+    with pytest.raises(ImageError, match=re.escape(f"--from {given}: ")):
+        laid_over(given, tmp_path)

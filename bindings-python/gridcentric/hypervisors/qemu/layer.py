@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import re
 import sys
 import tarfile
+import zlib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -134,8 +136,8 @@ def _add_tar(tar: tarfile.TarFile, source: Path) -> None:
         with tarfile.open(source) as given:
             for info in given:
                 tar.addfile(info, given.extractfile(info) if info.isreg() else None)
-    except tarfile.TarError as error:
-        raise ImageError(f"--from {source}: expected a tar file, as it is or packed with gzip, bzip2 or xz") from error
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:  # what is packed says so in its own way
+        raise ImageError(f"--from {source}: expected a whole tar file, as it is or packed with gzip, bzip2 or xz") from error
 
 
 def build(made_from: Path | None, python: str, work: Path, progress: Progress, what: str) -> Path:
