@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,19 @@ def test_a_tar_that_is_cut_short(tmp_path: Path, packing: str) -> None:
     os.truncate(given, given.stat().st_size // 2)
     with pytest.raises(ImageError, match=re.escape(f"--from {given}: ")):
         laid_over(given, tmp_path)
+
+
+@pytest.mark.usefixtures("vms")
+@pytest.mark.parametrize("kind", ["gnu", "posix"])
+def test_a_tar_with_holes(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "file"
+    with file.open("wb") as out:
+        out.write(b"begin")
+        out.truncate(8 << 20)
+    given = tmp_path / "given.tar"
+    subprocess.run(["tar", f"--format={kind}", "--sparse", "-C", str(tmp_path), "-cf", str(given), "./file"], check=True)
+    assert given.stat().st_size < 1 << 20
+    with laid_over(given, tmp_path) as tar:
+        content = tar.extractfile("./file")
+        assert content is not None
+        assert content.read() == file.read_bytes()

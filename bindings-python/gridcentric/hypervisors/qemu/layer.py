@@ -135,7 +135,11 @@ def _add_tar(tar: tarfile.TarFile, source: Path) -> None:
     try:
         with tarfile.open(source) as given:
             for info in given:
-                tar.addfile(info, given.extractfile(info) if info.isreg() else None)
+                content = given.extractfile(info) if info.isreg() else None
+                if info.issparse():  # its holes are read as zeros: it is written as any other file
+                    info.type = tarfile.REGTYPE
+                    info.pax_headers = {key: value for key, value in info.pax_headers.items() if "GNU.sparse" not in key}
+                tar.addfile(info, content)
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:  # what is packed says so in its own way
         raise ImageError(f"--from {source}: expected a whole tar file, as it is or packed with gzip, bzip2 or xz") from error
 
