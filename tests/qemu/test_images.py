@@ -186,3 +186,13 @@ def test_a_tar_with_holes(tmp_path: Path, kind: str) -> None:
         content = tar.extractfile("./file")
         assert content is not None
         assert content.read() == file.read_bytes()
+
+
+@pytest.mark.usefixtures("vms")
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root means the files to be root's in the VM")
+def test_an_owner_counts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before = layer.digest(tmp_path, bases.PYTHON)
+    assert layer.digest(tmp_path, bases.PYTHON) == before
+    os.chown(tmp_path / "file", 1234, 100)
+    assert layer.digest(tmp_path, bases.PYTHON) != before

@@ -112,7 +112,15 @@ def digest(made_from: Path | None, python: str) -> str:
         content = bytes(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
         head = os.fsencode(target) + f"\0{path.lstat().st_mode:o}\0".encode()
         sum_.update(head + hashlib.sha256(content).digest())
+    if made_from is not None and made_from.is_dir() and _owners_count():
+        owners = ((path.lstat().st_uid, path.lstat().st_gid) for path, _ in _members(made_from, ""))
+        sum_.update(json.dumps(list(owners)).encode())
     return sum_.hexdigest()
+
+
+def _owners_count() -> bool:
+    """Who is not root means the files of a folder to be root's in the VM."""
+    return os.geteuid() == 0
 
 
 def _add(tar: tarfile.TarFile, source: Path, name: str, *, owner: bool) -> None:
@@ -147,11 +155,10 @@ def _add_tar(tar: tarfile.TarFile, source: Path) -> None:
 def build(made_from: Path | None, python: str, work: Path, progress: Progress, what: str) -> Path:
     """Lay a folder's or a tar's files and this project's into a file system in `work`; its path. python: the version that is
     in the base. Raises ImageError."""
-    is_root = os.geteuid() == 0
     with (work / "layer.tar").open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
         if made_from is not None and made_from.is_dir():
             for path, name in list(_members(made_from, ""))[1:]:
-                _add(tar, path, name, owner=is_root)  # who is not root means the files to be root's in the VM
+                _add(tar, path, name, owner=_owners_count())
         elif made_from is not None:
             _add_tar(tar, made_from)
         for path, name in _own_members(python):
@@ -161,7 +168,7 @@ def build(made_from: Path | None, python: str, work: Path, progress: Progress, w
             f"{what}: without its Python package, which is built for Python {_PYTHON}, and the image has {python}: run gc with "
             f"Python {python}; gc, Node and C programs work in VMs"
         )
-    command = [*([] if is_root else ["mmdebstrap", "--unshare-helper"]), "sh", "-c", _PACK]
+    command = [*([] if os.geteuid() == 0 else ["mmdebstrap", "--unshare-helper"]), "sh", "-c", _PACK]
     with (work / "layer.tar").open("rb") as given, (work / "layer.erofs").open("wb") as made:
         run(command, progress, what, given, made)
     return work / "layer.erofs"
