@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu import leftovers
-from gridcentric.hypervisors.qemu.building import BUILDING, MKFS, ImageError, Progress, need, run, store
+from gridcentric.hypervisors.qemu.building import BUILDING, MKFS, ImageError, Progress, discard, need, run, store
 from gridcentric.hypervisors.qemu.cpio import write_cpio
 
 PACKAGES = ("nodejs", "python3", "procps", "iproute2", "curl", "kmod")
@@ -97,7 +97,7 @@ def bases() -> list[Base]:
 
 def remove(base: Base) -> None:
     """By the only builder (building.only_builder)."""
-    shutil.rmtree(base.folder)
+    discard(base.folder)
 
 
 def remove_leftovers() -> list[str]:

@@ -50,6 +50,14 @@ def only_builder(progress: Progress) -> Iterator[None]:
         yield
 
 
+def discard(folder: Path) -> None:
+    """Remove an image or a base. It is none any more at once: what an interrupted removal leaves is what a build leaves."""
+    rubbish = folder.with_name(BUILDING + folder.name)
+    shutil.rmtree(rubbish, ignore_errors=True)  # of an interrupted one
+    folder.rename(rubbish)
+    shutil.rmtree(rubbish, ignore_errors=True)
+
+
 def run(
     command: list[str], progress: Progress, what: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
 ) -> None:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu import bases, layer, leftovers
-from gridcentric.hypervisors.qemu.building import BUILDING, ImageError, Progress, need, only_builder, store
+from gridcentric.hypervisors.qemu.building import BUILDING, ImageError, Progress, discard, need, only_builder, store
 from gridcentric.hypervisors.qemu.cpio import write_cpio
 
 DEFAULT = "default"
@@ -100,7 +100,7 @@ def _remove(folder: Path) -> bool:
             fcntl.flock(about, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
-        shutil.rmtree(folder)
+        discard(folder)
     return True
 
 

@@ -1,0 +1,49 @@
+"""The store of images when something goes wrong in it. None is built for that: those here are folders with a description."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gridcentric.hypervisors.qemu import bases, images
+from gridcentric.hypervisors.qemu.building import store
+
+DIGEST = "0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for folder, about in (
+        (store() / DIGEST, {"name": "one", "made_from": "debian", "base": DIGEST}),
+        (store() / "bases" / DIGEST, {}),
+    ):
+        folder.mkdir(parents=True)
+        (folder / "root.img").touch()
+        (folder / "about.json").write_text(json.dumps({"digest": DIGEST, "packages": [], "size": 0, **about}))
+
+
+def left() -> list[str]:
+    return sorted(str(path.relative_to(store())) for path in store().rglob("*") if path.name != ".lock")
+
+
+@pytest.mark.parametrize("what", ["one", "--bases"])
+def test_an_interrupted_removal_leaves_no_half(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(folder: Path, ignore_errors: bool = False) -> None:
+        for name in ("root.img", "about.json"):
+            if (folder / name).exists():
+                (folder / name).unlink()
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            images.remove_bases(print) if what == "--bases" else images.remove(what, print)
+    assert (images.find("one") is None) == (what == "one")
+    assert (not bases.bases()) == (what == "--bases")
+    images.remove_leftovers()
+    kept = "bases/" + DIGEST if what == "one" else DIGEST
+    assert left() == sorted(["bases", kept, f"{kept}/about.json", f"{kept}/root.img"])
