@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gridcentric.hypervisors.qemu import bases, images
-from gridcentric.hypervisors.qemu.building import store
+from gridcentric.hypervisors.qemu.building import ImageError, store
 
 DIGEST = "0123456789abcdef"
 
@@ -47,3 +49,28 @@ def test_an_interrupted_removal_leaves_no_half(what: str, monkeypatch: pytest.Mo
     images.remove_leftovers()
     kept = "bases/" + DIGEST if what == "one" else DIGEST
     assert left() == sorted(["bases", kept, f"{kept}/about.json", f"{kept}/root.img"])
+
+
+def between_opening_and_locking(patch: pytest.MonkeyPatch, what: Any) -> None:
+    lock = fcntl.flock
+
+    def late(fd: int, how: int) -> None:
+        patch.undo()
+        what()
+        lock(fd, how)
+
+    patch.setattr(fcntl, "flock", late)
+
+
+def test_an_image_that_goes_before_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    (image,) = images.images()
+    with monkeypatch.context() as patch, pytest.raises(ImageError, match="the image one has just been removed"):
+        between_opening_and_locking(patch, lambda: images.remove("one", print))
+        images.hold(image)
+
+
+def test_two_remove_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        between_opening_and_locking(patch, lambda: images.remove("one", print))
+        images.remove("one", print)
+    assert not images.images()

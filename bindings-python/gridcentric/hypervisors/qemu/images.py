@@ -87,20 +87,36 @@ def find(name: str) -> Image | None:
 def hold(image: Image) -> None:
     """Nobody removes the image while this process lives: its clones open it anew. Raises ImageError when it has just gone."""
     try:
-        fd = os.open(image.folder / ABOUT, os.O_RDONLY | os.O_CLOEXEC)  # stays open on purpose
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        _lock(image.folder, fcntl.LOCK_SH)  # stays open on purpose
     except OSError as error:
         raise ImageError(f"the image {image.name} has just been removed: {error}") from error
 
 
+def _lock(folder: Path, how: int) -> int:
+    """An image's about.json, locked (flock(2)). Raises OSError, FileNotFoundError: it is gone, or went while this waited."""
+    fd = os.open(folder / ABOUT, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+        if not os.path.samestat(os.fstat(fd), (folder / ABOUT).stat()):
+            raise FileNotFoundError(f"{folder} is another one now")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _remove(folder: Path) -> bool:
     """False: a machine runs from that image."""
-    with (folder / ABOUT).open() as about:
-        try:
-            fcntl.flock(about, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+    try:
+        fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True  # somebody else has removed it
+    try:
         discard(folder)
+    finally:
+        os.close(fd)
     return True
 
 
