@@ -74,3 +74,23 @@ def test_two_remove_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
         between_opening_and_locking(patch, lambda: images.remove("one", print))
         images.remove("one", print)
     assert not images.images()
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are built, of nothing."""
+    (made,) = bases.bases()
+    for name in ("root.erofs", "vmlinuz", "modules.img"):
+        (made.folder / name).touch()
+    (tmp_path / "layer").touch()
+    monkeypatch.setattr(bases, "ensure", lambda *_: made)
+    monkeypatch.setattr(layer, "build", lambda *_: tmp_path / "layer")
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_image_that_is_replaced_as_it_is_done() -> None:
+    def another_builds(text: str) -> None:
+        if "done" in text:
+            images.remove("two", print)
+
+    assert images.build("two", progress=another_builds).name == "two"

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu import bases, layer, leftovers
@@ -231,7 +231,8 @@ def build(
         shutil.copyfile(base.folder / "vmlinuz", done / "vmlinuz")
         _write_initrd(base, done / "initrd.img")
         size = sum(p.stat().st_size for p in done.iterdir())
-        about = asdict(Image(name, digest, made_from, bases.wanted(packages), base.digest, size))
+        image = Image(name, digest, made_from, bases.wanted(packages), base.digest, size)
+        about = asdict(image)
         del about["folder"]
         (done / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
         for old in images():
@@ -240,7 +241,7 @@ def build(
         done.rename(target)
         _remove_unneeded_bases()
     progress(f"image {name}: done, {size >> 20} MiB in {target}")
-    return next(image for image in images() if image.digest == digest)
+    return replace(image, folder=target)
 
 
 def ensure(name: str, progress: Progress) -> Image:
