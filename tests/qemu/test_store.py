@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gridcentric.hypervisors.qemu import bases, images
-from gridcentric.hypervisors.qemu.building import ImageError, store
+from gridcentric.hypervisors.qemu import bases, images, layer
+from gridcentric.hypervisors.qemu.building import ImageError, run, store
 
 DIGEST = "0123456789abcdef"
 
@@ -76,6 +79,24 @@ def test_two_remove_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not images.images()
 
 
+def test_a_tool_that_fails_is_named() -> None:
+    with pytest.raises(ImageError) as failed:
+        run(["sh", "-c", "echo its last word; exit 3"], print, "image x")
+    assert str(failed.value) == "image x failed: sh ended with 3:\n  its last word"
+
+
+def test_a_kernel_that_can_not_be_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Debian gave is broken, or the disk is full."""
+    (tmp_path / "mmdebstrap").write_text("""#!/bin/sh
+for argument; do case $argument in *copy-out*) eval "work=${argument##* }";; esac; done
+echo no tar > "$work/kernel.tar"
+""")
+    (tmp_path / "mmdebstrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ImageError, match="tar ended with 2"):
+        bases.ensure(("no such package",), print, "image x")
+
+
 @pytest.fixture
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are built, of nothing."""
@@ -85,6 +106,17 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "layer").touch()
     monkeypatch.setattr(bases, "ensure", lambda *_: made)
     monkeypatch.setattr(layer, "build", lambda *_: tmp_path / "layer")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as copy_file_range(2) and write(2), which know no names
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(ImageError, match=re.escape(f"image two can't be built in {store()}: ")):
+        images.build("two")
+    assert [image.name for image in images.images()] == ["one"]
 
 
 @pytest.mark.usefixtures("quick")

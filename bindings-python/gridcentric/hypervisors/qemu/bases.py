@@ -17,7 +17,6 @@ import gzip
 import hashlib
 import json
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,10 +119,9 @@ def ensure(packages: tuple[str, ...], progress: Progress, what: str) -> Base:
             *(f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("man", "doc", "locale", "info")), *hooks, SUITE,
         ]  # fmt: skip
         run(command, progress, f"{what}: Debian {SUITE}")
-        progress(f"{what}: kernel and its modules")
         kernel, done = work / "kernel", work / "done"
         kernel.mkdir()
-        subprocess.run(["tar", "-C", str(kernel), "-xf", str(work / "kernel.tar")], check=True)
+        run(["tar", "-C", str(kernel), "-xf", str(work / "kernel.tar")], progress, f"{what}: kernel and its modules")
         shutil.copyfile(next((kernel / "boot").glob("vmlinuz-*")), done / "vmlinuz")
         _write_modules(kernel, done / "modules.img")
         (work / "root.erofs").rename(done / "root.erofs")

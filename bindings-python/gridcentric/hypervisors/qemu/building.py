@@ -81,4 +81,4 @@ def run(
         process.wait()
         raise
     if process.wait() != 0:
-        raise ImageError(f"{what} failed: {' '.join(command[:3])} ... ended with {process.returncode}:\n  " + "\n  ".join(last))
+        raise ImageError(f"{what} failed: {command[0]} ended with {process.returncode}:\n  " + "\n  ".join(last))

@@ -219,27 +219,30 @@ def build(
     if image := find(digest):
         return image
     need(("mkfs.erofs", "erofs-utils"), *([] if os.geteuid() == 0 else [("mmdebstrap", "mmdebstrap")]))
-    remove_leftovers()
-    with only_builder(progress), leftovers.own_folder([store()], BUILDING) as work:
-        if image := find(digest):  # somebody else has built it meanwhile
-            return image
-        base = bases.ensure(packages, progress, f"image {name}")
-        done = work / "done"
-        done.mkdir()
-        over_base = layer.build(over, bases.PYTHON, work, progress, f"image {name}: gridcentric")
-        _write_disk((base.folder / "root.erofs", over_base), done / "root.img")
-        shutil.copyfile(base.folder / "vmlinuz", done / "vmlinuz")
-        _write_initrd(base, done / "initrd.img")
-        size = sum(p.stat().st_size for p in done.iterdir())
-        image = Image(name, digest, made_from, bases.wanted(packages), base.digest, size)
-        about = asdict(image)
-        del about["folder"]
-        (done / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
-        for old in images():
-            if old.name == name:  # the name moves on to the new image
-                _replace(old)
-        done.rename(target)
-        _remove_unneeded_bases()
+    try:
+        remove_leftovers()
+        with only_builder(progress), leftovers.own_folder([store()], BUILDING) as work:
+            if image := find(digest):  # somebody else has built it meanwhile
+                return image
+            base = bases.ensure(packages, progress, f"image {name}")
+            done = work / "done"
+            done.mkdir()
+            over_base = layer.build(over, bases.PYTHON, work, progress, f"image {name}: gridcentric")
+            _write_disk((base.folder / "root.erofs", over_base), done / "root.img")
+            shutil.copyfile(base.folder / "vmlinuz", done / "vmlinuz")
+            _write_initrd(base, done / "initrd.img")
+            size = sum(p.stat().st_size for p in done.iterdir())
+            image = Image(name, digest, made_from, bases.wanted(packages), base.digest, size)
+            about = asdict(image)
+            del about["folder"]
+            (done / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+            for old in images():
+                if old.name == name:  # the name moves on to the new image
+                    _replace(old)
+            done.rename(target)
+            _remove_unneeded_bases()
+    except OSError as error:  # a disk that is full, above all
+        raise ImageError(f"image {name} can't be built in {store()}: {error}") from error
     progress(f"image {name}: done, {size >> 20} MiB in {target}")
     return replace(image, folder=target)
 
