@@ -104,6 +104,9 @@ def test_files_over_debian(store: Store, tmp_path: Path) -> None:
     (given / "srv" / "program").write_text("#!/bin/sh\necho it runs\n")
     (given / "srv" / "program").chmod(0o750)
     (given / "srv" / "sub" / "link").symlink_to("../program")
+    (given / "bin").mkdir()  # where Debian has a link
+    (given / "bin" / "tool").write_text("#!/bin/sh\necho tool\n")
+    (given / "bin" / "tool").chmod(0o755)
     (given / "etc").mkdir()
     (given / "etc" / "issue").write_text("mine\n")
     os.utime(given / "srv" / "program", (1, 1))
@@ -117,13 +120,14 @@ def test_files_over_debian(store: Store, tmp_path: Path) -> None:
         tar.add(given, ".", filter=owned)
     store.build("--name", "tar", "--from", str(tmp_path / "given.tar.gz"))
     script = (
-        "cat /etc/issue /etc/debian_version; stat -c '%a %u %g' /srv/program; /srv/sub/link; stat -c '%a %u' / /etc; gc vmid"
+        "tool; cat /etc/issue /etc/debian_version; stat -c '%a %u %g' /srv/program; /srv/sub/link; stat -c '%a %u' / /etc;"
+        "gc vmid"
     )
     for name, owner in (("folder", f"{os.getuid()} {os.getgid()}"), ("tar", "1234 100")):
         code, said, trouble = store("run", "--hypervisor", "qemu", "--image", name, "--", "sh", "-c", script)
         assert code == 0, trouble
-        mine, debian, program, runs, root, etc, vmid = said.splitlines()
-        assert (mine, program, runs, root, vmid) == ("mine", f"750 {owner}", "it runs", "755 0", "0")
+        tool, mine, debian, program, runs, root, etc, vmid = said.splitlines()
+        assert (tool, mine, program, runs, root, vmid) == ("tool", "mine", f"750 {owner}", "it runs", "755 0", "0")
         assert etc == f"755 {owner.split()[0]}"
         assert debian.startswith("12.")
     (tmp_path / "no.tar").write_text("no tar")

@@ -24,13 +24,18 @@ _NOT_INTO_IMAGES = re.compile(
 )
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # that of this project's modules
 # The tree is unpacked in a place of its own: without root this is another user (mmdebstrap's unshare mode), who owns nothing
-# here, and what comes and goes is its standard input and output.
+# here, and what comes and goes is its standard input and output. Debian's /bin is a link to /usr/bin, and so on: a folder of
+# that name would hide all that is behind the link, as /bin/sh.
 _PACK = f"""set -eu
 umask 022
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/tree"
-tar -C "$work/tree" --numeric-owner -xf -
+for name in bin sbin lib lib64; do
+  mkdir -p "$work/tree/usr/$name"
+  ln -s "usr/$name" "$work/tree/$name"
+done
+tar -C "$work/tree" --numeric-owner --keep-directory-symlink -xf -
 {MKFS} "$work/layer.erofs" "$work/tree" >/dev/null
 cat "$work/layer.erofs"
 """
