@@ -63,6 +63,10 @@ std::string percent_decoded(const std::string &text) {
   return result;
 }
 
+// Connections wait to be accepted above: each takes a descriptor. The driver ends those that it finds too many (channel.py,
+// MAX_CONNECTIONS), so that here is room for these until its word has come.
+constexpr std::size_t most_streams = 2048;
+
 class Agent {
  public:
   explicit Agent(int channel) : channel_(channel) {
@@ -100,7 +104,7 @@ class Agent {
     const bool reading = out_.size() < output_limit;
     if (!quiet_) {
       fds.push_back({children_, POLLIN, 0});
-      fds.push_back({reading ? listener_ : -1, POLLIN, 0});
+      fds.push_back({reading && streams_.size() < most_streams ? listener_ : -1, POLLIN, 0});
       streams_.want(fds, reading);
     }
     poll(fds.data(), fds.size(), -1);
@@ -246,6 +250,7 @@ int main() {
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
+  take_descriptors();
   bring_up();
   const int channel = open_port("agent");
   static Agent agent(channel);

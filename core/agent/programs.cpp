@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ constexpr int freeze_limit_ms = 5000;  // one that is deep in the kernel for lon
 int freezer = -1;  // cgroup.freeze
 int events = -1;   // cgroup.events
 int members = -1;  // cgroup.procs; all are opened once, as an init system may mount what it likes over them
+rlimit given{};    // RLIMIT_NOFILE
 
 struct Pipe {
   int fds[2] = {-1, -1};  // to read, to write
@@ -38,6 +40,7 @@ struct Pipe {
 
 // What an agent has changed for itself and its children would inherit.
 void be_ordinary() {
+  setrlimit(RLIMIT_NOFILE, &given);
   signal(SIGPIPE, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
@@ -52,6 +55,12 @@ bool is_frozen() {
 }
 
 }  // namespace
+
+void take_descriptors() {
+  getrlimit(RLIMIT_NOFILE, &given);
+  const rlimit all{given.rlim_max, given.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &all);
+}
 
 std::string make_group() {
   if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, "") != 0 || mkdir(GROUP, 0755) != 0)

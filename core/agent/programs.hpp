@@ -15,6 +15,9 @@ std::string make_group();
 // Returns when it is that, in a child that goes on as the agent: "", or why not.
 std::string hand_over(const std::string &init);
 
+// This process may have as many descriptors as the kernel lets it (4,096); programs get the limits that it was given itself.
+void take_descriptors();
+
 // Our ends of the pipes that are a program's input and output; closed by whoever has them. Pipes, for a process may open its
 // /dev/stdin and /dev/stdout again, and not sockets; of their own each, for who makes one of them non-blocking, as event
 // loops do, would make all of them so.

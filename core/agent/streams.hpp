@@ -31,6 +31,8 @@ class Streams {
   // A frame of the driver's; quiet: processes are not told of it before the next serve().
   void take(const Frame &frame, bool quiet);
 
+  std::size_t size() const { return streams_.size(); }
+
   // Reads all that programs have written by now.
   void drain();
 
