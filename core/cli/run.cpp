@@ -81,6 +81,7 @@ int hook(const Arguments &arguments) {
   std::vector<std::string> command = {arguments.words[0]};
   const pid_t child = ::fork();
   if (child == 0) {
+    ::dup2(2, 1);  // standard output is for what the program says: vmid=$(gc clone ...)
     ::execv(command[0].c_str(), guest::pointers(command).data());
     std::fprintf(stderr, "gridcentric: cannot run the hook '%s': %s\n", command[0].c_str(),
                  std::strerror(errno));

@@ -56,6 +56,9 @@ bool arrange_descriptors(const Launch &launch) {
     if (nothing < 0 || !duplicate(nothing, 0) || !duplicate(nothing, 1) || !duplicate(channel, 2))
       return false;
     ::syscall(SYS_setsid);
+  } else {
+    // Node marks what it was given so that its children do not get it.
+    for (int fd = 0; fd < 3; ++fd) ::syscall(SYS_fcntl, fd, F_SETFD, 0);
   }
   if (!duplicate(channel, 3)) return false;
   close_from(4);

@@ -124,6 +124,32 @@ TEST_CASE("a helper is nobody's child and inherits nothing but its channel") {
   ::signal(SIGINT, SIG_DFL);
 }
 
+TEST_CASE("a hook writes to the program's standard error, also of one that keeps it from its children") {
+  const Folder folder;
+  ::setenv("GRIDCENTRIC_HOOKS", folder.path.c_str(), 1);
+  ::setenv("GRIDCENTRIC_GC", GC_BINARY, 1);
+  folder.write("pre-clone", "#!/bin/sh\necho out && echo err >&2\n");
+  int out[2], err[2];
+  REQUIRE((::pipe2(out, O_CLOEXEC) == 0 && ::pipe2(err, O_CLOEXEC) == 0));
+  const int before[] = {::dup(1), ::dup(2)};
+  ::dup3(out[1], 1, O_CLOEXEC);  // as Node does with what it was given
+  ::dup3(err[1], 2, O_CLOEXEC);
+  const auto outcome = guest::run_hook("pre-clone", {0, "127.77.0.1", "", false});
+  for (const int fd : {1, 2}) {
+    ::dup2(before[fd - 1], fd);
+    ::close(before[fd - 1]);
+  }
+  ::close(out[1]);
+  ::close(err[1]);
+  CHECK(outcome.status == 0);
+  CHECK(read_all(out[0]).empty());
+  CHECK(read_all(err[0]) == "out\nerr\n");
+  ::close(out[0]);
+  ::close(err[0]);
+  ::unsetenv("GRIDCENTRIC_HOOKS");
+  ::unsetenv("GRIDCENTRIC_GC");
+}
+
 TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
   const Folder folder;
   ::setenv("GRIDCENTRIC_HOOKS", folder.path.c_str(), 1);
