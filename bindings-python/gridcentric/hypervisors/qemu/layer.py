@@ -54,7 +54,8 @@ def _own_files(python: str) -> Iterator[tuple[Path, str]]:
     if python == _PYTHON:
         yield package, "/usr/lib/python3/dist-packages/gridcentric"
         yield from _python_packages()
-    yield _paths.GC, "/usr/bin/gc"
+    for name in ("gc", "gc-reaper"):  # the library takes a gc of PATH only with both
+        yield _paths.GC.with_name(name), f"/usr/bin/{name}"
     folder = _node_package.find()
     if folder is not None:
         yield from _node_packages(folder)
