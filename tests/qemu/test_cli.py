@@ -145,6 +145,12 @@ def test_input_output_files_and_exit_code(gc: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("vms")
+def test_the_least_memory(gc: Any) -> None:
+    done = gc("run", "--hypervisor", "qemu", "--memory", "96M", "--", "sh", "-c", "gc vmid")
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+@pytest.mark.usefixtures("vms")
 def test_wrong_wishes_are_told_at_once(gc: Any) -> None:
     def refused(*options: str) -> tuple[int, str]:
         done = gc("run", "--hypervisor", "qemu", *options, "--", "true")
@@ -159,8 +165,8 @@ def test_wrong_wishes_are_told_at_once(gc: Any) -> None:
         assert (code, only_line(said)) == (
             1, f"gc: --publish {port}:80: port {port} of 127.0.0.1: Address already in use",
         )  # fmt: skip
-    wrong = {"--memory": "much", "--publish": "80", "--copy": "nosuch:/x", "--cpus": "0", "--init": "init"}
-    for option, value in wrong.items():
+    wrong = ("--memory much", "--memory 95M", "--publish 80", "--copy nosuch:/x", "--cpus 0", "--init init")
+    for option, value in map(str.split, wrong):
         code, said = refused(option, value)
         assert code == 2
         assert f"{option} {value}" in said.splitlines()[-1]

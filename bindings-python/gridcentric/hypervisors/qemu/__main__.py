@@ -58,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _mib(option: str, text: str, largest: int, expected: str) -> int:
+def _mib(option: str, text: str, least: int, largest: int, expected: str) -> int:
     units = {"M": 1, "G": 1024}
     number, unit = text[:-1], text[-1:].upper()
-    if not (number.isascii() and number.isdigit()) or unit not in units or not 64 <= int(number) * units[unit] <= largest:
+    if not (number.isascii() and number.isdigit()) or unit not in units or not least <= int(number) * units[unit] <= largest:
         raise argparse.ArgumentTypeError(f"{option} {text}: expected {expected}")
     return int(number) * units[unit]
 
@@ -95,8 +95,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
     machine.accelerator()  # no QEMU: said before anything that takes long
     try:
-        memory = _mib("--memory", args.memory, 64 << 10, "64M to 64G, as 256M")
-        disk = 0 if args.disk is None else _mib("--disk", args.disk, 1 << 20, "64M to 1024G, as 4G")
+        memory = _mib("--memory", args.memory, 96, 64 << 10, "96M to 64G, as 256M")  # with less Linux does not come up
+        disk = 0 if args.disk is None else _mib("--disk", args.disk, 64, 1 << 20, "64M to 1024G, as 4G")
         publish = tuple(run.Publish(*_ports(p)) for p in args.publish)
         copy = tuple(_copy(c) for c in args.copy)
         if args.init and not args.init.startswith("/"):
