@@ -80,3 +80,18 @@ def test_what_is_on_its_way_at_a_cloning_is_said_once(family: Family) -> None:
     (clone,) = behind.clones()
     assert 0 < len(clone.lines) < len(numbers)
     assert clone.lines == numbers[-len(clone.lines) :]
+
+
+def test_input_is_the_masters_from_a_cloning_on(family: Family) -> None:
+    """What has come into the VM by then is in a pipe, which is cloned as all are."""
+    script = (
+        "ticket=$(gc rt 1 1 1 10000); gc clone $ticket; read line; echo $line; gc ismaster || gc join; read line; echo $line"
+    )
+    program = family.start("bash", "-c", f"read line; {script}", given=None)
+    family.give(program, b"start\nbefore\n")
+    family.until(lambda: bool(program.clones()) and not family.clones())
+    family.give(program, b"after\n")
+    family.until(lambda: program.master.code is not None)
+    assert program.master.lines == ["0", "before", "after"]
+    (clone,) = program.clones()
+    assert clone.lines == [str(clone.vmid), "before"]
