@@ -112,7 +112,7 @@ class Agent {
     if (!quiet_) {
       if (fds[1].revents & POLLIN) reap();
       if (fds[2].revents & POLLIN) accept_process();
-      streams_.serve(&fds[3]);
+      streams_.serve(fds.data() + 3);
     }
     // Last: what it is told may be to be quiet.
     if (fds[0].revents & POLLIN) read_channel();

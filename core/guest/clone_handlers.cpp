@@ -107,8 +107,10 @@ void notice_other_machine() noexcept {
   running_handlers = false;
   {
     std::lock_guard guard(s.lock);
-    s.done = now;
-    s.failure = failure;
+    if (now >= s.done) {  // else handlers of a machine before have outlasted those of this one
+      s.done = now;
+      s.failure = failure;
+    }
     if (!s.handlers.empty() && !s.watched) start_watcher();
   }
   s.finished.notify_all();
