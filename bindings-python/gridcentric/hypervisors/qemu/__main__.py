@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gridcentric import NotSupported
+from gridcentric.hypervisors.qemu.told import have_standard_streams, tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,10 +83,6 @@ def _copy(text: str) -> tuple[Path, str]:
     return Path(source), target
 
 
-def _progress(text: str) -> None:
-    print(f"gc: {text}", file=sys.stderr, flush=True)
-
-
 def _ended(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
@@ -106,16 +103,16 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         tickets = _tickets()
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
-    image = images.ensure(args.image, _progress)
+    image = images.ensure(args.image, tell)
     images.hold(image)
     on_exit = os.environ.get("GRIDCENTRIC_ON_MASTER_EXIT", "")
     wish = run.Wish(args.command, image, memory, args.cpus, publish, copy, disk, args.init, args.outside, on_exit)
     host = os.environ.get("GRIDCENTRIC_HOST", "")
     if not host:
-        return run.run(wish, tickets, _progress)
+        return run.run(wish, tickets, tell)
     if not host.startswith("unix:"):
         parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
-    return door.ask(host[5:], wish, _progress)
+    return door.ask(host[5:], wish, tell)
 
 
 def _tickets() -> int:
@@ -130,12 +127,12 @@ def _image(args: argparse.Namespace) -> None:
     from gridcentric.hypervisors.qemu import bases, images
 
     if args.action == "build":
-        images.build(args.name, args.made_from, tuple(args.packages), _progress)
+        images.build(args.name, args.made_from, tuple(args.packages), tell)
     elif args.action == "rm" and args.bases:
-        for base in images.remove_bases(_progress):
+        for base in images.remove_bases(tell):
             print(f"removed {base.folder}")
     elif args.action == "rm":
-        images.remove(args.name, _progress)
+        images.remove(args.name, tell)
     else:
         for image in images.images():
             packages = " ".join(image.packages)
@@ -152,13 +149,14 @@ def _collect_garbage() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    have_standard_streams()
     parser = _parser()
     args = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _ended)
     try:
         from gridcentric.hypervisors.qemu import door
     except ImportError as error:
-        _progress(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
+        tell(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
         return NotSupported.exit_code
     try:
         if args.verb == "run":
@@ -170,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _image(args)
     except door.TROUBLES as error:
-        _progress(str(error))
+        tell(str(error))
         return door.exit_code(error)
     except KeyboardInterrupt:
         return 130

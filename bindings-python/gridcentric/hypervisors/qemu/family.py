@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import sys
 import time
 import uuid
 from collections import deque
@@ -36,6 +35,7 @@ from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Seed, Sh
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
 from gridcentric.hypervisors.qemu.pool import Pools, Prepared, limit_here
 from gridcentric.hypervisors.qemu.times import Times, timed
+from gridcentric.hypervisors.qemu.told import tell
 
 FINISH_LIMIT_S = 2  # docs/protocol.md, "Cloning": a domain that has joined has this long
 
@@ -326,7 +326,7 @@ class Machines:
             await channel.go()
         except (MachineError, ChannelError, NetworkError) as error:
             if domain.key in self._domains:  # not ended meanwhile
-                print(f"gc: clone {domain.vmid} has failed: {error}", file=sys.stderr)
+                tell(f"clone {domain.vmid} has failed: {error}")
                 domain.machine.process.kill()
 
     # --- any machine ---------------------------------------------------------------------------------------------------
