@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,3 +39,9 @@ def test_closed_ones_are_none_of_the_hosts_files(gc: Any) -> None:
     assert (code, output) == (3, "")
     said = [line for line in errors.splitlines() if not line.startswith("gc: ")]
     assert said == ["said apart"]
+
+
+def test_output_that_can_not_be_written(gc: Any) -> None:
+    code, _, errors = run(gc, ">/dev/full", "echo out; sleep 100000")
+    assert code == 128 + signal.SIGPIPE
+    assert errors.splitlines()[-1] == f"gc: standard output: {os.strerror(errno.ENOSPC)}"

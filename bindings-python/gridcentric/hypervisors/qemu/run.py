@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -241,7 +242,9 @@ class Run:
             return
         try:
             await (self._err if errors else self._out).write(data)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EPIPE and not self._ending:  # who reads no more knows that
+                self._progress(f"standard {'error' if errors else 'output'}: {error.strerror}")
             self.end(signal.SIGPIPE)
 
     def exited(self, key: int, stream: int, code: int) -> None:
