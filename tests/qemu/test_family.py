@@ -10,7 +10,8 @@ import pytest
 from vms import Family, Vms, fail_at, held
 
 from gridcentric.hypervisors.qemu import copying
-from gridcentric.hypervisors.qemu.family import method_here
+from gridcentric.hypervisors.qemu.channel import Channel
+from gridcentric.hypervisors.qemu.family import FamilyError, method_here
 from gridcentric.hypervisors.qemu.machine import MachineError
 
 # Clones as asked, and waits; the clones wait for their end.
@@ -53,6 +54,21 @@ def test_a_qemu_that_takes_no_library(machines: Vms, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(copying, "LIBRARY", tmp_path / "none.so")
     known = machines.host.machines.all()
     with pytest.raises(MachineError, match=r"none\.so could not be loaded into QEMU \(.*GRIDCENTRIC_MACHINE_CLONE=load"):
+        machines.boot(memory_mib=128)
+    assert machines.host.machines.all() == known
+
+
+def test_a_machine_that_ends_as_it_is_told_who_it_is(machines: Vms, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = machines.host.machines.all()
+    ask = Channel.ask
+
+    async def kill_first(channel: Channel, verb: str, *arguments: object) -> None:
+        (born,) = [domain for domain in machines.host.machines.all() if domain not in known]
+        born.machine.process.kill()
+        await ask(channel, verb, *arguments)
+
+    monkeypatch.setattr(Channel, "ask", kill_first)
+    with pytest.raises(FamilyError, match="did not come up: the machine has ended"):
         machines.boot(memory_mib=128)
     assert machines.host.machines.all() == known
 

@@ -67,7 +67,7 @@ class Channel:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._last_id = 0
         self._clone_calls: dict[str, tuple[int, str]] = {}  # ticket -> stream and ID of the call
-        self._closed = False
+        self._over = ""  # why nothing more is heard of the agent
         self._held: list[bytes] | None = None  # frames that wait until the machine runs again
         self._writer: asyncio.StreamWriter
         self._reader_task: asyncio.Task[None]
@@ -78,14 +78,18 @@ class Channel:
         self._reader_task = asyncio.create_task(self._read(reader))
 
     def close(self) -> None:
-        self._closed = True
+        self._end("the machine is gone")
         self._reader_task.cancel()
         self._writer.close()
         for number in list(self._streams):
             self._drop(number)
+
+    def _end(self, why: str) -> None:
+        """The agent says nothing more: nobody waits for it any longer."""
+        self._over = self._over or why
         for future in (*self._asked.values(), self.up):
             if not future.done():
-                future.set_exception(ChannelError("the machine is gone"))
+                future.set_exception(ChannelError(self._over))
                 future.exception()  # nobody may be waiting
 
     def clone_call(self, ticket: str) -> tuple[int, str] | None:
@@ -106,8 +110,8 @@ class Channel:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         future.add_done_callback(lambda _: self._asked.pop(number, None))
-        if self._closed:  # nobody would ever answer
-            future.set_exception(ChannelError("the machine is gone"))
+        if self._over:
+            future.set_exception(ChannelError(self._over))
             return future
         self._frame(0, CONTROL, " ".join([verb, str(number), *map(str, arguments)]).encode())
         return future
@@ -138,8 +142,9 @@ class Channel:
     def run(self, stream: int, folder: str, command: list[str], apart: bool = False) -> None:
         """Start a program. apart: its standard error is told from its output; else both come in the order of its writes."""
         self._streams[stream] = _Stream(first_line=None)
-        words = [quote(folder), *(quote(word, safe="/") or "%00" for word in command)]
-        self._frame(0, CONTROL, f"run {stream} {'apart' if apart else 'output'} {' '.join(words)}".encode())
+        arguments = [quote(word, safe="/") or "%00" for word in command]
+        words = ["run", str(stream), "apart" if apart else "output", quote(folder), *arguments]
+        self._frame(0, CONTROL, " ".join(words).encode())
 
     def inherit(self, stream: int) -> None:
         """The program of this stream has come along from the machine that was cloned: from now on it can be written to."""
@@ -186,19 +191,19 @@ class Channel:
     # --- from the machine --------------------------------------------------------------------------------------
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
+        why = "the machine has ended"
         try:
             while True:
                 stream, word = struct.unpack("<II", await reader.readexactly(8))
                 length, kind = word & 0xFFFFFF, word >> 24
                 if length > MAX_PAYLOAD or kind > ERRORS:
-                    return  # not an agent; the machine is left to itself and hears nothing more
+                    why = "the machine's agent can't be understood"
+                    return  # the machine is left to itself and hears nothing more
                 await self._take(stream, kind, await reader.readexactly(length))
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
-            if not self.up.done():
-                self.up.set_exception(ChannelError("the machine ended before its agent was up"))
-                self.up.exception()
+            self._end(why)
 
     async def _take(self, number: int, kind: int, payload: bytes) -> None:
         if kind == CONTROL:

@@ -1,0 +1,90 @@
+"""The agent's channel, this side, with a peer that may say and do anything: guests are not trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gridcentric.hypervisors.qemu.channel import CLOSE, CONTROL, DATA, OPEN, OWN_STREAMS, Channel, ChannelError
+
+
+class Agent:
+    """The other end: whatever a machine's owner makes of it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+
+    def say(self, stream: int, kind: int, payload: bytes = b"") -> None:
+        self.writer.write(struct.pack("<II", stream, len(payload) | kind << 24) + payload)
+
+    async def hear(self) -> tuple[int, int, bytes]:
+        stream, word = struct.unpack("<II", await self.reader.readexactly(8))
+        return stream, word >> 24, await self.reader.readexactly(word & 0xFFFFFF)
+
+
+class Host:
+    """A host that takes any connection and says nothing."""
+
+    def __init__(self) -> None:
+        self.connections: set[asyncio.StreamWriter] = set()
+        self.most = 0
+        self.said = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(writer)
+        self.most = max(self.most, len(self.connections))
+        while await reader.read(4096):
+            self.said.set()
+        self.connections.discard(writer)
+        writer.close()
+
+
+def with_channel(test: Callable[[Channel, Agent, Host], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async def output(stream: int, data: bytes, errors: bool) -> None: ...
+
+        ours, theirs = socket.socketpair()
+        with tempfile.TemporaryDirectory(prefix="gcq-") as folder:
+            host = Host()
+            server = await asyncio.start_unix_server(host.serve, Path(folder) / "host.sock")
+            channel = Channel(ours, f"{folder}/host.sock", "as nobody", output, lambda stream, code: None)
+            await channel.start()
+            agent = Agent(theirs)
+            agent.reader, agent.writer = await asyncio.open_connection(sock=theirs)
+            try:
+                await test(channel, agent, host)
+            finally:
+                channel.close()
+                agent.writer.close()
+                server.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["end", "garbage"])
+def test_who_asks_an_agent_that_says_nothing_more_is_told(how: str) -> None:
+    async def test(channel: Channel, agent: Agent, host: Host) -> None:
+        asked = asyncio.create_task(channel.ask("become"))
+        quiet = asyncio.create_task(channel.quiesce())
+        await agent.hear()
+        if how == "end":
+            agent.writer.close()
+        else:
+            agent.writer.write(bytes([0xFF] * 8))
+        for question in (asked, quiet):
+            with pytest.raises(ChannelError, match="has ended" if how == "end" else "can't be understood"):
+                await question
+        with pytest.raises(ChannelError):
+            await channel.ask("go")
+        with pytest.raises(ChannelError):
+            await channel.up
+
+    with_channel(test)
