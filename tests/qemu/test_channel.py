@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import tempfile
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gridcentric.hypervisors.qemu.channel import CLOSE, CONTROL, DATA, OPEN, OWN_STREAMS, Channel, ChannelError
+from gridcentric.hypervisors.qemu.channel import DATA, OPEN, OWN_STREAMS, TAKEN, Channel, ChannelError
+
+FLOOD = 32 << 20  # bytes
+TURNS = 100  # of the loop; both sides are in one
 
 
 class Agent:
@@ -28,6 +32,20 @@ class Agent:
     async def hear(self) -> tuple[int, int, bytes]:
         stream, word = struct.unpack("<II", await self.reader.readexactly(8))
         return stream, word >> 24, await self.reader.readexactly(word & 0xFFFFFF)
+
+
+async def flood(agent: Agent, piece: bytes, most: int = FLOOD) -> None:
+    """Say it again and again until so many bytes are said, or the other side does not read any more."""
+    sock = agent.writer.get_extra_info("socket")
+    said = idle = 0
+    while said < most and idle < TURNS:
+        try:
+            sent = os.write(sock.fileno(), piece[said % len(piece) :])
+        except BlockingIOError:
+            sent = 0
+        said += sent
+        idle = 0 if sent else idle + 1
+        await asyncio.sleep(0)  # all that is ready has its turn
 
 
 class Host:
@@ -86,5 +104,49 @@ def test_who_asks_an_agent_that_says_nothing_more_is_told(how: str) -> None:
             await channel.ask("go")
         with pytest.raises(ChannelError):
             await channel.up
+
+    with_channel(test)
+
+
+def test_an_agent_that_does_not_read_is_not_read_from() -> None:
+    """Else the answers to what it says pile up in the host's memory."""
+
+    async def test(channel: Channel, agent: Agent, host: Host) -> None:
+        agent.writer.transport.pause_reading()
+        await flood(agent, struct.pack("<II", 1, OPEN << 24) * 8192)  # each is answered
+        assert channel._writer.transport.get_write_buffer_size() < 1 << 20
+
+    with_channel(test)
+
+
+def test_an_agent_that_says_it_has_taken_what_it_has_not() -> None:
+    """What the host says to a connection waits there until the machine really reads."""
+
+    async def test(channel: Channel, agent: Agent, host: Host) -> None:
+        agent.say(OWN_STREAMS, OPEN)
+        agent.say(OWN_STREAMS, DATA, b"gridcentric/1 attach\n")
+        await host.said.wait()
+        agent.writer.transport.pause_reading()
+        (connection,) = host.connections
+        for _ in range(64):
+            connection.write(bytes(1 << 20))
+        taken = struct.pack("<III", OWN_STREAMS, 4 | TAKEN << 24, 1 << 20)
+        for _ in range(64):
+            await flood(agent, taken, most=len(taken))
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        assert channel._writer.transport.get_write_buffer_size() < 1 << 20
+
+    with_channel(test)
+
+
+def test_what_waits_for_the_end_of_a_cloning_is_limited() -> None:
+    async def test(channel: Channel, agent: Agent, host: Host) -> None:
+        quiet = asyncio.create_task(channel.quiesce())
+        await agent.hear()
+        await flood(agent, struct.pack("<II", 1, OPEN << 24) * 8192)
+        assert quiet.done()
+        with pytest.raises(ChannelError, match="can't be understood"):
+            await quiet
 
     with_channel(test)

@@ -6,6 +6,7 @@ and answered. Carries bytes; the one thing it reads is a connection's first line
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections import deque
@@ -18,6 +19,7 @@ MAX_PAYLOAD = 32768
 WINDOW = 1 << 20  # bytes of a stream under way that the agent has not said to be taken
 MAX_FIRST_LINE = 4096
 MAX_CONNECTIONS = 1024  # of one machine; one more is closed at once
+MAX_HELD = 4 * MAX_CONNECTIONS  # frames that wait until the machine runs again
 OWN_STREAMS = 0x80000000  # streams from here on are the agent's: connections of processes
 
 
@@ -69,6 +71,9 @@ class Channel:
         self._clone_calls: dict[str, tuple[int, str]] = {}  # ticket -> stream and ID of the call
         self._over = ""  # why nothing more is heard of the agent
         self._held: list[bytes] | None = None  # frames that wait until the machine runs again
+        self._flowing = asyncio.Event()  # nothing is held
+        self._flowing.set()
+        self._turn = asyncio.Lock()  # to wait for the writer: one at a time (Python 3.9)
         self._writer: asyncio.StreamWriter
         self._reader_task: asyncio.Task[None]
         self.up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -87,6 +92,7 @@ class Channel:
     def _end(self, why: str) -> None:
         """The agent says nothing more: nobody waits for it any longer."""
         self._over = self._over or why
+        self._flowing.set()
         for future in (*self._asked.values(), self.up):
             if not future.done():
                 future.set_exception(ChannelError(self._over))
@@ -120,6 +126,7 @@ class Channel:
         """All programs stand still, and nothing is under way on the channel in either direction, until go()."""
         done = self._begin("quiesce")
         self._held = []
+        self._flowing.clear()
         try:
             trouble = await done
         except BaseException:
@@ -136,6 +143,7 @@ class Channel:
 
     def _unhold(self) -> None:
         held, self._held = self._held or [], None
+        self._flowing.set()
         for frame in held:
             self._writer.write(frame)
 
@@ -160,6 +168,18 @@ class Channel:
         if state is not None and state.pending:
             state.room.clear()
             await state.room.wait()
+        await self._way_is_free()
+
+    async def _way_is_free(self) -> None:
+        """Wait until what has been said so far is mostly with the machine: one that does not read is told no more, whatever it
+        says to have taken."""
+        await self._flowing.wait()
+        with contextlib.suppress(OSError):  # it has ended
+            await self._drain()
+
+    async def _drain(self) -> None:
+        async with self._turn:
+            await self._writer.drain()
 
     def _frame(self, stream: int, kind: int, payload: bytes) -> None:
         frame = struct.pack("<II", stream, len(payload) | kind << 24) + payload
@@ -196,10 +216,11 @@ class Channel:
             while True:
                 stream, word = struct.unpack("<II", await reader.readexactly(8))
                 length, kind = word & 0xFFFFFF, word >> 24
-                if length > MAX_PAYLOAD or kind > ERRORS:
+                if length > MAX_PAYLOAD or kind > ERRORS or len(self._held or ()) > MAX_HELD:
                     why = "the machine's agent can't be understood"
                     return  # the machine is left to itself and hears nothing more
                 await self._take(stream, kind, await reader.readexactly(length))
+                await self._drain()
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
@@ -299,6 +320,7 @@ class Channel:
                 stream.room.clear()
                 self._send(number, data)
                 await stream.room.wait()
+                await self._way_is_free()
         except (OSError, ValueError):
             pass
         self._send(number, b"")  # the host has ended a connection: so does the process's
