@@ -108,6 +108,20 @@ def test_who_asks_an_agent_that_says_nothing_more_is_told(how: str) -> None:
     with_channel(test)
 
 
+def test_a_number_that_is_opened_again_is_another_connection() -> None:
+    """The one before is closed: a machine has as many connections to its host as it may have, and no more."""
+
+    async def test(channel: Channel, agent: Agent, host: Host) -> None:
+        for _ in range(50):
+            host.said.clear()
+            agent.say(OWN_STREAMS, OPEN)
+            agent.say(OWN_STREAMS, DATA, b"gridcentric/1 attach\n")
+            await host.said.wait()
+        assert host.most <= 2  # the end of the one before may be seen a moment later
+
+    with_channel(test)
+
+
 def test_an_agent_that_does_not_read_is_not_read_from() -> None:
     """Else the answers to what it says pile up in the host's memory."""
 

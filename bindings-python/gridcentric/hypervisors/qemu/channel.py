@@ -230,6 +230,7 @@ class Channel:
         if kind == CONTROL:
             return self._control(payload.decode(errors="replace"))
         if kind == OPEN:
+            self._drop(number)  # an agent gives no number twice
             if number >= OWN_STREAMS and len(self._streams) < MAX_CONNECTIONS:
                 self._streams[number] = _Stream()
             else:
