@@ -10,6 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -245,6 +246,19 @@ def test_a_shared_host(gc: Any) -> None:
     removed = gc("host", "--gc").stdout.splitlines()
     assert [line for line in removed if line.endswith((".sock", ".sock.run"))] == [f"removed {path}", f"removed {path}.run"]
     assert gc.left_over() == ({}, [])
+
+
+@pytest.mark.usefixtures("vms")
+def test_a_script_for_a_shared_host(gc: Any) -> None:
+    """Its lines are the program's, whatever words they begin with."""
+    path = f"{gc.folder}/gridcentric.sock"
+    host = gc.start("host", "--hypervisor", "qemu", "--socket", path)
+    read_until(host.stdout, f"listening on unix:{path}")
+    process = gc.machine("sh", "-c", "echo out\nexit 3", host=f"unix:{path}")
+    assert process.communicate() == ("out\n", ANY)
+    assert process.returncode == 3
+    host.terminate()
+    assert host.wait() == 0
 
 
 @pytest.mark.usefixtures("vms")

@@ -144,7 +144,8 @@ class Door:
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fds: tuple[int, int, int]) -> None:
         def say(text: str) -> None:
-            writer.write(f"say {text}\n".encode())
+            for line in text.split("\n"):  # of a command, which may be a script
+                writer.write(f"say {line}\n".encode(errors="backslashreplace"))
 
         try:
             run = Run(self._host, _from_json(await reader.readline()), fds, say)
