@@ -14,6 +14,8 @@ from unittest.mock import ANY
 
 import pytest
 
+from gridcentric.hypervisors.qemu import door
+
 CLONE = "ticket=$(gc rt 2 2 1 -1); vmid=$(gc clone $ticket);"
 # Two clones, one of which does nothing; the master tells how they ended.
 FAMILY = f"""{CLONE}
@@ -124,6 +126,23 @@ def test_images_are_listed_and_removed(gc: Any, tmp_path: Path) -> None:
     assert image("image", "build", "--from", "/nosuch") == (
         1, "gc: --from /nosuch: expected debian, a folder or a tar file; there is no such file\n",
     )  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs QEMU")
+@pytest.mark.parametrize("said", [b"", door.HELLO])
+def test_a_shared_host_ends_whoever_has_come_and_says_no_more(gc: Any, said: bytes) -> None:
+    path = f"{gc.folder}/gridcentric.sock"
+    host = gc.start("host", "--hypervisor", "qemu", "--socket", path)
+    read_until(host.stdout, f"listening on unix:{path}")
+    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as stranger:
+        for connection in (silent, stranger):
+            connection.connect(f"{path}.run")
+        if said:
+            socket.send_fds(silent, [said], [0, 1, 2])
+        stranger.send(b"who?\n")
+        assert stranger.recv(1) == b"", "and the one before has been taken in"
+        host.terminate()
+        assert host.wait() == 0
 
 
 # --- with a VM -------------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Door:
         """Raises OSError when the socket can't be had."""
         self._host = host
         self._path = path
-        self._runs: set[Run] = set()
+        self._runs: dict[asyncio.Task[None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.setblocking(False)
@@ -103,8 +103,11 @@ class Door:
         self._accepting.cancel()
         self._socket.close()
         Path(self._path).unlink(missing_ok=True)
-        for run in list(self._runs):
-            run.end(signal.SIGTERM)
+        for task in self._tasks:
+            if task in self._runs:
+                self._runs[task].end(signal.SIGTERM)
+            else:  # somebody has come and said nothing, or does not read the last line
+                task.cancel()
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
@@ -132,8 +135,10 @@ class Door:
             if hello != HELLO or len(fds) != 3:
                 return  # somebody who looks for hosts (gc ps)
             reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_LINE)
-            await self._run(reader, writer, (fds[0], fds[1], fds[2]))
-            writer.close()
+            try:
+                await self._run(reader, writer, (fds[0], fds[1], fds[2]))
+            finally:
+                writer.close()
             await writer.wait_closed()  # the last line has gone out
         except (OSError, ValueError):
             pass
@@ -152,14 +157,16 @@ class Door:
         except RunError as error:
             writer.write(f"exit {NotSupported.exit_code} {error}\n".encode())
             return
-        self._runs.add(run)
+        task = asyncio.current_task()
+        assert task is not None
+        self._runs[task] = run
         listening = asyncio.create_task(_signals(reader, run))
         try:
             writer.write(f"exit {await run()} \n".encode())
         except TROUBLES as error:
             writer.write(f"exit {exit_code(error)} {' / '.join(str(error).splitlines())}\n".encode())
         finally:
-            self._runs.discard(run)
+            del self._runs[task]
             listening.cancel()
 
 
