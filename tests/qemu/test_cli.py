@@ -145,6 +145,35 @@ def test_a_shared_host_ends_whoever_has_come_and_says_no_more(gc: Any, said: byt
         assert host.wait() == 0
 
 
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs QEMU")
+def test_a_shared_host_removes_its_sockets_and_nothing_else(gc: Any, tmp_path: Path) -> None:
+    path = f"{gc.folder}/gridcentric.sock"
+    # Nobody hears that it listens: it ends, and with it what it has made.
+    with Path("/dev/full").open("w") as full:
+        assert (
+            subprocess.call([gc.command, "host", "--hypervisor", "qemu", "--socket", path], env=gc.environment, stdout=full)
+            != 0
+        )
+    assert gc.left_over() == ({}, [])
+    # A file that has the name of the second socket.
+    (tmp_path / "it.run").write_text("mine")
+    done = gc("host", "--hypervisor", "qemu", "--socket", f"{tmp_path}/it")
+    assert done.returncode == 1
+    assert only_line(done.stderr) == f"gc: nobody can be heard on {tmp_path}/it.run: Address already in use"
+    assert (tmp_path / "it.run").read_text() == "mine"
+    # A killed one's: the first has gone with another host that had the same path, and its name is a file's now.
+    host = gc.start("host", "--hypervisor", "qemu", "--socket", path)
+    read_until(host.stdout, f"listening on unix:{path}")
+    host.kill()
+    host.wait()
+    gc.wait_for_end_of_all()
+    Path(path).unlink()
+    Path(path).write_text("mine")
+    assert f"removed {path}.run" in gc("host", "--gc").stdout.splitlines()
+    assert Path(path).read_text() == "mine"
+    Path(path).unlink()
+
+
 # --- with a VM -------------------------------------------------------------------------------------------------------------
 
 

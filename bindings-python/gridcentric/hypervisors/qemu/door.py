@@ -82,17 +82,20 @@ class Door:
     """Runs programs for whoever of this user asks. All methods belong to one asyncio loop."""
 
     def __init__(self, host: MachineHost, path: str) -> None:
-        """Raises OSError when the socket can't be had."""
+        """Raises HostError when the socket can't be had."""
         self._host = host
         self._path = path
         self._runs: dict[asyncio.Task[None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.setblocking(False)
-        Path(path).unlink(missing_ok=True)  # of a dead host: a living one has the socket beside this
+        leftovers.remove_socket(path)  # of a dead host: a living one has the socket beside this
         before = os.umask(0o177)
         try:
             self._socket.bind(path)
+        except OSError as error:
+            self._socket.close()
+            raise HostError(f"nobody can be heard on {path}: {error.strerror or error}") from error
         finally:
             os.umask(before)
         self._socket.listen(64)
@@ -102,7 +105,7 @@ class Door:
         """All programs have ended when this returns."""
         self._accepting.cancel()
         self._socket.close()
-        Path(self._path).unlink(missing_ok=True)
+        leftovers.remove_socket(self._path)
         for task in self._tasks:
             if task in self._runs:
                 self._runs[task].end(signal.SIGTERM)
@@ -201,13 +204,15 @@ def serve(path: str, tickets: int, outside: bool) -> None:
         await host.start()
         try:
             door = Door(host, path + ".run")
-            (folder / leftovers.ELSEWHERE).write_text(f"{path}\n{path}.run\n")
-            ended = asyncio.Event()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, ended.set)
-            print(f"listening on unix:{path}", flush=True)
-            await ended.wait()
-            await door.close()
+            try:
+                (folder / leftovers.ELSEWHERE).write_text(f"{path}\n{path}.run\n")
+                ended = asyncio.Event()
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    asyncio.get_running_loop().add_signal_handler(number, ended.set)
+                print(f"listening on unix:{path}", flush=True)
+                await ended.wait()
+            finally:
+                await door.close()
         finally:
             await host.close()
 

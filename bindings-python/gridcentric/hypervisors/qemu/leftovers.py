@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,15 @@ def is_alive(path: str) -> bool:
     return True
 
 
+def remove_socket(path: str) -> bool:
+    """Remove it, if it is there and a socket: what else has this name by now is another's."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(Path(path).lstat().st_mode):
+            Path(path).unlink()
+            return True
+    return False
+
+
 def remove(parents: Sequence[Path], prefix: str) -> list[str]:
     """Remove the folders of this prefix whose owners are dead, and their sockets elsewhere; the paths of all that."""
     removed = []
@@ -99,8 +109,7 @@ def remove(parents: Sequence[Path], prefix: str) -> list[str]:
             try:
                 with contextlib.suppress(OSError):
                     for path in (folder / ELSEWHERE).read_text().splitlines():
-                        if not is_alive(path):
-                            Path(path).unlink()
+                        if not is_alive(path) and remove_socket(path):
                             removed.append(path)
                 shutil.rmtree(folder, ignore_errors=True)
                 removed.append(str(folder))
