@@ -35,6 +35,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/agent/frames.hpp"
@@ -145,8 +146,9 @@ class Agent {
   }
 
   void take(const Frame &frame) {
-    if (frame.kind == Kind::control) return control(frame.payload);
-    streams_.take(frame, quiet_);
+    if (frame.kind != Kind::control) return streams_.take(frame, quiet_);
+    line_ += frame.payload;
+    if (frame.payload.size() < max_payload) control(std::exchange(line_, {}));
   }
 
   void accept_process() {
@@ -235,6 +237,7 @@ class Agent {
   bool quiet_ = false;
   bool known_ = false;  // it has been said who this machine is
   std::string in_, out_;
+  std::string line_;  // of control, as far as it has come
   Streams streams_{out_};
   std::map<pid_t, std::uint32_t> programs_;
 };

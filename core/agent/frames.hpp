@@ -1,6 +1,6 @@
 // What goes over the virtio-serial port between the agent of a VM and its driver on the host: frames of many streams.
 // A stream is one connection of a process in the VM to its host, or the input and output of a program that the driver started.
-// Stream 0 carries control lines. Knows nothing of what the streams say.
+// Stream 0 carries control lines; one that fills a frame goes on in the next. Knows nothing of what the streams say.
 //
 //   header, 8 bytes, little endian: stream u32 | length u24 | kind u8; then `length` bytes, at most max_payload
 //
@@ -16,7 +16,7 @@
 namespace gridcentric::agent {
 
 enum class Kind : std::uint8_t {
-  control = 0,  // stream 0, both ways: one line of text without its newline
+  control = 0,  // stream 0, both ways: a line of text without its newline
   open = 1,     // agent -> driver: a process has connected
   data = 2,     // both ways; of a program: its input, its output
   close = 3,    // both ways: nothing more on this stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -294,6 +295,23 @@ def test_a_shared_host(gc: Any) -> None:
     removed = gc("host", "--gc").stdout.splitlines()
     assert [line for line in removed if line.endswith((".sock", ".sock.run"))] == [f"removed {path}", f"removed {path}.run"]
     assert gc.left_over() == ({}, [])
+
+
+@pytest.mark.usefixtures("vms")
+def test_arguments_of_any_length(gc: Any) -> None:
+    def arguments_arrive(host: str) -> None:
+        words = ["\xff\n", "", "% " * 50_000]
+        process = gc.machine("sh", "-c", 'printf "%s" "$1$2" | od -An -tx1; printf "%s" "$3" | md5sum', "-", *words, host=host)
+        output, _ = process.communicate()
+        assert (process.returncode, output) == (0, f" c3 bf 0a\n{hashlib.md5(words[2].encode()).hexdigest()}  -\n")
+
+    arguments_arrive("")
+    path = f"{gc.folder}/gridcentric.sock"
+    host = gc.start("host", "--hypervisor", "qemu", "--socket", path)
+    read_until(host.stdout, f"listening on unix:{path}")
+    arguments_arrive(f"unix:{path}")
+    host.terminate()
+    assert host.wait() == 0
 
 
 @pytest.mark.usefixtures("vms")

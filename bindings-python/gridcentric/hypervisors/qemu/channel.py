@@ -119,8 +119,13 @@ class Channel:
         if self._over:
             future.set_exception(ChannelError(self._over))
             return future
-        self._frame(0, CONTROL, " ".join([verb, str(number), *map(str, arguments)]).encode())
+        self._say([verb, str(number), *map(str, arguments)])
         return future
+
+    def _say(self, words: list[str]) -> None:
+        line = " ".join(words).encode()
+        for at in range(0, len(line) + 1, MAX_PAYLOAD):
+            self._frame(0, CONTROL, line[at : at + MAX_PAYLOAD])
 
     async def quiesce(self) -> None:
         """All programs stand still, and nothing is under way on the channel in either direction, until go()."""
@@ -151,8 +156,7 @@ class Channel:
         """Start a program. apart: its standard error is told from its output; else both come in the order of its writes."""
         self._streams[stream] = _Stream(first_line=None)
         arguments = [quote(word, safe="/") or "%00" for word in command]
-        words = ["run", str(stream), "apart" if apart else "output", quote(folder), *arguments]
-        self._frame(0, CONTROL, " ".join(words).encode())
+        self._say(["run", str(stream), "apart" if apart else "output", quote(folder), *arguments])
 
     def inherit(self, stream: int) -> None:
         """The program of this stream has come along from the machine that was cloned: from now on it can be written to."""
