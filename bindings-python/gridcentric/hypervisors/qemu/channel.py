@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections import deque
@@ -155,7 +156,7 @@ class Channel:
     def run(self, stream: int, folder: str, command: list[str], apart: bool = False) -> None:
         """Start a program. apart: its standard error is told from its output; else both come in the order of its writes."""
         self._streams[stream] = _Stream(first_line=None)
-        arguments = [quote(word, safe="/") or "%00" for word in command]
+        arguments = [quote(os.fsencode(word), safe="/") or "%00" for word in command]
         self._say(["run", str(stream), "apart" if apart else "output", quote(folder), *arguments])
 
     def inherit(self, stream: int) -> None:

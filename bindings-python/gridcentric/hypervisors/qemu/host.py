@@ -100,7 +100,7 @@ class MachineHost:
             raise
         self._programs[family] = self._owners[key] = program
         # The domain is the machine, not this process: what is said for it is said as the agent's channel does.
-        shown = quote(name.encode()[:64].decode(errors="ignore"), safe="")
+        shown = quote(name.encode(errors="replace")[:64].decode(errors="ignore"), safe="")
         options = f" name={shown}" + (f" on_exit={on_exit}" if on_exit else "")
         reader, speaker, _ = await self._greet(f"as {family} 0 key={self._secret}{options}")
         return Master(key, family, address, reader, speaker)
