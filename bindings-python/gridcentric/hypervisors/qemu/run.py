@@ -74,24 +74,29 @@ class RunError(Exception):
 
 def _packed(source: Path, target: str) -> Iterator[bytes]:
     """A tar of the file or folder, in pieces."""
-    buffer = io.BytesIO()
+    folder = source.is_dir()
+    with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:  # knows the files that have several names
+        for path in [source, *sorted(source.rglob("*"))] if folder else [source]:
+            info = tar.gettarinfo(path, str(path.relative_to(source)) if folder else Path(target).name)
+            if info is None:  # a socket
+                continue
+            yield info.tobuf(tar.format, tar.encoding or "utf-8", tar.errors or "surrogateescape")
+            if info.isreg():
+                yield from _content(path, info.size)
+    yield bytes(2 * tarfile.BLOCKSIZE)
 
-    def taken() -> bytes:
-        data = buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-        return data
 
-    class Sink:
-        def write(self, data: bytes) -> int:
-            return buffer.write(data)
-
-    with tarfile.open(fileobj=Sink(), mode="w|", bufsize=PIECE) as tar:  # type: ignore[call-overload]
-        names = [source, *sorted(source.rglob("*"))] if source.is_dir() else [source]
-        for path in names:
-            tar.add(path, str(path.relative_to(source)) if source.is_dir() else Path(target).name, recursive=False)
-            yield taken()
-    yield taken()
+def _content(path: Path, size: int) -> Iterator[bytes]:
+    """Of a file, as many blocks as the tar says that it has."""
+    left = size
+    with path.open("rb") as file:
+        while left:
+            data = file.read(min(left, PIECE))
+            if not data:
+                raise OSError(f"{path} has become shorter")
+            left -= len(data)
+            yield data
+    yield bytes(-size % tarfile.BLOCKSIZE)
 
 
 class Run:
