@@ -31,3 +31,14 @@ def test_a_folder(tmp_path: Path) -> None:
         assert copied.lstat().st_mode == path.lstat().st_mode
         assert copied.is_dir() or copied.read_bytes() == path.read_bytes()
     assert (to / "link").readlink() == Path("large")
+
+
+def test_a_link_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "file").write_text("content")
+    (tmp_path / "folder").symlink_to("from")
+    (tmp_path / "file").symlink_to("from/file")
+    assert (unpacked(tmp_path / "folder", "/app", tmp_path / "to") / "file").read_text() == "content"
+    copied = unpacked(tmp_path / "file", "/srv/other", tmp_path / "to") / "other"
+    assert not copied.is_symlink()
+    assert copied.read_text() == "content"

@@ -73,7 +73,8 @@ class RunError(Exception):
 
 
 def _packed(source: Path, target: str) -> Iterator[bytes]:
-    """A tar of the file or folder, in pieces."""
+    """A tar of the file or folder, in pieces. A link stands for what it leads to when it is the one that was named."""
+    source = source.resolve()
     folder = source.is_dir()
     with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:  # knows the files that have several names
         for path in [source, *sorted(source.rglob("*"))] if folder else [source]:
