@@ -181,3 +181,26 @@ def test_no_way_out(gc: Any, tmp_path: Path) -> None:
     assert "--outside: this host's VMs have no way out: start it with gc host --hypervisor qemu --outside" in done.stderr
     host.terminate()
     assert host.wait() == 0
+
+
+@pytest.mark.usefixtures("vms")
+def test_connections_to_a_published_port_end_with_the_program(gc: Any) -> None:
+    """Also on a host that goes on: who waits for an answer is told that there will be none."""
+    path = f"{gc.folder}/gridcentric.sock"
+    host = gc.start("host", "--hypervisor", "qemu", "--socket", path)
+    assert host.stdout.readline() == f"listening on unix:{path}\n"
+    port = free_port()
+    serve = (
+        "import socket; server = socket.create_server(('', 80)); print('listening', flush=True);"
+        "connection, _ = server.accept(); connection.send(b'.'); server.accept()"
+    )
+    process = gc.machine("python3", "-c", serve, host=f"unix:{path}", publish=f"{port}:80")
+    assert process.stdout.readline() == "listening\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
+        assert connection.recv(1) == b"."
+        process.terminate()
+        assert process.wait() == 143
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    host.terminate()
+    assert host.wait() == 0

@@ -120,6 +120,7 @@ class Run:
         self._over = asyncio.Event()
         self._helpers: dict[int, _Helper] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._carried: set[asyncio.Task[None]] = set()  # connections to published ports
 
     async def __call__(self) -> int:
         """Returns the exit code of the program in the master, when the whole family has ended."""
@@ -128,6 +129,7 @@ class Run:
             raise RunError("--outside: this host's VMs have no way out: start it with gc host --hypervisor qemu --outside")
         async with contextlib.AsyncExitStack() as undo:
             published = []
+            undo.callback(self._cut_all)
             for publish in wish.publish:  # before anything that takes long
                 published.append((publish, await self._bind(publish)))
                 undo.callback(published[-1][1].close)
@@ -226,19 +228,34 @@ class Run:
                 self._progress(f"{init}: {line}")
 
     async def _bind(self, publish: Publish) -> asyncio.Server:
-        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                there = await self._host.machines.network.connect(self._master.address, publish.there)
-                far_reader, far_writer = await asyncio.open_connection(sock=there)
-            except (NetworkError, OSError):
-                writer.close()
-                return
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-            writer.close()
-            far_writer.close()
+        def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._carry(publish, reader, writer))
+            self._carried.add(task)
+            task.add_done_callback(self._carried.discard)
 
         with _told(publish):
             return await asyncio.start_server(carry, "127.0.0.1", publish.here, start_serving=False)
+
+    async def _carry(self, publish: Publish, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
+        try:
+            there = await self._host.machines.network.connect(self._master.address, publish.there)
+            far_reader, far_writer = await asyncio.open_connection(sock=there)
+            writers.append(far_writer)
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        except (NetworkError, OSError):
+            pass
+        except asyncio.CancelledError:
+            for end in writers:
+                end.transport.abort()
+            raise
+        for end in writers:
+            end.close()
+
+    def _cut_all(self) -> None:
+        """The machines are gone, and say so to nobody."""
+        for task in self._carried:
+            task.cancel()
 
     # --- what the machines say ---------------------------------------------------------------------------------------
 
