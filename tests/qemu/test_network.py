@@ -71,6 +71,25 @@ def test_who_looked_for_a_machine_too_early_finds_it_when_it_is_plugged() -> Non
     assert socket.inet_ntoa(frame[30:34]) == ip
 
 
+def test_the_helper_ends_with_its_host_and_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    async def ends() -> None:
+        network = Network()
+        try:
+            await network.start()
+        except NetworkError as error:
+            pytest.skip(str(error))
+        helper = network._process
+        assert os.getsid(helper.pid) == helper.pid, "a terminal's Ctrl-C is not for it"
+        asyncio.get_running_loop().remove_reader(network._channel)
+        network._channel.send(b"1 drop nosuch")
+        await readable(network._channel.fileno())  # an answer that nobody hears
+        network._channel.close()
+        assert helper.wait() == 0
+
+    asyncio.run(ends())
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.usefixtures("vms")
 @pytest.mark.parametrize("network", ["bridge", "switch"])
 def test_published_ports_and_addresses_of_clones(gc: Any, network: str) -> None:

@@ -148,11 +148,7 @@ def _collect_garbage() -> None:
         print(f"removed {path}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    have_standard_streams()
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _ended)
+def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     try:
         from gridcentric.hypervisors.qemu import door
     except ImportError as error:
@@ -170,9 +166,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except door.TROUBLES as error:
         tell(str(error))
         return door.exit_code(error)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    have_standard_streams()
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        return _do(parser, args)
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import signal
 import socket
 import struct
 import sys
@@ -180,14 +179,13 @@ class Helper:
 
 def main() -> None:
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
         network, why = best_network()
     except OSError as error:
         channel.send(f"0 error {error}".encode())
         sys.exit(1)
-    with contextlib.suppress(BrokenPipeError):  # the host is gone
+    with contextlib.suppress(ConnectionError):  # the host is gone
         channel.send(f"0 ok {why}".encode())
         Helper(channel, network).serve()
 

@@ -42,7 +42,10 @@ class Network:
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             command = [sys.executable, "-m", netns.__name__, str(there.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+            # In a session of its own: what a terminal's Ctrl-C ends is this process, which ends the helper.
+            self._process = subprocess.Popen(
+                command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            )
         self._channel.setblocking(False)
         loop = asyncio.get_running_loop()
         first: asyncio.Future[list[int]] = loop.create_future()
