@@ -117,6 +117,7 @@ class Run:
         self._code: int | None = None
         self._ending = 0  # the signal that ends it
         self._living: set[int] = set()
+        self._told: set[int] = set()  # of them, whose program has ended
         self._over = asyncio.Event()
         self._helpers: dict[int, _Helper] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -273,7 +274,8 @@ class Run:
     def exited(self, key: int, stream: int, code: int) -> None:
         if stream in self._helpers:
             self._helpers[stream].ended(code)
-        elif stream == PROGRAM:
+        elif stream == PROGRAM and key not in self._told:  # a guest may say it again
+            self._told.add(key)
             task = asyncio.create_task(self._program_ended(key, code))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -293,6 +295,7 @@ class Run:
 
     def ended(self, key: int, code: int) -> None:
         self._living.discard(key)
+        self._told.discard(key)
         for helper in self._helpers.values():
             helper.ended(128 + signal.SIGKILL)
         if not self._living:
