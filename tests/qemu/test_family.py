@@ -73,6 +73,11 @@ def test_a_machine_that_ends_as_it_is_told_who_it_is(machines: Vms, monkeypatch:
     assert machines.host.machines.all() == known
 
 
+def test_what_a_monitor_tells_is_not_kept(family: Family) -> None:
+    """Its agent's port has been opened, of which QEMU tells, as of much that a guest does."""
+    assert family.master.machine.qmp.events.empty()
+
+
 def test_ends_from_outside_are_noticed(family: Family) -> None:
     """kill -9 of a QEMU, another signal, gc kill, and the last by the host: gc wait tells of each."""
     before = memory_files()

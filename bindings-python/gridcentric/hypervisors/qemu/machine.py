@@ -166,6 +166,7 @@ class Machine:
         self.disk: Disk | None = None
         self.process: Process
         self.qmp = QMPClient()
+        self.qmp.events.event_filter = lambda event: False  # it keeps all that nobody takes, and a guest can cause many
         self.at_end: list[Callable[[], None]] = []  # called when nothing of it is left
         self._shutdown = EventListener("SHUTDOWN")
 
