@@ -13,6 +13,7 @@ from gridcentric.hypervisors.qemu import copying
 from gridcentric.hypervisors.qemu.channel import Channel
 from gridcentric.hypervisors.qemu.family import FamilyError, method_here
 from gridcentric.hypervisors.qemu.machine import MachineError
+from gridcentric.hypervisors.qemu.network import Network
 
 # Clones as asked, and waits; the clones wait for their end.
 CLONE = """ticket=$(gc rt $1 $1 1 10000) && vmid=$(gc clone $ticket) &&
@@ -69,6 +70,22 @@ def test_a_machine_that_ends_as_it_is_told_who_it_is(machines: Vms, monkeypatch:
 
     monkeypatch.setattr(Channel, "ask", kill_first)
     with pytest.raises(FamilyError, match="did not come up: the machine has ended"):
+        machines.boot(memory_mib=128)
+    assert machines.host.machines.all() == known
+
+
+def test_a_machine_that_is_ended_before_its_qemu_is_there(machines: Vms, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not boot first, which takes seconds, or for ever."""
+    known = machines.host.machines.all()
+    tap = Network.tap
+
+    async def end_first(network: Network, name: str) -> int:
+        made = await tap(network, name)
+        machines.host.machines.end(max(machines.host._owners))
+        return made
+
+    monkeypatch.setattr(Network, "tap", end_first)
+    with pytest.raises(FamilyError, match="did not come up: the machine"):
         machines.boot(memory_mib=128)
     assert machines.host.machines.all() == known
 

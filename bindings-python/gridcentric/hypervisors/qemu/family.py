@@ -121,6 +121,7 @@ class Machines:
         self._method: Method
         self._pools: Pools
         self._domains: dict[int, Domain] = {}
+        self._booting: set[int] = set()  # masters that have no domain yet, and are not to be ended as soon as they have
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
 
@@ -175,6 +176,13 @@ class Machines:
     async def boot(self, key: int, family: str, shape: Shape, ip: str) -> Domain:
         """Boot a machine; returns when its agent has brought it up and it is on the network."""
         _check_memory(shape.memory + ram.CLONE_NEEDS)
+        self._booting.add(key)
+        try:
+            return await self._boot(key, family, shape, ip)
+        finally:
+            self._booting.discard(key)
+
+    async def _boot(self, key: int, family: str, shape: Shape, ip: str) -> Domain:
         tap, seed = await self._seed(_mac(ip))
         try:
             machine = await self._method_for(shape).boot(shape, seed)
@@ -186,6 +194,8 @@ class Machines:
         finally:
             os.close(seed.tap)
         domain = await self._add(key, 0, family, machine, ip, tap)
+        if key not in self._booting:
+            domain.machine.process.kill()
         try:
             await domain.channel.up
             await domain.channel.ask("become", *_identity(0, -1, family, ip, domain.machine.mac, self._network.way_out), 0)
@@ -385,6 +395,7 @@ class Machines:
 
     def end(self, key: int) -> None:
         """End a machine; ears.ended follows. Unknown keys are ignored."""
+        self._booting.discard(key)
         domain = self._domains.get(key)
         if domain is not None:
             domain.machine.process.kill()
