@@ -64,6 +64,9 @@ class Drive:
         await self.qmp.connect(here)
         return self
 
+    def send(self, fd: int) -> None:
+        self.qmp.send_fd_scm(fd)
+
     async def execute(self, command: str, **arguments: Any) -> Any:
         return await self.qmp.execute(command, arguments)
 

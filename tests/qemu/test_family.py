@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from vms import Family, Vms, fail_at, held
@@ -12,7 +13,7 @@ from vms import Family, Vms, fail_at, held
 from gridcentric.hypervisors.qemu import copying
 from gridcentric.hypervisors.qemu.channel import Channel
 from gridcentric.hypervisors.qemu.family import FamilyError, method_here
-from gridcentric.hypervisors.qemu.machine import MachineError
+from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Ram, Seed
 from gridcentric.hypervisors.qemu.network import Network
 
 # Clones as asked, and waits; the clones wait for their end.
@@ -114,6 +115,20 @@ def test_ends_from_outside_are_noticed(family: Family) -> None:
     assert program.master.lines == [f"result {domain.vmid} killed {code} -" for domain, code in codes]
     family.until(lambda: not family.clones())
     assert memory_files() == before
+
+
+def test_a_monitor_that_goes_between_two_commands(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cloning fails, as its program is told."""
+
+    async def gone(machine: Machine, *args: Any, **kwargs: Any) -> None:
+        Machine.send(machine_without_monitor, 0)
+
+    machine_without_monitor = Machine(family.master.machine.shape, Ram(), Seed(-1, "", Path("/nosuch")))
+    monkeypatch.setattr(Machine, "stop", gone)
+    script = "ticket=$(gc rt 1 1 1 10000); gc clone $ticket; echo ended with $?"
+    done = family.run("bash", "-c", script)
+    assert "the machine could not be cloned: QEMU is gone" in done.master.lines[0]
+    assert done.master.lines[1] == "ended with 23"
 
 
 def test_the_family_of_a_killed_master_ends(machines: Vms) -> None:

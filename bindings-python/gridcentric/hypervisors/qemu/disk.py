@@ -40,6 +40,7 @@ class Monitor(Protocol):
 
     qmp: QMPClient
 
+    def send(self, fd: int) -> None: ...
     async def execute(self, command: str, **arguments: Any) -> Any: ...
     async def ended(self) -> int: ...
 
@@ -215,7 +216,7 @@ class Disk:
             for flags in (os.O_RDWR, os.O_RDONLY):
                 fd = layer.reopened(flags)
                 try:
-                    machine.qmp.send_fd_scm(fd)
+                    machine.send(fd)
                     await machine.execute("add-fd", **{"fdset-id": number})
                 finally:
                     os.close(fd)

@@ -278,8 +278,15 @@ class Machine:
             if data["status"] in ("failed", "cancelled"):
                 raise MachineError(f"{start} {data['status']}: {self.said()}")
 
+    def send(self, fd: int) -> None:
+        """Give a descriptor to the command that comes next."""
+        try:
+            self.qmp.send_fd_scm(fd)
+        except (QMPError, OSError) as error:
+            raise MachineError(f"QEMU is gone: {self.said() or error}") from error
+
     async def _give(self, fd: int) -> None:
-        self.qmp.send_fd_scm(fd)
+        self.send(fd)
         await self.execute("getfd", fdname="state")
 
     async def _enable(self, shared_ram: bool) -> None:
