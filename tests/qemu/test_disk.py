@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from qemu.qmp import QMPClient
-from vms import Vms
+from vms import Vms, held
 
 from gridcentric.hypervisors.qemu import disk
 from gridcentric.hypervisors.qemu.children import BINARY
@@ -215,3 +216,19 @@ def test_on_the_command_line(gc: Any, vms: None, tmp_path: Path) -> None:
     program.wait()
     gc.wait_for_end_of_all()
     assert gc("host", "--gc").returncode == 0
+
+
+def test_a_layer_that_can_not_be_written_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    base = disk.Layer(os.memfd_create("base"), "raw")
+    frozen = disk.Frozen(64 << 20, [base])
+    before = held("deleted")
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(DiskError, match=f"can't be written in {disk.place()}: No space left on device"):
+        Disk.over(frozen)
+    assert held("deleted") == before
+    frozen.release()
+    assert base.users == 1, "nobody else has it"
+    base.release()

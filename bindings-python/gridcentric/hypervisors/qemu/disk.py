@@ -97,10 +97,14 @@ def _empty_qcow2(size: int) -> int:
         ">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 16, size, 0, entries, 3 * _CLUSTER, _CLUSTER, 1, 0, 0, 0, 0, 0, 4, 104
     )
     fd = _nameless()
-    os.ftruncate(fd, clusters * _CLUSTER)
-    os.pwrite(fd, header, 0)
-    os.pwrite(fd, struct.pack(">Q", 2 * _CLUSTER), _CLUSTER)
-    os.pwrite(fd, struct.pack(">H", 1) * clusters, 2 * _CLUSTER)
+    try:
+        os.ftruncate(fd, clusters * _CLUSTER)
+        os.pwrite(fd, header, 0)
+        os.pwrite(fd, struct.pack(">Q", 2 * _CLUSTER), _CLUSTER)
+        os.pwrite(fd, struct.pack(">H", 1) * clusters, 2 * _CLUSTER)
+    except OSError as error:
+        os.close(fd)
+        raise DiskError(f"a layer of a disk can't be written in {place()}: {error.strerror}") from error
     return fd
 
 
@@ -168,7 +172,8 @@ class Disk:
     def over(cls, frozen: Frozen) -> Disk:
         """One of its own layer over a frozen chain."""
         _check_space()
-        return cls(frozen.size, [*(layer.hold() for layer in frozen.layers), Layer(_empty_qcow2(frozen.size), "qcow2")])
+        own = Layer(_empty_qcow2(frozen.size), "qcow2")
+        return cls(frozen.size, [*(layer.hold() for layer in frozen.layers), own])
 
     def close(self) -> None:
         """The machine is gone."""
