@@ -11,7 +11,7 @@ from vms import Family, Vms
 
 from gridcentric.hypervisors.qemu import console
 from gridcentric.hypervisors.qemu.family import FamilyError
-from gridcentric.hypervisors.qemu.machine import Shape
+from gridcentric.hypervisors.qemu.machine import MachineError, Shape
 
 LINE = "flood " * 20
 
@@ -55,4 +55,16 @@ def test_the_last_words_of_a_machine_that_does_not_come_up(machines: Vms, tmp_pa
         await host.boot(master, Shape(replace(machines.image, folder=tmp_path), 192))
 
     with pytest.raises(FamilyError, match=r"did not come up: .*; its console: .*Kernel panic"):
+        machines.call(boot())
+
+
+def test_the_last_words_of_a_qemu_that_does_not_start(machines: Vms, tmp_path: Path) -> None:
+    (tmp_path / "root.img").symlink_to(machines.image.folder / "root.img")  # and there is no kernel
+
+    async def boot() -> None:
+        host = machines.host
+        master = await host.new_family(Family(machines), "test", "")
+        await host.boot(master, Shape(replace(machines.image, folder=tmp_path), 192))
+
+    with pytest.raises(MachineError, match=r"could not open kernel file '.*/vmlinuz': No such file or directory"):
         machines.call(boot())

@@ -123,7 +123,7 @@ def test_a_monitor_that_goes_between_two_commands(family: Family, monkeypatch: p
     async def gone(machine: Machine, *args: Any, **kwargs: Any) -> None:
         Machine.send(machine_without_monitor, 0)
 
-    machine_without_monitor = Machine(family.master.machine.shape, Ram(), Seed(-1, "", Path("/nosuch")))
+    machine_without_monitor = Machine(family.master.machine.shape, Ram(), Seed(-1, ""))
     monkeypatch.setattr(Machine, "stop", gone)
     script = "ticket=$(gc rt 1 1 1 10000); gc clone $ticket; echo ended with $?"
     done = family.run("bash", "-c", script)

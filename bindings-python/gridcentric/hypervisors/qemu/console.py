@@ -1,4 +1,5 @@
-"""A machine's console: its last words, for when it does not come up. A machine that floods it fills neither disk nor memory."""
+"""A machine's console, or what its QEMU complains of: the last words, for when it does not come up. A guest that floods either
+fills neither disk nor memory."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Console:
 
     def lines(self) -> list[str]:
         """The last ones that were written, also by a machine that is gone."""
-        self._read()
+        if self._here.fileno() >= 0:
+            self._read()
         return self._last.decode(errors="replace").strip().splitlines()
 
     def why_it_ended(self) -> str:
@@ -42,6 +44,7 @@ class Console:
 
     def close(self) -> None:
         if self._here.fileno() >= 0:
+            self._read()
             self._loop.remove_reader(self._here)
         self._here.close()
         self.there.close()

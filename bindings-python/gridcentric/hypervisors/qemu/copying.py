@@ -60,6 +60,13 @@ class Door:
         self._expected |= dict(zip(names, zip(bundles, futures)))
         try:
             yield futures
+        except BaseException:
+            for future in futures:
+                if not future.done() or future.cancelled() or future.exception() is not None:
+                    future.cancel()  # who comes now is turned away
+                else:
+                    future.result().close()
+            raise
         finally:
             for name in names:
                 self._expected.pop(name, None)
@@ -228,9 +235,7 @@ class Copying:
                 self._can_be_copied(machine, end.command)
                 machines.append(machine)
         except BaseException:
-            for reaper in reapers:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(reaper, signal.SIGKILL)
+            _kill(reapers)
             for process in processes:
                 process.close()
             for machine in machines:
@@ -259,11 +264,19 @@ class Copying:
                 if verdict != "pidfds":
                     raise MachineError(f"its QEMU could not be copied: {text or of.said() or 'it is gone'}")
         except BaseException as error:
+            _kill(reapers)
             for reaper in reapers:
                 os.close(reaper)
             if isinstance(error, OSError):
                 raise MachineError(f"QEMU is gone: {of.said() or error}") from error
             raise
+
+
+def _kill(reapers: list[int]) -> None:
+    """And with each the copy that it watches."""
+    for reaper in reapers:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(reaper, signal.SIGKILL)
 
 
 @contextlib.asynccontextmanager

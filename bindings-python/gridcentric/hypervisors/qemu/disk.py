@@ -50,8 +50,15 @@ def place() -> Path:
     return Path(os.environ.get("GRIDCENTRIC_DISKS") or "/var/tmp")
 
 
+def _no_place(error: OSError) -> DiskError:
+    return DiskError(f"no disk can be made in {place()}: {error.strerror} (GRIDCENTRIC_DISKS names another folder)")
+
+
 def _free() -> int:
-    found = os.statvfs(place())
+    try:
+        found = os.statvfs(place())
+    except OSError as error:
+        raise _no_place(error) from error
     return found.f_bavail * found.f_frsize
 
 
@@ -60,9 +67,7 @@ def _nameless() -> int:
         with tempfile.TemporaryFile(dir=place()) as file:
             return os.dup(file.fileno())
     except OSError as error:
-        raise DiskError(
-            f"no disk can be made in {place()}: {error.strerror} (GRIDCENTRIC_DISKS names another folder)"
-        ) from error
+        raise _no_place(error) from error
 
 
 def _file_system(size: int) -> int:

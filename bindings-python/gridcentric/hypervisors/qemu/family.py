@@ -110,7 +110,7 @@ class Machines:
     """All machines of one host. All methods belong to one asyncio loop."""
 
     def __init__(self, folder: Path, host: str, secret: str, ears: Ears, outside: bool = False) -> None:
-        self.folder = folder  # for logs, of this process alone
+        self.folder = folder  # of this process alone
         self.pauses: deque[Times] = deque(maxlen=1000)  # of the last clonings
         self.on_clone: Callable[[int], object] = lambda key: None  # a clone lives, by its key
         self._host = host
@@ -345,7 +345,7 @@ class Machines:
         """A machine's tap, by its name, and what it is made with; the tap's descriptor is the caller's to close."""
         self._number += 1
         tap = f"t{self._number}"
-        return tap, Seed(await self._network.tap(tap), mac, self.folder / f"machine{self._number}.log")
+        return tap, Seed(await self._network.tap(tap), mac)
 
     async def _spare_seed(self) -> Seed:
         tap, seed = await self._seed(_mac(Network.NOBODY))

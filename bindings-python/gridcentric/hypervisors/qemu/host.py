@@ -60,7 +60,7 @@ class MachineHost:
     """All methods belong to one asyncio loop."""
 
     def __init__(self, folder: Path, socket: str, cpus: int, control: bool = False, outside: bool = False) -> None:
-        """folder: for logs, of this process alone. socket: where guests find the host. cpus: for tickets, 0: the default.
+        """folder: of this process alone. socket: where guests find the host. cpus: for tickets, 0: the default.
         control: tests may look into it (docs/protocol.md, "Control"). outside: its machines reach what this machine reaches."""
         self.socket = socket
         self._secret = secrets.token_hex(16)
@@ -182,7 +182,7 @@ class _HostThread:
     def _run(self) -> None:
         try:
             _host.run_host(*self._arguments, on_ready=self._listening)
-        except RuntimeError as error:
+        except Exception as error:  # also that a number does not fit: whoever waits is told
             self._error = error
         self._ready.set()
 

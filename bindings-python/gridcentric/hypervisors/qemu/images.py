@@ -156,7 +156,9 @@ def _replace(old: Image) -> None:
     """The name has moved on. While machines run from the old image it is there, by its digest alone."""
     if not _remove(old.folder):
         about = {**json.loads((old.folder / ABOUT).read_text()), "name": old.digest}
-        (old.folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+        new = old.folder / f"{ABOUT}.new"
+        new.write_text(json.dumps(about, indent=2) + "\n")
+        new.rename(old.folder / ABOUT)
 
 
 def remove_leftovers() -> list[str]:

@@ -17,7 +17,6 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from qemu.qmp import EventListener, QMPClient
@@ -31,6 +30,9 @@ from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.process import Child, Process
 
 _PR_SET_THP_DISABLE = 41  # prctl(2)
+
+
+_KVM_LIMIT_S = 30
 
 
 class MachineError(Exception):
@@ -51,11 +53,14 @@ def accelerator() -> Accelerator:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Accelerator("tcg", "/dev/kvm can't be opened")
     # A boot sector's worth of code is enough: the firmware runs, or the KVM is none.
-    probe = subprocess.run(
-        [BINARY, "-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "16", "-nodefaults", "-display", "none", "-S",
-         "-monitor", "stdio"],
-        input=b"quit\n", capture_output=True, timeout=30, check=False,
-    )  # fmt: skip
+    try:
+        probe = subprocess.run(
+            [BINARY, "-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "16", "-nodefaults", "-display", "none", "-S",
+             "-monitor", "stdio"],
+            input=b"quit\n", capture_output=True, timeout=_KVM_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Accelerator("tcg", f"/dev/kvm is there, but QEMU does not come up with it in {_KVM_LIMIT_S} s")
     if probe.returncode != 0:
         said = probe.stderr.decode(errors="replace").strip().splitlines()
         return Accelerator("tcg", f"/dev/kvm is there, but QEMU can't use it: {said[-1] if said else probe.returncode}")
@@ -110,7 +115,6 @@ class Seed:
 
     tap: int  # its network card's other end; whoever makes the machine closes it
     mac: str  # of the card: that of its master, which the agent replaces
-    log: Path  # for what QEMU itself says
 
 
 def _arguments(shape: Shape, ram: Ram, monitor: int, channel: int, console: int, seed: Seed, incoming: bool) -> list[str]:
@@ -160,9 +164,9 @@ class Machine:
         self.shape = shape
         self.ram = ram
         self.mac = seed.mac
-        self.log = seed.log
         self.channel: socket.socket  # the agent's port, this side
         self.console: Console  # of one that was started: a copy has none
+        self.complaints: Console | None = None  # QEMU's, likewise
         self.disk: Disk | None = None
         self.process: Process
         self.qmp = QMPClient()
@@ -189,8 +193,8 @@ class Machine:
         if disk is not None:
             machine.disk = disk
             machine.at_end.append(disk.close)
-        machine.console = Console()
-        machine.at_end.append(machine.console.close)
+        machine.console, machine.complaints = Console(), Console()
+        machine.at_end += [machine.console.close, machine.complaints.close]
         monitor, monitor_there = socket.socketpair()
         machine.channel, channel_there = socket.socketpair()
         passed = [seed.tap, monitor_there.fileno(), channel_there.fileno(), *([ram.fd] if ram.fd >= 0 else [])]
@@ -202,10 +206,11 @@ class Machine:
         arguments = _arguments(shape, ram, passed[1], passed[2], machine.console.there.fileno(), seed, incoming)
         no_disk = contextlib.nullcontext((stand_in(shape.disk) if shape.disk else [], list[int]()))
         try:
-            with seed.log.open("wb") as said, disk.attached() if disk else no_disk as (options, layers):
+            with disk.attached() if disk else no_disk as (options, layers):
                 machine.process = Child(subprocess.Popen(
                     [*arguments, *options],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=environment,
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=machine.complaints.there.fileno(),
+                    env=environment,
                     # System calls alone: safe with threads.
                     pass_fds=[*passed, *layers], preexec_fn=partial(_prepare, os.getpid()), start_new_session=True,  # noqa: PLW1509
                 ))  # fmt: skip
@@ -218,6 +223,7 @@ class Machine:
             monitor_there.close()
             channel_there.close()
             machine.console.there.close()
+            machine.complaints.there.close()
         await machine._greet(monitor)
         return machine
 
@@ -244,10 +250,7 @@ class Machine:
 
     def said(self) -> str:
         """The last line QEMU wrote to its standard error."""
-        try:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
+        lines = self.complaints.lines() if self.complaints is not None else []
         return lines[-1] if lines else ""
 
     async def execute(self, command: str, **arguments: Any) -> Any:
@@ -330,7 +333,6 @@ class Machine:
         self.process.close()
         self._undo()
         self.channel.close()
-        self.log.unlink(missing_ok=True)
 
     def _undo(self) -> None:
         while self.at_end:

@@ -19,6 +19,7 @@ from gridcentric.hypervisors.qemu.children import BINARY, die_with_parent
 
 FRAME = 65550
 BUFFER = 1 << 20  # bytes on the way to a machine; more is lost, as on a wire
+MOST_LEARNED = 4096  # MACs; frames for others go to all
 STACK = "stack"  # the station of the TCP stack
 
 
@@ -84,7 +85,8 @@ class Switch:
         if name not in self._plugged or len(frame) < 14:
             return
         target, source = frame[:6], frame[6:12]
-        self._learned[source] = name
+        if source in self._learned or len(self._learned) < MOST_LEARNED:  # a guest may invent as many as it likes
+            self._learned[source] = name
         known = None if target[0] & 1 else self._learned.get(target)
         for other in self._plugged if known is None else (known,):
             if other != name:
