@@ -10,11 +10,11 @@ import asyncio
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gridcentric.hypervisors.qemu.children import die_with_parent
+from gridcentric.hypervisors.qemu.told import tell
 
 PROGRAM = "slirp4netns"
 INTERFACE = "outside"
@@ -73,7 +73,7 @@ class Outside:
     def _ended(self) -> None:
         self._forget()
         self._process.communicate()
-        print(f"gc: {PROGRAM} has ended ({self._process.returncode}): VMs reach nothing outside any more", file=sys.stderr)
+        tell(f"{PROGRAM} has ended ({self._process.returncode}): VMs reach nothing outside any more")
 
     def _forget(self) -> None:
         if self._end >= 0:
