@@ -1,5 +1,6 @@
-// gc-agent: PID 1 of a VM, or a service beside the init system that the image has. Brings the machine up, carries the guest protocol of all its processes to the host, starts
-// the program, and makes a clone another machine before its user code goes on.
+// gc-agent: PID 1 of a VM, or a service beside the init system that the image has. Brings the machine up, carries the guest
+// protocol of all its processes to the host, starts the program, and makes a clone another machine before its user code
+// goes on.
 // It carries bytes: what the processes and the host say to each other is no business of its.
 //
 // Control lines (frames.hpp, stream 0), tokens separated by a space, percent-encoded where they may hold one:

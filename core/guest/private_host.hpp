@@ -5,12 +5,13 @@
 
 namespace gridcentric::guest {
 
-// Path of the host's socket, from $GRIDCENTRIC_HOST; unset: that of the VM; outside of VMs start_host(). The caller sees to it that one thread at a time is here.
+// Path of the host's socket, from $GRIDCENTRIC_HOST; unset: that of the VM; outside of VMs start_host(). The caller sees to it
+// that one thread at a time is here.
 // Throws Error: HOST_UNREACHABLE (with what the host said before it gave up), NOT_IN_DOMAIN for gc.
 std::string find_or_start_host();
 
-// Starts a private host, for this process and its children alone: sets $GRIDCENTRIC_HOST. Returns the path of its socket; throws
-// as above.
+// Starts a private host, for this process and its children alone: sets $GRIDCENTRIC_HOST. Returns the path of its socket;
+// throws as above.
 std::string start_host();
 
 }  // namespace gridcentric::guest
