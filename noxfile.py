@@ -300,14 +300,14 @@ def qemu(session: nox.Session) -> None:
     """Real VMs and their clones, in minutes. An image is built on first use; where there is no QEMU the tests are skipped and
     say why."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/qemu", *SUITES_WITH_VMS, "-m", "not full", *WITH_VMS)
+    pytest(session, "tests/qemu", *SUITES_WITH_VMS, "-m", "not full", *WITH_VMS, *SIDE_BY_SIDE)
 
 
 @nox.session(name="qemu-full")
 def qemu_full(session: nox.Session) -> None:
-    """All that is tested with real VMs: every case of the suites in every language. Half an hour."""
+    """All that is tested with real VMs: every case of the suites in every language. Twenty minutes."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/qemu", *SUITES_WITH_VMS, *WITH_VMS)
+    pytest(session, "tests/qemu", *SUITES_WITH_VMS, *WITH_VMS, *SIDE_BY_SIDE)
 
 
 @nox.session

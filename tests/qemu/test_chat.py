@@ -21,7 +21,7 @@ def machines(chat: Demo) -> int:
 
 
 @pytest.mark.usefixtures("vms")
-@pytest.mark.parametrize("language", ["node", "python"])
+@pytest.mark.parametrize("language", ["node", pytest.param("python", marks=pytest.mark.full)])
 def test_five_users_are_on_three_vms(language: str) -> None:
     async def main(folder: Path) -> None:
         async with demo(folder) as chat:

@@ -29,7 +29,9 @@ def run(gc: Any, redirections: str, script: str) -> tuple[int, str, str]:
     return process.returncode, output, errors
 
 
-@pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full", "2>/dev/null"])
+@pytest.mark.parametrize(
+    "errors", ["2>&-", *(pytest.param(to, marks=pytest.mark.full) for to in ("2>/dev/full", "2>/dev/null"))]
+)
 def test_nobody_hears_what_gc_says(gc: Any, errors: str) -> None:
     assert run(gc, errors, "echo out; exit 3") == (3, "out\n", "")
 
