@@ -1,0 +1,1 @@
+"""The nox sessions, by kind. Start reading at building.py."""

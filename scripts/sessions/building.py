@@ -1,0 +1,116 @@
+"""What the sessions share: the checkout, its parts and how they are built, how a command is run.
+
+All sessions share .venv and node_modules of the checkout, so that what is tested is what `make build` gives to a
+user. `needs()` rebuilds a part only when the files it is made of have changed. It knows no session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parents[2].resolve()
+VENV = ROOT / ".venv"
+PYTHON = str(VENV / "bin" / "python")
+BUILD = ROOT / "build"
+STAMPS = BUILD / "stamps"
+
+# The files each part is made of: a change in one of them makes the part anew.
+CORE = ["VERSION", "CMakeLists.txt", "cmake", "core"]
+PARTS: dict[str, list[str]] = {
+    "dev": ["scripts/requirements-dev.txt"],
+    "python": [*CORE, "pyproject.toml", "bindings-python", "dashboard"],
+    "node": [*CORE, "package.json", "package-lock.json", "bindings-node", "dashboard"],
+}
+NOT_SOURCES = {"build", "core.packed", "node_modules", "__pycache__", ".mypy_cache", ".pytest_cache", ".hypothesis"}
+
+
+def files_of(paths: Iterable[str]) -> Iterable[Path]:
+    for name in paths:
+        path = ROOT / name
+        if path.is_file():
+            yield path
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(set(folders) - NOT_SOURCES)
+            if Path(folder) == ROOT / "bindings-node":  # the packed copy of the core
+                folders[:] = [f for f in folders if f != "core"]
+            yield from (Path(folder) / n for n in sorted(names) if not n.endswith((".pyc", ".so", ".node")))
+
+
+def digest(paths: Iterable[str]) -> str:
+    sum_ = hashlib.sha256(str(ROOT).encode())
+    for path in files_of(paths):
+        sum_.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return sum_.hexdigest()
+
+
+def ccache() -> list[str]:
+    return ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+
+
+def environment() -> dict[str, str]:
+    """The environment of everything the sessions run: the checkout's own venv and node_modules first."""
+    path = f"{VENV / 'bin'}:{ROOT / 'node_modules' / '.bin'}:{os.environ['PATH']}"
+    env = {"PATH": path, "VIRTUAL_ENV": str(VENV), "PYTHONDONTWRITEBYTECODE": "1"}
+    if shutil.which("ccache"):
+        env |= {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CXX": "ccache g++", "CCACHE_NOHASHDIR": "1"}
+        env |= {"CCACHE_BASEDIR": str(ROOT), "CCACHE_SLOPPINESS": "time_macros"}
+    return env
+
+
+def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
+    session.run(*command, env=environment() | (env or {}), external=True)
+
+
+def needs(session: nox.Session, *parts: str) -> None:
+    """Build the parts that are not there or not up to date."""
+    if not Path(PYTHON).exists():
+        subprocess.run([str(ROOT / "scripts" / "bootstrap")], check=True)
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        stamp, now = STAMPS / part, digest(PARTS[part])
+        if stamp.exists() and stamp.read_text() == now:
+            continue
+        session.log(f"building: {part}")
+        stamp.unlink(missing_ok=True)
+        {"dev": make_dev, "python": make_python, "node": make_node}[part](session)
+        stamp.write_text(now)
+
+
+def make_dev(session: nox.Session) -> None:
+    run(session, PYTHON, "-m", "pip", "install", "--quiet", "-r", "scripts/requirements-dev.txt")
+
+
+def make_python(session: nox.Session) -> None:
+    # CXX is left to CMake here: the launcher variable brings ccache in.
+    env = environment()
+    env.pop("CXX", None)
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", ".[autoscale]", env=env, external=True)
+
+
+def make_node(session: nox.Session) -> None:
+    env = {} if not Path("/usr/include/node/node_api.h").exists() else {"npm_config_nodedir": "/usr"}
+    run(session, "npm", "install", "--no-audit", "--no-fund", "--foreground-scripts", "--loglevel=error", env=env)
+
+
+def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None) -> None:
+    # The guard against hangs is generous: it never decides between right and wrong, only ends what would not end.
+    run(session, PYTHON, "-m", "pytest", "-q", "--timeout=300", *args, *session.posargs, env=env)
+
+
+# For tests that wait more than they work, each with hosts, folders and ports of its own.
+SIDE_BY_SIDE = ("-n", "2")
+
+
+def make_core_tests(session: nox.Session, name: str, options: Iterable[str] = (), targets: Iterable[str] = ()) -> str:
+    """The core with its tests and testees, or these targets of it, in build/NAME."""
+    folder = str(BUILD / name)
+    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DGC_TESTS=ON", *ccache(), *options, env={"CXX": "g++"})
+    run(session, "cmake", "--build", folder, *(["--target", *targets] if targets else []))
+    return folder

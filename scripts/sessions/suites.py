@@ -1,0 +1,144 @@
+"""The test suites and the bench, on this computer and with the checkout's own Python and Node."""
+
+from __future__ import annotations
+
+import nox
+
+from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core_tests, needs, pytest, run
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """What `make build` promises: .venv with gridcentric and gc, node_modules/gridcentric."""
+    needs(session, "python", "node")
+    run(session, str(VENV / "bin" / "gc"), "--version")
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """The core's unit tests."""
+    folder = make_core_tests(session, "core")
+    run(session, "ctest", "--test-dir", folder, "--output-on-failure", "--timeout", "300", *session.posargs)
+
+
+def sanitized(session: nox.Session, name: str, sanitizers: str, env: dict[str, str]) -> None:
+    """The tests of rules, wire, host and client. Not those that really clone: a sanitizer's runtime does not go along.
+
+    A little optimization: without any, byte order becomes a call into the C library, which the check of the parked code's
+    symbols rightly refuses; with all of it, the build takes twice as long.
+    """
+    options = ["-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", f"-DGC_SANITIZE={sanitizers}"]
+    folder = make_core_tests(session, name, options, ["core_tests", "guest_tests", "gc"])
+    run(session, "ctest", "--test-dir", folder, "--output-on-failure", "--timeout", "300", "-R", "^(core|guest)$", env=env)
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """The core's unit tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    sanitized(session, "asan", "address,undefined", {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """The core's unit tests under ThreadSanitizer."""
+    sanitized(session, "tsan", "thread", {"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The wire decoder under libFuzzer for 30 seconds, starting from the kept corpus (-- SECONDS for longer)."""
+    folder, seconds = BUILD / "fuzz", session.posargs[0] if session.posargs else "30"
+    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", str(folder), "-DGC_FUZZ=ON", "-DCMAKE_CXX_COMPILER=clang++-14")
+    run(session, "cmake", "--build", str(folder), "--target", "fuzz_wire")
+    found = folder / "found"
+    found.mkdir(exist_ok=True)
+    program = next(p for p in folder.rglob("fuzz_wire") if p.is_file())
+    run(session, str(program), f"-max_total_time={seconds}", "-timeout=10", f"-artifact_prefix={folder}/", str(found),
+        "tests/core/corpus/wire")  # fmt: skip
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """The reference core, and the C++ rules in lockstep with it."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/reference")
+
+
+@nox.session
+def python(session: nox.Session) -> None:
+    """What Python makes different."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/python", "--ignore=tests/python/test_packaging.py")
+
+
+@nox.session
+def node(session: nox.Session) -> None:
+    """What Node makes different."""
+    needs(session, "dev", "python", "node")
+    tests = sorted(str(p) for p in (ROOT / "tests" / "node").glob("*.test.js") if p.name != "packaging.test.js")
+    run(session, "node", "--test", "--test-timeout=300000", *tests, *session.posargs)
+
+
+@nox.session
+def shell(session: nox.Session) -> None:
+    """What shells make different: help, exit codes, JSON, completion."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/shell")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Shared behaviour: host x language x case."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/conformance", "-m", "not vms", *SIDE_BY_SIDE)
+
+
+@nox.session
+def hypervisors(session: nox.Session) -> None:
+    """The driver contract, for every driver."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/hypervisors", "-m", "not vms")
+
+
+@nox.session
+def live_clone(session: nox.Session) -> None:
+    """The live clone: one testee a kind of resource, in both modes."""
+    needs(session, "dev", "python", "node")
+    folder = make_core_tests(session, "core")
+    pytest(session, "tests/live_clone", env={"GC_BUILD": folder})
+
+
+@nox.session
+def autoscale(session: nox.Session) -> None:
+    """The scaling cases, for both languages on the fake hypervisor."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/autoscale", *SIDE_BY_SIDE)
+
+
+@nox.session
+def demos(session: nox.Session) -> None:
+    """The demos for real, in headless Chromium too."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/demos", *SIDE_BY_SIDE)
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Every example of the README runs."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/readme")
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """pip install from the sdist and npm install from the tarball, outside the checkout."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/python/test_packaging.py")
+    run(session, "node", "--test", "--test-timeout=600000", "tests/node/packaging.test.js")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The figures of the design (-- ROW ... for some of them; -- --list names them)."""
+    needs(session, "dev", "python", "node")
+    run(session, PYTHON, "-m", "bench", *session.posargs, env={"PYTHONPATH": str(ROOT)})
