@@ -9,6 +9,16 @@
  * A wrong argument throws a TypeError at once. What the host refuses is a {@link Failure}.
  */
 
+// Nothing below needs @types/node or lib "dom": where one of them is there its AbortSignal and Buffer are meant, elsewhere a
+// stand-in of what both have.
+
+/** Node's Buffer; for a program without Node's types the Uint8Array that each Buffer is. */
+export type Bytes = typeof globalThis extends { Buffer: { isBuffer(value: any): value is infer B } } ? B : Uint8Array;
+
+/** The runtime's AbortSignal; for a program without its type, what of it is used. */
+export type Signal = typeof globalThis extends { AbortSignal: { prototype: infer S } }
+  ? S : { readonly aborted: boolean; readonly reason: any };
+
 /** The name of a ticket: 36 characters of a UUID. */
 export type Ticket = string;
 
@@ -45,7 +55,7 @@ export interface Failure extends Error {
 /** For every call that waits, after its arguments. */
 export interface CallOptions {
   /** Takes the call back when it is aborted: the promise rejects with the signal's reason, the host forgets the call. */
-  signal?: AbortSignal;
+  signal?: Signal;
   /** Does the open call keep the process alive? true unless said; with false Node may exit while it waits. */
   ref?: boolean;
 }
@@ -80,7 +90,7 @@ export interface Result {
   /** Exit code (`exited`), number of the signal (`killed`), else 0. */
   status: number;
   /** undefined: it ended without one. */
-  report: Buffer | undefined;
+  report: Bytes | undefined;
 }
 
 export interface Explanation {
@@ -180,12 +190,12 @@ export function sync(
  * comes back on an error only: `invalid_argument` (in the master), `too_large`.
  */
 export function join(options?: CallOptions): Promise<never>;
-export function join(report: string | NodeJS.ArrayBufferView | undefined, options?: CallOptions): Promise<never>;
+export function join(report: string | ArrayBufferView | undefined, options?: CallOptions): Promise<never>;
 export function join(callback: Callback<never>): void;
 export function join(options: CallOptions, callback: Callback<never>): void;
-export function join(report: string | NodeJS.ArrayBufferView | undefined, callback: Callback<never>): void;
+export function join(report: string | ArrayBufferView | undefined, callback: Callback<never>): void;
 export function join(
-  report: string | NodeJS.ArrayBufferView | undefined, options: CallOptions, callback: Callback<never>,
+  report: string | ArrayBufferView | undefined, options: CallOptions, callback: Callback<never>,
 ): void;
 
 /** join() without a report. */

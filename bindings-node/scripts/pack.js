@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { home } = require('./sources.js');
 
-const shared = ['VERSION', 'core', 'dashboard'];
+const shared = ['LICENSE', 'VERSION', 'core', 'dashboard'];
 const checkout = path.join(home, '..');
 
 function copy() {

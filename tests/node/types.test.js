@@ -4,6 +4,7 @@
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const ts = require('typescript');
@@ -16,12 +17,47 @@ const checker = program.getTypeChecker();
 const symbols = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(declarations)));
 const target = (symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol);
 
-test('tsc accepts what is right and refuses what is wrong', () => {
-  const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const run = spawnSync(process.execPath, [tsc, '-p', path.join(root, 'tests', 'node')], { encoding: 'utf8' });
-  assert.equal(run.stdout, '');
-  assert.equal(run.status, 0);
-});
+/** A project that has the package's declarations, and Node's only if asked; what tsc says of this program in it. */
+function compile(compiler, source, lib, withNode) {
+  const project = fs.mkdtempSync(path.join(os.tmpdir(), 'gridcentric-types-'));
+  try {
+    const modules = path.join(project, 'node_modules');
+    fs.mkdirSync(path.join(modules, 'gridcentric'), { recursive: true });
+    for (const name of ['package.json', 'index.d.ts', 'autoscale.d.ts']) {
+      fs.copyFileSync(path.join(root, 'bindings-node', name), path.join(modules, 'gridcentric', name));
+    }
+    if (withNode) {
+      for (const name of ['@types/node', 'undici-types']) {
+        fs.cpSync(path.join(root, 'node_modules', name), path.join(modules, name), { recursive: true });
+      }
+    }
+    fs.copyFileSync(path.join(root, 'tests', 'node', source), path.join(project, source));
+    const compilerOptions = {
+      noEmit: true, strict: true, skipLibCheck: false, target: 'ES2022', lib,
+      module: 'node16', moduleResolution: 'node16', types: withNode ? ['node'] : [],
+    };
+    fs.writeFileSync(path.join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [source] }));
+    const tsc = path.join(root, 'node_modules', compiler, 'bin', 'tsc');
+    return spawnSync(process.execPath, [tsc, '-p', project], { encoding: 'utf8' });
+  } finally {
+    fs.rmSync(project, { recursive: true, force: true });
+  }
+}
+
+for (const [compiler, major] of [['typescript', '5'], ['typescript-7', '7']]) {
+  for (const [kind, source, lib, withNode] of [
+    ["with Node's types", 'types.ts', ['ES2022'], true],
+    ['with lib "dom" alone', 'types_bare.ts', ['ES2022', 'DOM'], false],
+    ['with no types but its own', 'types_bare.ts', ['ES2022'], false],
+  ]) {
+    test(`TypeScript ${major} accepts what is right and refuses what is wrong, ${kind}`, () => {
+      assert.match(require(`${compiler}/package.json`).version, new RegExp(`^${major}\\.`));
+      const run = compile(compiler, source, lib, withNode);
+      assert.equal(run.stdout + run.stderr, '');
+      assert.equal(run.status, 0);
+    });
+  }
+}
 
 test('every value that is declared is there, and the other way round', () => {
   const declared = symbols.filter((symbol) => target(symbol).flags & ts.SymbolFlags.Value).map((symbol) => symbol.name);

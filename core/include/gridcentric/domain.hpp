@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The two words that the rules and the driver contract share.
 #pragma once
 #include <cstdint>

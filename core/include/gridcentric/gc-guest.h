@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gridcentric/gc-guest.h - the guest's side of VM fork, for C99 and C++.
  *
  * Link with -lgridcentric. Every function may be called from any thread at any time; calls of different threads

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs a host: what `gc host` is, for those who embed it.
 #pragma once
 #include <cstdint>

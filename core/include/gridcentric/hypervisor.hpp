@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The driver contract: what the host asks of a hypervisor, and what a hypervisor tells the host.
 // A driver knows this file and nothing of tickets, barriers, connections or other drivers.
 //
