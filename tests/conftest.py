@@ -2,10 +2,13 @@
 
 `host` runs a test once with each of them. A guest is a process of its own (`host.start_guest`): the library attaches once
 in a process.
+
+GC_NODE=/path/to/node chooses the Node under test: every test that starts `node` finds that one.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -13,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -21,6 +25,18 @@ import pytest
 
 # Nothing waits this long unless it hangs; it never decides between right and wrong.
 HANG_GUARD_S = 120
+
+
+def put_node_on_path(node: str) -> None:
+    """As a folder of its own: what lies beside that program must not come along."""
+    folder = tempfile.TemporaryDirectory(prefix="gc-node-")
+    Path(folder.name, "node").symlink_to(Path(node).resolve(strict=True))
+    os.environ["PATH"] = f"{folder.name}:{os.environ['PATH']}"
+    atexit.register(folder.cleanup)
+
+
+if os.environ.get("GC_NODE"):
+    put_node_on_path(os.environ["GC_NODE"])
 
 # Runs a function of a test module in a process of its own and prints what it returns.
 GUEST = """

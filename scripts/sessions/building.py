@@ -68,6 +68,11 @@ def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) 
     session.run(*command, env=environment() | (env or {}), external=True)
 
 
+def node_under_test() -> str:
+    """GC_NODE chooses it; tests that pytest starts find it by themselves (tests/conftest.py)."""
+    return os.environ.get("GC_NODE") or "node"
+
+
 def needs(session: nox.Session, *parts: str) -> None:
     """Build the parts that are not there or not up to date."""
     if not Path(PYTHON).exists():

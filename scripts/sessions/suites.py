@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nox
 
-from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core_tests, needs, pytest, run
+from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core_tests, needs, node_under_test, pytest, run
 
 
 @nox.session
@@ -76,7 +76,7 @@ def node(session: nox.Session) -> None:
     """What Node makes different."""
     needs(session, "dev", "python", "node")
     tests = sorted(str(p) for p in (ROOT / "tests" / "node").glob("*.test.js") if p.name != "packaging.test.js")
-    run(session, "node", "--test", "--test-timeout=300000", *tests, *session.posargs)
+    run(session, node_under_test(), "--test", "--test-timeout=300000", *tests, *session.posargs)
 
 
 @nox.session
