@@ -6,8 +6,10 @@ user. `needs()` rebuilds a part only when the files it is made of have changed. 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -93,10 +95,15 @@ def make_dev(session: nox.Session) -> None:
 
 
 def make_python(session: nox.Session) -> None:
-    # CXX is left to CMake here: the launcher variable brings ccache in.
+    # CXX is left to CMake here: the launcher variable brings ccache in. In a folder that stays and with pybind11 at a path
+    # that stays, so that only what has changed is compiled anew.
     env = environment()
     env.pop("CXX", None)
-    session.run(PYTHON, "-m", "pip", "install", "--quiet", ".[autoscale]", env=env, external=True)
+    required = re.search(r"^requires = (\[.*?\])$", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
+    assert required, "pyproject.toml names no build-system.requires"
+    run(session, PYTHON, "-m", "pip", "install", "--quiet", *ast.literal_eval(required[1]))
+    kept = ["--no-build-isolation", f"-Cbuild-dir={BUILD / 'python'}"]
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale]", env=env, external=True)
 
 
 def make_node(session: nox.Session) -> None:
