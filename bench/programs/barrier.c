@@ -17,7 +17,7 @@ typedef struct {
   double arrived[ROUNDS], left[ROUNDS];
 } rounds_t;
 
-static void meet(const gc_uuid_t *ticket, rounds_t *rounds) {
+static void meet(gc_uuid_t ticket, rounds_t *rounds) {
   for (int i = 0; i < ROUNDS; i++) {
     rounds->arrived[i] = now_us();
     if (gc_sync(ticket, 60000)) exit((perror("gc_sync"), 1));
@@ -32,11 +32,11 @@ int main(int argc, char **argv) {
   gc_result_t *results;
   size_t count;
   if (gc_request_ticket(clones, clones, 1, 0, &ticket)) return perror("gc_request_ticket"), 1;
-  int vmid = gc_clone(&ticket);
+  int vmid = gc_clone(ticket);
   if (vmid < 0) return fprintf(stderr, "%s\n", gc_error_text()), 1;
-  meet(vmid ? NULL : &ticket, &mine);
+  meet(vmid ? GC_MY_TICKET : ticket, &mine);
   if (vmid) return gc_join(&mine, sizeof mine);
-  if (gc_wait(&ticket, 60000, &results, &count)) return perror("gc_wait"), 1;
+  if (gc_wait(ticket, 60000, &results, &count)) return perror("gc_wait"), 1;
   for (int i = 0; i < ROUNDS; i++) {
     double last_in = mine.arrived[i], last_out = mine.left[i];
     for (size_t k = 0; k < count; k++) {

@@ -56,7 +56,7 @@ int main(void) {
     double start = now_us();
     if (gc_request_ticket(1, 1, 1, 0, &ticket)) return perror("gc_request_ticket"), 1;
     times[i] = now_us() - start;
-    if (gc_release_ticket(&ticket)) return perror("gc_release_ticket"), 1;
+    if (gc_release_ticket(ticket)) return perror("gc_release_ticket"), 1;
   }
   double round_trip = median(times, ROUNDS);
   volatile int sum = 0;
@@ -66,6 +66,7 @@ int main(void) {
   start = now_us();
   for (int i = 0; i < 1000000; i++) sum += getppid();
   double syscall = (now_us() - start) / 1e6;
-  printf("{\"round_trip_us\": %f, \"echo_us\": %f, \"vmid_us\": %f, \"syscall_us\": %f}\n", round_trip, echo(), vmid, syscall);
+  printf("{\"round_trip_us\": %f, \"echo_us\": %f, \"vmid_us\": %f, \"syscall_us\": %f}\n", round_trip,
+         echo(), vmid, syscall);
   return 0;
 }

@@ -13,6 +13,7 @@ namespace {
 namespace guest = gridcentric::guest;
 
 thread_local std::string last_error;
+thread_local guest::Call *used_call = nullptr;  // of gc_use_call()
 
 int fail(int code, const std::string &text) {
   last_error = text;
@@ -32,6 +33,8 @@ int guarded(Work work) noexcept {
     return -1;
   } catch (const std::exception &error) {
     return fail(GC_E_PROTOCOL, error.what());
+  } catch (...) {
+    return fail(GC_E_PROTOCOL, "a handler of the program threw something that is not a std::exception");
   }
 }
 
@@ -40,9 +43,8 @@ void need(const void *pointer, const char *name, const char *expected) {
   throw guest::Error(GC_E_INVALID_ARGUMENT, std::string(name) + " is NULL, expected " + expected);
 }
 
-std::string text_of(const gc_uuid_t *ticket) {
-  need(ticket, "ticket", "the address of a ticket that gc_request_ticket() gave");
-  return std::string(ticket->value, strnlen(ticket->value, sizeof ticket->value));
+std::string text_of(const gc_uuid_t &ticket) {
+  return std::string(ticket.value, strnlen(ticket.value, sizeof ticket.value));
 }
 
 void fill(char *place, std::size_t size, const std::string &text) {
@@ -105,6 +107,10 @@ int give_results(const std::vector<guest::Result> &source, gc_result_t **results
 
 }  // namespace
 
+struct gc_call {
+  guest::Call call;
+};
+
 extern "C" {
 
 const char *gc_error_text(void) { return last_error.c_str(); }
@@ -119,14 +125,14 @@ const char *gc_version(void) { return GC_VERSION; }
 int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, gc_uuid_t *ticket) {
   return guarded([&] {
     need(ticket, "ticket", "the address of a gc_uuid_t");
-    fill(ticket, guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout));
+    fill(ticket, guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout, used_call));
     return 0;
   });
 }
 
-int gc_release_ticket(const gc_uuid_t *ticket) {
+int gc_release_ticket(gc_uuid_t ticket) {
   return guarded([&] {
-    guest::release_ticket(text_of(ticket));
+    guest::release_ticket(text_of(ticket), used_call);
     return 0;
   });
 }
@@ -135,37 +141,37 @@ int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count) {
   return guarded([&] {
     need(tickets, "tickets", "the address of a pointer");
     need(count, "count", "the address of a size_t");
-    return give_list(guest::list_tickets(), tickets, count);
+    return give_list(guest::list_tickets(used_call), tickets, count);
   });
 }
 
-int gc_ticket_info(const gc_uuid_t *ticket, gc_ticket_info_t *info) {
+int gc_ticket_info(gc_uuid_t ticket, gc_ticket_info_t *info) {
   return guarded([&] {
     const std::string name = text_of(ticket);
     need(info, "info", "the address of a gc_ticket_info_t");
-    fill(info, guest::ticket_info(name));
+    fill(info, guest::ticket_info(name, used_call));
     return 0;
   });
 }
 
 const char *gc_ticket_status_string(gc_ticket_status_t status) { return guest::ticket_status_name(status); }
 
-int gc_clone(const gc_uuid_t *ticket) {
-  return guarded([&] { return guest::clone(text_of(ticket)); });
+int gc_clone(gc_uuid_t ticket) {
+  return guarded([&] { return guest::clone(text_of(ticket), used_call); });
 }
 
 int gc_vmid(void) {
-  return guarded([] { return guest::vmid(); });
+  return guarded([] { return guest::vmid(used_call); });
 }
 
 int gc_ismaster(void) {
-  return guarded([] { return guest::ismaster() ? 1 : 0; });
+  return guarded([] { return guest::ismaster(used_call) ? 1 : 0; });
 }
 
 int gc_my_ip(char *ip, size_t size) {
   return guarded([&] {
     need(ip, "ip", "the address of a buffer of 46 bytes");
-    const std::string address = guest::my_ip();
+    const std::string address = guest::my_ip(used_call);
     if (address.size() >= size) {
       throw guest::Error(GC_E_INVALID_ARGUMENT,
                          "size is " + std::to_string(size) + ", the address '" + address + "' needs " +
@@ -180,13 +186,14 @@ int gc_list_domains(gc_domain_t **domains, size_t *count) {
   return guarded([&] {
     need(domains, "domains", "the address of a pointer");
     need(count, "count", "the address of a size_t");
-    return give_list(guest::list_domains(), domains, count);
+    return give_list(guest::list_domains(used_call), domains, count);
   });
 }
 
-int gc_sync(const gc_uuid_t *ticket, int timeout) {
+int gc_sync(gc_uuid_t ticket, int timeout) {
   return guarded([&] {
-    guest::sync(ticket != nullptr ? std::optional(text_of(ticket)) : std::nullopt, timeout);
+    const std::string name = text_of(ticket);
+    guest::sync(name.empty() ? std::nullopt : std::optional(name), timeout, used_call);
     return 0;
   });
 }
@@ -194,26 +201,26 @@ int gc_sync(const gc_uuid_t *ticket, int timeout) {
 int gc_join(const void *report, size_t size) {
   return guarded([&]() -> int {
     if (size > 0) need(report, "report", "the address of size bytes, or size 0");
-    guest::join(std::string_view(static_cast<const char *>(report), size));
+    guest::join(std::string_view(static_cast<const char *>(report), size), used_call);
   });
 }
 
 int gc_join_noreport(void) {
-  return guarded([]() -> int { guest::join(std::nullopt); });
+  return guarded([]() -> int { guest::join(std::nullopt, used_call); });
 }
 
-int gc_wait(const gc_uuid_t *ticket, int timeout, gc_result_t **results, size_t *count) {
+int gc_wait(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count) {
   return guarded([&] {
     const std::string name = text_of(ticket);
     need(results, "results", "the address of a pointer");
     need(count, "count", "the address of a size_t");
-    return give_results(guest::wait(name, timeout), results, count);
+    return give_results(guest::wait(name, timeout, used_call), results, count);
   });
 }
 
 int gc_kill(int vmid) {
   return guarded([&] {
-    guest::kill(vmid);
+    guest::kill(vmid, used_call);
     return 0;
   });
 }
@@ -234,6 +241,26 @@ int gc_explain(char **report) {
     std::memcpy(*report, explanation.report.data(), explanation.report.size());
     return explanation.can_clone ? 1 : 0;
   });
+}
+
+gc_call_t *gc_call_new(void) {
+  gc_call_t *made = nullptr;
+  guarded([&] {
+    made = new gc_call;
+    return 0;
+  });
+  return made;
+}
+
+void gc_use_call(gc_call_t *call) { used_call = call != nullptr ? &call->call : nullptr; }
+
+void gc_cancel(gc_call_t *call) {
+  if (call != nullptr) call->call.cancel();
+}
+
+void gc_call_free(gc_call_t *call) {
+  if (call != nullptr && used_call == &call->call) used_call = nullptr;
+  delete call;
 }
 
 void gc_free(void *memory) { std::free(memory); }

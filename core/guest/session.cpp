@@ -51,7 +51,7 @@ struct State {
 void prepare_fork();
 void after_fork_in_parent();
 void after_fork_in_child();
-void say_bye();
+void say_bye(int status, void *);
 
 // Never destroyed: threads may still call while the process ends.
 State &state() {
@@ -59,7 +59,7 @@ State &state() {
     auto *made = new State;
     made->machine = machine_generation();
     ::pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
-    std::atexit(say_bye);
+    ::on_exit(say_bye, nullptr);
     return *made;
   }();
   return instance;
@@ -161,10 +161,12 @@ std::unique_ptr<Connection> connect(Call *call, unsigned generation) {
   return connection;
 }
 
-// At exit of the domain's own process: its clones may finish their work (docs/protocol.md, rule 13).
-void say_bye() {
+// At a normal exit of the domain's own process its clones may finish their work (docs/protocol.md, rule 13). One that ends
+// with an error, like an exception that nobody caught, vanishes without a word, as if it had been killed: nobody is left
+// who would collect the clones.
+void say_bye(int status, void *) {
   State &s = state();
-  if (s.master_pid != ::getpid() || s.copy_mark->load() == 0) return;
+  if (status != 0 || s.master_pid != ::getpid() || s.copy_mark->load() == 0) return;
   try {
     Lease lease(nullptr);
     lease->send("1 bye");
@@ -191,6 +193,10 @@ unsigned generation() noexcept {
 }
 
 bool is_forked_child() noexcept { return state().forked; }
+
+Lease::NotCancellable::NotCancellable() { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before); }
+
+Lease::NotCancellable::~NotCancellable() { ::pthread_setcancelstate(before, nullptr); }
 
 Lease::Lease(Call *call) {
   if (call != nullptr && call->cancelled())

@@ -38,6 +38,14 @@ class Lease {
   bool became_clone() const;  // this process has become another domain since the lease was taken
 
  private:
+  // pthread_cancel() of a thread that is in a call takes effect after the call: it would unwind through code that may not throw.
+  struct NotCancellable {
+    NotCancellable();
+    ~NotCancellable();
+    int before;
+  };
+
+  NotCancellable not_cancellable_;
   std::unique_ptr<Connection> connection_;
   unsigned generation_;
   bool reusable_ = false;

@@ -12,7 +12,7 @@ static int fail(void) {
 int main(void) {
   gc_uuid_t ticket;
   if (gc_request_ticket(3, 3, 1, 1000, &ticket)) return fail();
-  int vmid = gc_clone(&ticket); /* one program before this line, four after it */
+  int vmid = gc_clone(ticket); /* one program before this line, four after it */
   if (vmid < 0) return fail();
   if (vmid > 0) {
     char text[32];
@@ -21,7 +21,7 @@ int main(void) {
   }
   gc_result_t *results;
   size_t count;
-  if (gc_wait(&ticket, 10000, &results, &count)) return fail();
+  if (gc_wait(ticket, 10000, &results, &count)) return fail();
   for (size_t i = 0; i < count; i++) printf("%.*s\n", (int)results[i].report_size, results[i].report);
   printf("hello, I am the master of %zu\n", count);
   gc_free(results);

@@ -15,7 +15,7 @@ int main() {
 
   gc_uuid_t ticket;
   if (gc_request_ticket(3, 3, 1, 1000, &ticket)) return std::cerr << gc_error_text() << '\n', 1;
-  int vmid = gc_clone(&ticket);  // one program before this line, four after it
+  int vmid = gc_clone(ticket);  // one program before this line, four after it
   if (vmid < 0) return std::cerr << gc_error_text() << '\n', 1;
 
   // The thread runs in every one of them.
@@ -27,7 +27,7 @@ int main() {
   }
   gc_result_t *results;
   size_t count;
-  if (gc_wait(&ticket, 10000, &results, &count)) return std::cerr << gc_error_text() << '\n', 1;
+  if (gc_wait(ticket, 10000, &results, &count)) return std::cerr << gc_error_text() << '\n', 1;
   for (size_t i = 0; i < count; i++) {
     std::cout << std::string(reinterpret_cast<const char *>(results[i].report), results[i].report_size) << '\n';
   }

@@ -1,10 +1,13 @@
 /* The C API as a C99 program sees it: arguments that can't be, and a family's whole life on the private host of the process
  * hypervisor: ticket, clone, barrier, reports. Prints what failed; exit code 0: nothing did. */
+#define _DEFAULT_SOURCE /* usleep() */
 #include <gridcentric/gc-guest.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int failures = 0;
 
@@ -42,32 +45,32 @@ static void check_arguments(void) {
   FAILS(gc_request_ticket(1, 1, 0, 0, &ticket), GC_E_INVALID_ARGUMENT);
   FAILS(gc_request_ticket(INT_MAX, INT_MAX, INT_MAX, -1, &ticket), GC_E_INVALID_ARGUMENT);
   FAILS(gc_request_ticket(1, 1, 1, 0, NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_release_ticket(NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_release_ticket(&unknown), GC_E_NO_SUCH_TICKET);
-  FAILS(gc_release_ticket(&malformed), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_release_ticket(&endless), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_release_ticket(GC_MY_TICKET), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_release_ticket(unknown), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_release_ticket(malformed), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_release_ticket(endless), GC_E_INVALID_ARGUMENT);
   FAILS(gc_list_tickets(NULL, &count), GC_E_INVALID_ARGUMENT);
   FAILS(gc_list_tickets(&tickets, NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_ticket_info(NULL, &info), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_ticket_info(&unknown, NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_ticket_info(&unknown, &info), GC_E_NO_SUCH_TICKET);
-  FAILS(gc_clone(NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_clone(&unknown), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_ticket_info(GC_MY_TICKET, &info), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_ticket_info(unknown, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_ticket_info(unknown, &info), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_clone(GC_MY_TICKET), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_clone(unknown), GC_E_NO_SUCH_TICKET);
   FAILS(gc_my_ip(NULL, 46), GC_E_INVALID_ARGUMENT);
   FAILS(gc_my_ip(small, sizeof small), GC_E_INVALID_ARGUMENT);
   FAILS(gc_my_ip(small, 0), GC_E_INVALID_ARGUMENT);
   FAILS(gc_list_domains(NULL, &count), GC_E_INVALID_ARGUMENT);
   FAILS(gc_list_domains(&domains, NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_sync(NULL, 0), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_sync(&unknown, 0), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_sync(GC_MY_TICKET, 0), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_sync(unknown, 0), GC_E_NO_SUCH_TICKET);
   FAILS(gc_join(NULL, 1), GC_E_INVALID_ARGUMENT);
   FAILS(gc_join("x", 1), GC_E_INVALID_ARGUMENT); /* the master */
   FAILS(gc_join(big, 1024 * 1024 + 1), GC_E_TOO_LARGE);
   FAILS(gc_join_noreport(), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_wait(NULL, 0, &results, &count), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_wait(&unknown, 0, NULL, &count), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_wait(&unknown, 0, &results, NULL), GC_E_INVALID_ARGUMENT);
-  FAILS(gc_wait(&unknown, 0, &results, &count), GC_E_NO_SUCH_TICKET);
+  FAILS(gc_wait(GC_MY_TICKET, 0, &results, &count), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(unknown, 0, NULL, &count), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(unknown, 0, &results, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_wait(unknown, 0, &results, &count), GC_E_NO_SUCH_TICKET);
   FAILS(gc_kill(0), GC_E_INVALID_ARGUMENT);
   FAILS(gc_kill(-1), GC_E_INVALID_ARGUMENT);
   FAILS(gc_kill(77), GC_E_NO_SUCH_DOMAIN);
@@ -79,6 +82,42 @@ static void check_arguments(void) {
   CHECK(strcmp(gc_ticket_status_string((gc_ticket_status_t)99), "unknown") == 0);
   gc_free(NULL);
   free(big);
+}
+
+/* Waits in line until it is taken back, and says by its result that it was. */
+static void *wait_in_line(void *call) {
+  gc_uuid_t ticket;
+  int result;
+  gc_use_call((gc_call_t *)call);
+  result = gc_request_ticket(1, 1, 1, -1, &ticket);
+  CHECK(result == -1 && errno == EINTR);
+  pthread_testcancel();
+  return call;
+}
+
+static void check_cancel(void) {
+  gc_uuid_t all, one;
+  pthread_t thread;
+  void *result;
+  int round;
+  CHECK(gc_request_ticket(INT_MAX, 1, 1, 0, &all) == 0);
+  for (round = 0; round < 50; ++round) {
+    gc_call_t *call = gc_call_new();
+    CHECK(call != NULL);
+    CHECK(pthread_create(&thread, NULL, wait_in_line, call) == 0);
+    if (round % 2) CHECK(pthread_cancel(thread) == 0); /* takes effect after the call */
+    if (round % 4 < 2) usleep(1000);                   /* mostly: cancelled while it waits, else before it begins */
+    gc_cancel(call);
+    CHECK(pthread_join(thread, &result) == 0);
+    /* A thread that was cancelled before it had begun to call is gone without a call. */
+    CHECK(round % 2 ? result == PTHREAD_CANCELED : result == call);
+    gc_call_free(call);
+  }
+  gc_cancel(NULL);
+  gc_use_call(NULL);
+  CHECK(gc_release_ticket(all) == 0);
+  CHECK(gc_request_ticket(1, 1, 1, 0, &one) == 0); /* nobody is in line */
+  CHECK(gc_release_ticket(one) == 0);
 }
 
 static int handled[2];
@@ -103,10 +142,10 @@ static void check_family(void) {
   CHECK(gc_on_clone(on_clone, &first) == 0);
   CHECK(gc_on_clone(on_clone, &second) == 0);
   CHECK(gc_request_ticket(4, 4, 1, 1000, &ticket) == 0);
-  CHECK(gc_ticket_info(&ticket, &info) == 0);
+  CHECK(gc_ticket_info(ticket, &info) == 0);
   CHECK(info.status == GC_TICKET_RESERVED && info.vms == 4 && info.cpus == 4);
   CHECK(gc_my_ip(mine, sizeof mine) == 0);
-  vmid = gc_clone(&ticket);
+  vmid = gc_clone(ticket);
   CHECK(vmid >= 0 && vmid <= 4);
   CHECK(gc_vmid() == vmid);
   CHECK(gc_ismaster() == (vmid == 0));
@@ -115,7 +154,7 @@ static void check_family(void) {
     char text[64];
     CHECK(calls == 2 && handled[0] == vmid * 10 + 1 && handled[1] == vmid * 10 + 2);
     CHECK(strcmp(ip, mine) != 0);
-    CHECK(gc_sync(NULL, -1) == 0);
+    CHECK(gc_sync(GC_MY_TICKET, -1) == 0);
     fflush(stdout);
     if (vmid == 3) _Exit(failures == 0 ? 7 : 99);
     if (vmid == 4) gc_join_noreport();
@@ -131,9 +170,9 @@ static void check_family(void) {
   CHECK(count == 5 && domains[4].vmid == 4 && domains[4].parent == 0);
   CHECK(strcmp(domains[4].ticket.value, ticket.value) == 0);
   gc_free(domains);
-  FAILS(gc_clone(&ticket), GC_E_TICKET_USED);
-  CHECK(gc_sync(&ticket, -1) == 0);
-  CHECK(gc_wait(&ticket, -1, &results, &count) == 0);
+  FAILS(gc_clone(ticket), GC_E_TICKET_USED);
+  CHECK(gc_sync(ticket, -1) == 0);
+  CHECK(gc_wait(ticket, -1, &results, &count) == 0);
   CHECK(count == 4);
   if (count == 4) {
     CHECK(results[0].how == GC_END_JOINED && results[0].has_report == 1);
@@ -144,12 +183,13 @@ static void check_family(void) {
     CHECK(results[3].how == GC_END_JOINED && results[3].has_report == 0);
   }
   gc_free(results);
-  CHECK(gc_ticket_info(&ticket, &info) == 0);
+  CHECK(gc_ticket_info(ticket, &info) == 0);
   CHECK(info.status == GC_TICKET_CLOSED);
 }
 
 int main(void) {
   check_arguments();
+  check_cancel();
   check_family();
   return failures == 0 ? 0 : 1;
 }

@@ -54,7 +54,7 @@ static void answer(int result) {
     fprintf(test, "ok\n");
 }
 
-static void tell_results(const gc_uuid_t *ticket) {
+static void tell_results(gc_uuid_t ticket) {
   static const char *const how[] = {"joined", "exited", "killed", "lost"};
   gc_result_t *results = NULL;
   size_t count = 0;
@@ -84,7 +84,7 @@ static void tell_domains(void) {
   gc_free(domains);
 }
 
-static void clone_it(const gc_uuid_t *ticket) {
+static void clone_it(gc_uuid_t ticket) {
   int vmid = gc_clone(ticket);
   if (vmid > 0)
     say_hello();
@@ -113,11 +113,11 @@ int main(void) {
     if (strcmp(verb, "request") == 0)
       ask_for_ticket(atoi(word));
     else if (strcmp(verb, "release") == 0)
-      answer(gc_release_ticket(&ticket));
+      answer(gc_release_ticket(ticket));
     else if (strcmp(verb, "clone") == 0)
-      clone_it(&ticket);
+      clone_it(ticket);
     else if (strcmp(verb, "wait") == 0)
-      tell_results(&ticket);
+      tell_results(ticket);
     else if (strcmp(verb, "domains") == 0)
       tell_domains();
     else if (strcmp(verb, "kill") == 0)

@@ -44,8 +44,10 @@ NODE = """const gc = require('gridcentric');
 C = """import ctypes, os
 library = ctypes.CDLL("/root/brought/libgridcentric.so")
 library.gc_error_text.restype = ctypes.c_char_p
-ticket = ctypes.create_string_buffer(37)
-assert library.gc_request_ticket(2, 2, 1, 10000, ticket) == 0
+class Ticket(ctypes.Structure):
+    _fields_ = [("value", ctypes.c_char * 37)]
+ticket = Ticket()
+assert library.gc_request_ticket(2, 2, 1, 10000, ctypes.byref(ticket)) == 0
 print("ticket", ticket.value.decode(), flush=True)
 print("went on" if library.gc_clone(ticket) >= 0 else f"trouble {library.gc_error_text().decode()}", flush=True)
 if not library.gc_ismaster():

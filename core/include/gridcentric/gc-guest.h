@@ -6,9 +6,13 @@
  * A function that fails returns -1 and sets errno to a GC_E_* value, so perror() works; gc_error_text() says what
  * was given, what was expected and what to do.
  *
+ * Tickets are passed by value; all other memory that a call gives is one block, which is the caller's: gc_free() it.
+ * What a call is given is only read, and not kept beyond the call.
+ *
  * The first call of a program that has no host (no GRIDCENTRIC_HOST in its environment) starts a private one.
  * A call that one thread has open while another clones the domain goes on in the caller; in each clone it fails
- * at once with GC_E_INTERRUPTED_BY_CLONE. A signal handler that runs does not end a call.
+ * at once with GC_E_INTERRUPTED_BY_CLONE. A signal handler that runs does not end a call, and pthread_cancel() waits
+ * until it has ended: gc_cancel() is what ends it.
  */
 #ifndef GRIDCENTRIC_GC_GUEST_H
 #define GRIDCENTRIC_GC_GUEST_H
@@ -32,10 +36,13 @@ enum {
   GC_OK = 0
 };
 
-/* The name of a ticket: 36 characters of a UUID and a final 0. */
+/* The name of a ticket: 36 characters of a UUID and a final 0. Plain data: copy it, compare it with strcmp(). */
 typedef struct gc_uuid_t {
   char value[37];
 } gc_uuid_t;
+
+/* For gc_sync() in a clone: the ticket that this clone was born of. It is all zeros. */
+static const gc_uuid_t GC_MY_TICKET __attribute__((unused)) = {{0}};
 
 typedef enum gc_ticket_status {
   GC_TICKET_PENDING,  /* waits in line for CPUs */
@@ -91,18 +98,18 @@ GC_API const char *gc_version(void);
 GC_API int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, gc_uuid_t *ticket);
 
 /* Give back a ticket that was not used. Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED. */
-GC_API int gc_release_ticket(const gc_uuid_t *ticket);
+GC_API int gc_release_ticket(gc_uuid_t ticket);
 
 /* The family's tickets in the order of request, the master's own first. *tickets is one block for gc_free(). */
 GC_API int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count);
-GC_API int gc_ticket_info(const gc_uuid_t *ticket, gc_ticket_info_t *info);
+GC_API int gc_ticket_info(gc_uuid_t ticket, gc_ticket_info_t *info);
 GC_API const char *gc_ticket_status_string(
     gc_ticket_status_t status); /* "reserved"; "unknown" out of range */
 
 /* Make the ticket's clones, all or none: 0 in the caller, the (positive) vmid in each clone.
  * Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED, CLONE_FAILED, NOT_SUPPORTED. After
  * CLONE_FAILED and NOT_SUPPORTED the ticket is reserved as before and nobody was cloned. */
-GC_API int gc_clone(const gc_uuid_t *ticket);
+GC_API int gc_clone(gc_uuid_t ticket);
 
 /* Who am I: from memory, below a microsecond. Asks the host only on a process's first call. -1 / NULL: no host. */
 GC_API int gc_vmid(void);
@@ -113,10 +120,11 @@ GC_API int gc_my_ip(char *ip, size_t size);
 /* The family's living domains by vmid. *domains is one block for gc_free(). */
 GC_API int gc_list_domains(gc_domain_t **domains, size_t *count);
 
-/* Barrier of the ticket's clones and the domain that cloned them. In a clone pass NULL (or the ticket it was born of).
+/* Barrier of the ticket's clones and the domain that cloned them. In a clone pass GC_MY_TICKET, or the
+ * ticket it was born of.
  * Errors: TIMED_OUT (this caller's time ran out), BARRIER_BROKEN (another's did, or a member has ended),
  * NO_SUCH_TICKET, NOT_YOUR_TICKET, INVALID_ARGUMENT. */
-GC_API int gc_sync(const gc_uuid_t *ticket, int timeout);
+GC_API int gc_sync(gc_uuid_t ticket, int timeout);
 
 /* End this clone and hand report (size bytes, at most 1 MiB) to the domain that made it. Flushes stdout and stderr,
  * then ends the process without running exit handlers. Returns only on an error: INVALID_ARGUMENT (in the master),
@@ -126,7 +134,7 @@ GC_API int gc_join_noreport(void);
 
 /* Wait until all clones of the ticket have ended. *results, in the order of vmids and with the reports, is one block for
  * gc_free(). Errors: TIMED_OUT, NO_SUCH_TICKET, NOT_YOUR_TICKET, INVALID_ARGUMENT (not yet cloned). */
-GC_API int gc_wait(const gc_uuid_t *ticket, int timeout, gc_result_t **results, size_t *count);
+GC_API int gc_wait(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count);
 
 /* End a clone of the family. Errors: INVALID_ARGUMENT (the master), NO_SUCH_DOMAIN. */
 GC_API int gc_kill(int vmid);
@@ -140,6 +148,19 @@ GC_API int gc_on_clone(gc_clone_handler_t handler, void *data);
  * finding. Nothing is stopped or changed. */
 GC_API int gc_explain(char **report);
 
+/* How a thread ends a call that another has open. A thread says with gc_use_call() that its calls from now on go
+ * through `call` (NULL: through none), and any thread may gc_cancel() it, also before such a call begins and from a
+ * signal handler. The call then fails with errno EINTR, and so does each further one through the same gc_call_t.
+ * A cancelled call has had no effect; only gc_clone() returns as usual when the clones are there already. In clones
+ * the threads go on with copies of their own. Use one gc_call_t in one thread at a time, and free it when no thread uses
+ * it any more. gc_call_new() returns NULL when it fails (no memory or no descriptor left). */
+typedef struct gc_call gc_call_t;
+GC_API gc_call_t *gc_call_new(void);
+GC_API void gc_use_call(gc_call_t *call);
+GC_API void gc_cancel(gc_call_t *call); /* NULL is allowed, and does nothing */
+GC_API void gc_call_free(gc_call_t *call);
+
+/* Frees a block that a call gave; NULL is allowed. */
 GC_API void gc_free(void *block);
 
 #ifdef __cplusplus

@@ -26,7 +26,13 @@ struct step {
   int count;
   struct arg args[MOST_ARGS];
   char *line;
+  gc_call_t *taken_back_by; /* what cancels it */
+  struct step *next;
 };
+
+/* The steps that are being done. */
+static pthread_mutex_t steps_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct step *steps;
 
 /* Where calls come from and replies go to. Where clones are real each domain has a connection of its own: that of the master is
  * at its end in a clone. */
@@ -149,7 +155,7 @@ static void end_reply(void) {
 }
 
 static void fail(const struct step *step) {
-  const char *name = gc_error_name(errno), *text = gc_error_text();
+  const char *name = errno == EINTR ? "cancelled" : gc_error_name(errno), *text = gc_error_text();
   char unknown[32];
   snprintf(unknown, sizeof unknown, "errno_%d", errno);
   begin_reply(step);
@@ -178,14 +184,13 @@ static void fail(const struct step *step) {
     gc_free(list);                         \
   } while (0)
 
-/* The ticket that an argument names; NULL for null. A text that is no UUID is handed on as far as there is
- * room. */
-static const gc_uuid_t *ticket_of(const struct arg *arg, gc_uuid_t *room) {
-  if (arg->kind != TEXT) return NULL;
-  if (strlen(arg->text) >= sizeof room->value) die("no room for this ticket", arg->text);
-  memset(room, 0, sizeof *room);
-  strcpy(room->value, arg->text);
-  return room;
+/* The ticket that an argument names; for null the clone's own. A text that is not a UUID is handed on. */
+static gc_uuid_t ticket_of(const struct arg *arg) {
+  gc_uuid_t ticket = GC_MY_TICKET;
+  if (arg->kind != TEXT) return ticket;
+  if (strlen(arg->text) >= sizeof ticket.value) die("no room for this ticket", arg->text);
+  strcpy(ticket.value, arg->text);
+  return ticket;
 }
 
 static int number_of(const struct arg *arg) {
@@ -210,10 +215,16 @@ static void reply(const struct step *step, int result, enum form form) {
   end_reply();
 }
 
+static void cancel(int id) {
+  pthread_mutex_lock(&steps_lock);
+  for (struct step *step = steps; step; step = step->next)
+    if (step->id == id) gc_cancel(step->taken_back_by);
+  pthread_mutex_unlock(&steps_lock);
+}
+
 static void run(struct step *step) {
   const struct arg *args = step->args;
   const char *call = step->call;
-  gc_uuid_t room;
   size_t count = 0;
   if (strcmp(call, "attach") == 0) {
     if (args[0].text[0]) setenv("GRIDCENTRIC_ATTACH", args[0].text, 1);
@@ -245,7 +256,7 @@ static void run(struct step *step) {
     fprintf(out, "\"ok\":\"%s\"", ticket.value);
     end_reply();
   } else if (strcmp(call, "release_ticket") == 0) {
-    reply(step, gc_release_ticket(ticket_of(&args[0], &room)), NOTHING);
+    reply(step, gc_release_ticket(ticket_of(&args[0])), NOTHING);
   } else if (strcmp(call, "list_tickets") == 0) {
     gc_ticket_info_t *list = NULL;
     if (gc_list_tickets(&list, &count) < 0)
@@ -254,7 +265,7 @@ static void run(struct step *step) {
       LIST(print_ticket, list, count);
   } else if (strcmp(call, "ticket_info") == 0) {
     gc_ticket_info_t info;
-    if (gc_ticket_info(ticket_of(&args[0], &room), &info) < 0) {
+    if (gc_ticket_info(ticket_of(&args[0]), &info) < 0) {
       fail(step);
       return;
     }
@@ -263,7 +274,7 @@ static void run(struct step *step) {
     print_ticket(&info);
     end_reply();
   } else if (strcmp(call, "clone") == 0) {
-    reply(step, gc_clone(ticket_of(&args[0], &room)), COUNT);
+    reply(step, gc_clone(ticket_of(&args[0])), COUNT);
   } else if (strcmp(call, "list_domains") == 0) {
     gc_domain_t *list = NULL;
     if (gc_list_domains(&list, &count) < 0)
@@ -271,7 +282,7 @@ static void run(struct step *step) {
     else
       LIST(print_domain, list, count);
   } else if (strcmp(call, "sync") == 0) {
-    reply(step, gc_sync(ticket_of(&args[0], &room), number_of(&args[1])), NOTHING);
+    reply(step, gc_sync(ticket_of(&args[0]), number_of(&args[1])), NOTHING);
   } else if (strcmp(call, "join") == 0) {
     gc_join(args[0].text, decode(args[0].text));
     fail(step);
@@ -280,20 +291,29 @@ static void run(struct step *step) {
     fail(step);
   } else if (strcmp(call, "wait") == 0) {
     gc_result_t *list = NULL;
-    if (gc_wait(ticket_of(&args[0], &room), number_of(&args[1]), &list, &count) < 0)
+    if (gc_wait(ticket_of(&args[0]), number_of(&args[1]), &list, &count) < 0)
       fail(step);
     else
       LIST(print_result, list, count);
   } else if (strcmp(call, "kill") == 0) {
     reply(step, gc_kill(number_of(&args[0])), NOTHING);
+  } else if (strcmp(call, "cancel") == 0) {
+    cancel(number_of(&args[0]));
+    reply(step, 0, NOTHING);
   } else {
     die("unknown call", call);
   }
 }
 
 static void *thread(void *given) {
-  struct step *step = given;
+  struct step *step = given, **at = &steps;
+  gc_use_call(step->taken_back_by);
   run(step);
+  pthread_mutex_lock(&steps_lock);
+  while (*at != step) at = &(*at)->next;
+  *at = step->next;
+  pthread_mutex_unlock(&steps_lock);
+  gc_call_free(step->taken_back_by);
   free(step->line);
   free(step);
   return NULL;
@@ -305,6 +325,12 @@ static void read_steps(FILE *from) {
   while (getline(&line, &room, from) > 0) {
     struct step *step = parse(line);
     pthread_t made;
+    step->taken_back_by = gc_call_new();
+    if (!step->taken_back_by) die("gc_call_new", gc_error_text());
+    pthread_mutex_lock(&steps_lock);
+    step->next = steps;
+    steps = step;
+    pthread_mutex_unlock(&steps_lock);
     if (pthread_create(&made, NULL, thread, step) != 0) die("no thread", step->call);
     pthread_detach(made);
     line = NULL; /* the step has it now */

@@ -29,7 +29,7 @@ JNIEXPORT jstring JNICALL Java_Testee_requestTicket(JNIEnv *env, jclass class, j
 JNIEXPORT jint JNICALL Java_Testee_cloneFamily(JNIEnv *env, jclass class, jstring text) {
   (void)class;
   const gc_uuid_t ticket = ticket_of(env, text);
-  const int vmid = gc_clone(&ticket);
+  const int vmid = gc_clone(ticket);
   if (vmid < 0) throw_error(env);
   return vmid;
 }
@@ -58,7 +58,7 @@ JNIEXPORT jstring JNICALL Java_Testee_waitForAll(JNIEnv *env, jclass class, jstr
   gc_result_t *results;
   size_t count;
   char lines[65536] = "";
-  if (gc_wait(&ticket, -1, &results, &count) != 0) {
+  if (gc_wait(ticket, -1, &results, &count) != 0) {
     throw_error(env);
     return NULL;
   }

@@ -1,0 +1,2 @@
+// The same listings as C++.
+#include "listings.c"
