@@ -1,7 +1,9 @@
 // Addresses of clones: 127.77.0.0/16, leased from the machine in blocks of 254 so that several hosts share
 // it. A lease is an abstract socket: it is gone with its host, however that ends. Abstract sockets and
-// 127.0.0.0/8 are both of a network namespace, so that the leases reach as far as the addresses do.
+// 127.0.0.0/8 are both of a network namespace, so that the leases reach as far as the addresses do. When others hold them all,
+// blocks that other users hold are shared.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -25,9 +27,12 @@ class Addresses {
 
  private:
   bool lease_block(std::string *error);
+  bool share_block(std::string *error);
+  void add_block(int block, int lease);
 
   std::string lease_name_;
   int next_block_ = 0;
+  std::array<bool, 256> held_{};
   std::vector<int> leases_;
   std::deque<std::uint32_t> free_;
 };

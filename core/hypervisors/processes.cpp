@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -17,11 +18,19 @@ namespace {
 
 // A file of /proc that is small by nature; "" when it is not there.
 std::string read_proc(const std::string &path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return "";
+  // A host that has no descriptor left gives this one up for the moment: a process that can't be looked at would be taken for
+  // one that is not there.
+  static int spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool borrowed = fd < 0 && errno == EMFILE && spare >= 0;
+  if (borrowed) {
+    close(spare);
+    fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  }
   char bytes[4096];
-  const ssize_t size = read(fd, bytes, sizeof bytes);
-  close(fd);
+  const ssize_t size = fd >= 0 ? read(fd, bytes, sizeof bytes) : 0;
+  if (fd >= 0) close(fd);
+  if (borrowed) spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
   return size > 0 ? std::string(bytes, static_cast<std::size_t>(size)) : "";
 }
 

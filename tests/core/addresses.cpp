@@ -2,9 +2,14 @@
 #include "core/hypervisors/addresses.hpp"
 
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <set>
 #include <string>
 
@@ -43,6 +48,47 @@ TEST_CASE("a lease ends with its host") {
   }
   Addresses next(leases);
   CHECK(next.take(1, &error).at(0) == first);
+}
+
+// Everything that another user could bind is bound, in both ways that a socket may have; needs root to be another user.
+TEST_CASE("a user who binds all names stops nobody") {
+  if (geteuid() != 0) return MESSAGE("not root: skipped");
+  const std::string names = "gridcentric-squatted-" + std::to_string(getpid()) + "-";
+  for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {
+    int ready[2];
+    REQUIRE(pipe(ready) == 0);
+    const pid_t squatter = fork();
+    if (squatter == 0) {
+      if (setuid(65534) != 0) _exit(1);
+      for (int block = 0; block < 256; ++block) {
+        for (const std::string &name :
+             {names + std::to_string(block), names + std::to_string(block) + "@0"}) {
+          sockaddr_un address{};
+          address.sun_family = AF_UNIX;
+          name.copy(address.sun_path + 1, name.size());
+          const int fd = socket(AF_UNIX, type, 0);
+          const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+          if (bind(fd, reinterpret_cast<const sockaddr *>(&address), size) != 0) _exit(2);
+          if (type == SOCK_STREAM && listen(fd, 0) != 0) _exit(3);
+        }
+      }
+      if (write(ready[1], "x", 1) != 1) _exit(4);
+      for (;;) pause();
+    }
+    close(ready[1]);
+    char byte = 0;
+    CHECK(read(ready[0], &byte, 1) == 1);
+    close(ready[0]);
+    {
+      std::string error;
+      Addresses one(names), other(names);
+      CHECK(one.take(300, &error).size() == 300);
+      CHECK(other.take(10, &error).size() == 10);
+      CHECK(error == "");
+    }
+    kill(squatter, SIGKILL);
+    waitpid(squatter, nullptr, 0);
+  }
 }
 
 TEST_CASE("more than there are is refused, and nothing is taken") {

@@ -1,6 +1,7 @@
 // The process driver through a host, without the live clone engine: the test is the master, and plays a
 // process that clones itself with children of its own as clones.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -8,6 +9,7 @@
 #include <csignal>
 #include <map>
 
+#include "core/hypervisors/processes.hpp"
 #include "tests/core/host_guest.hpp"
 
 namespace {
@@ -77,6 +79,21 @@ struct Family {
 };
 
 }  // namespace
+
+TEST_CASE("a host without a descriptor left still sees whose child a process is") {
+  CHECK(gridcentric::parent_of(getpid()) == getppid());
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  std::vector<int> all;
+  none.rlim_cur = 64;
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  for (int fd; (fd = open("/dev/null", O_RDONLY)) >= 0;) all.push_back(fd);
+  const int parent = gridcentric::parent_of(getpid());
+  for (const int fd : all) close(fd);
+  setrlimit(RLIMIT_NOFILE, &before);
+  CHECK(parent == getppid());
+}
 
 TEST_CASE("process: the order, the pidfds, the ends and their status") {
   Family family;
