@@ -6,7 +6,7 @@
 const crypto = require('node:crypto');
 const { inspect } = require('node:util');
 const { native } = require('./native.js');
-const { wrong } = require('./arguments.js');
+const { place, shown, wrong } = require('./arguments.js');
 
 /** Entries of crypto.randomUUID()'s cache: after as many calls it has been filled anew and holds nothing inherited. */
 const UUID_CACHE = 128;
@@ -58,8 +58,8 @@ const handlers = [];
  * is delivered there, in the order of registration. An exception of it is an uncaught one; the others run all the same.
  */
 function on(event, handler) {
-  if (event !== 'clone') throw wrong(`Argument 0 must be 'clone', not ${inspect(event)}.`);
-  if (typeof handler !== 'function') throw wrong('Argument 1 must be a Function.');
+  if (event !== 'clone') throw wrong(`${place('on', 0, 'event')} must be 'clone', not ${inspect(event)}.`);
+  if (typeof handler !== 'function') throw wrong(`${place('on', 1, 'handler')} must be a Function, not ${shown(handler)}.`);
   handlers.push(handler);
 }
 

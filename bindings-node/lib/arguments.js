@@ -1,6 +1,7 @@
 'use strict';
 // Checks of the arguments of every call: a wrong one is a TypeError at once, before anything is sent.
 // It must not know what the calls do.
+const { inspect } = require('node:util');
 const { native } = require('./native.js');
 
 const INT_MAX = 2 ** 31 - 1;
@@ -12,54 +13,60 @@ function wrong(text) {
   return Object.assign(new TypeError(text), { code: 'invalid_argument', errno: native.errors.invalid_argument });
 }
 
+/** What was given, in a few words. */
+const shown = (value) => inspect(value, { depth: 0, breakLength: Infinity }).slice(0, 60);
+
+/** "request_ticket: argument 2 (mincpuspervm)" */
+const place = (call, index, name) => `${call}: argument ${index} (${name})`;
+
 /** A whole number from range.min to range.max. */
-function number(value, index, range) {
-  if (typeof value !== 'number') throw wrong(`Argument ${index} must be a Number.`);
+function number(value, where, range) {
+  if (typeof value !== 'number') throw wrong(`${where} must be a Number, not ${shown(value)}.`);
   if (!Number.isInteger(value) || value < range.min || value > range.max) {
-    throw wrong(`Argument ${index} must be a whole Number from ${range.min} to ${range.max}, not ${value}.`);
+    throw wrong(`${where} must be a whole Number from ${range.min} to ${range.max}, not ${value}.`);
   }
   return value;
 }
 
 /** A number of things: CPUs, clones, or the vmid of one. */
-const count = (value, index) => number(value, index, COUNT);
+const count = (value, where) => number(value, where, COUNT);
 
 /** Milliseconds: 0 tries once, a negative one waits for ever. */
-const timeout = (value, index) => number(value, index, TIMEOUT);
+const timeout = (value, where) => number(value, where, TIMEOUT);
 
-const timeoutOrForEver = (value, index) => (value === undefined ? -1 : timeout(value, index));
+const timeoutOrForEver = (value, where) => (value === undefined ? -1 : timeout(value, where));
 
 /** The text of a ticket; whether there is such a ticket is the host's to say. */
-function ticket(value, index) {
-  if (typeof value !== 'string') throw wrong(`Argument ${index} must be a String.`);
+function ticket(value, where) {
+  if (typeof value !== 'string') throw wrong(`${where} must be a String, not ${shown(value)}.`);
   return value;
 }
 
-const ticketOrNone = (value, index) => (value === undefined || value === null ? undefined : ticket(value, index));
+const ticketOrNone = (value, where) => (value === undefined || value === null ? undefined : ticket(value, where));
 
 /** The bytes of a report; undefined: none. */
-function report(value, index) {
+function report(value, where) {
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'string') return Buffer.from(value);
   if (ArrayBuffer.isView(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  throw wrong(`Argument ${index} must be a String, a Buffer or a TypedArray.`);
+  throw wrong(`${where} must be a String, a Buffer or a TypedArray, not ${shown(value)}.`);
 }
 
 /** The callback: a function or nothing. */
-function callback(value, index) {
-  if (value !== undefined && typeof value !== 'function') throw wrong(`Argument ${index} must be a Function.`);
+function callback(value, where) {
+  if (value !== undefined && typeof value !== 'function') throw wrong(`${where} must be a Function, not ${shown(value)}.`);
   return value;
 }
 
 /** { signal, ref } of a call. */
-function options(value, index) {
+function options(value, where) {
   const { signal, ref = true, ...unknown } = value;
   const [name] = Object.keys(unknown);
-  if (name !== undefined) throw wrong(`Argument ${index} has the option '${name}'; there are signal and ref.`);
+  if (name !== undefined) throw wrong(`${where} has the option '${name}'; there are signal and ref.`);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw wrong(`Argument ${index} must have an AbortSignal as its signal.`);
+    throw wrong(`${where} must have an AbortSignal as its signal.`);
   }
-  if (typeof ref !== 'boolean') throw wrong(`Argument ${index} must have a Boolean as its ref.`);
+  if (typeof ref !== 'boolean') throw wrong(`${where} must have a Boolean as its ref.`);
   return { signal, ref };
 }
 
@@ -70,16 +77,18 @@ function isOptions(value) {
 }
 
 /**
- * Takes the arguments of a call apart: those that `checks` names, then options, then a callback; the last two may be
+ * Takes the arguments of a call apart: those that `checks` has, by name, then options, then a callback; the last two may be
  * missing, and so may arguments whose check allows undefined.
  */
-function parse(given, checks) {
+function parse(call, given, checks) {
   const all = [...given];
+  const names = Object.keys(checks);
   const done = typeof all.at(-1) === 'function' ? all.pop() : undefined;
-  const asked = isOptions(all.at(-1)) ? options(all.at(-1), all.length - 1) : undefined;
+  const asked = isOptions(all.at(-1)) ? options(all.at(-1), place(call, all.length - 1, 'options')) : undefined;
   if (asked) all.pop();
-  const values = checks.map((check, index) => check(all[index], index));
-  return { values, options: asked ?? { ref: true }, done: done ?? callback(all[checks.length], checks.length) };
+  const values = names.map((name, index) => checks[name](all[index], place(call, index, name)));
+  const last = names.length;
+  return { values, options: asked ?? { ref: true }, done: done ?? callback(all[last], place(call, last, 'callback')) };
 }
 
-module.exports = { parse, wrong, count, timeout, timeoutOrForEver, ticket, ticketOrNone, report };
+module.exports = { parse, place, shown, wrong, count, timeout, timeoutOrForEver, ticket, ticketOrNone, report };

@@ -12,43 +12,48 @@ const { version, vmid, ismaster, my_ip } = native;
 
 function request_ticket(...given) {
   rehearse(); // who asks for a ticket is going to clone
-  return call('request_ticket', check.parse(given, [check.count, check.count, check.count, check.timeout]));
+  return call('request_ticket', check.parse('request_ticket', given, {
+    maxcpus: check.count,
+    minvms: check.count,
+    mincpuspervm: check.count,
+    timeout: check.timeout,
+  }));
 }
 
 function release_ticket(...given) {
-  return call('release_ticket', check.parse(given, [check.ticket]));
+  return call('release_ticket', check.parse('release_ticket', given, { ticket: check.ticket }));
 }
 
 function list_tickets(...given) {
-  return call('list_tickets', check.parse(given, []));
+  return call('list_tickets', check.parse('list_tickets', given, {}));
 }
 
 function ticket_info(...given) {
-  return call('ticket_info', check.parse(given, [check.ticket]));
+  return call('ticket_info', check.parse('ticket_info', given, { ticket: check.ticket }));
 }
 
 function clone(...given) {
-  const parsed = check.parse(given, [check.ticket]);
+  const parsed = check.parse('clone', given, { ticket: check.ticket });
   // What is still in a stream's buffer would be written by the clones as well.
   return afterOutput(() => call('clone', parsed, (error) => -Math.abs(error.errno ?? 1)));
 }
 
 function list_domains(...given) {
-  return call('list_domains', check.parse(given, []));
+  return call('list_domains', check.parse('list_domains', given, {}));
 }
 
 function sync(...given) {
-  return call('sync', check.parse(given, [check.ticketOrNone, check.timeoutOrForEver]));
+  return call('sync', check.parse('sync', given, { ticket: check.ticketOrNone, timeout: check.timeoutOrForEver }));
 }
 
 function join(...given) {
-  const parsed = check.parse(given, [check.report]);
+  const parsed = check.parse('join', given, { report: check.report });
   // It ends the process without exit handlers: what the program has printed must be out.
   return afterOutput(() => call('join', parsed));
 }
 
 function join_noreport(...given) {
-  const { options, done } = check.parse(given, []);
+  const { options, done } = check.parse('join_noreport', given, {});
   return afterOutput(() => call('join', { values: [undefined], options, done }));
 }
 
@@ -60,15 +65,15 @@ function afterOutput(make) {
 }
 
 function wait(...given) {
-  return call('wait', check.parse(given, [check.ticket, check.timeoutOrForEver]));
+  return call('wait', check.parse('wait', given, { ticket: check.ticket, timeout: check.timeoutOrForEver }));
 }
 
 function kill(...given) {
-  return call('kill', check.parse(given, [check.count]));
+  return call('kill', check.parse('kill', given, { vmid: check.count }));
 }
 
 function explain(...given) {
-  return call('explain', check.parse(given, []));
+  return call('explain', check.parse('explain', given, {}));
 }
 
 module.exports = {

@@ -2,6 +2,7 @@
 // A wrong argument is a TypeError at once, in every call, and nothing is sent.
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
+const { inspect } = require('node:util');
 const gridcentric = require('gridcentric');
 
 const uuid = '8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11';
@@ -14,33 +15,34 @@ const wrong = (message) => ({ name: 'TypeError', code: 'invalid_argument', errno
 
 /** Calls with a good argument everywhere; what stands in for one of them makes it wrong. */
 const calls = {
-  request_ticket: { args: [1, 1, 1, 0], kinds: ['count', 'count', 'count', 'timeout'] },
-  release_ticket: { args: [uuid], kinds: ['ticket'] },
-  ticket_info: { args: [uuid], kinds: ['ticket'] },
-  clone: { args: [uuid], kinds: ['ticket'] },
-  wait: { args: [uuid, 0], kinds: ['ticket', 'timeout'] },
-  sync: { args: [uuid, 0], kinds: ['ticket or none', 'timeout'] },
-  kill: { args: [1], kinds: ['count'] },
+  request_ticket: { args: [1, 1, 1, 0], kinds: ['count', 'count', 'count', 'timeout'], names: ['maxcpus', 'minvms', 'mincpuspervm', 'timeout'] },
+  release_ticket: { args: [uuid], kinds: ['ticket'], names: ['ticket'] },
+  ticket_info: { args: [uuid], kinds: ['ticket'], names: ['ticket'] },
+  clone: { args: [uuid], kinds: ['ticket'], names: ['ticket'] },
+  wait: { args: [uuid, 0], kinds: ['ticket', 'timeout'], names: ['ticket', 'timeout'] },
+  sync: { args: [uuid, 0], kinds: ['ticket or none', 'timeout'], names: ['ticket', 'timeout'] },
+  kill: { args: [1], kinds: ['count'], names: ['vmid'] },
 };
 
-for (const [name, { args, kinds }] of Object.entries(calls)) {
+for (const [name, { args, kinds, names }] of Object.entries(calls)) {
   kinds.forEach((kind, index) => {
+    const where = `${name}: argument ${index} (${names[index]})`;
     const attempt = (value) => () => gridcentric[name](...args.map((arg, at) => (at === index ? value : arg)));
     test(`${name}: argument ${index} is a ${kind}`, () => {
       if (kind.startsWith('ticket')) {
         const none = (value) => kind === 'ticket or none' && (value === undefined || value === null);
-        for (const value of notTickets.filter((v) => !none(v))) assert.throws(attempt(value), wrong(`Argument ${index} must be a String.`));
+        for (const value of notTickets.filter((v) => !none(v))) assert.throws(attempt(value), wrong(`${where} must be a String, not ${inspect(value)}.`));
         return;
       }
       const optional = name === 'wait' || name === 'sync';
       for (const value of notNumbers.filter((v) => !(optional && v === undefined))) {
         const last = typeof value === 'function' && index === args.length - 1; // taken for the callback
         if (last && optional) continue;
-        assert.throws(attempt(value), wrong(`Argument ${index} must be a Number.`));
+        assert.throws(attempt(value), wrong(`${where} must be a Number, not ${inspect(value)}.`));
       }
       const [bad, least] = kind === 'count' ? [notCounts, 1] : [notTimeouts, -(2 ** 31)];
       for (const value of bad) {
-        const text = `Argument ${index} must be a whole Number from ${least} to 2147483647, not ${value}.`;
+        const text = `${where} must be a whole Number from ${least} to 2147483647, not ${value}.`;
         assert.throws(attempt(value), wrong(text));
       }
     });
@@ -49,7 +51,7 @@ for (const [name, { args, kinds }] of Object.entries(calls)) {
 
 test('join: a report of text or bytes', () => {
   for (const value of [1, true, new ArrayBuffer(1), [1], Symbol('x'), new Date()]) {
-    assert.throws(() => gridcentric.join(value), wrong('Argument 0 must be a String, a Buffer or a TypedArray.'));
+    assert.throws(() => gridcentric.join(value), wrong(/^join: argument 0 \(report\) must be a String, a Buffer or a TypedArray, not /));
   }
 });
 
@@ -66,21 +68,21 @@ test('a callback is not called with a wrong argument', async () => {
 });
 
 test('the callback is a function', () => {
-  assert.throws(() => gridcentric.list_tickets(1), wrong('Argument 0 must be a Function.'));
-  assert.throws(() => gridcentric.clone(uuid, 'done'), wrong('Argument 1 must be a Function.'));
-  assert.throws(() => gridcentric.request_ticket(1, 1, 1, 0, 5), wrong('Argument 4 must be a Function.'));
+  assert.throws(() => gridcentric.list_tickets(1), wrong('list_tickets: argument 0 (callback) must be a Function, not 1.'));
+  assert.throws(() => gridcentric.clone(uuid, 'done'), wrong("clone: argument 1 (callback) must be a Function, not 'done'."));
+  assert.throws(() => gridcentric.request_ticket(1, 1, 1, 0, 5), wrong('request_ticket: argument 4 (callback) must be a Function, not 5.'));
 });
 
 test('options are a signal and ref', () => {
-  const signal = 'Argument 1 must have an AbortSignal as its signal.';
+  const signal = 'clone: argument 1 (options) must have an AbortSignal as its signal.';
   assert.throws(() => gridcentric.clone(uuid, { signal: 1 }), wrong(signal));
-  assert.throws(() => gridcentric.clone(uuid, { ref: 0 }), wrong('Argument 1 must have a Boolean as its ref.'));
-  assert.throws(() => gridcentric.clone(uuid, { timeout: 1 }), wrong(/^Argument 1 has the option 'timeout'/));
+  assert.throws(() => gridcentric.clone(uuid, { ref: 0 }), wrong('clone: argument 1 (options) must have a Boolean as its ref.'));
+  assert.throws(() => gridcentric.clone(uuid, { timeout: 1 }), wrong(/^clone: argument 1 \(options\) has the option 'timeout'/));
 });
 
 test('on: the event and the handler', () => {
-  assert.throws(() => gridcentric.on('fork', () => {}), wrong("Argument 0 must be 'clone', not 'fork'."));
-  assert.throws(() => gridcentric.on(undefined, () => {}), wrong("Argument 0 must be 'clone', not undefined."));
-  assert.throws(() => gridcentric.on(Symbol('x'), () => {}), wrong("Argument 0 must be 'clone', not Symbol(x)."));
-  assert.throws(() => gridcentric.on('clone'), wrong('Argument 1 must be a Function.'));
+  assert.throws(() => gridcentric.on('fork', () => {}), wrong("on: argument 0 (event) must be 'clone', not 'fork'."));
+  assert.throws(() => gridcentric.on(undefined, () => {}), wrong("on: argument 0 (event) must be 'clone', not undefined."));
+  assert.throws(() => gridcentric.on(Symbol('x'), () => {}), wrong("on: argument 0 (event) must be 'clone', not Symbol(x)."));
+  assert.throws(() => gridcentric.on('clone'), wrong('on: argument 1 (handler) must be a Function, not undefined.'));
 });
