@@ -24,8 +24,7 @@ def main() -> int:
         print(f"version  {__version__}\ninclude  {_paths.INCLUDE}\nlibs     {_paths.LIB}\ngc       {_paths.GC}")
     missing = [path for path in wanted or (_paths.INCLUDE, _paths.LIB, _paths.GC) if not path.exists()]
     for path in missing:
-        print(f"gridcentric: {path} is not there; reinstall the package: pip install --force-reinstall gridcentric",
-              file=sys.stderr)  # fmt: skip
+        print(f"gridcentric: {path} is not there; install the package anew, from where it came", file=sys.stderr)
     return 1 if missing else 0
 
 

@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
     if sys.argv[1:] == ["gc"]:
         sys.exit(0)  # nothing of it can be left
     print(f"gc: {module.rpartition('.')[2]} comes with the Python package, which {sys.executable} does not have: "
-          "pip install 'gridcentric[qemu]'", file=sys.stderr)
+          f"in a checkout of gridcentric, {sys.executable} -m pip install '.[qemu]'", file=sys.stderr)
     sys.exit(24)
 sys.exit(main())
 )";
@@ -74,8 +74,8 @@ int become_python(const char *module, const std::vector<std::string> &words) {
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   throw guest::Error(GC_E_NOT_SUPPORTED, std::string(module) + " needs Python, and '" + command[0] +
                                              "' can't be run (" + std::strerror(errno) +
-                                             "): apt-get install python3-venv, then in a venv pip install "
-                                             "'gridcentric[qemu]'");
+                                             "): apt-get install python3-venv, then in a venv and a checkout "
+                                             "of gridcentric, pip install '.[qemu]'");
 }
 
 int become_qemu(const std::vector<std::string> &words) {

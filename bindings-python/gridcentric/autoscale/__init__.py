@@ -2,7 +2,7 @@
 
     loop.call_later(3, autoscale.setup, 8080, PORT)
 
-Needs aiohttp (pip install gridcentric[autoscale]). autoscaler.py is where to start reading.
+Needs aiohttp (the extra `autoscale` of the package). autoscaler.py is where to start reading.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import asyncio
 import os
 from typing import Any
 
+from gridcentric._advice import install
+
 try:
     import aiohttp as _  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "gridcentric.autoscale needs aiohttp, which is not installed: pip install 'gridcentric[autoscale]'"
-    ) from error
+    raise ImportError(f"gridcentric.autoscale needs aiohttp, which is not installed: {install('autoscale')}") from error
 
 from gridcentric.autoscale.autoscaler import Autoscaler
 from gridcentric.autoscale.options import from_environment, read_options

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gridcentric import NotSupported
+from gridcentric._advice import install
 from gridcentric.hypervisors.qemu.told import have_standard_streams, tell
 
 
@@ -149,18 +150,19 @@ def _collect_garbage() -> None:
 
 
 def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    if args.verb == "gc":  # without what VMs need: they may have been there before it was removed
+        _collect_garbage()
+        return 0
     try:
         from gridcentric.hypervisors.qemu import door
     except ImportError as error:
-        tell(f"the qemu hypervisor needs the Python package {error.name}: pip install 'gridcentric[qemu]'")
+        tell(f"the qemu hypervisor needs the Python package {error.name}: {install('qemu')}")
         return NotSupported.exit_code
     try:
         if args.verb == "run":
             return _run(parser, args)
         if args.verb == "host":
             door.serve(args.socket, args.cpus, args.outside)
-        elif args.verb == "gc":
-            _collect_garbage()
         else:
             _image(args)
     except door.TROUBLES as error:

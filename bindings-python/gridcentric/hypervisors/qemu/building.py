@@ -58,6 +58,15 @@ def discard(folder: Path) -> None:
     shutil.rmtree(rubbish, ignore_errors=True)
 
 
+def step_of(line: str) -> str:
+    """What mmdebstrap says it is at, in words; "" when the line says nothing of it. Of a hook it shows the script itself."""
+    match = re.match(r"I: (.*)", line)
+    if match is None:
+        return ""
+    hook = re.match(r"running (?:special hook|--\w+-hook)\b", match[1])
+    return "kernel and packing" if hook else match[1].strip()
+
+
 def run(
     command: list[str], progress: Progress, what: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
 ) -> None:
@@ -74,8 +83,8 @@ def run(
     try:
         for line in said:
             last = [*last[-14:], line.rstrip()]
-            if match := re.match(r"I: (.*)", line):
-                progress(f"{what}: {match[1]}")
+            if step := step_of(line):
+                progress(f"{what}: {step}")
     except BaseException:  # Ctrl-C: it cleans up after itself
         process.terminate()
         process.wait()

@@ -283,8 +283,8 @@ class Run:
     async def _program_ended(self, key: int, code: int) -> None:
         if key == self._master.key:
             self._code = code
-            # A normal end: the clones may finish their work. One by a signal ends the family.
-            if code <= 128:
+            # A normal end: the clones may finish their work. Any other ends the family.
+            if code == 0:
                 await self._master.say_bye()
         self._host.program_ended(key, code)
 
