@@ -3,6 +3,7 @@
 
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
+#include "core/cli/output.hpp"
 #include "core/guest/explain.hpp"
 
 namespace gridcentric::cli {
@@ -27,7 +28,7 @@ int check(const Arguments &arguments) {
                             .str()
                             .c_str());
   } else {
-    std::printf("process %d %s", pid, guest::readable(preflight, mode).report.c_str());
+    show(stdout, format("process %d ", pid) + guest::readable(preflight, mode).report);
   }
   return preflight.can_clone ? 0 : 1;
 }

@@ -45,7 +45,7 @@ void print_bash() {
     std::printf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$word\")%s) ;;\n", verb.name,
                 words_after(verb).c_str(), commands);
   }
-  std::printf("  esac\n}\ncomplete -o default -F _gc gc\n");
+  std::printf("  esac\n}\ncomplete -o default -F _gc gc gridcentric\n");
 }
 
 // zsh and fish show the summaries; theirs is a quoting in which ' ends a text.
@@ -57,7 +57,7 @@ std::string without_quotes(std::string text) {
 }
 
 void print_zsh() {
-  std::printf("#compdef gc\n_gc() {\n  local -a list\n  if ((CURRENT == 2)); then\n    list=(\n");
+  std::printf("#compdef gc gridcentric\n_gc() {\n  local -a list\n  if ((CURRENT == 2)); then\n    list=(\n");
   for (const auto &verb : verbs()) {
     if (!verb.hidden) std::printf("      '%s:%s'\n", verb.name, without_quotes(verb.summary).c_str());
   }
@@ -70,7 +70,7 @@ void print_zsh() {
       std::printf("'%s:%s' ", option.name, without_quotes(option.help).c_str());
     std::printf("'--help:say more')%s ;;\n", verb.shape == Shape::command ? "; _command_names" : "");
   }
-  std::printf("  esac\n  _describe option list || _files\n}\ncompdef _gc gc\n");
+  std::printf("  esac\n  _describe option list || _files\n}\ncompdef _gc gc gridcentric\n");
 }
 
 void print_fish() {

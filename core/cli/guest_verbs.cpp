@@ -46,6 +46,17 @@ std::string result_json(const guest::Result &result) {
   return object.text("report_base64", result.report->empty() ? "" : wire::encode_report(result.report)).str();
 }
 
+// A report for people: a text as it is, its further lines indented, so that none can look like a result. With --json a
+// program gets every byte of it.
+std::string readable(const std::optional<std::string> &report) {
+  if (!report || report->empty()) return wire::encode_report(report);
+  if (!wire::is_printable(*report)) return "base64 " + wire::encode_report(report);
+  std::string text = "text ";
+  for (const char byte : *report) text.append(1, byte).append(byte == '\n' ? "  " : "");
+  if (text.ends_with("\n  ")) text.resize(text.size() - 3);
+  return text;
+}
+
 template <typename List, typename Line, typename Json>
 int print_list(const Arguments &arguments, const List &list, Line line, Json json) {
   if (arguments.has("--json")) {
@@ -161,7 +172,7 @@ int join(const Arguments &arguments) {
 int wait(const Arguments &arguments) {
   const auto line = [](const guest::Result &result) {
     return "result " + std::to_string(result.vmid) + " " + guest::end_kind_name(result.how) + " " +
-           std::to_string(result.status) + " " + wire::encode_report(result.report);
+           std::to_string(result.status) + " " + readable(result.report);
   };
   return print_list(arguments, guest::wait(arguments.ticket(0), arguments.number(1, "TIMEOUT", -1)), line,
                     result_json);

@@ -1,4 +1,5 @@
 // gc host: runs a host, or asks one about itself.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
 #include "core/cli/observe.hpp"
+#include "core/cli/output.hpp"
 #include "core/cli/python.hpp"
 #include "core/guest/explain.hpp"
 #include "core/guest/machine_page.hpp"
@@ -37,8 +39,7 @@ Info info_of(const std::string &host) {
 // Of the host that is named, else of the shared one in its usual place, else of the private ones that run programs now.
 std::vector<Info> infos_of(const Arguments &arguments) {
   if (arguments.has("--socket")) return {info_of(arguments.value("--socket"))};
-  if (std::getenv("GRIDCENTRIC_HOST") != nullptr || guest::in_machine())
-    return {info_of(guest::find_or_start_host())};
+  if (guest::names_host() || guest::in_machine()) return {info_of(guest::find_or_start_host())};
   if (const std::string path = default_socket_path(); ::access(path.c_str(), F_OK) == 0)
     return {info_of(path)};
   std::vector<Info> infos;
@@ -59,7 +60,7 @@ void print_infos(const std::vector<Info> &infos, bool as_json) {
     JsonObject object;
     if (!as_json && &info != &infos.front()) std::printf("\n");
     for (const auto &[key, value] : info) {
-      if (!as_json) std::printf("%-10s %s\n", key.c_str(), value.c_str());
+      if (!as_json) show(stdout, format("%-10s ", key.c_str()) + one_line(value) + "\n");
       object.text(key, value);
     }
     objects.push_back(object.str());
@@ -84,6 +85,14 @@ int cpus_of_environment() {
   const int cpus = parse_integer(value, "GRIDCENTRIC_CPUS");
   if (cpus < 1) throw UsageError{"GRIDCENTRIC_CPUS is " + std::string(value) + ", expected at least 1"};
   return cpus;
+}
+
+// A connection of a guest is a descriptor, and so is each clone: as many as this process may have.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // What is left of hosts of processes, and then what is left of hosts of machines.
@@ -120,20 +129,24 @@ int host(const Arguments &arguments) {
   }
   if (arguments.has("--json")) throw UsageError{"--json goes with --info"};
   if (arguments.has("--gc")) return collect_garbage();
-  if (arguments.value("--hypervisor") == "qemu") return host_machines(arguments);
+  const std::string hypervisor = arguments.value("--hypervisor", "process");
+  if (hypervisor != "process" && hypervisor != "qemu" && hypervisor != "fake")
+    throw UsageError{"--hypervisor is '" + hypervisor + "', expected process, qemu or fake"};
+  if (hypervisor == "qemu") return host_machines(arguments);
   if (arguments.has("--outside")) throw UsageError{"--outside goes with --hypervisor qemu"};
   HostOptions options;
   options.socket = arguments.value("--socket");
-  options.hypervisor = arguments.value("--hypervisor", options.hypervisor);
+  options.hypervisor = hypervisor;
   options.control = arguments.has("--control");
   options.seed = static_cast<std::uint64_t>(count(arguments, "--seed", 0, 0));
   options.address_base = arguments.value("--address-base", options.address_base);
   options.private_fd = count(arguments, "--private", 0, -1);
   options.cpus = count(arguments, "--cpus", 1, options.private_fd >= 0 ? cpus_of_environment() : 0);
+  raise_descriptor_limit();
   std::string error;
   const int status = run_host(options, &error);
   if (status == 2) throw UsageError{error};
-  if (status != 0) std::fprintf(stderr, "gc host: %s\n", error.c_str());
+  if (status != 0) show(stderr, format("%s host: ", program()) + error + "\n");
   return status;
 }
 

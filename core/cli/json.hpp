@@ -7,7 +7,7 @@
 
 namespace gridcentric::cli {
 
-std::string json_text(std::string_view text);  // quoted; text is UTF-8
+std::string json_text(std::string_view text);  // quoted; what is not UTF-8 becomes U+FFFD
 
 class JsonObject {
  public:

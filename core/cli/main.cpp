@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/output.hpp"
 #include "core/guest/client.hpp"
 
 namespace gridcentric::cli {
@@ -11,22 +12,25 @@ namespace {
 constexpr int usage_exit = 2;  // as for GC_E_INVALID_ARGUMENT
 
 void print_overview(FILE *out) {
-  std::fputs(
-      "gc - VM fork: a running machine asks for resources with a ticket, clones itself and goes on.\n\n"
-      "usage: gc VERB [ARGUMENT ...]\n\n",
-      out);
+  const char *name = program();
+  std::fprintf(
+      out,
+      "%s - VM fork: a running machine asks for resources with a ticket, clones itself and goes on.\n\n"
+      "usage: %s VERB [ARGUMENT ...]\n\n",
+      name, name);
   for (const auto &verb : verbs()) {
-    if (!verb.hidden) std::fprintf(out, "  gc %-11s %s\n", verb.name, verb.summary);
+    if (!verb.hidden) std::fprintf(out, "  %s %-11s %s\n", name, verb.name, verb.summary);
   }
-  std::fputs(
-      "\n'gc VERB --help' says more about one, 'gc --version' prints the version.\n"
-      "A program starts with 'gc run -- COMMAND'; inside it the other verbs answer for that program's "
+  std::fprintf(
+      out,
+      "\n'%s VERB --help' says more about one, '%s --version' prints the version.\n"
+      "A program starts with '%s run -- COMMAND'; inside it the other verbs answer for that program's "
       "domain.\n",
-      out);
+      name, name, name);
 }
 
 void print_usage(FILE *out, const Verb &verb) {
-  std::fprintf(out, "usage: gc %s%s%s%s\n", verb.name, verb.options.empty() ? "" : " [OPTION ...]",
+  std::fprintf(out, "usage: %s %s%s%s%s\n", program(), verb.name, verb.options.empty() ? "" : " [OPTION ...]",
                *verb.usage != '\0' ? " " : "", verb.usage);
 }
 
@@ -69,10 +73,14 @@ int unknown_verb(const std::string &name) {
       least = far;
     }
   }
-  std::fprintf(stderr, "gc: there is no verb '%s'%s%s%s 'gc --help' lists them all\n", name.c_str(),
-               nearest != nullptr ? ": did you mean '" : ";", nearest != nullptr ? nearest->name : "",
-               nearest != nullptr ? "'?" : "");
+  show(stderr, format("%s: there is no verb '%s'%s%s%s '%s --help' lists them all\n", program(), name.c_str(),
+                      nearest != nullptr ? ": did you mean '" : ";", nearest != nullptr ? nearest->name : "",
+                      nearest != nullptr ? "'?" : "", program()));
   return usage_exit;
+}
+
+void complain(const Verb &verb, const std::string &text) {
+  show(stderr, format("%s %s: ", program(), verb.name) + text + "\n");
 }
 
 int dispatch(const Verb &verb, const std::vector<std::string> &words) {
@@ -80,27 +88,23 @@ int dispatch(const Verb &verb, const std::vector<std::string> &words) {
   for (const auto &word : words) {
     if (word == "--help" || word == "-h") {
       print_help(verb);
-      return 0;
+      return all_written(verb.name) ? 0 : 1;
     }
     if (word == "--" || verb.shape == Shape::command) break;
   }
   try {
     const int status = verb.run(parse_arguments(verb, words));
-    if (std::fflush(stdout) != 0) {
-      std::fprintf(stderr, "gc %s: cannot write the answer to standard output\n", verb.name);
-      return 1;
-    }
-    return status;
+    return all_written(verb.name) ? status : 1;
   } catch (const UsageError &error) {
-    std::fprintf(stderr, "gc %s: %s\n", verb.name, error.text.c_str());
+    complain(verb, error.text);
     print_usage(stderr, verb);
     return usage_exit;
   } catch (const guest::Error &error) {
-    std::fprintf(stderr, "gc %s: %s\n", verb.name, error.text.c_str());
+    complain(verb, error.text);
     const auto *row = guest::find_error(error.code);
     return row != nullptr ? row->exit : 1;
   } catch (const std::exception &error) {
-    std::fprintf(stderr, "gc %s: %s\n", verb.name, error.what());
+    complain(verb, error.what());
     return 1;
   }
 }
@@ -110,6 +114,7 @@ int dispatch(const Verb &verb, const std::vector<std::string> &words) {
 
 int main(int count, char **given) {
   using namespace gridcentric;
+  if (count > 0) cli::set_program(given[0]);
   if (count < 2) {
     cli::print_overview(stderr);
     return cli::usage_exit;
@@ -119,11 +124,11 @@ int main(int count, char **given) {
     const cli::Verb *verb = count > 2 ? cli::find_verb(given[2]) : nullptr;
     if (count > 2 && verb == nullptr) return cli::unknown_verb(given[2]);
     verb != nullptr ? cli::print_help(*verb) : cli::print_overview(stdout);
-    return 0;
+    return cli::all_written(verb != nullptr ? verb->name : "") ? 0 : 1;
   }
   if (name == "--version") {
     std::printf("gc (gridcentric) %s\n", GC_VERSION);
-    return 0;
+    return cli::all_written("") ? 0 : 1;
   }
   const cli::Verb *verb = cli::find_verb(name);
   if (verb == nullptr) return cli::unknown_verb(name);

@@ -1,5 +1,8 @@
 #include "core/cli/observe.hpp"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
@@ -22,6 +25,11 @@ std::string named_host() {
   const char *named = std::getenv("GRIDCENTRIC_HOST");
   const std::string_view value = named != nullptr ? named : "";
   return value.starts_with(scheme) ? std::string(value.substr(scheme.size())) : "";
+}
+
+bool is_ours(const std::string &path) {
+  struct stat found {};
+  return ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) && found.st_uid == ::geteuid();
 }
 
 std::string decoded(const std::string &token) { return wire::percent_decode(token).value_or(token); }
@@ -53,7 +61,8 @@ std::vector<std::string> find_hosts() {
     fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
     // The name it was bound to: a host gives its socket the real one when it listens (core/host/listener.cpp).
     if (path.ends_with(forming)) path.resize(path.size() - forming.size());
-    if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos)
+    if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos &&
+        is_ours(path))
       hosts.push_back(path);
   }
   if (const std::string named = named_host(); !named.empty()) hosts.push_back(named);
@@ -62,8 +71,16 @@ std::vector<std::string> find_hosts() {
   return hosts;
 }
 
-std::vector<Observed> observe_all() {
+std::vector<Observed> observe_all(std::vector<std::string> *complaints) {
   std::vector<Observed> all;
+  const auto complain = [&](const std::string &host, const std::string &text) {
+    if (complaints == nullptr) return;
+    if (host == named_host()) return complaints->push_back("GRIDCENTRIC_HOST: " + text);
+    // One that has just ended is no news; one that still listens, and says nothing, is.
+    const auto now = find_hosts();
+    if (std::binary_search(now.begin(), now.end(), host))
+      complaints->push_back("the host at 'unix:" + host + "' does not answer; is it stopped?");
+  };
   for (const auto &host : find_hosts()) {
     try {
       guest::Connection connection(host, "observe", nullptr, answer_ms);
@@ -76,10 +93,9 @@ std::vector<Observed> observe_all() {
         all.back().hypervisor = hypervisor;
       }
     } catch (const guest::Disconnected &) {
-      // It has just ended, or is stopped.
+      complain(host, "the host at 'unix:" + host + "' does not answer");
     } catch (const guest::Error &error) {
-      // Another user's, or a socket that somebody left: not ours to talk about, unless it was asked for by name.
-      if (host == named_host()) throw;
+      complain(host, error.text);
     }
   }
   return all;
@@ -101,6 +117,23 @@ std::vector<std::pair<std::string, std::string>> observe_info(const std::string 
     info.emplace_back(std::move(key), decoded(fields.tail()));
   }
   return info;
+}
+
+void end_family(const std::string &host, const std::string &family) {
+  try {
+    guest::Connection connection(host, "observe", nullptr, answer_ms);
+    guest::call_observed(connection, "kill_domain " + family + " 0", answer_ms);
+  } catch (const guest::Disconnected &) {
+    throw guest::Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + host + "' did not answer");
+  } catch (const guest::Error &error) {
+    if (error.code != GC_E_NO_SUCH_DOMAIN) throw;
+  }
+}
+
+std::string one_line(std::string name) {
+  for (char &byte : name)
+    if (byte == '\n' || byte == '\t') byte = ' ';
+  return name;
 }
 
 std::string age_text(std::int64_t ms) {

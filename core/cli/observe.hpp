@@ -21,14 +21,22 @@ struct Observed {
   std::string name;
 };
 
-// Sockets of the hosts that this user may talk to: the one of GRIDCENTRIC_HOST, and all that listen in a folder of ours.
+// Sockets of this user's hosts: the one of GRIDCENTRIC_HOST, and all that listen in a folder of ours. Those of other users are
+// not even connected to: they could say anything, or nothing and keep us waiting.
 std::vector<std::string> find_hosts();
 
-// The domains of all these hosts, by host, family and vmid. A host that ends meanwhile has none.
-std::vector<Observed> observe_all();
+// The domains of all these hosts, by host, family and vmid. A host that ends meanwhile has none. A host that does not answer,
+// or that GRIDCENTRIC_HOST names and that is not there, is complained of, in a text each (nullptr: in silence).
+std::vector<Observed> observe_all(std::vector<std::string> *complaints);
+
+// Asks a host to end a family. Throws guest::Error; a family that has just ended is fine.
+void end_family(const std::string &host, const std::string &family);
 
 // KEY, VALUE of what a host says about itself. Throws guest::Error.
 std::vector<std::pair<std::string, std::string>> observe_info(const std::string &host);
+
+// A name as one line of a table.
+std::string one_line(std::string name);
 
 std::string age_text(std::int64_t ms);  // "850ms", "12s", "3m05s", "2h10m", "4d02h"
 

@@ -4,6 +4,7 @@
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
 #include "core/cli/observe.hpp"
+#include "core/cli/output.hpp"
 
 namespace gridcentric::cli {
 namespace {
@@ -23,7 +24,9 @@ std::string domain_json(const Observed &domain) {
 }  // namespace
 
 int list_all(const Arguments &arguments) {
-  const auto domains = observe_all();
+  std::vector<std::string> complaints;
+  const auto domains = observe_all(&complaints);
+  for (const auto &complaint : complaints) show(stderr, format("%s ps: ", program()) + complaint + "\n");
   if (arguments.has("--json")) {
     std::vector<std::string> elements;
     elements.reserve(domains.size());
@@ -36,9 +39,10 @@ int list_all(const Arguments &arguments) {
   for (const auto &domain : domains) {
     const std::string parent = domain.parent < 0 ? "-" : std::to_string(domain.parent);
     const std::string pid = domain.pid < 0 ? "-" : std::to_string(domain.pid);
-    std::printf("%-8.8s %5d %6s %-15s %-8s %7s %7s %-10s %s\n", domain.family.c_str(), domain.vmid,
-                parent.c_str(), domain.ip.c_str(), domain.state.c_str(), pid.c_str(),
-                age_text(domain.age_ms).c_str(), domain.hypervisor.c_str(), domain.name.c_str());
+    show(stdout, format("%-8.8s %5d %6s %-15s %-8s %7s %7s %-10s ", domain.family.c_str(), domain.vmid,
+                        parent.c_str(), domain.ip.c_str(), domain.state.c_str(), pid.c_str(),
+                        age_text(domain.age_ms).c_str(), domain.hypervisor.c_str()) +
+                     one_line(domain.name) + "\n");
   }
   return 0;
 }

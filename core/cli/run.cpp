@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/output.hpp"
 #include "core/cli/python.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/connection.hpp"
@@ -23,7 +24,7 @@ constexpr int cannot_run = 126, not_found = 127;  // as shells have it
 
 // A child of a domain could not be a master: its host would take it for that domain. A host of its own then.
 bool in_domain_already() {
-  const bool named = std::getenv("GRIDCENTRIC_HOST") != nullptr;
+  const bool named = guest::names_host();
   // Not guest::in_machine(): that is decided once, and this process is about to leave the machine's host.
   if (!named && ::access(guest::machine_host_path, F_OK) != 0) return false;
   try {
@@ -70,7 +71,7 @@ int run(const Arguments &arguments) {
   guest::identity();  // this process is the master from here on, and stays it as it becomes the command
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   const int error = errno;
-  std::fprintf(stderr, "gc run: cannot run '%s': %s\n", command[0].c_str(), std::strerror(error));
+  show(stderr, format("%s run: cannot run '%s': %s\n", program(), command[0].c_str(), std::strerror(error)));
   return error == ENOENT ? not_found : cannot_run;
 }
 

@@ -8,11 +8,14 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 
 #include "core/cli/actions.hpp"
 #include "core/cli/observe.hpp"
+#include "core/cli/output.hpp"
 #include "core/cli/usage.hpp"
+#include "core/wire/text.hpp"
 
 namespace gridcentric::cli {
 namespace {
@@ -76,33 +79,45 @@ std::string cpu_text(const Observed &domain, const Usage &usage, const History &
 }
 
 std::vector<std::string> make_lines(History &history) {
-  const auto domains = observe_all();
+  const auto domains = observe_all(nullptr);
   const ProcessTable processes;
   std::vector<int> roots;
   roots.reserve(domains.size());
   for (const auto &domain : domains) roots.push_back(domain.pid);
   History now{Clock::now(), {}};
   std::vector<std::string> lines;
-  char line[512];
-  std::snprintf(line, sizeof line, "%5s %6s %-15s %-8s %7s %8s %7s %-8s %s", "VMID", "PARENT", "ADDRESS",
-                "STATE", "AGE", "PSS", "CPU", "FAMILY", "NAME");
-  lines.emplace_back(line);
+  lines.push_back(format("%5s %6s %-15s %-8s %7s %8s %7s %-8s %s", "VMID", "PARENT", "ADDRESS", "STATE",
+                         "AGE", "PSS", "CPU", "FAMILY", "NAME"));
   std::int64_t total_kib = 0;
   for (const auto &domain : domains) {
     const Usage usage = domain.pid > 0 ? processes.usage_of(domain.pid, roots) : Usage{};
     total_kib += usage.pss_kib > 0 ? usage.pss_kib : 0;
     const std::string cpu = domain.pid > 0 ? cpu_text(domain, usage, history, now.when) : "-";
     now.cpu_ms[domain.pid] = usage.cpu_ms;
-    std::snprintf(line, sizeof line, "%5d %6s %-15s %-8s %7s %8s %7s %-8.8s %s", domain.vmid,
-                  domain.parent < 0 ? "-" : std::to_string(domain.parent).c_str(), domain.ip.c_str(),
-                  domain.state.c_str(), age_text(domain.age_ms).c_str(), memory_text(usage.pss_kib).c_str(),
-                  cpu.c_str(), domain.family.c_str(), domain.name.c_str());
-    lines.emplace_back(line);
+    const std::string row = format("%5d %6s %-15s %-8s %7s %8s %7s %-8.8s ", domain.vmid,
+                                   domain.parent < 0 ? "-" : std::to_string(domain.parent).c_str(),
+                                   domain.ip.c_str(), domain.state.c_str(), age_text(domain.age_ms).c_str(),
+                                   memory_text(usage.pss_kib).c_str(), cpu.c_str(), domain.family.c_str());
+    lines.push_back(wire::printable(row + one_line(domain.name)));
   }
   lines.push_back(std::to_string(domains.size()) + (domains.size() == 1 ? " domain, " : " domains, ") +
                   memory_text(total_kib) + " PSS in all");
   history = std::move(now);
   return lines;
+}
+
+// NO_COLOR (no-color.org) asks for plain text.
+std::string styled(std::string_view text, std::string_view style) {
+  static const char *no_color = std::getenv("NO_COLOR");
+  if (style.empty() || (no_color != nullptr && *no_color != '\0')) return std::string(text);
+  return std::string(style).append(text).append("\033[0m");
+}
+
+// Can frames be drawn over one another here?
+bool can_draw() {
+  const char *terminal = std::getenv("TERM");
+  return ::isatty(STDOUT_FILENO) != 0 && ::isatty(STDIN_FILENO) != 0 && terminal != nullptr &&
+         *terminal != '\0' && std::string_view(terminal) != "dumb";
 }
 
 // Cuts to the window; the last line (the sums) is always there.
@@ -115,11 +130,9 @@ void draw(const std::vector<std::string> &lines) {
   std::string frame = "\033[H\033[J";
   const std::size_t most = window.ws_row - 1U;
   for (std::size_t at = 0; at + 1 < lines.size() && at < most; ++at) {
-    frame.append(at == 0 ? "\033[1m" : "")
-        .append(lines[at].substr(0, window.ws_col))
-        .append(at == 0 ? "\033[0m\n" : "\n");
+    frame.append(styled(cut_to_columns(lines[at], window.ws_col), at == 0 ? "\033[1m" : "")).append("\n");
   }
-  frame.append("\033[2m").append((lines.back() + " - q ends").substr(0, window.ws_col)).append("\033[0m");
+  frame.append(styled(cut_to_columns(lines.back() + " - q ends", window.ws_col), "\033[2m"));
   std::fwrite(frame.data(), 1, frame.size(), stdout);
   std::fflush(stdout);
 }
@@ -150,8 +163,8 @@ bool pause(Clock::time_point next) {
 
 int top(const Arguments &arguments) {
   History history;
-  if (arguments.has("--once") || ::isatty(STDOUT_FILENO) == 0 || ::isatty(STDIN_FILENO) == 0) {
-    for (const auto &line : make_lines(history)) std::printf("%s\n", line.c_str());
+  if (arguments.has("--once") || !can_draw()) {
+    for (const auto &line : make_lines(history)) show(stdout, line + "\n");
     return 0;
   }
   watch_signals();

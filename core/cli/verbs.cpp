@@ -91,7 +91,9 @@ const std::vector<Verb> &verbs() {
        "wait until all the ticket's clones have ended",
        "A line 'result VMID HOW STATUS REPORT' each, by vmid. HOW: joined, exited (STATUS: exit code), "
        "killed (STATUS: signal)\n"
-       "or lost. REPORT is base64, '=' when it is empty, '-' when there is none. TIMEOUT in milliseconds, "
+       "or lost. REPORT is 'text' and the report, where it is a text; '=' when it is empty; '-' when there "
+       "is none; else\n"
+       "'base64' and its bytes. Further lines of a text are indented by two spaces. TIMEOUT in milliseconds, "
        "default -1.",
        1,
        2,
@@ -170,6 +172,17 @@ const std::vector<Verb> &verbs() {
        0,
        {{"--once", nullptr, "print one frame and end"}},
        top},
+      {"end",
+       "[FAMILY]",
+       "end a family, with all its domains",
+       "FAMILY is the beginning of its name, as 'gc ps' shows it. Returns when all its domains are gone. For "
+       "what a master has left,\n"
+       "and for families that do not end by themselves. Only those of this user.",
+       0,
+       1,
+       {{"--pid", "PID", "the family that this process is a domain of, master or clone"},
+        {"--all", nullptr, "all families of all your hosts"}},
+       end},
       {"check",
        "PID",
        "can this process be cloned, and if not, because of what",
@@ -200,6 +213,7 @@ const std::vector<Verb> &verbs() {
        1,
        {},
        completion},
+      {"manual", "", "", "Prints the man page, for the build.", 0, 0, {}, manual, Shape::plain, true},
       {"hook",
        "FILE",
        "",

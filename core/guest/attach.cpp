@@ -61,7 +61,8 @@ std::string program_name() {
   for (const auto &word : command_line()) {
     name.append(name.empty() ? word.substr(word.rfind('/') + 1) : " " + word);
   }
-  return name.substr(0, wire::longest_name);
+  return wire::to_utf8(name,
+                       wire::longest_name);  // an argument may be any bytes, and the cut may be anywhere
 }
 
 std::string mode_keys() {
@@ -72,7 +73,7 @@ std::string mode_keys() {
   }
   const auto probe = live_clone::probe();
   return std::string(" mode=") + live_clone::mode_name(probe.mode) +
-         " why=" + wire::percent_encode(probe.why.empty() ? "probed" : probe.why.substr(0, longest_why));
+         " why=" + wire::percent_encode(probe.why.empty() ? "probed" : wire::to_utf8(probe.why, longest_why));
 }
 
 // GRIDCENTRIC_ATTACH=FAMILY/VMID -> "as FAMILY VMID"

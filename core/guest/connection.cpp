@@ -20,6 +20,21 @@ std::string system_text(int error) {
   return strerror_r(error, space, sizeof space);  // the GNU one: it returns the text
 }
 
+// A host may stop this process, copy it and end it: that is for its own user and for root, as a host serves only these.
+void check_owner(int fd, const std::string &path) {
+  ucred host{};
+  socklen_t size = sizeof host;
+  const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &host, &size) == 0;
+  if (known && (host.uid == ::geteuid() || host.uid == 0)) return;
+  ::close(fd);
+  throw Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + path + "' belongs to user " +
+                                         (known ? std::to_string(host.uid) : "unknown") +
+                                         ", and a host can do anything to its programs: user " +
+                                         std::to_string(::geteuid()) +
+                                         " uses only hosts of its own and of root; unset GRIDCENTRIC_HOST, "
+                                         "or run the program as the host's user");
+}
+
 int connect_to(const std::string &path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -44,6 +59,7 @@ int connect_to(const std::string &path) {
                 "no host listens on 'unix:" + path + "' (" + reason +
                     "): start one with 'gc host', or unset GRIDCENTRIC_HOST for a private one");
   }
+  check_owner(fd, path);
   return fd;
 }
 

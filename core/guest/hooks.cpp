@@ -1,6 +1,7 @@
 #include "core/guest/hooks.hpp"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,13 +26,28 @@ std::string read_status(int channel) {
   }
 }
 
+// The folder that GRIDCENTRIC_HOOKS names lacks the hook that is due. One that has neither is a typing error, which would
+// otherwise be noticed by nobody.
+HookOutcome check_folder(const std::string &folder) {
+  struct stat found {};
+  const std::string given = "GRIDCENTRIC_HOOKS is '" + folder + "', ";
+  if (::stat(folder.c_str(), &found) != 0)
+    return {127, given + std::strerror(errno) + ": expected a folder with pre-clone, post-clone or both"};
+  if (!S_ISDIR(found.st_mode))
+    return {126, given + "which is not a folder: expected one with pre-clone, post-clone or both"};
+  for (const char *name : {"/pre-clone", "/post-clone"})
+    if (::access((folder + name).c_str(), F_OK) == 0) return {};
+  return {127, given + "which has neither pre-clone nor post-clone: put a hook there, or unset it"};
+}
+
 }  // namespace
 
 HookOutcome run_hook(const std::string &name, const HookContext &context) {
   const char *named = std::getenv("GRIDCENTRIC_HOOKS");
   const std::string file =
       std::string(named != nullptr && *named != '\0' ? named : "/etc/gridcentric") + "/" + name;
-  if (::access(file.c_str(), F_OK) != 0) return {};
+  if (::access(file.c_str(), F_OK) != 0)
+    return named != nullptr && *named != '\0' ? check_folder(named) : HookOutcome{};
   if (::access(file.c_str(), X_OK) != 0) {
     return {126, "the hook '" + file + "' is not executable: chmod +x it, or take it away"};
   }

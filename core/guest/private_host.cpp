@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -19,6 +20,34 @@ namespace {
 
 constexpr int start_wait_ms = 10'000;
 constexpr std::string_view scheme = "unix:";
+
+// GRIDCENTRIC_HOST is how children learn of the host, and it becomes known while other threads may read the environment.
+// setenv() would move the environment under them. So the variable is there, empty, from the time this library is loaded, with
+// room for a value that is written in place.
+constexpr char variable[] = "GRIDCENTRIC_HOST";
+constexpr std::size_t longest_value = 127;  // "unix:" and a path of sockaddr_un
+char *room = nullptr;  // "GRIDCENTRIC_HOST=" and the value; never freed, as the environment points to it
+
+__attribute__((constructor)) void make_room() {
+  if (names_host()) return;
+  room = static_cast<char *>(std::calloc(1, sizeof variable + longest_value + 1));
+  if (room == nullptr) return;
+  std::memcpy(room, variable, sizeof variable - 1);
+  room[sizeof variable - 1] = '=';
+  ::putenv(room);
+}
+
+void tell_children(const std::string &value) {
+  char *place = room != nullptr ? room + sizeof variable : nullptr;
+  if (place == nullptr || std::getenv(variable) != place || value.size() > longest_value) {
+    ::setenv(variable, value.c_str(), 1);  // the program has replaced its environment since
+    return;
+  }
+  // The first byte last: until then the variable is empty to whoever reads it.
+  std::memcpy(place + 1, value.data() + 1, value.size() - 1);
+  std::memset(place + value.size(), 0, longest_value - value.size());
+  std::atomic_ref<char>(*place).store(value[0], std::memory_order_release);
+}
 
 // What the host says on its channel: complaints (its stderr goes there too), then a line with the path of its socket.
 std::string read_path(int channel, const std::string &gc) {
@@ -81,10 +110,14 @@ std::string start_private_host() {
 
 }  // namespace
 
+bool names_host() noexcept {
+  const char *named = std::getenv(variable);
+  return named != nullptr && *named != '\0';
+}
+
 std::string find_or_start_host() {
-  const char *named = std::getenv("GRIDCENTRIC_HOST");
-  if (named != nullptr && *named != '\0') {
-    const std::string_view value = named;
+  if (names_host()) {
+    const std::string_view value = std::getenv(variable);
     if (!value.starts_with(scheme) || value.size() == scheme.size()) {
       throw Error(GC_E_HOST_UNREACHABLE,
                   "GRIDCENTRIC_HOST is '" + std::string(value) + "', expected unix:/path/of/socket");
@@ -102,7 +135,7 @@ std::string find_or_start_host() {
 
 std::string start_host() {
   std::string path = start_private_host();
-  ::setenv("GRIDCENTRIC_HOST", (std::string(scheme) + path).c_str(), 1);
+  tell_children(std::string(scheme) + path);
   return path;
 }
 

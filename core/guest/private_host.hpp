@@ -10,7 +10,10 @@ namespace gridcentric::guest {
 // Throws Error: HOST_UNREACHABLE (with what the host said before it gave up), NOT_IN_DOMAIN for gc.
 std::string find_or_start_host();
 
-// Starts a private host, for this process and its children alone: sets $GRIDCENTRIC_HOST. Returns the path of its socket;
+// Does the environment name a host?
+bool names_host() noexcept;
+
+// Starts a private host, for this process and its children alone: sets $GRIDCENTRIC_HOST, which other threads may be reading. Returns the path of its socket;
 // throws as above.
 std::string start_host();
 

@@ -156,13 +156,20 @@ bool Listener::listen_at(const std::string &path, std::string *error) {
   const std::string forming = path + ".new";
   sockaddr_un address;
   if (!fill(forming, &address, error)) return false;
+  struct stat status;
+  if (lstat(forming.c_str(), &status) == 0) {
+    if (!S_ISSOCK(status.st_mode)) {
+      *error = "\"" + forming +
+               "\" exists and is not a socket, and the host's own is made under that name: move it away, "
+               "or name another place with --socket";
+      return false;
+    }
+    unlink(forming.c_str());  // of a host that was killed
+  }
   fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  unlink(forming.c_str());
-  const mode_t before = umask(0177);  // the socket is born 0600
-  const bool bound = fd_ >= 0 && bind(fd_, reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0;
-  const int bind_error = errno;
-  umask(before);
-  errno = bind_error;
+  // The file is born with the mode of the socket, less the umask.
+  const bool bound = fd_ >= 0 && fchmod(fd_, 0600) == 0 &&
+                     bind(fd_, reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0;
   // It takes its name when it is listened on, so that nobody takes it for a dead host's before.
   if (!bound || listen(fd_, SOMAXCONN) != 0 || rename(forming.c_str(), path.c_str()) != 0) {
     *error = "cannot listen on \"" + path + "\": " + std::strerror(errno);

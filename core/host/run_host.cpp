@@ -1,7 +1,6 @@
 // Puts a host together and runs it until it ends.
 #include <arpa/inet.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -23,13 +22,6 @@ namespace {
 constexpr std::int64_t cpus_a_core = 64;
 constexpr std::int64_t most_cpus = 2147483647;
 constexpr std::int64_t private_hello_ms = 10'000;
-
-void raise_descriptor_limit() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);  // as many as allowed; fewer connections when that fails
-}
 
 // SIGTERM and SIGINT as a descriptor, for as long as it lives.
 class EndSignals {
@@ -93,7 +85,6 @@ int run_host(const HostOptions &options, std::string *error) {
   if (!fake && !options.make_hypervisor && options.hypervisor != "process")
     return fail(error, "hypervisor is \"" + options.hypervisor + "\", expected fake or process", 2);
 
-  raise_descriptor_limit();
   const EndSignals signals(options.handle_signals);
   host::EpollLoop loop(fake && options.control);
   if (!loop.failure().empty()) return fail(error, loop.failure(), 1);

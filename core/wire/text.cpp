@@ -46,6 +46,18 @@ std::size_t character(std::string_view text) {
   return size;
 }
 
+// Does the (valid) character do something to a terminal other than show a sign?
+bool is_control(std::string_view one) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(one[i]); };
+  if (one.size() == 1) return byte(0) < 0x20 || byte(0) == 0x7f;
+  if (one.size() == 2) return byte(0) == 0xc2 && byte(1) < 0xa0;  // C1
+  if (one.size() != 3 || byte(0) != 0xe2) return false;
+  return (byte(1) == 0x80 && byte(2) >= 0xa8 && byte(2) <= 0xae) ||  // U+2028 to U+202E
+         (byte(1) == 0x81 && byte(2) >= 0xa6 && byte(2) <= 0xa9);    // U+2066 to U+2069
+}
+
+constexpr std::string_view not_a_character = "\xef\xbf\xbd";  // U+FFFD
+
 }  // namespace
 
 std::optional<std::int64_t> parse_number(std::string_view text) {
@@ -145,14 +157,41 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+std::string to_utf8(std::string_view text, std::size_t most) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t size = character(text);
+    const std::string_view next = size == 0 ? not_a_character : text.substr(0, size);
+    if (most - out.size() < next.size()) break;
+    out += next;
+    text.remove_prefix(size == 0 ? 1 : size);
+  }
+  return out;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t size = character(text);
+    const bool shown = size > 0 && (!is_control(text.substr(0, size)) || text[0] == '\n' || text[0] == '\t');
+    if (shown)
+      out += text.substr(0, size);
+    else
+      out += '?';
+    text.remove_prefix(size == 0 ? 1 : size);
+  }
+  return out;
+}
+
+bool is_printable(std::string_view text) { return is_utf8(text) && printable(text) == text; }
+
 std::string one_line(std::string_view text) {
   std::string out;
   while (!text.empty() && out.size() < longest_text - 3) {
     const std::size_t size = character(text);
-    const auto first = static_cast<unsigned char>(text[0]);
     if (size == 0) {
       out += '?';
-    } else if (first < 0x20 || first == 0x7f) {
+    } else if (is_control(text.substr(0, size))) {
       out += ' ';
     } else {
       out += text.substr(0, size);

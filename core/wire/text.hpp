@@ -22,6 +22,14 @@ std::optional<std::string> percent_decode(std::string_view token);
 
 bool is_utf8(std::string_view text);
 
+// The text as UTF-8: what is not becomes U+FFFD. Cut between characters when it has more than `most` bytes.
+std::string to_utf8(std::string_view text, std::size_t most = std::string_view::npos);
+
+// A text of unknown origin, fit for a terminal: UTF-8 without control characters (C0 but tab and newline, DEL, C1, and what
+// turns the direction of writing), which become "?". Everything that a person is shown goes through here.
+std::string printable(std::string_view text);
+bool is_printable(std::string_view text);  // printable() would not change it
+
 // A text that is fit to end a line: one line, valid UTF-8, at most 1,000 bytes.
 std::string one_line(std::string_view text);
 

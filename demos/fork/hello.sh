@@ -13,8 +13,7 @@ if ! vmid=$(gc clone "$ticket"); then # one machine before this line, four after
 fi
 ((vmid == 0)) || gc join --report "hello, I am $vmid" # does not return
 
-gc wait "$ticket" 10000 | while read -r _ _ _ _ report; do
-  base64 -d <<< "$report"
-  echo
+gc wait "$ticket" 10000 | while read -r _ _ _ _ _ report; do # result VMID joined 0 text REPORT
+  echo "$report"
 done
 echo "hello, I am the master of 3"

@@ -78,7 +78,7 @@ struct Folder {
     path = ::mkdtemp(name);
   }
   ~Folder() {
-    for (const char *file : {"pre-clone", "post-clone", "gc", "said"}) ::unlink((path + "/" + file).c_str());
+    for (const char *file : {"pre-clone", "post-clone", "gc", "said", "file"}) ::unlink((path + "/" + file).c_str());
     ::rmdir(path.c_str());
   }
   void write(const std::string &name, const std::string &content, mode_t mode = 0755) const {
@@ -161,12 +161,12 @@ TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
   });
   const guest::HookContext context{3, "127.77.0.3", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11", true};
 
+  folder.write("post-clone", "#!/bin/sh\nexit 7\n");
   CHECK(guest::run_hook("pre-clone", context).status == 0);  // there is none
   folder.write("pre-clone",
                "#!/bin/sh\necho $GC_VMID $GC_IP $GC_TICKET $GC_ROLE > " + folder.path + "/said\n");
   CHECK(guest::run_hook("pre-clone", context).status == 0);
   CHECK(folder.read("said") == "3 127.77.0.3 8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11 clone\n");
-  folder.write("post-clone", "#!/bin/sh\nexit 7\n");
   for (int round = 0; round < 20; ++round) CHECK(guest::run_hook("post-clone", context).status == 7);
   CHECK(guest::run_hook("post-clone", context).text.find(folder.path + "/post-clone") != std::string::npos);
   folder.write("post-clone", "#!/bin/sh\nkill -9 $$\n");
@@ -194,6 +194,35 @@ TEST_CASE("a master says goodbye once when it exits; its forked children do not"
   CHECK(lines.back() == "1 bye");
   CHECK(lines.front().starts_with("gridcentric/1 attach name="));
   CHECK(lines.front().find(" mode=plain why=") != std::string::npos);
+}
+
+TEST_CASE("a master that ends with an error does not say goodbye") {
+  Peer::instance().play({});
+  CHECK(WEXITSTATUS(run_program("error", {}).status) == 3);
+  const auto lines = Peer::instance().lines();
+  REQUIRE(lines.size() == 1);
+  CHECK(lines.front().starts_with("gridcentric/1 attach"));
+}
+
+TEST_CASE("a folder of hooks that is a typing error is named") {
+  const Folder folder;
+  const guest::HookContext context{0, "127.0.0.1", "t", false};
+  const auto says = [&](const std::string &value, const char *text) {
+    ::setenv("GRIDCENTRIC_HOOKS", value.c_str(), 1);
+    const auto outcome = guest::run_hook("pre-clone", context);
+    ::unsetenv("GRIDCENTRIC_HOOKS");
+    CHECK(outcome.status != 0);
+    CHECK(outcome.text.find("GRIDCENTRIC_HOOKS is '" + value + "'") != std::string::npos);
+    CHECK(outcome.text.find(text) != std::string::npos);
+  };
+  says(folder.path + "/nowhere", "No such file or directory");
+  folder.write("file", "");
+  says(folder.path + "/file", "not a folder");
+  says(folder.path, "neither pre-clone nor post-clone");
+  folder.write("post-clone", "#!/bin/sh\n");
+  ::setenv("GRIDCENTRIC_HOOKS", folder.path.c_str(), 1);
+  CHECK(guest::run_hook("pre-clone", context).status == 0);
+  ::unsetenv("GRIDCENTRIC_HOOKS");
 }
 
 TEST_CASE("threads that call at once start one private host, which ends with its family") {

@@ -56,6 +56,31 @@ TEST_CASE("UTF-8, and error texts are one line of it") {
   CHECK(one_line(std::string(5000, 'x')).size() <= 1000);
 }
 
+TEST_CASE("a text of unknown origin is made UTF-8, and fit for a terminal") {
+  CHECK(to_utf8("na\xc3\xafve") == "na\xc3\xafve");
+  CHECK(to_utf8("a\xff\xc3") == "a\xef\xbf\xbd\xef\xbf\xbd");
+  CHECK(to_utf8("\xc3\xa9\xc3\xa9", 3) == "\xc3\xa9");
+  CHECK(to_utf8("\xff\xff", 5) == "\xef\xbf\xbd");
+  CHECK(to_utf8("abc", 0) == "");
+  for (std::size_t most = 0; most < 12; ++most) {
+    const std::string cut = to_utf8("\xff\xe2\x82\xac\xf0\x9f\x98\x80z", most);
+    CHECK(cut.size() <= most);
+    CHECK(is_utf8(cut));
+  }
+  CHECK(printable("a\tb\n\xc3\xa9") == "a\tb\n\xc3\xa9");
+  CHECK(printable("\x1b[31m\x07\x7f\r") == "?[31m???");
+  CHECK(printable("\xc2\x9b"
+                  "31m") == "?31m");  // C1: CSI in one character
+  CHECK(printable("\xe2\x80\xae"
+                  "abc\xe2\x81\xa6") == "?abc?");  // turns the direction of writing
+  CHECK(printable("\x9b\xff") == "??");
+  CHECK(is_printable("two\nlines"));
+  CHECK_FALSE(is_printable("\x1b"));
+  CHECK_FALSE(is_printable("\xff"));
+  CHECK(one_line("a\xc2\x9b"
+                 "b\x1b") == "a b ");
+}
+
 TEST_CASE("lines: any cut, their limits") {
   const std::string input = "one\n\ntwo words\nlast\n";
   for (std::size_t cut = 1; cut <= input.size(); ++cut) {

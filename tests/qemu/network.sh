@@ -12,8 +12,8 @@ if gc ismaster; then
   for clone in 1 2; do echo "from master: $(ask "$(address $clone)")"; done
   gc sync "$ticket"
   gc sync "$ticket"
-  gc wait "$ticket" | cut -d ' ' -f 2,3,5 | while read -r clone how report; do
-    echo "$clone $how: $(echo "$report" | base64 -d)"
+  gc wait "$ticket" | cut -d ' ' -f 2,3,6- | while read -r clone how report; do
+    echo "$clone $how: $report"
   done
   echo cloned
   read -r

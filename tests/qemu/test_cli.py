@@ -23,7 +23,7 @@ FAMILY = f"""{CLONE}
 if gc ismaster; then echo master; gc wait $ticket; echo over; exit 3
 elif [ $vmid = 1 ]; then sleep 100000
 else gc sync 2>/dev/null; gc join --report "sync ended with $?"; fi"""
-REPORT = "c3luYyBlbmRlZCB3aXRoIDIw"  # "sync ended with 20": the barrier is broken
+REPORT = "text sync ended with 20"  # the barrier is broken
 
 
 def read_until(stream: Any, wanted: str) -> list[str]:

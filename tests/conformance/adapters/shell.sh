@@ -23,8 +23,9 @@ verb_of() {
 # Values in JSON from lines of gc's output.
 tickets() { sed -E 's/^ticket (\S+) (\S+) (\S+) (\S+) (\S+)$/["\1","\2",\3,\4,\5]/' <<<"$1" | paste -sd, ; }
 domains() { sed -E 's/^domain (\S+) (\S+) (\S+) (\S+) (\S+)$/[\1,\2,"\3","\4","\5"]/; s/,-,/,null,/' <<<"$1" | paste -sd, ; }
-results() {
-  sed -E 's/^result (\S+) (\S+) (\S+) (\S+)$/[\1,"\2",\3,"\4"]/; s/"-"\]$/null]/; s/"="\]$/""]/' <<<"$1" | paste -sd,
+results() {  # of --json: the lines are for people
+  local text='"report": (null|"([^"\\]|\\.)*")'
+  sed -E 's/^.\{"vmid": (\S+), "how": (\S+), "status": (\S+), '"$text"', "report_base64": (\S+)\}[],]$/[\1,\2,\3,\6]/' <<<"$1" | paste -sd,
 }
 
 value_of() {  # CALL OUTPUT
@@ -57,6 +58,7 @@ reply() {  # ID CALL STATUS OUTPUT
 call() {  # ID CALL ARG...
   local id=$1 call=$2 output status
   shift 2
+  [[ $call == wait ]] && set -- "$@" --json
   output=$(exec "$gc" "$(verb_of "$call")" "$@" 2>&1)  # exec: cancel ends the child of this subshell, gc itself
   status=$?
   reply "$id" "$call" "$status" "$output"

@@ -1,0 +1,93 @@
+// gc end: ends families from outside, with all their domains.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include "core/cli/actions.hpp"
+#include "core/cli/observe.hpp"
+#include "core/cli/output.hpp"
+#include "core/guest/client.hpp"
+
+namespace gridcentric::cli {
+namespace {
+
+constexpr int patience_ms = 10'000;  // for domains to be gone; ending one is a kill
+constexpr int look_ms = 20;
+constexpr std::size_t least_prefix = 4;
+
+using Family = std::pair<std::string, std::string>;  // host, family
+
+std::set<Family> families_of(const std::vector<Observed> &domains, const auto &wanted) {
+  std::set<Family> families;
+  for (const auto &domain : domains)
+    if (wanted(domain)) families.emplace(domain.host, domain.family);
+  return families;
+}
+
+// By the beginning of its UUID, as `gc ps` shows it.
+std::set<Family> families_named(const std::vector<Observed> &domains, const std::string &prefix) {
+  if (prefix.size() < least_prefix)
+    throw UsageError{"FAMILY is '" + prefix + "', expected its first " + std::to_string(least_prefix) +
+                     " characters at least, as '" + program() + " ps' shows them"};
+  const auto found =
+      families_of(domains, [&](const Observed &domain) { return domain.family.starts_with(prefix); });
+  if (found.size() > 1)
+    throw UsageError{"FAMILY is '" + prefix + "', with which the names of " + std::to_string(found.size()) +
+                     " families begin: give more of it"};
+  if (found.empty())
+    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "there is no family whose name begins with '" + prefix + "': '" +
+                                                std::string(program()) + " ps' lists them");
+  return found;
+}
+
+std::set<Family> families_wanted(const std::vector<Observed> &domains, const Arguments &arguments) {
+  const std::size_t ways =
+      arguments.words.size() + (arguments.has("--pid") ? 1 : 0) + (arguments.has("--all") ? 1 : 0);
+  if (ways != 1) throw UsageError{"expected one of FAMILY, --pid PID and --all"};
+  if (arguments.has("--all")) return families_of(domains, [](const Observed &) { return true; });
+  if (!arguments.has("--pid")) return families_named(domains, arguments.words[0]);
+  const int pid = parse_integer(arguments.value("--pid"), "--pid");
+  auto found = families_of(domains, [&](const Observed &domain) { return domain.pid == pid; });
+  if (found.empty())
+    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "process " + std::to_string(pid) +
+                                                " is not a domain of your hosts: '" + program() +
+                                                " ps' lists them");
+  return found;
+}
+
+std::vector<Observed> living(const std::set<Family> &families) {
+  auto domains = observe_all(nullptr);
+  std::erase_if(domains, [&](const Observed &domain) {
+    return !families.contains({domain.host, domain.family});
+  });
+  return domains;
+}
+
+}  // namespace
+
+int end(const Arguments &arguments) {
+  const auto domains = observe_all(nullptr);
+  const auto families = families_wanted(domains, arguments);
+  std::map<Family, int> sizes;
+  for (const auto &domain : domains) ++sizes[{domain.host, domain.family}];
+  for (const auto &[host, family] : families) end_family(host, family);
+  auto left = living(families);
+  for (int waited = 0; !left.empty() && waited < patience_ms; waited += look_ms) {
+    ::usleep(look_ms * 1000);
+    left = living(families);
+  }
+  if (!left.empty())
+    throw guest::Error(GC_E_TIMED_OUT,
+                       std::to_string(left.size()) + " domains of the family are still there, vmid " +
+                           std::to_string(left.front().vmid) + " as process " +
+                           std::to_string(left.front().pid) + " is one: the host was asked to end them");
+  for (const auto &family : families)
+    show(stdout, format("ended %s: %d %s\n", family.second.c_str(), sizes[family],
+                        sizes[family] == 1 ? "domain" : "domains"));
+  return 0;
+}
+
+}  // namespace gridcentric::cli
