@@ -84,6 +84,7 @@ struct CloneArguments {
 };
 
 struct SharedMapping;
+struct Guards;
 struct Descriptor;
 struct Registration;
 struct KernelTimer;
@@ -115,6 +116,7 @@ struct Engine {
   size_t thread_count, thread_capacity;
   Thread *leader;
   Table<SharedMapping> shared;
+  Table<Guards> guards;  ///< in the clone, of its shared mappings
   Table<Descriptor> descriptors;
   Table<Registration> registrations;
   Table<KernelTimer> timers;
@@ -179,7 +181,7 @@ bool rebuild_timers();
 
 // ---- lock_owners.cpp
 bool find_lock_owners();
-void patch_lock_owners();
+bool patch_lock_owners();
 
 // ---- spawner.cpp
 bool spawn_clones();

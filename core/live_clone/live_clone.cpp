@@ -129,6 +129,7 @@ class Preparation {
     e.thread_count = 0;
     e.leader = nullptr;
     e.shared = {};
+    e.guards = {};
     e.descriptors = {};
     e.registrations = {};
     e.timers = {};

@@ -5,6 +5,7 @@
 // Layouts: glibc 2.25 and later, 64 bit. Threads parked inside the lock functions may have an id in a
 // register: those are patched as well.
 #include "engine.hpp"
+#include "program_memory.hpp"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -13,7 +14,7 @@
 namespace gridcentric::live_clone {
 
 struct LockOwner {
-  uint32_t *word;
+  uint64_t word;  // its address
 };
 
 namespace {
@@ -53,7 +54,7 @@ unsigned candidates(const uint32_t *line, const Range &r) {
 #endif
 }
 
-bool remember(uint32_t *word) {
+bool remember(uint64_t word) {
   LockOwner *o = engine.lock_owners.add(engine.arena);
   if (!o) return fail_arena();
   o->word = word;
@@ -68,10 +69,10 @@ bool fail_mutex(int tid, const char *what) {
 }
 
 // Robust mutexes that a thread holds are on a list of its own: head {next, offset, pending}, empty when next
-// is head.
-bool check_robust_list(const Thread &t) {
-  if (!t.robust_list) return true;
-  const auto *head = static_cast<void *const *>(t.robust_list);
+// is head. Where the list can't be read the kernel can't walk it either.
+bool check_robust_list(const Thread &t, const ProgramMemory &memory) {
+  void *head[3];
+  if (!t.robust_list || memory.read((uint64_t)t.robust_list, head, sizeof head) != sizeof head) return true;
   return (head[0] == t.robust_list && !head[2]) || fail_mutex(t.tid, "a robust mutex");
 }
 
@@ -96,18 +97,47 @@ bool is_writer_of_rwlock(const uint32_t *w, const uint32_t *begin, const uint32_
          w[6] <= most_flags;
 }
 
-// `w` holds something that may be a thread's id; [begin, end) is readable around it.
-bool examine(uint32_t *w, uint32_t *begin, uint32_t *end) {
+// A stretch of the program's memory that can be read: in place, or a copy of it.
+struct Stretch {
+  uint32_t *begin, *end;
+  uint64_t address;   // in the program, of `begin`
+  bool zeros_follow;  // nothing was ever written behind it: what is there reads as zeros
+
+  uint64_t address_of(const uint32_t *w) const {
+    return address + uint64_t((const char *)w - (const char *)begin);
+  }
+};
+
+constexpr int words_before = 6, words_behind = 10;  // that are looked at, of the owner of any lock
+
+// `w` holds something that may be a thread's id.
+bool examine(const uint32_t *w, const Stretch &s) {
   const uint32_t tid = *w & ~waiters_bits;
   Thread *owner = thread_by_tid((int)tid);
-  if (!owner || ((uint64_t)w & 7)) return true;
+  const uint64_t address = s.address_of(w);
+  if (!owner || (address & 7)) return true;
+  const uint32_t *begin = s.begin, *end = s.end;
+  uint32_t padded[words_before + words_behind] = {};
+  if (s.zeros_follow && end - w < words_behind) {
+    const long before = w - begin < words_before ? w - begin : words_before;
+    for (long i = -before; i < end - w; i++) padded[before + i] = w[i];
+    w = padded + before, begin = padded, end = padded + sizeof padded / sizeof *padded;
+  }
   if (*w == tid && (is_owner_of_mutex(w, begin, end) || is_writer_of_rwlock(w, begin, end)))
-    return remember(w);
+    return remember(address);
   // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links
   // are 0.
   if (end - w >= 10 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 &&
       (w[4] & ~0x83u) == kind_priority_inherit && all_zero(w + 5, 5))
     return fail_mutex((int)tid, "a priority-inheritance mutex");
+  return true;
+}
+
+// `from` and `to` stand at lines.
+bool search_stretch(const Stretch &s, const uint32_t *from, const uint32_t *to, const Range &range) {
+  for (const uint32_t *line = from; line < to; line += 16)
+    for (unsigned bits = candidates(line, range); bits; bits &= bits - 1)
+      if (!examine(line + __builtin_ctz(bits), s)) return false;
   return true;
 }
 
@@ -118,36 +148,86 @@ bool v8_chunk(uint64_t address, uint64_t end) {
          *reinterpret_cast<uint64_t *>(address) == 0x40000;
 }
 
-bool search_page(uint64_t page, uint64_t begin, uint64_t end, const Range &range) {
-  auto *words = reinterpret_cast<uint32_t *>(page);
-  for (int line = 0; line < 1024; line += 16)
-    for (unsigned bits = candidates(words + line, range); bits; bits &= bits - 1)
-      if (!examine(words + line + __builtin_ctz(bits), (uint32_t *)begin, (uint32_t *)end)) return false;
-  return true;
-}
+// The search of the mappings, one after the other. Pages that exist are looked at, in runs: the rest holds no lock, and
+// reading would create it. In place, where nobody can take a page away: the private pages of anonymous memory. Through
+// /proc/self/mem, where the page may be a guard (before Linux 6.15 it looks like a swapped one) or its file may be
+// truncated at any moment.
+class Search {
+ public:
+  Search(const PageMap &pages, const ProgramMemory &memory, char *buffer, size_t size, const Range &range)
+      : pages_(pages),
+        memory_(memory),
+        range_(range),
+        piece_(reinterpret_cast<uint32_t *>(buffer)),
+        entries_(reinterpret_cast<PageEntry *>(buffer + piece_size)),
+        capacity_((size - piece_size) / sizeof(PageEntry)) {}
 
-// Only pages that exist are looked at: the rest holds no lock, and reading would create it.
-bool search_mapping(uint64_t begin, uint64_t end, int pagemap, uint64_t *entries, size_t capacity,
-                    const Range &range) {
-  for (uint64_t at = begin; at < end;) {
-    size_t pages = (end - at) >> 12;
-    if (pages > capacity) pages = capacity;
-    const long n = sys(SYS_pread64, pagemap, entries, pages * 8, (at >> 12) * 8);
-    if (n != (long)(pages * 8)) return fail(EIO) << "/proc/self/pagemap can't be read", false;
-    for (size_t i = 0; i < pages; i++) {
-      if (!(entries[i] >> 62)) continue;  // neither present nor swapped out
-      const uint64_t page = at + (uint64_t(i) << 12);
-      if (engine.arena.holds(page)) continue;
-      if (v8_chunk(page, end)) {
-        i += 63;
+  bool mapping(uint64_t begin, uint64_t end, bool anonymous) {
+    uint64_t run = 0;  // where the run that is being gathered begins
+    bool in_place = true;
+    for (uint64_t at = begin; at < end;) {
+      size_t count = (end - at) / page_size;
+      if (count > capacity_) count = capacity_;
+      if (!pages_.read(at, entries_, count)) return fail(EIO) << "/proc/self/pagemap can't be read", false;
+      for (size_t i = 0; i < count; i++) {
+        const PageEntry entry = entries_[i];
+        const uint64_t page = at + i * page_size;
+        // A page of the file itself was never written by this process: no lock in it is held.
+        const bool exists = (entry.present() && !entry.of_file()) || entry.swapped();
+        const bool ours = engine.arena.holds(page);
+        const bool chunk = exists && !ours && anonymous && entry.present() && v8_chunk(page, end);
+        if (exists && !ours && !chunk) {
+          if (!run) run = page, in_place = anonymous;
+          in_place = in_place && entry.present();
+          continue;
+        }
+        if (run && !search(run, page, in_place, anonymous && !exists && !entry.guard())) return false;
+        run = 0;
+        if (chunk) i += 63;
+      }
+      at += count * page_size;
+    }
+    return !run || search(run, end, in_place, false);
+  }
+
+ private:
+  static constexpr size_t piece_size = 64 * 1024;
+
+  bool search(uint64_t begin, uint64_t end, bool in_place, bool zeros_follow) {
+    if (!in_place) return search_copies(begin, end, zeros_follow);
+    const Stretch s{reinterpret_cast<uint32_t *>(begin), reinterpret_cast<uint32_t *>(end), begin,
+                    zeros_follow};
+    return search_stretch(s, s.begin, s.end, range_);
+  }
+
+  // Piece by piece, each with a line of the pieces around it.
+  bool search_copies(uint64_t begin, uint64_t end, bool zeros_follow) {
+    constexpr size_t line = 64;
+    for (uint64_t at = begin; at < end;) {
+      const size_t before = at > begin ? line : 0;
+      const size_t wanted = end - at + before < piece_size ? end - at + before : piece_size;
+      const size_t got = memory_.read(at - before, piece_, wanted) & ~(line - 1);
+      if (got <= before) {  // a guard, or gone
+        at = (at / page_size + 1) * page_size;
+        begin = at;
         continue;
       }
-      if (!search_page(page, begin, end, range)) return false;
+      const bool last = at - before + got >= end;
+      const size_t behind = last || got < wanted ? 0 : line;
+      const Stretch s{piece_, piece_ + got / 4, at - before, last && zeros_follow};
+      if (!search_stretch(s, piece_ + before / 4, piece_ + (got - behind) / 4, range_)) return false;
+      at += got - before - behind;
     }
-    at += uint64_t(pages) << 12;
+    return true;
   }
-  return true;
-}
+
+  const PageMap &pages_;
+  const ProgramMemory &memory_;
+  const Range range_;
+  uint32_t *piece_;
+  PageEntry *entries_;
+  size_t capacity_;
+};
 
 // A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and
 // storing itself as owner, or between looking at the owner and giving the lock back.
@@ -157,65 +237,79 @@ bool inside_lock_code(const Thread &t) {
 }
 
 // pthread_mutex_timedlock reads the id even before it waits, somewhere else, for the mutex.
-bool waits_for_owned_mutex(const Thread &t) {
+bool waits_for_owned_mutex(const Thread &t, const ProgramMemory &memory) {
   if (!t.waited || t.call.number != SYS_futex) return false;
   const uint64_t word = t.call.args[0];
-  if ((word & 7) || (word & 4095) > 4096 - 20)
-    return false;  // its kind may lie on a page that does not exist
-  const auto *mutex = reinterpret_cast<const uint32_t *>(word);
+  uint32_t mutex[5];
+  if ((word & 7) || memory.read(word, mutex, sizeof mutex) != sizeof mutex) return false;
   const uint32_t kind = mutex[4] & kind_mask;
   return mutex[0] == 2 && (kind == kind_recursive || kind == kind_errorcheck);
 }
 
-void patch_frame(Thread &t) {
-  constexpr int innermost = 64;  // words of the stack
+void patch_frame(Thread &t, const ProgramMemory &memory) {
+  constexpr size_t innermost = 64;  // words of the stack
   const auto old_tid = (uint32_t)t.tid, new_tid = (uint32_t)t.new_tid;
   arch::replace_in_registers(t.frame, old_tid, new_tid);
-  auto *stack = reinterpret_cast<uint32_t *>(arch::stack_of(t.frame));
-  for (int i = 0; i < innermost; i++)
-    if (stack[i] == old_tid) stack[i] = new_tid;
+  uint32_t stack[innermost];  // there may be fewer
+  const uint64_t address = arch::stack_of(t.frame);
+  const size_t words = memory.read(address, stack, sizeof stack) / 4;
+  for (size_t i = 0; i < words; i++)
+    if (stack[i] == old_tid) memory.write(address + i * 4, &new_tid, sizeof new_tid);
 }
 
 }  // namespace
 
 bool find_lock_owners() {
   Engine &e = engine;
+  const PageMap pages;
+  const ProgramMemory memory;
+  if (const int err = pages.error() ? pages.error() : memory.error(); err)
+    return fail(err) << "/proc/self/pagemap and /proc/self/mem can't be opened (error " << err
+                     << "): plain mode needs them",
+           false;
   uint32_t lowest = ~0u, highest = 0;
   for (size_t i = 0; i < e.thread_count; i++) {
     if (e.threads[i].state != thread_parked) continue;
-    if (!check_robust_list(e.threads[i])) return false;
+    if (!check_robust_list(e.threads[i], memory)) return false;
     const uint32_t tid = (uint32_t)e.threads[i].tid;
     if (tid < lowest) lowest = tid;
     if (tid > highest) highest = tid;
   }
-  const Range range{lowest, highest - lowest};
-  const size_t half = e.scratch_size / 2;
+  const size_t half = e.scratch_size / 2 & ~size_t(63);
   const long n = read_file("/proc/self/maps", e.scratch, half);
   if (n == -ENOBUFS) return fail_arena();
-  const long pagemap = sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-  if (n < 0 || pagemap < 0)
-    return fail(EACCES) << "/proc/self/pagemap can't be read: plain mode needs it", false;
-  auto *entries = reinterpret_cast<uint64_t *>(e.scratch + half);
+  if (n < 0) return fail((int)-n) << "/proc/self/maps can't be read: plain mode needs it", false;
+  Search search(pages, memory, e.scratch + half, half, Range{lowest, highest - lowest});
   bool ok = true;
   for (const char *p = e.scratch; ok && *p; p = next_line(p)) {
-    unsigned long begin, end;
+    unsigned long begin, end, ignored, inode;
     const char *permissions = parse_hex(parse_hex(p, &begin) + 1, &end) + 1;
     if (permissions[0] != 'r' || permissions[1] != 'w' || permissions[3] != 'p') continue;
     if (end - begin >= e.largest_searched) continue;
-    ok = search_mapping(begin, end, (int)pagemap, entries, half / 8, range);
+    const char *device = parse_hex(permissions + 5, &ignored) + 1;
+    parse_dec(parse_hex(parse_hex(device, &ignored) + 1, &ignored) + 1, &inode);
+    ok = search.mapping(begin, end, inode == 0);
   }
-  sys(SYS_close, pagemap);
   return ok;
 }
 
-void patch_lock_owners() {
-  for (LockOwner &o : engine.lock_owners)
-    if (Thread *t = thread_by_tid((int)*o.word)) *o.word = (uint32_t)t->new_tid;
+bool patch_lock_owners() {
+  const ProgramMemory memory;
+  if (const int err = memory.error(); err)
+    return fail(err) << "/proc/self/mem can't be opened in the clone (error " << err
+                     << "): plain mode needs it",
+           false;
+  for (const LockOwner &o : engine.lock_owners) {
+    uint32_t tid = 0;
+    memory.read(o.word, &tid, sizeof tid);
+    if (const Thread *t = thread_by_tid((int)tid)) memory.write(o.word, &t->new_tid, sizeof tid);
+  }
   for (size_t i = 0; i < engine.thread_count; i++) {
     Thread &t = engine.threads[i];
-    if (t.state == thread_parked && t.frame && (inside_lock_code(t) || waits_for_owned_mutex(t)))
-      patch_frame(t);
+    if (t.state == thread_parked && t.frame && (inside_lock_code(t) || waits_for_owned_mutex(t, memory)))
+      patch_frame(t, memory);
   }
+  return true;
 }
 
 }  // namespace gridcentric::live_clone

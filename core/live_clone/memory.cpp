@@ -6,6 +6,12 @@
 #include <sys/mman.h>
 
 #include "descriptor.hpp"
+#include "program_memory.hpp"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102  // Linux 6.13, of shared mappings 6.15
+#define MADV_GUARD_REMOVE 103
+#endif
 
 namespace gridcentric::live_clone {
 
@@ -15,6 +21,11 @@ struct SharedMapping {
   uint64_t start, end, offset, device, inode;
   int protection;
   bool done;
+};
+
+/// Pages of a SharedMapping that the program made guards, with whatever lies under them.
+struct Guards {
+  uint64_t start, end;
 };
 
 namespace {
@@ -94,23 +105,65 @@ bool copy_file(int source, int to, uint64_t size) {
 bool copy_through_mapping(const SharedMapping &m, int to) {
   if (!(m.protection & PROT_READ)) sys(SYS_mprotect, m.start, m.end - m.start, PROT_READ);
   auto *resident = reinterpret_cast<unsigned char *>(engine.scratch);
-  const uint64_t most = engine.scratch_size << 12;
+  const uint64_t most = engine.scratch_size * page_size;
   for (uint64_t at = m.start; at < m.end;) {
     const uint64_t piece = m.end - at < most ? m.end - at : most;
-    const size_t pages = piece >> 12;
+    const size_t pages = piece / page_size;
     if (swap_in_use || sys(SYS_mincore, at, piece, resident) < 0) memset(resident, 1, pages);
     for (size_t i = 0; i < pages;) {
       size_t run = i;
       while (run < pages && (resident[run] & 1)) run++;
-      for (uint64_t from = at + (i << 12), end = at + (run << 12); from < end;) {
+      for (uint64_t from = at + i * page_size, end = at + run * page_size; from < end;) {
         const long n = sys(SYS_pwrite64, to, from, end - from, m.offset + (from - m.start));
-        if (n == -EFAULT || n == 0) break;  // beyond the end of the object
-        if (n < 0) return false;
-        from += (uint64_t)n;
+        if (n < 0 && n != -EFAULT) return false;
+        // What can't be read is left out: beyond the end of the object.
+        from = n > 0 ? from + (uint64_t)n : (from / page_size + 1) * page_size;
       }
       i = run + 1;
     }
     at += piece;
+  }
+  return true;
+}
+
+// Guards would hide what lies under them from the copying, and a new mapping comes without them. Found in the clone, which
+// has them as the master had; a kernel that does not show them in pagemap has none in shared mappings.
+bool take_guards_off() {
+  auto *entries = reinterpret_cast<PageEntry *>(engine.scratch);
+  const size_t capacity = engine.scratch_size / sizeof(PageEntry);
+  const PageMap page_map;
+  if (page_map.error()) return true;
+  engine.guards = {};
+  for (const SharedMapping &m : engine.shared) {
+    Guards *open = nullptr;
+    for (uint64_t at = m.start; at < m.end;) {
+      size_t count = (m.end - at) / page_size;
+      if (count > capacity) count = capacity;
+      if (!page_map.read(at, entries, count))
+        return fail(EIO) << "/proc/self/pagemap can't be read in the clone", false;
+      for (size_t i = 0; i < count; i++, at += page_size) {
+        if (!entries[i].guard()) continue;
+        if (open && open->end == at) {
+          open->end += page_size;
+          continue;
+        }
+        open = engine.guards.add(engine.arena);
+        if (!open) return fail_arena();
+        *open = {at, at + page_size};
+      }
+    }
+  }
+  for (const Guards &g : engine.guards) {
+    const long r = sys(SYS_madvise, g.start, g.end - g.start, MADV_GUARD_REMOVE);
+    if (r < 0) return fail((int)-r) << "guard pages of shared memory can't be taken off in the clone", false;
+  }
+  return true;
+}
+
+bool put_guards_back() {
+  for (const Guards &g : engine.guards) {
+    const long r = sys(SYS_madvise, g.start, g.end - g.start, MADV_GUARD_INSTALL);
+    if (r < 0) return fail((int)-r) << "guard pages of shared memory can't be made in the clone", false;
   }
   return true;
 }
@@ -209,6 +262,7 @@ bool allow_fork_everywhere() {
 }
 
 bool rebuild_memory() {
+  if (!take_guards_off()) return false;
   for (Descriptor &d : engine.descriptors) {
     if (d.kind != Kind::shared_memory || d.same_as >= 0 || d.rebuilt) continue;
     const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -236,7 +290,7 @@ bool rebuild_memory() {
   }
   for (SharedMapping &m : engine.shared)
     if (!m.done && written(m) && !rebuild_mapped_object(m)) return false;
-  return true;
+  return put_guards_back();
 }
 
 }  // namespace gridcentric::live_clone

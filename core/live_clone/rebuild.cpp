@@ -139,8 +139,7 @@ void rebuild_clone(int index, int reaper_pid) {
   s.descriptors_ms = descriptors - memory;
   tell(s, state_detached);
   restore_kernel_state(*e.leader);
-  if (!make_threads() || !rebuild_timers()) give_up(s);
-  if (!e.pidns) patch_lock_owners();
+  if (!make_threads() || !rebuild_timers() || !(e.pidns || patch_lock_owners())) give_up(s);
   s.threads_ms = now_ms() - descriptors;
   tell(s, state_ready);
   wait_at_gate();
