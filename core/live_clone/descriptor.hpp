@@ -27,11 +27,14 @@ enum class Kind : int {
   timer,
   signals,
   inotify,
+  ring,           ///< io_uring
   file,           ///< regular file or directory: opened again, with an offset of its own
   shared_memory,  ///< memfd, or a file nobody else can open: copied (memory.cpp)
   epoll,
   kept,  ///< stays shared with the master, as after fork()
 };
+
+struct Ring;
 
 struct Descriptor {
   int fd;
@@ -49,12 +52,24 @@ struct Descriptor {
   uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity
   int option;      ///< event: semaphore; timer: clock
   itimerspec setting;
+  Ring *ring;
   char *data;  ///< bytes in flight, or messages (see unix_sockets.cpp)
   size_t data_size;
   int family, type, protocol;
   int backlog;
   uint32_t peer_inode;
   uint32_t registrations, first_registration;
+};
+
+/// A MAP_SHARED mapping of memory that belongs to the program: anonymous, memfd, System V, /dev/shm, unlinked
+/// file, or of a ring. Mappings of one object have the same device and inode and stay mappings of one object in the
+/// clone.
+struct SharedMapping {
+  uint64_t start, end, offset, device, inode;
+  int protection;
+  bool ring;    ///< of an io_uring: made again by io_uring.cpp
+  int ring_fd;  ///< of which one, -1: not known
+  bool done;
 };
 
 /// One entry of an epoll set.
@@ -64,8 +79,18 @@ struct Registration {
   uint64_t data;
 };
 
-/// Refusal text for what an open file is (its /proc/self/fd link), or null when it can be cloned.
+// ---- refusals.cpp: null when it can be cloned
+/// Refusal text for what an open file is (its /proc/self/fd link).
 const char *refused_file(const char *link);
+/// The same for what a mapping shows, by its name in /proc/self/maps.
+const char *refused_mapping(const char *name, bool shared);
+/// Is it a ring, by its link or its mapping's name?
+bool is_ring(const char *name);
+/// The same for a ring, by its fdinfo.
+const char *refused_ring(const char *fdinfo);
+extern const char *const ring_in_flight;
+extern const char *const ring_without_memory;
+extern const char *const ring_with_large_requests;
 /// The same for a socket's family and type.
 const char *refused_socket(int family, int type, int protocol);
 
@@ -86,6 +111,16 @@ bool place(int fresh, const Descriptor &d);
 bool place_with_duplicates(int fresh, const Descriptor &d);
 /// Text naming d for an error.
 Text fail_descriptor(int err, const Descriptor &d);
+
+// ---- descriptors.cpp
+/// Its /proc/self/fdinfo in the engine's scratch, or null with a failure recorded.
+const char *fdinfo(const Descriptor &d);
+
+// ---- io_uring.cpp
+bool plan_ring(Descriptor &d);
+/// When all rings are planned: is there memory of another?
+bool plan_ring_mappings();
+bool rebuild_ring(Descriptor &d);
 
 // ---- sockets.cpp
 bool classify_socket(Descriptor &d);

@@ -22,6 +22,7 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
   if (d.flags & O_PATH) return true;
   if (const char *anonymous = after(link, "anon_inode:")) {
     if (same_text(anonymous, "[eventfd]")) d.kind = Kind::event;
+    if (is_ring(link)) d.kind = Kind::ring;
     if (same_text(anonymous, "[eventpoll]")) d.kind = Kind::epoll;
     if (same_text(anonymous, "[timerfd]")) d.kind = Kind::timer;
     if (same_text(anonymous, "[signalfd]")) d.kind = Kind::signals;

@@ -14,13 +14,6 @@
 namespace gridcentric::live_clone {
 namespace {
 
-const char *fdinfo(const Descriptor &d) {
-  const long n = read_file(Path("/proc/self/fdinfo/", d.fd), engine.scratch, engine.scratch_size);
-  if (n == -ENOBUFS) return fail_arena(), nullptr;
-  if (n < 0) return fail_descriptor((int)-n, d) << "its /proc/self/fdinfo can't be read", nullptr;
-  return engine.scratch;
-}
-
 unsigned long number(const char *text, const char *key, bool hexadecimal) {
   unsigned long v = 0;
   if (const char *p = field(text, key)) hexadecimal ? parse_hex(p, &v) : parse_dec(p, &v);
@@ -248,6 +241,7 @@ constexpr Handler handlers[] = {
     {Kind::timer, "a timerfd", plan_timer, rebuild_timer},
     {Kind::signals, "a signalfd", plan_signals, rebuild_signals},
     {Kind::inotify, "inotify", plan_inotify, rebuild_inotify},
+    {Kind::ring, "an io_uring", plan_ring, rebuild_ring},
     {Kind::file, "a file", plan_file, rebuild_file},
     {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr},
     {Kind::epoll, "an epoll set", plan_epoll, rebuild_epoll},
@@ -255,6 +249,13 @@ constexpr Handler handlers[] = {
 };
 
 }  // namespace
+
+const char *fdinfo(const Descriptor &d) {
+  const long n = read_file(Path("/proc/self/fdinfo/", d.fd), engine.scratch, engine.scratch_size);
+  if (n == -ENOBUFS) return fail_arena(), nullptr;
+  if (n < 0) return fail_descriptor((int)-n, d) << "its /proc/self/fdinfo can't be read", nullptr;
+  return engine.scratch;
+}
 
 Text fail_descriptor(int err, const Descriptor &d) {
   const char *name = "";
@@ -290,7 +291,7 @@ bool plan_descriptors() {
     for (Descriptor &d : engine.descriptors)
       if (d.kind == h.kind && d.same_as < 0 && !h.plan(d)) return false;
   }
-  return true;
+  return plan_ring_mappings();
 }
 
 bool rebuild_descriptors(uint32_t address) {
@@ -300,6 +301,7 @@ bool rebuild_descriptors(uint32_t address) {
     for (Descriptor &d : engine.descriptors)
       if (d.kind == h.kind && d.same_as < 0 && !h.rebuild(d)) return false;
   }
+  end_exact_mapping();
   return register_all();
 }
 

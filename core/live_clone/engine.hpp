@@ -53,7 +53,13 @@ struct Table {
   T *end() { return items + count; }
 };
 
-enum ThreadState : int { thread_unknown = 0, thread_signalled, thread_parked, thread_gone };
+enum ThreadState : int {
+  thread_unknown = 0,
+  thread_signalled,
+  thread_parked,
+  thread_gone,
+  thread_of_kernel,  ///< works for an io_uring: takes no signal, and a clone's ring gets its own
+};
 
 /// A thread of the master: what it told about itself when it parked, and what is needed to make it again.
 struct Thread {
@@ -174,6 +180,16 @@ bool rebuild_memory();
 // ---- descriptors.cpp
 bool plan_descriptors();
 bool rebuild_descriptors(uint32_t address);
+
+// ---- exact_address.cpp
+/// In a clone: maps a file over what is there, also where the kernel takes no address; or -errno.
+long map_at_exactly(uint64_t start, uint64_t size, int protection, long fd, uint64_t offset);
+/// When all is mapped: gives back what had to be filled for it.
+void end_exact_mapping();
+
+// ---- io_uring.cpp
+/// Is the thread one of the kernel's that does work for a ring? They are listed among the program's.
+bool works_for_a_ring(int proc_tid);
 
 // ---- timers.cpp
 bool plan_timers();

@@ -15,14 +15,6 @@
 
 namespace gridcentric::live_clone {
 
-/// A MAP_SHARED mapping of memory that belongs to the program: anonymous, memfd, System V, /dev/shm, unlinked
-/// file. Mappings of one object have the same device and inode and stay mappings of one object in the clone.
-struct SharedMapping {
-  uint64_t start, end, offset, device, inode;
-  int protection;
-  bool done;
-};
-
 /// Pages of a SharedMapping that the program made guards, with whatever lies under them.
 struct Guards {
   uint64_t start, end;
@@ -56,17 +48,10 @@ bool unlinked(const char *name) { return find_in_line(name, " (deleted)") != nul
 uint64_t vdso_start, vdso_end;  // with the vvar pages beside it
 bool swap_in_use;
 
-// Mappings that make a process impossible to copy: the kernel or a device is on the other side.
+// Mappings that make a process impossible to copy.
 bool check_mapping(const MapsLine &m) {
   const char *n = m.name;
-  const bool device = after(n, "/dev/") && !after(n, "/dev/zero") && !after(n, "/dev/shm/");
-  const char *why = nullptr;
-  if (after(n, "/[aio]") || after(n, "[aio]"))
-    why = "a libaio context (io_setup)";
-  else if (after(n, "/secretmem"))
-    why = "secret memory (memfd_secret)";
-  else if (m.permissions[3] == 's' && (after(n, "anon_inode:") || device))
-    why = "a mapping shared with the kernel or a device";
+  const char *why = refused_mapping(n, m.permissions[3] == 's');
   if (!why) return true;
   char name[80];
   size_t i = 0;
@@ -213,7 +198,8 @@ bool plan_memory() {
     }
     if (!check_mapping(m)) return false;
     if (m.permissions[3] != 's' || m.start == (uint64_t)e.status) continue;
-    if (!unlinked(m.name) && !after(m.name, "/dev/shm/"))
+    const bool ring = is_ring(m.name);
+    if (!ring && !unlinked(m.name) && !after(m.name, "/dev/shm/"))
       continue;  // a file on a disk stays shared, as its contents do
     SharedMapping *s = e.shared.add(e.arena);
     if (!s) return fail_arena();
@@ -224,6 +210,8 @@ bool plan_memory() {
           m.device,
           m.inode,
           (r[0] == 'r' ? PROT_READ : 0) | (r[1] == 'w' ? PROT_WRITE : 0) | (r[2] == 'x' ? PROT_EXEC : 0),
+          ring,
+          -1,
           false};
     if (after(m.name, "/SYSV"))
       end_note(note() << "System V shared memory: a copy of the clone's own, shmdt fails");
@@ -289,7 +277,7 @@ bool rebuild_memory() {
     sys(SYS_close, fd);
   }
   for (SharedMapping &m : engine.shared)
-    if (!m.done && written(m) && !rebuild_mapped_object(m)) return false;
+    if (!m.done && !m.ring && written(m) && !rebuild_mapped_object(m)) return false;
   return put_guards_back();
 }
 

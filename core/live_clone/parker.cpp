@@ -252,10 +252,13 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
 }
 
 // A signalled thread that no longer exists has ended without seeing the signal.
-void forget_ended() {
+void forget_ended(bool look_closely) {
   for (size_t i = 1; i < engine.thread_count; i++) {
     Thread &t = engine.threads[i];
-    if (t.state == thread_signalled && sys(SYS_tgkill, engine.pid, t.tid, 0) == -ESRCH) t.state = thread_gone;
+    if (t.state == thread_signalled && sys(SYS_tgkill, engine.pid, t.tid, 0) == -ESRCH)
+      t.state = thread_gone;
+    else if (look_closely && t.state == thread_signalled && works_for_a_ring(t.proc_tid))
+      t.state = thread_of_kernel;
   }
 }
 
@@ -344,7 +347,7 @@ bool park_threads() {
   e.threads[0].state = thread_parked;
 
   const double deadline = now_ms() + e.park_timeout_ms;
-  for (;;) {
+  for (bool again = false;; again = true) {
     Pass pass;
     const int before = parked;
     if (!look_for_threads(foreign_proc, &pass)) return false;
@@ -353,9 +356,10 @@ bool park_threads() {
     // Nearly always the last one parks within microseconds; one that ends instead is noticed by the next
     // pass.
     if (parked == before) futex_wait(parked, before, 1);
-    forget_ended();
+    forget_ended(again);
     int awaited = 0;
-    for (size_t i = 1; i < e.thread_count; i++) awaited += e.threads[i].state != thread_gone;
+    for (size_t i = 1; i < e.thread_count; i++)
+      awaited += e.threads[i].state == thread_signalled || e.threads[i].state == thread_parked;
     const double patience = now_ms() + 2;
     for (int v = parked; v < awaited && now_ms() < patience; v = parked) futex_wait(parked, v, 1);
   }

@@ -1,5 +1,6 @@
 // Can this process be cloned? Looks from outside, through /proc, so that it works for any process of the same
-// user, and stops nobody. What it finds is what the plan (descriptors.cpp, memory.cpp) would refuse later.
+// user, and stops nobody. What it finds is what the plan (descriptors.cpp, memory.cpp) would refuse later, by the same
+// tables (refusals.cpp). Where it is not allowed to look it says so: what is not seen is never taken for good.
 #include "preflight.hpp"
 
 #include <dirent.h>
@@ -14,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "arch.hpp"
@@ -39,12 +41,14 @@ std::string value_of(const std::string &text, const std::string &key) {
   return text.substr(at, text.find('\n', at) - at);
 }
 
-std::string read_link(const std::string &path) {
+std::string read_link(const std::string &path, int *err = nullptr) {
   char link[4096];
   const ssize_t n = readlink(path.c_str(), link, sizeof link);
+  if (n < 0 && err) *err = errno;
   return n < 0 ? "" : std::string(link, (size_t)n);
 }
 
+// The names in a folder of /proc, without the descriptor that reads it: it is in the list of /proc/self/fd.
 std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
   std::vector<std::string> names;
   DIR *dir = opendir(path.c_str());
@@ -52,9 +56,9 @@ std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
     if (err) *err = errno;
     return names;
   }
-  const std::string own = std::to_string(dirfd(dir));
+  const std::string own = path == "/proc/self/fd" ? std::to_string(dirfd(dir)) : "";
   while (const dirent *e = readdir(dir))
-    if (e->d_name[0] != '.' && !(err == nullptr && own == e->d_name)) names.push_back(e->d_name);
+    if (e->d_name[0] != '.' && own != e->d_name) names.push_back(e->d_name);
   closedir(dir);
   std::sort(names.begin(), names.end(),
             [](const std::string &a, const std::string &b) { return atoi(a.c_str()) < atoi(b.c_str()); });
@@ -85,6 +89,10 @@ class Examination {
  private:
   void refuse(int err, const std::string &what) { result_.refusals.push_back({err, what}); }
   void note(const std::string &what) { result_.notes.push_back(what); }
+  void refuse_unread(int err, const std::string &what) {
+    const char *way_out = self_ ? "" : ": run this as its user, or as root with CAP_SYS_PTRACE";
+    refuse(err, what + " can't be read (" + strerror(err) + ")" + way_out);
+  }
 
   void engine_itself() {
     if (!arch::proven)
@@ -108,8 +116,14 @@ class Examination {
       refuse(EOPNOTSUPP, "process " + tracer + " traces this one (a debugger, strace): detach it first");
     if (value_of(status, "x86_Thread_features").find("shstk") != std::string::npos)
       refuse(EOPNOTSUPP, "the process runs with a shadow stack: set GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
-    if (value_of(status, "State").starts_with('Z'))
-      refuse(EOPNOTSUPP, "the main thread has ended (pthread_exit): such a process can't be cloned");
+    if (value_of(status, "State").starts_with('Z')) {
+      const bool others_run = entries(proc_ + "/task").size() > 1;
+      refuse(EOPNOTSUPP, others_run
+                             ? "the main thread has ended (pthread_exit): such a process can't be cloned"
+                             : "the process has ended (a zombie, until its parent waits for it)");
+    } else if (value_of(status, "VmSize").empty()) {
+      refuse(EOPNOTSUPP, "it is a thread of the kernel, not a process");
+    }
     if (access((proc_ + "/timers").c_str(), F_OK) != 0)
       note("the kernel has no /proc/PID/timers: timers of timer_create() are not carried over");
   }
@@ -118,7 +132,8 @@ class Examination {
     std::string filters;
     for (const std::string &tid : entries(proc_ + "/task")) {
       const std::string status = read_text(proc_ + "/task/" + tid + "/status");
-      if (status.empty()) continue;  // it has just ended
+      if (status.empty()) continue;                                    // it has just ended
+      if (value_of(status, "Name").starts_with("iou-wrk-")) continue;  // works for a ring: the kernel's
       result_.threads++;
       const std::string which = "thread " + tid + " (" + value_of(status, "Name") + ")";
       const unsigned long blocked = strtoul(value_of(status, "SigBlk").c_str(), nullptr, 16);
@@ -136,11 +151,15 @@ class Examination {
 
   void descriptors(bool closely, const std::vector<int> &left_out = {}) {
     size_t sockets_unseen = 0;
-    for (const std::string &fd : entries(proc_ + "/fd")) {
+    int err = 0;
+    for (const std::string &fd : entries(proc_ + "/fd", &err)) {
       if (std::find(left_out.begin(), left_out.end(), atoi(fd.c_str())) != left_out.end()) continue;
-      const std::string link = read_link(proc_ + "/fd/" + fd);
+      int link_err = 0;
+      const std::string link = read_link(proc_ + "/fd/" + fd, &link_err);
+      if (link_err && link_err != ENOENT) err = link_err;  // ENOENT: it has just been closed
       if (link.empty()) continue;
       result_.descriptors++;
+      if (is_ring(link.c_str())) ring(fd, closely);
       if (const char *why = refused_file(link.c_str()))
         refuse(EOPNOTSUPP, "descriptor " + fd + " is " + why + ", which can't be cloned; close it first");
       if (!closely) continue;
@@ -149,8 +168,20 @@ class Examination {
       else
         degraded_file(fd, link);
     }
+    if (err) refuse_unread(err, "what its descriptors are");
     if (sockets_unseen)
       note(std::to_string(sockets_unseen) + " sockets could not be looked at (not permitted)");
+  }
+
+  // Whether a ring has work in flight is of the moment: when it matters, the plan looks, with all threads stopped.
+  void ring(const std::string &fd, bool closely) {
+    const std::string info = read_text(proc_ + "/fdinfo/" + fd);
+    const char *why = refused_ring(info.c_str());
+    if (!closely && why == ring_in_flight) return;
+    if (!why && closely) rings_.emplace_back(fd, value_of(info, "ino"));
+    if (why)
+      refuse(EOPNOTSUPP,
+             "descriptor " + fd + " is an io_uring " + why + ", which can't be cloned; close it first");
   }
 
   void degraded_file(const std::string &fd, const std::string &link) {
@@ -186,22 +217,33 @@ class Examination {
 
   void mappings() {
     std::ifstream maps(proc_ + "/maps");
-    for (std::string line; std::getline(maps, line);) {
-      const size_t slash = line.find_first_of("/a", 50);
-      if (line.find("[aio]") != std::string::npos)
-        refuse(EOPNOTSUPP, "a libaio context (io_setup) can't be cloned; destroy it first");
-      if (slash == std::string::npos || line.find(" rw-s ") == std::string::npos) continue;
-      const std::string name = line.substr(slash);
-      if (name.rfind("anon_inode:", 0) == 0 ||
-          (name.rfind("/dev/", 0) == 0 && name.rfind("/dev/zero", 0) != 0 && name.rfind("/dev/shm/", 0) != 0))
-        refuse(EOPNOTSUPP, "a mapping shared with the kernel or a device can't be cloned: " + name);
-      if (name.rfind("/SYSV", 0) == 0) note("System V shared memory: a copy of the clone's own, shmdt fails");
+    std::string line;
+    bool any = false;
+    std::set<std::string> mapped_rings;  // by inode
+    while (std::getline(maps, line)) {
+      any = true;
+      std::istringstream fields(line);
+      std::string range, permissions, offset, device, inode, name;
+      fields >> range >> permissions >> offset >> device >> inode >> std::ws;
+      std::getline(fields, name);
+      const bool shared = permissions.ends_with('s');
+      if (is_ring(name.c_str())) mapped_rings.insert(inode);
+      if (const char *why = refused_mapping(name.c_str(), shared))
+        refuse(EOPNOTSUPP, std::string(why) + " can't be cloned: " + name + "; close it before the clone");
+      if (shared && name.rfind("/SYSV", 0) == 0)
+        note("System V shared memory: a copy of the clone's own, shmdt fails");
     }
+    if (!any && result_.refusals.empty()) refuse_unread(errno ? errno : EACCES, "what its memory is");
+    for (const auto &[fd, inode] : rings_)
+      if (!inode.empty() && !mapped_rings.count(inode))
+        refuse(EOPNOTSUPP, "descriptor " + fd + " is an io_uring " + ring_without_memory +
+                               ", which can't be cloned; close it first");
   }
 
   const std::string proc_;
   const bool self_;
   const Mode mode_;
+  std::vector<std::pair<std::string, std::string>> rings_;  // descriptor and inode of each
   Preflight result_;
 };
 
@@ -215,18 +257,19 @@ Preflight preflight(Mode mode) { return Examination("/proc/self", true, mode).al
 
 Preflight preflight_of(int pid, Mode mode) {
   const std::string proc = "/proc/" + std::to_string(pid);
-  Preflight missing;
-  int err = 0;
   struct stat st {};
   if (stat(proc.c_str(), &st) != 0) {
+    Preflight missing;
     missing.refusals.push_back({ESRCH, "there is no process " + std::to_string(pid)});
     return missing;
   }
+  int err = 0;
   entries(proc + "/fd", &err);
   if (err) {
-    missing.refusals.push_back({err, "process " + std::to_string(pid) + " may not be looked at (" +
-                                         std::string(strerror(err)) + "): run this as its user"});
-    return missing;
+    Preflight unseen;
+    unseen.refusals.push_back({err, "process " + std::to_string(pid) + " may not be looked at (" +
+                                        std::string(strerror(err)) + "): run this as its user"});
+    return unseen;
   }
   return Examination(proc, false, mode).all();
 }

@@ -5,8 +5,8 @@
 
 namespace gridcentric::live_clone {
 
-/// Only what would be found too late, or not at all, once threads are being stopped: an io_uring has kernel
-/// threads that take no signal, a process that has lost its main thread never stops. The plan refuses
+/// Only what would be found too late, or not at all, once threads are being stopped: an io_uring may have a kernel
+/// thread that takes no signal, a process that has lost its main thread never stops. The plan refuses
 /// everything else.
 std::vector<Refusal> urgent_refusals(const Order &order);
 

@@ -11,8 +11,6 @@ struct Refused {
 };
 
 constexpr Refused files[] = {
-    {"anon_inode:[io_uring]",
-     "an io_uring (of Node or uvloop? start the program with UV_USE_IO_URING=0 in its environment)"},
     {"anon_inode:[userfaultfd]", "a userfaultfd"},
     {"anon_inode:[perf_event]", "a perf event"},
     {"anon_inode:kvm", "a KVM machine"},
@@ -36,6 +34,47 @@ const char *refused_file(const char *link) {
     if (after(link, r.prefix)) return r.what;
   return nullptr;
 }
+
+// The kernel or a device is on the other side of these.
+const char *refused_mapping(const char *name, bool shared) {
+  if (after(name, "/[aio]") || after(name, "[aio]")) return "a libaio context (io_setup)";
+  if (after(name, "/secretmem")) return "secret memory (memfd_secret)";
+  if (is_ring(name)) return shared ? nullptr : "a private copy of an io_uring's memory";
+  const bool device = after(name, "/dev/") && !after(name, "/dev/zero") && !after(name, "/dev/shm/");
+  return shared && (device || after(name, "anon_inode:")) ? "a mapping shared with the kernel or a device"
+                                                          : nullptr;
+}
+
+bool is_ring(const char *name) { return after(name, "anon_inode:[io_uring]"); }
+
+// Linux before 5.18 does not tell the counters here: the plan reads them from the ring itself.
+const char *refused_ring(const char *fdinfo) {
+  const auto value = [&](const char *key, unsigned long missing) {
+    const char *p = field(fdinfo, key);
+    unsigned long v = missing;
+    if (p && *p >= '0' && *p <= '9') parse_dec(p, &v);
+    return v;
+  };
+  const auto listed = [&](const char *key) {  // has the list under this heading an entry?
+    const char *p = field(fdinfo, key);
+    return p && *(p = next_line(p)) == ' ';
+  };
+  if (value("SqThread:", 0))
+    return "with a kernel thread (SQPOLL; of Node or uvloop: start the program with UV_USE_IO_URING=0 in its "
+           "environment)";
+  if (value("UserFiles:", 0)) return "with registered files";
+  if (value("UserBufs:", 0)) return "with registered buffers";
+  if (field(fdinfo, "Personalities:")) return "with registered credentials";
+  if (listed("PollList:") || listed("CqOverflowList:") || value("SqHead:", 0) != value("CqTail:", 0))
+    return ring_in_flight;
+  return nullptr;
+}
+
+const char *const ring_in_flight =
+    "with work in flight, or one of whose requests do not each have one answer";
+const char *const ring_without_memory =
+    "whose memory is the program's own (IORING_SETUP_NO_MMAP) or is not mapped";
+const char *const ring_with_large_requests = "with requests of 128 bytes (IORING_SETUP_SQE128)";
 
 const char *refused_socket(int family, int type, int protocol) {
   const bool internet = family == AF_INET || family == AF_INET6;

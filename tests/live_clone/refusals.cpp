@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/filter.h>
-#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
@@ -60,14 +59,6 @@ static void refused_descriptor(int fd, const std::string &text) {
   clone_here();
 }
 
-TESTEE(refuses_io_uring) {
-  io_uring_params p{};
-  p.flags = IORING_SETUP_SQPOLL;  // a kernel thread that takes no signal
-  const int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
-  CHECK(ring >= 0);
-  refused(EOPNOTSUPP, "UV_USE_IO_URING=0");
-  refused_descriptor(ring, "an io_uring");
-}
 TESTEE(refuses_userfaultfd) { refused_descriptor((int)syscall(SYS_userfaultfd, O_CLOEXEC), "a userfaultfd"); }
 TESTEE(refuses_raw_socket) { refused_descriptor(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "a raw socket"); }
 TESTEE(refuses_packet_socket) { refused_descriptor(socket(AF_PACKET, SOCK_RAW, 0), "a packet socket"); }

@@ -1,0 +1,333 @@
+// io_uring rings: a queue of requests and one of answers, in memory that kernel and program share. A fork would
+// share them with the master, so a clone gets a ring of its own: same sizes, same addresses, same contents, under
+// the same number. What can't be carried over is refused by name (refused_ring(), and here what shows only from
+// inside). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+//
+// Counters. The kernel keeps its own count of the requests that it took and the answers that it gave, and a new ring
+// begins at 0. A program may keep such counts too (liburing does), so the clone's ring is brought level by no-ops.
+// libuv keeps none: for its rings, which are old and busy, the position in the ring is enough.
+//
+// Flags that a ring was set up with can't be read back. The new ring has a table of indexes where its memory has room
+// for one: that serves a program that knows of none as well (each entry names itself). It is without hints
+// (IORING_SETUP_IOPOLL, COOP_TASKRUN and so on), which change the speed alone.
+#include <linux/io_uring.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "descriptor.hpp"
+
+namespace gridcentric::live_clone {
+
+struct Ring {
+  uint32_t sq_entries, cq_entries, flags;
+  uint32_t start;   ///< of the clone's counters: requests taken, answers given
+  uint32_t unsent;  ///< requests written and not handed in yet
+  uint32_t unread;  ///< answers not read yet
+  char *sqes, *cqes;
+  uint32_t *indexes;  ///< null: each request's index is its place
+};
+
+namespace {
+
+constexpr uint32_t most_no_ops = 65536;
+constexpr uint32_t no_indexes = 1u << 16;  // IORING_SETUP_NO_SQARRAY, Linux 6.6
+
+uint32_t &word(char *base, uint32_t offset) { return *reinterpret_cast<uint32_t *>(base + offset); }
+
+long make_ring(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_uring_params *p) {
+  memset(p, 0, sizeof *p);
+  p->flags = IORING_SETUP_CQSIZE | flags;
+  p->cq_entries = cq_entries;
+  return sys(SYS_io_uring_setup, sq_entries, p);
+}
+
+uint64_t whole_pages(uint64_t size) { return (size + 4095) & ~uint64_t(4095); }
+
+/// The memory of a ring, mapped for ourselves.
+class View {
+ public:
+  ~View() {
+    if (rings > 0) sys(SYS_munmap, rings, rings_size);
+    if (sqes > 0) sys(SYS_munmap, sqes, sqes_size);
+  }
+  bool has_indexes() const { return !(at.flags & no_indexes); }
+  long map_rings(long fd, const io_uring_params &layout) {
+    at = layout;
+    const uint64_t answers = at.cq_off.cqes + cqes_size();
+    const uint64_t indexes = at.sq_off.array + at.sq_entries * sizeof(uint32_t);
+    rings_size = has_indexes() ? indexes : answers;
+    return rings = map_part(fd, rings_size, IORING_OFF_SQ_RING);
+  }
+  long map_requests(long fd) {
+    sqes_size = at.sq_entries * sizeof(io_uring_sqe);
+    return sqes = map_part(fd, sqes_size, IORING_OFF_SQES);
+  }
+  uint32_t &sq_head() { return word((char *)rings, at.sq_off.head); }
+  uint32_t &sq_tail() { return word((char *)rings, at.sq_off.tail); }
+  uint32_t &cq_head() { return word((char *)rings, at.cq_off.head); }
+  uint32_t &cq_tail() { return word((char *)rings, at.cq_off.tail); }
+  uint32_t &cq_flags() { return word((char *)rings, at.cq_off.flags); }
+  uint32_t sq_mask() { return word((char *)rings, at.sq_off.ring_mask); }
+  uint32_t cq_mask() { return word((char *)rings, at.cq_off.ring_mask); }
+  uint32_t *indexes() { return &word((char *)rings, at.sq_off.array); }
+  char *cqes() { return (char *)rings + at.cq_off.cqes; }
+  io_uring_sqe *requests() { return (io_uring_sqe *)sqes; }
+  size_t cqes_size() const { return at.cq_entries * sizeof(io_uring_cqe); }
+
+  io_uring_params at{};
+  size_t rings_size = 0, sqes_size = 0;
+  long rings = 0, sqes = 0;
+
+ private:
+  static long map_part(long fd, size_t size, uint64_t offset) {
+    return sys(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+  }
+};
+
+bool refuse_ring(const Descriptor &d, const char *why) {
+  fail(EOPNOTSUPP) << "descriptor " << d.fd << " is an io_uring " << why
+                   << ", which can't be cloned; close it first";
+  return false;
+}
+
+// Where the counters are differs by kernel; a new ring tells.
+bool layout_of(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_uring_params *layout,
+               const Descriptor &d) {
+  const long twin = make_ring(sq_entries, cq_entries, flags, layout);
+  if (twin < 0)
+    return fail_descriptor((int)-twin, d)
+               << "no ring can be made any more (io_uring_setup: error " << -twin
+               << "; sysctl kernel.io_uring_disabled, or a filter of system calls)",
+           false;
+  sys(SYS_close, twin);
+  return true;
+}
+
+// What no file of /proc shows, and the kernel says when asked.
+const char *refused_by_kernel(int fd) {
+  if (sys(SYS_io_uring_enter, fd, 0, 0, 0, nullptr, 0) == -EBADFD)
+    return "that is not enabled yet (IORING_SETUP_R_DISABLED)";
+  const int some_fd = engine.gate;
+  const long r = sys(SYS_io_uring_register, fd, IORING_REGISTER_EVENTFD, &some_fd, 1);
+  if (r == -EBUSY) return "with a registered eventfd";
+  if (r == -EEXIST) return "for one thread only (IORING_SETUP_SINGLE_ISSUER)";
+  if (r == -EACCES) return "with restrictions";
+  if (r < 0) return "that takes no registrations";
+  sys(SYS_io_uring_register, fd, IORING_UNREGISTER_EVENTFD, nullptr, 0);
+  return nullptr;
+}
+
+// Does the mapping show the memory that `ours` does? Asked by changing a word that matters to nobody for a moment.
+bool shows(const SharedMapping &m, uint32_t &ours, uint64_t distance) {
+  if (distance >= m.end - m.start || !(m.protection & PROT_READ)) return false;
+  const auto &theirs = *reinterpret_cast<volatile uint32_t *>(m.start + distance);
+  volatile uint32_t &word = ours;
+  if (theirs != word) return false;
+  word = word ^ 0x80000000;
+  const bool same = theirs == word;
+  word = word ^ 0x80000000;
+  return same;
+}
+
+// Gives the mappings of this ring its number, and how far they reach. Older kernels give all rings one inode, so it is
+// not asked for.
+uint64_t claim_mappings(const Descriptor &d, bool requests, uint32_t &ours, uint64_t distance) {
+  uint64_t reach = 0;
+  for (SharedMapping &m : engine.shared) {
+    if (!m.ring || m.ring_fd >= 0 || (m.offset == IORING_OFF_SQES) != requests || !shows(m, ours, distance))
+      continue;
+    m.ring_fd = d.fd;
+    if (m.end - m.start > reach) reach = m.end - m.start;
+  }
+  return reach;
+}
+
+bool view_ring(const Descriptor &d, View *view) {
+  io_uring_params layout;
+  if (!layout_of(1, 2, 0, &layout, d)) return false;
+  uint32_t sq_entries, cq_entries;
+  uint64_t reach;
+  {
+    View head;
+    if (head.map_rings(d.fd, layout) < 0) return refuse_ring(d, ring_without_memory);
+    sq_entries = head.sq_mask() + 1;
+    cq_entries = head.cq_mask() + 1;
+    reach = claim_mappings(d, false, head.cq_flags(), layout.cq_off.flags);
+  }
+  if (!layout_of(sq_entries, cq_entries, 0, &layout, d)) return false;
+  const uint64_t with_indexes = whole_pages(layout.sq_off.array + sq_entries * sizeof(uint32_t));
+  if (reach < with_indexes && !layout_of(sq_entries, cq_entries, no_indexes, &layout, d)) return false;
+  if (const long r = view->map_rings(d.fd, layout); r < 0)
+    return fail_descriptor((int)-r, d) << "its memory can't be looked at (error " << -r << ")", false;
+  if (view->map_requests(d.fd) < 0) return refuse_ring(d, ring_with_large_requests);
+  const uint64_t requests = claim_mappings(d, true, word((char *)view->sqes, 0), 0);
+  if (!reach || !requests) return refuse_ring(d, ring_without_memory);
+  return requests <= whole_pages(view->sqes_size) || refuse_ring(d, ring_with_large_requests);
+}
+
+// libuv's ring for epoll_ctl: all that it ever asks for is that, named by operation, place and descriptor.
+bool is_libuvs(View &view, uint32_t taken, uint32_t unsent) {
+  if (view.at.sq_entries != 256 || view.at.cq_entries != 512) return false;
+  const uint32_t all = taken + unsent, known = taken > 256 - unsent ? 256 : all;
+  for (uint32_t i = all - known; i != all; i++) {
+    const uint32_t slot = i & 255;
+    const io_uring_sqe &s = view.requests()[slot];
+    if (s.opcode != IORING_OP_EPOLL_CTL || s.flags || s.len < 1 || s.len > 3 ||
+        s.user_data != (s.len | slot << 2 | s.off << 32))
+      return false;
+  }
+  return known > 0;
+}
+
+// Are requests or answers larger than usual? The kernel lists them in fdinfo, so it is made to list one of each.
+const char *refused_sizes(const Descriptor &d, View &view) {
+  uint32_t nothing = 0;
+  uint32_t &index = view.has_indexes() ? view.indexes()[view.sq_tail() & view.sq_mask()] : nothing;
+  const uint32_t before = index;
+  index = 0;
+  view.sq_tail()++;
+  view.cq_head()--;
+  const char *info = fdinfo(d);
+  view.cq_head()++;
+  view.sq_tail()--;
+  index = before;
+  if (!info) return "that can't be looked at";
+  const char *requests = field(info, "SQEs:"), *answers = field(info, "CQEs:");
+  if (!requests || !answers) return nullptr;  // older than larger ones
+  for (const char *p = answers; *p; p = next_line(p))
+    if (find_in_line(p, "extra1:")) return "with answers of 32 bytes (IORING_SETUP_CQE32)";
+  bool listed = false;
+  for (const char *p = requests; p < answers; p = next_line(p)) {
+    listed = listed || find_in_line(p, "opcode:");
+    if (find_in_line(p, "e0:")) return ring_with_large_requests;
+  }
+  if (!listed && view.sqes_size < 4096)
+    return "of fewer than 64 requests and without a table of indexes (IORING_SETUP_NO_SQARRAY): the kernel "
+           "does not "
+           "tell the size of its requests";
+  return nullptr;
+}
+
+bool keep_contents(Ring &r, View &view) {
+  Arena &arena = engine.arena;
+  r.sqes = static_cast<char *>(arena.take(view.sqes_size));
+  r.cqes = static_cast<char *>(arena.take(view.cqes_size()));
+  if (!r.sqes || !r.cqes) return fail_arena();
+  memcpy(r.sqes, (char *)view.sqes, view.sqes_size);
+  memcpy(r.cqes, view.cqes(), view.cqes_size());
+  bool any = false;  // all 0: no such table, or one that is not written yet
+  for (uint32_t i = 0; view.has_indexes() && i < r.sq_entries; i++) any = any || view.indexes()[i];
+  if (!any) return true;
+  r.indexes = static_cast<uint32_t *>(arena.take(r.sq_entries * sizeof(uint32_t)));
+  if (!r.indexes) return fail_arena();
+  memcpy(r.indexes, view.indexes(), r.sq_entries * sizeof(uint32_t));
+  return true;
+}
+
+bool hand_in_no_ops(long fd, View &view, uint32_t count) {
+  for (uint32_t left = count; left;) {
+    const uint32_t some = left < view.at.sq_entries ? left : view.at.sq_entries;
+    __atomic_store_n(&view.sq_tail(), view.sq_tail() + some, __ATOMIC_RELEASE);
+    if (sys(SYS_io_uring_enter, fd, some, some, IORING_ENTER_GETEVENTS, nullptr, 0) != (long)some)
+      return false;
+    __atomic_store_n(&view.cq_head(), view.cq_tail(), __ATOMIC_RELEASE);
+    left -= some;
+  }
+  return view.sq_head() == count && view.cq_tail() == count;
+}
+
+bool map_over(long fd, const Descriptor &d) {
+  for (SharedMapping &m : engine.shared) {
+    if (!m.ring || m.ring_fd != d.fd) continue;
+    const long r = map_at_exactly(m.start, m.end - m.start, m.protection, fd, m.offset);
+    if (r < 0)
+      return fail_descriptor((int)-r, d) << "its memory can't be mapped at its address in the clone (error "
+                                         << -r << "; a limit of address space, ulimit -v?)",
+             false;
+    m.done = true;
+  }
+  return true;
+}
+
+}  // namespace
+
+// PF_IO_WORKER in field 9 of stat.
+bool works_for_a_ring(int proc_tid) {
+  char text[512];
+  const long n = read_file(Path("/proc/self/task/", proc_tid, "/stat"), text, sizeof text);
+  const char *p = nullptr;
+  for (long i = 0; i < n; i++)
+    if (text[i] == ')') p = text + i;  // of the name, which may hold anything
+  for (int field = 2; p && field < 9; field++)
+    if ((p = find_in_line(p, " "))) p++;
+  unsigned long flags = 0;
+  if (p) parse_dec(p, &flags);
+  return flags & 0x10;
+}
+
+bool plan_ring(Descriptor &d) {
+  const char *info = fdinfo(d);
+  if (!info) return false;
+  if (const char *why = refused_ring(info)) return refuse_ring(d, why);
+  if (const char *why = refused_by_kernel(d.fd)) return refuse_ring(d, why);
+  View view;
+  if (!view_ring(d, &view)) return false;
+
+  d.ring = static_cast<Ring *>(engine.arena.take(sizeof(Ring)));
+  if (!d.ring) return fail_arena();
+  Ring &r = *d.ring;
+  r = {};
+  r.sq_entries = view.at.sq_entries;
+  r.cq_entries = view.at.cq_entries;
+  r.flags = view.at.flags & no_indexes;
+  const uint32_t taken = view.sq_head();
+  r.unsent = view.sq_tail() - taken;
+  r.unread = view.cq_tail() - view.cq_head();
+  if (taken != view.cq_tail() || r.unsent > r.sq_entries || r.unread > r.cq_entries)
+    return refuse_ring(d, ring_in_flight);
+  if (is_libuvs(view, taken, r.unsent)) {
+    r.start = r.unsent || r.unread ? taken & (r.cq_entries - 1) : 0;
+  } else {
+    if (const char *why = refused_sizes(d, view)) return refuse_ring(d, why);
+    if (taken > most_no_ops)
+      return refuse_ring(
+          d, "that has taken more than 65536 requests, and may belong to a program that counts them");
+    r.start = taken;
+  }
+  return keep_contents(r, view);
+}
+
+bool plan_ring_mappings() {
+  for (SharedMapping &m : engine.shared)
+    if (m.ring && m.ring_fd < 0)
+      return fail(EOPNOTSUPP)
+                 << "memory of an io_uring is mapped that belongs to no open descriptor, or holds "
+                    "registered buffers; it can't be cloned: unmap it first",
+             false;
+  return true;
+}
+
+bool rebuild_ring(Descriptor &d) {
+  const Ring &r = *d.ring;
+  io_uring_params layout;
+  const long fd = make_ring(r.sq_entries, r.cq_entries, r.flags, &layout);
+  if (fd < 0)
+    return fail_descriptor((int)-fd, d) << "io_uring_setup is refused in the clone (error " << -fd
+                                        << "; sysctl kernel.io_uring_disabled?)",
+           false;
+  View view;
+  if (long err; (err = view.map_rings(fd, layout)) < 0 || (err = view.map_requests(fd)) < 0)
+    return place((int)err, d);
+  for (uint32_t i = 0; view.has_indexes() && i < r.sq_entries; i++) view.indexes()[i] = i;
+  if (!hand_in_no_ops(fd, view, r.start))
+    return fail_descriptor(EIO, d) << "one that has done as much can't be made in the clone", false;
+  memcpy((char *)view.sqes, r.sqes, view.sqes_size);
+  memcpy(view.cqes(), r.cqes, view.cqes_size());
+  if (r.indexes) memcpy(view.indexes(), r.indexes, r.sq_entries * sizeof(uint32_t));
+  view.sq_tail() = r.start + r.unsent;
+  view.cq_head() = r.start - r.unread;
+  sys(SYS_fcntl, fd, F_SETFL, d.flags);
+  return map_over(fd, d) && place_with_duplicates((int)fd, d);
+}
+
+}  // namespace gridcentric::live_clone
