@@ -1,5 +1,7 @@
 # Builds the addon, gc and gc-reaper from the one source list (core/sources.txt): see scripts/sources.js, which also
 # knows where the core is (the checkout's, or the copy inside the packed package). Flags mirror the CMake build.
+#
+# The core is a library a folder: no target may have two sources of one name, which the gyp of Debian 12 refuses.
 {
   "variables": {
     "root": "<!(node scripts/sources.js root)",
@@ -16,13 +18,49 @@
     "cflags!": ["-fno-omit-frame-pointer"],
     "cflags_cc": ["-std=c++20", "-fvisibility-inlines-hidden", "-fexceptions", "-frtti"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti"],
-    "ldflags": ["-pthread", "-Wl,-z,now"]
+    "ldflags": ["-pthread", "-Wl,-z,now"],
+    # Debian's node-gyp links everything with the libraries that its Node is made of, gc and gc-reaper too. Nothing here
+    # wants them: Node itself has what an addon calls.
+    "libraries/": [["exclude", "."]]
   },
   "targets": [
     {
-      "target_name": "gridcentric_core",
+      "target_name": "gridcentric_guest",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core)"]
+      "sources": ["<!@(node scripts/sources.js core guest)"]
+    },
+    {
+      "target_name": "gridcentric_host",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core host)"]
+    },
+    {
+      "target_name": "gridcentric_hypervisors",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core hypervisors)"]
+    },
+    {
+      "target_name": "gridcentric_live_clone",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core live_clone)"]
+    },
+    {
+      "target_name": "gridcentric_model",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core model)"]
+    },
+    {
+      "target_name": "gridcentric_wire",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core wire)"]
+    },
+    {
+      "target_name": "gridcentric_core",
+      "type": "none",
+      "dependencies": [
+        "gridcentric_guest", "gridcentric_host", "gridcentric_hypervisors", "gridcentric_live_clone", "gridcentric_model",
+        "gridcentric_wire", "gridcentric_parked"
+      ]
     },
     {
       # Runs while all threads are parked: flags as in core/live_clone/live_clone.cmake.
@@ -36,7 +74,7 @@
     {
       "target_name": "gridcentric",
       "sources": ["src/addon.cpp", "src/environment.cpp", "src/random.cpp", "src/verbs.cpp"],
-      "dependencies": ["gridcentric_core", "gridcentric_parked"],
+      "dependencies": ["gridcentric_core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_ADDON_API_CPP_EXCEPTIONS"]
     },
@@ -45,7 +83,7 @@
       "target_name": "gc",
       "type": "executable",
       "sources": ["<!@(node scripts/sources.js gc)"],
-      "dependencies": ["gridcentric_core", "gridcentric_parked"],
+      "dependencies": ["gridcentric_core"],
       "ldflags": ["-static-libstdc++", "-static-libgcc"]
     },
     {

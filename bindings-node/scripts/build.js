@@ -1,10 +1,11 @@
 'use strict';
-// The package's install step: node-gyp, told where Node's headers are when this machine has them already, so that
-// nothing is downloaded. What is built is in binding.gyp.
-const { spawnSync } = require('node:child_process');
+// Builds the package here: node-gyp, told where Node's headers are when this computer has them already, so that nothing is
+// downloaded. What is built is in binding.gyp. A build that fails says what failed.
+const { spawn, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const os = require('node:os');
+const dependencies = require('./dependencies.js');
 const { home } = require('./sources.js');
 
 /** The prefix whose include/node fits the running Node exactly, or undefined: node-gyp then fetches the headers. */
@@ -27,17 +28,58 @@ function nodeGyp() {
   return own ? [process.execPath, own] : ['node-gyp'];
 }
 
-const [command, ...first] = nodeGyp();
-const prefix = process.env.npm_config_nodedir ? undefined : headers();
-const options = prefix ? [`--nodedir=${prefix}`] : [];
-for (const step of [['configure'], ['build', '--jobs', String(os.availableParallelism?.() ?? os.cpus().length)]]) {
-  const run = spawnSync(command, [...first, ...step, ...options], { cwd: home, stdio: 'inherit' });
-  if (run.error) {
-    console.error(`gridcentric: node-gyp could not be started (${run.error.message}); install it with npm`);
-    process.exit(1);
-  }
-  if (run.status !== 0) {
-    console.error(`gridcentric: "node-gyp ${step[0]}" failed; it needs g++ (C++20), make and Python 3`);
-    process.exit(1);
+/** Debian's node-gyp has its gyp in the modules of Debian's Python: no other one, such as that of a venv, finds it. */
+function python(program) {
+  const ofDebian = program.some((word) => word.startsWith('/usr/share/nodejs/'));
+  return ofDebian && !process.env.npm_config_python ? ['--python=/usr/bin/python3'] : [];
+}
+
+function missingTools() {
+  const tools = [process.env.CXX || 'g++', 'make', 'python3'].map((tool) => tool.split(' ')[0]);
+  return tools.filter((tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).error);
+}
+
+/** The lines that tell why: those that speak of an error, else the last ones. */
+function reasons(output) {
+  const lines = output.split('\n').filter((line) => line.trim() && !/^gyp (info|verb)|^make(\[\d+\])?: (Entering|Leaving)/.test(line));
+  const telling = lines.filter((line) => /\berror\b|fatal|Error:|No such file|not found|cannot|can't|undefined reference/i.test(line));
+  return (telling.length ? telling.slice(0, 10) : lines.slice(-10)).join('\n');
+}
+
+/** Runs a command; what it says is shown and, in the end, also handed over with its exit code. */
+function run(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const [from, to] of [[child.stdout, process.stdout], [child.stderr, process.stderr]]) {
+      from.setEncoding('utf8').on('data', (text) => {
+        output += text;
+        to.write(text);
+      });
+    }
+    child.on('error', (error) => resolve({ code: error.message, output }));
+    child.on('close', (code, signal) => resolve({ code: code ?? signal, output }));
+  });
+}
+
+function fail(text) {
+  console.error(`gridcentric: ${text}`);
+  process.exit(1);
+}
+
+async function build() {
+  dependencies.ensure();
+  const missing = missingTools();
+  if (missing.length) fail(`the addon can't be built: no ${missing.join(', no ')} on PATH (Debian: apt-get install g++ make python3)`);
+  const program = nodeGyp();
+  const prefix = process.env.npm_config_nodedir ? undefined : headers();
+  const options = [...python(program), ...(prefix ? [`--nodedir=${prefix}`] : [])];
+  for (const step of [['configure'], ['build', '--jobs', String(os.availableParallelism?.() ?? os.cpus().length)]]) {
+    const [command, ...first] = program;
+    const { code, output } = await run(command, [...first, ...step, ...options]);
+    if (code === 0) continue;
+    fail(`the addon can't be built: "node-gyp ${step[0]}" ended with ${code}, because of\n${reasons(output)}`);
   }
 }
+
+build();

@@ -1,10 +1,14 @@
 'use strict';
-// Tells binding.gyp which files to compile: `sources.js root|version|GROUP`. GROUP is one of core/sources.txt, whose
-// paths are printed relative to this package. It must not know what the files are for.
+// Tells binding.gyp which files to compile: `sources.js root|version|GROUP [FOLDER]`. GROUP is one of core/sources.txt,
+// whose paths are printed relative to this package; FOLDER narrows it to those below core/FOLDER. It must not know what the
+// files are for.
 const fs = require('node:fs');
 const path = require('node:path');
 
 const home = path.join(__dirname, '..');
+
+// The folders of the group "core" that have a target in binding.gyp.
+const folders = ['guest', 'host', 'hypervisors', 'live_clone', 'model', 'wire'];
 
 /** The folder that has core/ and VERSION: the checkout around this package, or the package itself when it was packed. */
 function root() {
@@ -21,20 +25,32 @@ function version() {
   return fs.readFileSync(path.join(root(), 'VERSION'), 'utf8').trim();
 }
 
-/** The sources of one group, relative to this package. */
-function sources(group) {
-  const folder = path.relative(home, root()) || '.';
+/** The paths of one group, as core/sources.txt has them. */
+function group(name) {
   const lines = fs.readFileSync(path.join(root(), 'core', 'sources.txt'), 'utf8').split('\n');
-  const entries = lines.map((line) => line.trim().split(/\s+/)).filter((words) => words[0] === group);
-  if (entries.length === 0) throw new Error(`core/sources.txt has no source of the group "${group}"`);
-  return entries.map(([, file]) => `${folder}/${file}`);
+  const entries = lines.map((line) => line.trim().split(/\s+/)).filter((words) => words[0] === name);
+  if (entries.length === 0) throw new Error(`core/sources.txt has no source of the group "${name}"`);
+  return entries.map(([, file]) => file);
+}
+
+/** The sources of one group, or of those the ones below a folder of the core, relative to this package. */
+function sources(name, folder) {
+  const files = group(name);
+  const folderOf = (file) => file.split('/')[1];
+  const unknown = folder && files.find((file) => !folders.includes(folderOf(file)));
+  if (unknown) throw new Error(`${unknown} is in no target of bindings-node/binding.gyp: add one for core/${folderOf(unknown)}`);
+  const wanted = files.filter((file) => !folder || folderOf(file) === folder);
+  const names = wanted.map((file) => path.basename(file));
+  const twice = names.find((one, i) => names.indexOf(one) !== i);
+  if (twice) throw new Error(`two sources of one target are called ${twice}, which some versions of gyp refuse: rename one`);
+  return wanted.map((file) => path.join(path.relative(home, root()) || '.', file));
 }
 
 if (require.main === module) {
   const what = process.argv[2];
   if (what === 'root') console.log(path.relative(home, root()) || '.');
   else if (what === 'version') console.log(version());
-  else console.log(sources(what).join('\n'));
+  else console.log(sources(what, process.argv[3]).join('\n'));
 }
 
 module.exports = { root, version, sources, home };
