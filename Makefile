@@ -6,11 +6,11 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1	/' | expand -t 16
 
 build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
-	@scripts/bootstrap
+	@scripts/bootstrap $(if $(filter qemu,$(HYPERVISOR)),--qemu)
 	@$(NOX) -s build
 
 demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu
-	@PORT="$(PORT)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
+	@exec setpriv --pdeathsig TERM env PORT="$(PORT)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
 
 test:  ## everything that CI runs
 	@scripts/bootstrap --test

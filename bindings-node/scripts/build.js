@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const os = require('node:os');
 const dependencies = require('./dependencies.js');
-const { home } = require('./sources.js');
+const { home, root } = require('./sources.js');
 
 /** The prefix whose include/node fits the running Node exactly, or undefined: node-gyp then fetches the headers. */
 function headers() {
@@ -68,6 +68,8 @@ function fail(text) {
 }
 
 async function build() {
+  // Left by an npm that copied the folder; the page of the dashboard would be taken from it.
+  if (root() !== home) spawnSync(process.execPath, [path.join(__dirname, 'pack.js'), 'remove'], { stdio: 'inherit' });
   dependencies.ensure();
   const missing = missingTools();
   if (missing.length) fail(`the addon can't be built: no ${missing.join(', no ')} on PATH (Debian: apt-get install g++ make python3)`);

@@ -1,6 +1,8 @@
 'use strict';
 // Before npm packs the package: copies what it shares with the rest of the checkout into it (`pack.js copy`); after:
-// takes it out again (`pack.js remove`), so that a build in the checkout can never use a stale copy.
+// takes it out again (`pack.js remove`), so that a build in the checkout can never use a stale copy. `pack.js prepare` is for
+// an npm that copies a folder instead of linking it (npm 9.0 to 9.3, and install-links=true) and packs it for that without
+// prepack: only then npm_package_resolved is the folder's plain path.
 const fs = require('node:fs');
 const path = require('node:path');
 const { home } = require('./sources.js');
@@ -23,5 +25,7 @@ if (!fs.existsSync(path.join(checkout, 'bindings-node', 'binding.gyp'))) {
   console.error(`gridcentric: only a checkout can be packed, and ${checkout} is none`);
   process.exit(1);
 }
-remove();
-if (process.argv[2] === 'copy') copy();
+const [, , task] = process.argv;
+const isCopied = path.isAbsolute(process.env.npm_package_resolved ?? '');
+if (task !== 'prepare' || isCopied) remove();
+if (task === 'copy' || (task === 'prepare' && isCopied)) copy();

@@ -103,7 +103,7 @@ def make_python(session: nox.Session) -> None:
     assert required, "pyproject.toml names no build-system.requires"
     run(session, PYTHON, "-m", "pip", "install", "--quiet", *ast.literal_eval(required[1]))
     kept = ["--no-build-isolation", f"-Cbuild-dir={BUILD / 'python'}"]
-    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale]", env=env, external=True)
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale,qemu]", env=env, external=True)
 
 
 def make_node(session: nox.Session) -> None:

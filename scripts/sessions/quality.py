@@ -22,7 +22,7 @@ def lint(session: nox.Session) -> None:
     run(session, PYTHON, "-m", "ruff", "check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", "--check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "mypy", "--strict", "-p", "gridcentric")
-    run(session, "clang-format-14", "--dry-run", "--Werror", *cpp_sources())
+    run(session, "clang-format", "--dry-run", "--Werror", *cpp_sources())
     run(session, "npm", "run", "--silent", "lint")
 
 
@@ -30,9 +30,9 @@ def lint(session: nox.Session) -> None:
 def tidy(session: nox.Session) -> None:
     """clang-tidy over the core: minutes, so `make lint` runs it and `make test` does not."""
     folder = str(BUILD / "tidy")
-    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DCMAKE_CXX_COMPILER=clang++-14")
+    run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", folder, "-DCMAKE_CXX_COMPILER=clang++")
     sources = [s for s in cpp_sources() if s.startswith("core/") and s.endswith(".cpp")]
-    run(session, "run-clang-tidy-14", "-quiet", "-p", folder, *sources)
+    run(session, "run-clang-tidy", "-quiet", "-p", folder, *sources)
 
 
 @nox.session
@@ -41,4 +41,4 @@ def format(session: nox.Session) -> None:
     needs(session, "dev")
     run(session, PYTHON, "-m", "ruff", "check", "--fix", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", *PYTHON_SOURCES)
-    run(session, "clang-format-14", "-i", *cpp_sources())
+    run(session, "clang-format", "-i", *cpp_sources())

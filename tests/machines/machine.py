@@ -95,7 +95,7 @@ class Machine:
         self._over = tempfile.TemporaryDirectory(prefix="machine-", dir=self.root.parent)
         for name in ("upper", "work", "merged"):
             (Path(self._over.name) / name).mkdir()
-        os.chmod(self._over.name, 0o755)
+        Path(self._over.name).chmod(0o755)
         try:
             self._boot()
             if self.user:
@@ -108,7 +108,7 @@ class Machine:
     def _boot(self) -> None:
         arguments = [str(self.root), self._over.name, " ".join((*_DEVICES, *self.devices))]
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _BOOT, "boot", *arguments]
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._holder = subprocess.Popen(
             unshare, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
         )
@@ -148,7 +148,7 @@ class Machine:
         *command: str,
         output: IO[bytes],
         folder: Optional[str] = None,
-        env: Mapping[str, str] = {},  # noqa: B006
+        env: Mapping[str, str] = {},
         as_root: bool = False,
     ) -> Started:
         """Start a command in a folder (the home if not said) and go on."""
@@ -162,7 +162,7 @@ class Machine:
         self,
         *command: str,
         folder: Optional[str] = None,
-        env: Mapping[str, str] = {},  # noqa: B006
+        env: Mapping[str, str] = {},
         as_root: bool = False,
         check: bool = True,
         timeout: Optional[float] = None,

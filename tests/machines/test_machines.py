@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from machines import CommandFailed, Machine, root
 
 ROOT = Path(__file__).resolve().parents[2]
