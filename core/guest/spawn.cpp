@@ -15,6 +15,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "core/live_clone/close_descriptors.hpp"
+
 extern char **environ;
 
 // clone(2) by glibc's other name. ThreadSanitizer puts its own in place of the first, which takes every clone for a fork and
@@ -39,12 +41,6 @@ struct Launch {
   int error;    // why it could not be
 };
 
-void close_from(unsigned first) {
-  if (::syscall(SYS_close_range, first, ~0U, 0) == 0) return;
-  const long limit = ::sysconf(_SC_OPEN_MAX);  // before Linux 5.9
-  for (int fd = static_cast<int>(first); fd < limit; ++fd) ::syscall(SYS_close, fd);
-}
-
 bool duplicate(long from, int to) { return from == to || ::syscall(SYS_dup3, from, to, 0) == to; }
 
 bool arrange_descriptors(const Launch &launch) {
@@ -61,8 +57,9 @@ bool arrange_descriptors(const Launch &launch) {
     for (int fd = 0; fd < 3; ++fd) ::syscall(SYS_fcntl, fd, F_SETFD, 0);
   }
   if (!duplicate(channel, 3)) return false;
-  close_from(4);
-  return true;
+  const int error = live_clone::close_descriptors(4, ~0U);
+  if (error != 0) errno = error;
+  return error == 0;
 }
 
 int become_helper(void *argument) {

@@ -97,6 +97,8 @@ bool plan_pipe(Descriptor &d) {
   }
   sys(SYS_close, copy[0]);
   sys(SYS_close, copy[1]);
+  if (n == -EPERM || n == -ENOSYS)
+    return fail_descriptor((int)-n, d) << "tee, to copy its contents with, is refused", false;
   if (n > 0 && !d.data) return fail_arena();
   if (n != waiting)
     end_note(note() << "descriptor " << d.fd << ": pipe, " << (waiting - (n > 0 ? n : 0)) << " bytes lost");

@@ -74,6 +74,7 @@ struct Thread {
   bool waited;             ///< the signal interrupted `call`
   void *robust_list;
   size_t robust_size;
+  int robust_error;  ///< why the list is not known
   int *tid_address;
   stack_t alternate_stack;
   char name[16];

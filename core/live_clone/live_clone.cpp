@@ -80,6 +80,14 @@ void flush_standard_output() {
   }
 }
 
+std::string refused(const char *call) {
+  const int err = errno;
+  std::string text = std::string(call) + ", without which nothing can be cloned: " + strerror(err);
+  if (err == ENOSYS || err == EPERM) text += " (a seccomp filter? a kernel before 5.10?)";
+  errno = err;
+  return text;
+}
+
 // Everything the stages need that is not theirs to make: descriptors and memory.
 class Preparation {
  public:
@@ -103,9 +111,12 @@ class Preparation {
       return "gc-reaper, expected at '" + order.reaper_path + "': " + strerror(errno);
     e.gate = eventfd(0, EFD_CLOEXEC);
     e.progress = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (e.gate < 0 || e.progress < 0) return std::string("eventfd for the clones: ") + strerror(errno);
+    // How clones are ended when something fails: better known before there are any.
     e.master_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    if (e.gate < 0 || e.progress < 0 || e.master_pidfd < 0)
-      return std::string("descriptors for the clone can't be made: ") + strerror(errno);
+    if (e.master_pidfd < 0) return refused("pidfd_open");
+    if (syscall(SYS_pidfd_send_signal, e.master_pidfd, 0, nullptr, 0) < 0)
+      return refused("pidfd_send_signal");
     e.status_size = StatusPage::size_for(order.addresses.size());
     void *page = mmap(nullptr, e.status_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return std::string("no memory for the status page: ") + strerror(errno);

@@ -238,6 +238,9 @@ bool allow_fork_everywhere() {
   long second = vdso_end ? sys(SYS_madvise, vdso_end, arch::address_space_end - vdso_end, MADV_DOFORK) : 0;
   const auto done = [](long r) { return r == 0 || r == -ENOMEM; };  // ENOMEM: there were gaps
   if (done(first) && done(second)) return true;
+  if (first == -EPERM || first == -ENOSYS)
+    return fail((int)-first) << "madvise is refused (error " << -first << "): a seccomp filter must allow it",
+           false;
   const long n = read_file("/proc/self/maps", e.scratch, e.scratch_size);
   if (n == -ENOBUFS) return fail_arena();
   if (n < 0) return fail((int)-n) << "/proc/self/maps can't be read", false;

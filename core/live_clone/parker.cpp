@@ -163,7 +163,10 @@ bool send_signal(Thread &t, size_t slot) {
   }
   if (r == -EAGAIN)
     return fail(EAGAIN) << "the limit of pending signals (ulimit -i) is too low to stop all threads", false;
-  if (r < 0) return fail((int)-r) << "thread " << t.tid << " can't be signalled", false;
+  if (r < 0)
+    return fail((int)-r) << "thread " << t.tid << " can't be stopped: rt_tgsigqueueinfo is refused (error "
+                         << -r << ")",
+           false;
   return true;
 }
 
@@ -262,6 +265,18 @@ void forget_ended(bool look_closely) {
   }
 }
 
+// A clone without them would not hear of the death of a thread that holds a robust mutex. ENOSYS: the kernel has none.
+bool robust_lists_are_known() {
+  for (size_t i = 0; i < engine.thread_count; i++) {
+    const Thread &t = engine.threads[i];
+    if (t.state == thread_parked && t.robust_error && t.robust_error != ENOSYS)
+      return fail(t.robust_error) << "get_robust_list is refused (error " << t.robust_error
+                                  << "): a seccomp filter must allow it",
+             false;
+  }
+  return true;
+}
+
 bool fail_stuck() {
   for (size_t i = 1; i < engine.thread_count; i++) {
     Thread &t = engine.threads[i];
@@ -307,7 +322,7 @@ Thread *thread_by_proc_tid(int tid) {
 
 void describe_thread(Thread &t) {
   arch::read_thread_registers(&t.registers);
-  sys(SYS_get_robust_list, 0, &t.robust_list, &t.robust_size);
+  t.robust_error = (int)-sys(SYS_get_robust_list, 0, &t.robust_list, &t.robust_size);
   sys(SYS_prctl, PR_GET_TID_ADDRESS, &t.tid_address, 0, 0, 0);
   sys(SYS_prctl, PR_GET_NAME, t.name, 0, 0, 0);
   sys(SYS_sigaltstack, nullptr, &t.alternate_stack);
@@ -366,7 +381,7 @@ bool park_threads() {
   if (!e.leader || e.leader->state != thread_parked)
     return fail(EOPNOTSUPP) << "the main thread has ended (pthread_exit): such a process can't be cloned",
            false;
-  return true;
+  return robust_lists_are_known();
 }
 
 void release_threads() {

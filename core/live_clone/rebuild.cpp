@@ -34,9 +34,9 @@ void tell(CloneStatus &s, CloneState state) {
 }
 
 // What the kernel keeps for a thread and a fork or a new thread begins without.
-void restore_kernel_state(const Thread &t) {
+bool restore_kernel_state(const Thread &t) {
   arch::write_thread_registers(t.registers);
-  sys(SYS_set_robust_list, t.robust_list, t.robust_size);
+  const long robust = t.robust_list ? sys(SYS_set_robust_list, t.robust_list, t.robust_size) : 0;
   if (engine.rseq_size) {
     auto *area = reinterpret_cast<rseq *>(t.registers.tls + engine.rseq_offset);
     const size_t size = engine.rseq_size < 32 ? 32 : engine.rseq_size;  // the least the kernel takes
@@ -52,11 +52,13 @@ void restore_kernel_state(const Thread &t) {
   if (t.affinity_bytes > 0 && (t.affinity_bytes != model.affinity_bytes ||
                                memcmp(t.affinity, model.affinity, (size_t)t.affinity_bytes) != 0))
     sys(SYS_sched_setaffinity, 0, t.affinity_bytes, t.affinity);
+  if (robust < 0) return fail((int)-robust) << "set_robust_list is refused (error " << -robust << ")", false;
+  return true;
 }
 
 void resumed_thread(void *argument) {
   const Thread &t = *static_cast<Thread *>(argument);
-  restore_kernel_state(t);
+  restore_kernel_state(t);  // what is refused to one is refused to all: the leader has found out before
   while (held) futex_wait(held, 1);
   arch::gc_context_resume(&t.context);
 }
@@ -119,8 +121,8 @@ void close_engine_descriptors() {
 void rebuild_clone(int index, int reaper_pid) {
   Engine &e = engine;
   CloneStatus &s = e.status->clones[index - 1];
-  sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (sys(SYS_getppid) != (e.pidns ? 1 : reaper_pid)) end();  // it had died before
+  const long bound = sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // to the life of its gc-reaper
+  if (sys(SYS_getppid) != (e.pidns ? 1 : reaper_pid)) end();              // it had died before
   e.index = index;
   s.state = state_rebuilding;
   e.failure.err = 0;
@@ -128,6 +130,10 @@ void rebuild_clone(int index, int reaper_pid) {
     if (e.pidfds[k] >= 0) sys(SYS_close, e.pidfds[k]);  // of the clones before, and of our own reaper
   if (e.fail_at == index) {
     fail(ECANCELED) << "told to fail by the test";
+    give_up(s);
+  }
+  if (bound < 0) {
+    fail((int)-bound) << "prctl(PR_SET_PDEATHSIG) is refused (error " << -bound << ")";
     give_up(s);
   }
   const double start = now_ms();
@@ -138,8 +144,9 @@ void rebuild_clone(int index, int reaper_pid) {
   s.memory_ms = memory - start;
   s.descriptors_ms = descriptors - memory;
   tell(s, state_detached);
-  restore_kernel_state(*e.leader);
-  if (!make_threads() || !rebuild_timers() || !(e.pidns || patch_lock_owners())) give_up(s);
+  if (!restore_kernel_state(*e.leader) || !make_threads() || !rebuild_timers() ||
+      !(e.pidns || patch_lock_owners()))
+    give_up(s);
   s.threads_ms = now_ms() - descriptors;
   tell(s, state_ready);
   wait_at_gate();

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "close_descriptors.hpp"
 #include "engine.hpp"
 
 namespace gridcentric::live_clone {
@@ -35,6 +36,8 @@ struct Spawned {
 };
 
 namespace {
+
+bool shares_descriptors;  // the reapers with the master
 
 enum Mapping : int { map_unknown = 0, map_asked, map_written, map_refused };
 
@@ -110,24 +113,35 @@ long fork_clone() {
   return sys(SYS_clone3, &a, sizeof a);
 }
 
-// Leaves the table of descriptors that it shares with the master, taking two along: the lifeline as 0, the
-// binary as 1.
-void keep_two_descriptors() {
+// Leaves the table of descriptors that it shares with the master, if it does, taking two along: the lifeline as 0, the
+// binary as 1. 0 or the error; then nothing was changed that is the master's.
+int keep_two_descriptors() {
   int lifeline = engine.lifeline, binary = engine.reaper;
   const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
   const int high = low == binary ? lifeline : binary;
-  if (high < 0) {
-    sys(SYS_close_range, low + 1, ~0u, CLOSE_RANGE_UNSHARE);
-  } else {
-    sys(SYS_close_range, high + 1, ~0u, CLOSE_RANGE_UNSHARE);
-    if (high > low + 1) sys(SYS_close_range, low + 1, high - 1, 0);
+  const int last = high < 0 ? low : high;
+  if (shares_descriptors) {
+    const long r = sys(SYS_close_range, last + 1, ~0u, CLOSE_RANGE_UNSHARE);
+    if (r < 0) return (int)-r;
   }
-  if (low > 0) sys(SYS_close_range, 0, low - 1, 0);
-  if (binary == 0) binary = (int)sys(SYS_fcntl, 0, F_DUPFD, 2);
-  if (lifeline >= 0 && lifeline != 0) sys(SYS_dup3, lifeline, 0, 0);
-  if (lifeline == 0) sys(SYS_fcntl, 0, F_SETFD, 0);
-  if (binary != 1) sys(SYS_dup3, binary, 1, O_CLOEXEC);
-  sys(SYS_close_range, 2, ~0u, 0);
+  int err = close_descriptors((unsigned)last + 1, ~0u);
+  if (!err && high > low + 1) err = close_descriptors((unsigned)low + 1, (unsigned)high - 1);
+  if (!err && low > 0) err = close_descriptors(0, (unsigned)low - 1);
+  if (err) return err;
+  long r = 0;
+  if (binary == 0) r = binary = (int)sys(SYS_fcntl, 0, F_DUPFD, 2);
+  if (r >= 0 && lifeline > 0) r = sys(SYS_dup3, lifeline, 0, 0);
+  if (r >= 0 && lifeline == 0) r = sys(SYS_fcntl, 0, F_SETFD, 0);
+  if (r >= 0 && binary != 1) r = sys(SYS_dup3, binary, 1, O_CLOEXEC);
+  return r < 0 ? (int)-r : close_descriptors(2, ~0u);
+}
+
+// Of the binary, which is descriptor 1. The error, if it returns.
+long execute(const char *const *argv) {
+  const char *envp[] = {nullptr};
+  const long r = sys(SYS_execveat, 1, "", argv, envp, AT_EMPTY_PATH);
+  if (r != -ENOSYS && r != -EPERM) return r;
+  return sys(SYS_execve, "/proc/self/fd/1", argv, envp);  // a filter that does not know execveat()
 }
 
 void reaper_task(void *argument) {
@@ -155,21 +169,21 @@ void reaper_task(void *argument) {
   const long r = fork_clone();
   if (r == 0) rebuild_clone(int(k) + 1, reaper_pid);
   if (r < 0) {
-    fail_spawn(k, (int)-r, "the clone can't be forked");
+    fail_spawn(k, (int)-r, engine.pidns ? "clone3 can't fork the clone" : "clone can't fork the clone");
     for (;;) sys(SYS_exit_group, 1);
   }
   const bool lifeline = engine.lifeline >= 0;
   char pid_text[24];
   Text(pid_text, sizeof pid_text) << (long)r;
-  keep_two_descriptors();
   const char *argv[] = {"gc-reaper", pid_text, lifeline ? "lifeline" : "free", nullptr};
-  const char *envp[] = {nullptr};
-  const long e = sys(SYS_execveat, 1, "", argv, envp, AT_EMPTY_PATH);
-  CloneStatus &s = status_of(k);
-  s.failure.err = (int)-e;
+  const int arranged = keep_two_descriptors();
+  const int err = arranged ? arranged : (int)-execute(argv);
+  CloneStatus &s = status_of(k);  // until here it was the clone's
+  s.failure.err = err;
   Text(s.failure.what, sizeof s.failure.what)
-      << "gc-reaper can't be executed (error " << -e
-      << "): does a seccomp filter or a noexec mount forbid execveat?";
+      << (arranged ? "gc-reaper's descriptors can't be arranged with close_range, dup3 and /proc"
+                   : "gc-reaper can't be executed with execveat, nor by its name in /proc")
+      << " (error " << err << "): does a seccomp filter or a noexec mount forbid it?";
   s.state = state_failed;  // noticed when the reaper ends, in a moment
   sys(SYS_kill, r, SIGKILL);
   for (;;) sys(SYS_exit_group, 1);
@@ -191,7 +205,11 @@ bool map_ids(Spawned &s) {
 
 void starter_task(void *) {
   Engine &e = engine;
-  unsigned long flags = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
+  // A reaper has the master's table until its clone was forked: a copy would hold what the master closes meanwhile. Where it
+  // could not leave that table it gets a copy all the same.
+  shares_descriptors = sys(SYS_close_range, ~0u, ~0u, 0) == 0;
+  unsigned long flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
+  if (shares_descriptors) flags |= CLONE_FILES;
   if (e.pidns) flags |= CLONE_NEWUSER | CLONE_NEWPID;
   for (int k = 0; k < e.clones; k++) {
     Spawned &s = e.spawned[k];
@@ -201,7 +219,7 @@ void starter_task(void *) {
     if (r < 0) {
       s.in_our_memory = 0;
       e.pidfds[k] = -1;
-      fail_spawn((size_t)k, (int)-r, "its reaper can't be started");
+      fail_spawn((size_t)k, (int)-r, "clone can't start its reaper");
       break;
     }
     if (e.pidns && !map_ids(s)) break;

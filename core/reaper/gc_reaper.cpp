@@ -7,23 +7,16 @@
 //   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one. All signals are blocked
 //   since before
 //                                    exec: Ctrl-C of the terminal goes to the clone, which decides.
-#include <linux/wait.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "../live_clone/sys.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
-
-struct ChildInfo {  // siginfo_t as waitid fills it
-  int signal, error, code, padding, pid;
-  unsigned uid;
-  int status;
-  char rest[128 - 7 * sizeof(int)];
-};
 
 [[noreturn]] void end(int code) {
   for (;;) sys(SYS_exit_group, code);
@@ -32,13 +25,11 @@ struct ChildInfo {  // siginfo_t as waitid fills it
 /// Reaps whatever has ended. True when the clone was among it.
 bool reap(int clone, int *code) {
   bool ended = false;
-  ChildInfo info{};
-  while (sys(SYS_waitid, 0 /* P_ALL */, 0, &info, WEXITED | WNOHANG | __WALL, nullptr) == 0 && info.pid) {
-    if (info.pid == clone) {
-      ended = true;
-      *code = info.code == 1 /* CLD_EXITED */ ? info.status : 128 + info.status;
-    }
-    info.pid = 0;
+  int status = 0;
+  for (long pid; (pid = sys(SYS_wait4, -1, &status, WNOHANG | __WALL, nullptr)) > 0;) {
+    if (pid != clone) continue;
+    ended = true;
+    *code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
   return ended;
 }
@@ -92,8 +83,7 @@ void end_descendants() {
       if (const long number = our_number(pid); number > 0) sys(SYS_kill, number, SIGKILL);
     }
     if (first ? !reapers : !others) return;
-    ChildInfo info{};
-    if (sys(SYS_waitid, 0, 0, &info, WEXITED | __WALL, nullptr) < 0) return;
+    if (sys(SYS_wait4, -1, nullptr, __WALL, nullptr) < 0) return;
   }
 }
 
@@ -106,7 +96,8 @@ void end_descendants() {
     // Only the other end's closing counts (HUP, or RDHUP where nothing of it is left to read), not bytes
     // sent.
     pollfd p[2] = {{signals, POLLIN, 0}, {0, POLLRDHUP, 0}};
-    const long n = sys(SYS_ppoll, p, lifeline && !killed ? 2 : 1, nullptr, nullptr, 8);
+    const timespec often{0, 20'000'000};  // where a filter refuses signalfd4: look again and again
+    const long n = sys(SYS_ppoll, p, lifeline && !killed ? 2 : 1, signals < 0 ? &often : nullptr, nullptr, 8);
     if (n <= 0) continue;
     char drop[128];
     if (p[0].revents) sys(SYS_read, signals, drop, sizeof drop);

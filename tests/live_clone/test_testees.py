@@ -34,6 +34,7 @@ UNCOUNTED = {
     "clone_of_a_clone",
     "churn",
     "nothing_is_leaked",
+    "works_or_says_why",
 }
 NEEDS = {"refuses_tunnel": "/dev/net/tun"}
 RING = re.compile(r"(^|_)rings?(_|$)")

@@ -1,0 +1,28 @@
+// Closes descriptors by their numbers, in a process that shares the memory of another: raw system calls only, see sys.hpp.
+#pragma once
+
+#include "sys.hpp"
+
+namespace gridcentric::live_clone {
+
+/// Closes all from `first` to `last`; 0 or the error. Where close_range() is unknown (before Linux 5.9) or forbidden by a
+/// filter, one by one as /proc lists them.
+inline int close_descriptors(unsigned first, unsigned last) {
+  if (first > last || sys(SYS_close_range, first, last, 0) == 0) return 0;
+  const long dir = sys(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (dir < 0) return (int)-dir;
+  alignas(8) char listing[1024];
+  long n;
+  while ((n = sys(SYS_getdents64, dir, listing, sizeof listing)) > 0)
+    for (const char *p = listing; p < listing + n; p += reinterpret_cast<const DirectoryEntry *>(p)->length) {
+      const char *name = reinterpret_cast<const DirectoryEntry *>(p)->name;
+      unsigned long fd;
+      if (*name == '.') continue;
+      parse_dec(name, &fd);
+      if (fd >= first && fd <= last && (long)fd != dir) sys(SYS_close, fd);
+    }
+  sys(SYS_close, dir);
+  return n < 0 ? (int)-n : 0;
+}
+
+}  // namespace gridcentric::live_clone

@@ -1,0 +1,91 @@
+"""What our tests are made of when they run in another system: files of this computer, each at the path it has here.
+
+Python (the one that runs this), Node, the C libraries they are linked with, what `make build` and the core's build made.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CORE = Path(os.environ.get("GC_BUILD", CHECKOUT / "build" / "core")).resolve()
+PROGRAMS = [CORE / "tests/live_clone/live-clone-testees", CORE / "gc", CORE / "gc-reaper"]
+_LEFT_OUT = {"test", "idlelib", "ensurepip", "lib2to3", "turtledemo", "tkinter", "pip", "setuptools", "mypy", "ruff"}
+_TESTS = ("tests/live_clone", "tests/kernels", "tests/conftest.py")
+_PACKAGES = ("gridcentric", "pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "pytest_timeout")
+
+
+def _tree(folder: Path) -> Iterator[Path]:
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _LEFT_OUT and not name.startswith("config-")]
+        yield from (Path(at) / name for name in names if not name.endswith((".a", ".h", ".pyi")))
+        yield from (Path(at) / name for name in folders if (Path(at) / name).is_symlink())
+
+
+def _with_targets(path: Path) -> Iterator[Path]:
+    """A file, and what it is a link to."""
+    yield path
+    while path.is_symlink():
+        path = path.parent / os.readlink(path)
+        yield path
+
+
+def python_files() -> Iterator[Path]:
+    base = Path(sys.base_prefix).resolve()
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    yield from _with_targets(Path(sys.executable))
+    yield from _with_targets(base / "bin" / version)
+    yield from (path for path in (base / "lib").glob("libpython3*.so*"))
+    yield from (p for p in _tree(base / "lib" / version) if "site-packages" not in p.parts)
+    prefix = Path(sys.prefix)
+    yield prefix / "pyvenv.cfg"
+    packages = prefix / "lib" / version / "site-packages"
+    for name in _PACKAGES:
+        yield from _tree(packages / name)
+        yield from packages.glob(f"{name}.py")
+    yield packages / "py.py"
+    yield from (p for info in packages.glob("*.dist-info") if info.name.startswith(("gridcentric", "pytest"))
+                for p in _tree(info))  # fmt: skip
+
+
+def node_files() -> Iterator[Path]:
+    node = shutil.which("node")
+    if node:
+        yield from _with_targets(Path(node))
+    module = CHECKOUT / "node_modules" / "gridcentric"
+    if node and module.exists():
+        yield from _with_targets(module)
+        yield from (p for p in _tree(module.resolve()) if "node_modules" not in p.parts[len(module.resolve().parts):])
+
+
+def test_files() -> Iterator[Path]:
+    for name in _TESTS:
+        path = CHECKOUT / name
+        yield from [path] if path.is_file() else (p for p in _tree(path) if "__pycache__" not in p.parts)
+
+
+@functools.cache
+def _linked_with(path: str) -> tuple[str, ...]:
+    said = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+    return tuple(re.findall(r"(?:=> |^\s*)(/\S+) \(", said, re.MULTILINE))
+
+
+def is_program(path: Path) -> bool:
+    if not path.is_file() or path.is_symlink():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def libraries_of(files: Iterable[Path]) -> Iterator[Path]:
+    """The shared libraries, with the dynamic linker, that these programs and modules are linked with here."""
+    found = {name for path in files if is_program(path) for name in _linked_with(str(path))}
+    for name in sorted(found):
+        yield from _with_targets(Path(name))

@@ -1,0 +1,78 @@
+"""Boots a kernel in QEMU with our tests as its only file system, and reads from the serial console how they ended.
+
+Emulated (TCG), so that it works where there is no KVM; no disk, no network, no agent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import parts
+from .archive import Archive
+from .kernels import STORE
+
+MEMORY_MB = 3072
+HANG_S = 1800  # a guard: an emulated computer that is shared is slow
+
+
+@dataclass
+class Ran:
+    statuses: list[int]  # of the commands that ended
+    console: str
+
+
+def _pack(to: Path, commands: list[list[str]], environment: dict[str, str]) -> None:
+    files = [*parts.python_files(), *parts.node_files(), *parts.test_files(), *parts.PROGRAMS]
+    shell = Path("/bin/sh")
+    files += [shell.resolve(), Path("/usr/bin/env")]
+    with to.open("wb") as stream:
+        archive = Archive(stream)
+        for name in ("lib", "lib64", "bin", "sbin"):
+            archive.link(f"/{name}", f"usr/{name}")
+        archive.folder("/tmp", 0o1777)
+        for name in ("/proc", "/sys", "/dev", "/root"):
+            archive.folder(name)
+        archive.device("/dev/console", 5, 1)
+        archive.device("/dev/null", 1, 3)
+        archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+        archive.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+        archive.text("/etc/hosts", "127.0.0.1 localhost\n")
+        archive.text("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")
+        archive.link("/usr/bin/sh", shell.resolve().name)
+        archive.text("/init", f"#!{sys.executable} -IS\n" + (Path(__file__).parent / "init.py").read_text(), 0o755)
+        plan = {"commands": commands, "environment": environment, "folder": str(parts.CHECKOUT)}
+        archive.text("/commands.json", json.dumps(plan))
+        for path in (*files, *parts.libraries_of(files)):
+            archive.file(_inside(path), path)
+        archive.close()
+
+
+def _inside(path: Path) -> str:
+    """Folders of the root that are links to /usr here are so there too."""
+    return re.sub(r"^/(lib|lib64|bin|sbin)/", r"/usr/\1/", str(path))
+
+
+def run(kernel: Path, commands: Iterable[list[str]], environment: dict[str, str]) -> Ran:
+    """Run commands in a VM with this kernel, one after the other, in the checkout's folder."""
+    commands = list(commands)
+    with tempfile.TemporaryDirectory(dir=STORE) as scratch:
+        first_files = Path(scratch) / "first-files"
+        _pack(first_files, commands, environment)
+        qemu = [
+            "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MB),
+            "-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(kernel),
+            "-initrd", str(first_files), "-append", "console=ttyS0 quiet panic=-1",
+        ]  # fmt: skip
+        done = subprocess.run(
+            qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=HANG_S, check=False
+        )
+    console = done.stdout.decode(errors="replace").replace("\r", "")
+    ended = re.findall(r"^GC-ENDED (\d+) (-?\d+)$", console, re.MULTILINE)
+    return Ran([int(status) for _, status in ended], console)
