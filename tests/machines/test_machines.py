@@ -67,6 +67,12 @@ def test_orphans_are_reaped(machine: Machine) -> None:
     machine.run("sh", "-c", "while test -e /proc/$(cat orphan); do sleep 0.05; done", timeout=60)
 
 
+def test_processes(machine: Machine) -> None:
+    assert machine.processes() == []
+    machine.run("sh", "-c", "sleep 3600 & :")
+    assert machine.processes() == ["sleep 3600 "]
+
+
 def test_the_network_of_this_computer(machine: Machine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         answer = threading.Thread(target=lambda: server.accept()[0].sendall(b"hello\n"))
