@@ -13,7 +13,7 @@ NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.3", "24": "24.21.0", "25
 NODE_OF_DEBIAN = "24"  # the Node that is tried in Debian's releases
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 DEBIANS = {"bullseye": "11", "bookworm": "12", "trixie": "13", "sid": "sid"}
-KERNELS = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
+KERNELS = ("5.10", "6.1", "6.12")  # of Debian 11, 12 and 13
 ALL = ("c", "python", "node", "shell")
 MODES = ("pidns", "plain")
 
@@ -56,6 +56,11 @@ class Cell:
         return "-".join(part for part in (self.axis, self.value, self.mode) if part).replace(" ", "_").replace(",", "")
 
     @property
+    def names(self) -> set[str]:
+        """The words that choose it."""
+        return {self.axis, self.name.removesuffix(f"-{self.mode}"), self.name}
+
+    @property
     def seen_mode(self) -> str:
         return self.mode or self.expected
 
@@ -73,10 +78,10 @@ def cells() -> Iterator[Cell]:
         for mode in MODES:
             ci = suite == "sid" and mode == "plain"
             yield Cell("debian", number, mode, ALL, Place(debian=suite, user=True), node=NODE_OF_DEBIAN, ci=ci)
-    for version, suite in KERNELS.items():
+    for version in KERNELS:
         for mode in MODES:
-            place = Place(debian=suite, kernel=version)
-            yield Cell("kernel", version, mode, ("c", "python", "node"), place, node=NODE_OF_DEBIAN, ci=version == "5.10")
+            place, ci = Place(kernel=version), version == "5.10"
+            yield Cell("kernel", version, mode, ("c", "python", "node"), place, node=NODE_OF_DEBIAN, ci=ci)
     for what in ("container", "sysctl"):
         yield Cell("namespaces", what, "", ALL, Place(behind=what), node="24", expected="plain", ci=what == "container")
     few = r"(?i)open files|RLIMIT_NOFILE|EMFILE"

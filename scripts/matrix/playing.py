@@ -16,10 +16,12 @@ from .record import FAILED, NOT_TRIED, PASSED, REFUSED, Record
 from .runtimes import Missing
 
 SMOKE = ROOT / "tests" / "platform"
-# The argument is the Python to ask.
+# What it prints is read by versions().
 PROBE = """
-uname -r | sed 's/^\\([0-9]*\\.[0-9]*\\).*/linux \\1/'
-"$1" -c 'import os, platform; print(os.confstr("CS_GNU_LIBC_VERSION")); print("Python", platform.python_version())'
+import os, platform
+print("Linux", ".".join(platform.release().split(".")[:2]))
+print(os.confstr("CS_GNU_LIBC_VERSION"))
+print("Python", platform.python_version())
 """
 
 
@@ -89,12 +91,12 @@ def python_there(cell: Cell, system: System) -> tuple[str, str]:
 
 def versions(cell: Cell, output: str) -> dict[str, str]:
     """What the probe said: the kernel and the C library, and the languages of the cell."""
-    found = dict(re.findall(r"^(linux|glibc|Python) v?([\w.]+)$", output, re.MULTILINE))
+    found = dict(re.findall(r"^(Linux|glibc|Python) ([\w.]+)$", output, re.MULTILINE))
     if "node" in cell.plays:
         found["Node"] = NODES[cell.node]
     if "python" not in cell.plays:
         found.pop("Python", None)
-    return {"Linux" if name == "linux" else name: version for name, version in found.items()}
+    return found
 
 
 def play(cell: Cell) -> Record:
@@ -103,9 +105,9 @@ def play(cell: Cell) -> Record:
         with enter(cell.place) as system:
             mode = {"GRIDCENTRIC_CLONE_MODE": cell.mode} if cell.mode else {}
             todo = list(programs(cell, system))
-            probe = ["sh", "-c", PROBE, "sh", python_there(cell, system)[0]]
-            probed, *ended = system.run_all([(probe, {}), *((command, env | mode) for _, command, env in todo)])
-            version = python_there(cell, system)[1]
+            own, version = python_there(cell, system)
+            commands = [([own, "-c", PROBE], {}), *((command, env | mode) for _, command, env in todo)]
+            probed, *ended = system.run_all(commands)
     except Missing as error:
         return Record(NOT_TRIED, why=scrubbed(str(error)), date=date)
     record = Record(PASSED, versions=versions(cell, probed.output), date=date, seconds=round(time.monotonic() - begun, 1))

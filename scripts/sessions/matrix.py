@@ -12,23 +12,24 @@ RECORDS, DOCUMENT = ROOT / "docs" / "platforms.json", ROOT / "docs" / "platforms
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Every system that is named as supported, into docs/platforms.md (-- AXIS or CELL ... for some; --list names them;
-    --document writes it anew from what was seen; --ci is CI's part, which writes nothing)."""
-    words = set(session.posargs)
-    table = list(cells.cells())
-    chosen = [cell for cell in table if not words - {"--ci"} or words & {cell.axis, f"{cell.axis}-{cell.value}", cell.name}]
-    if "--ci" in words:
-        chosen = [cell for cell in chosen if cell.ci]
+    """Every system that is named as supported, into docs/platforms.md (-- AXIS or CELL ... for some of them; -- --list names
+    them; -- --document only writes anew what was seen)."""
+    table, words = list(cells.cells()), set(session.posargs)
     if "--list" in words:
         print("\n".join(cell.name for cell in table))
         return
+    names = {word for cell in table for word in cell.names}
+    if unknown := words - names - {"--document"}:
+        session.error(f"no axis or cell is called {', '.join(sorted(unknown))}; nox -s matrix -- --list names them")
     if "--document" not in words:
-        known = {"--ci"} | {word for cell in table for word in (cell.axis, f"{cell.axis}-{cell.value}", cell.name)}
-        if words - known:
-            session.error(f"no axis or cell is called {', '.join(sorted(words - known))}; nox -s matrix -- --list names them")
-        play(session, chosen, keep="--ci" not in words)
-    if "--ci" not in words:
-        DOCUMENT.write_text(document.document(table, record.load(RECORDS)))
+        play(session, [cell for cell in table if not words or words & cell.names], keep=True)
+    DOCUMENT.write_text(document.document(table, record.load(RECORDS)))
+
+
+@nox.session(name="matrix-ci")
+def matrix_ci(session: nox.Session) -> None:
+    """The part of the matrix that CI plays: minutes; it writes nothing down."""
+    play(session, [cell for cell in cells.cells() if cell.ci], keep=False)
 
 
 def play(session: nox.Session, chosen: list[cells.Cell], keep: bool) -> None:
@@ -36,10 +37,8 @@ def play(session: nox.Session, chosen: list[cells.Cell], keep: bool) -> None:
     failed = []
     for cell in chosen:
         seen = playing.play(cell)
-        print(
-            f"{cell.name:28} {seen.outcome:16} {sum(seen.passed.values()):3} checks {seen.seconds:6.1f} s  {seen.why}",
-            flush=True,
-        )
+        checks = sum(seen.passed.values())
+        print(f"{cell.name:22} {seen.outcome:16}{checks:3} checks {seen.seconds:6.1f} s  {seen.why}", flush=True)
         if keep:  # at once: what was seen stays, whatever ends this
             record.save(RECORDS, {**record.load(RECORDS), cell.name: seen})
         if seen.outcome == record.FAILED:

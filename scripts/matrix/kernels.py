@@ -1,0 +1,51 @@
+"""A VM with another kernel as a place: what was put is packed with this computer's Python and its libraries.
+
+All commands are run in one boot, as it takes longer than they do. It knows nothing of what is run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+
+from .places import Command, Here, Ran
+from .runtimes import Missing
+
+try:
+    from kernels import kernels, parts, vm
+except ImportError:  # tests/kernels is not in this checkout
+    vm = None
+
+
+class InVm:
+    def __init__(self, version: str) -> None:
+        if vm is None:
+            raise Missing("tests/kernels is not there")
+        if missing := kernels.missing_tools():
+            raise Missing(f"there is no {missing}")
+        self.kernel, self.files = kernels.kernel(version), []
+
+    def __enter__(self) -> InVm:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def put(self, source: Path) -> str:
+        self.files += [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+        return str(source)
+
+    def compile(self, source: str, package: str) -> str:
+        program = Here([]).compile(source, package)
+        self.put(Path(program))
+        return program
+
+    def run_all(self, commands: list[Command]) -> list[Ran]:
+        words = [["/usr/bin/env", *(f"{name}={value}" for name, value in env.items()), *command] for command, env in commands]
+        parts.PROGRAMS[:] = self.files
+        console = vm.run(self.kernel, words, {"PATH": "/usr/bin:/bin", "HOME": "/root"}).console
+        pieces = re.split(r"^GC-ENDED \d+ (-?\d+)$", console, flags=re.MULTILINE)
+        ended = [Ran(int(status), said.strip(), said.strip()) for said, status in zip(pieces[::2], pieces[1::2])]
+        rest = Ran(1, "", f"the VM ended before the command did: {pieces[-1].strip()[-200:]}")
+        return ended + [rest] * (len(commands) - len(ended))
