@@ -87,4 +87,4 @@ def cells() -> Iterator[Cell]:
     few = r"(?i)open files|RLIMIT_NOFILE|EMFILE"
     for mode in MODES:
         yield Cell("limits", "32", mode, ALL, Place(behind="32"), may_say=few)
-        yield Cell("limits", "1,000,000", mode, ALL, Place(behind="1000000"))
+        yield Cell("limits", "1,000,000", mode, ("c", "python", "node"), Place(kernel=KERNELS[-1], behind="1000000"))

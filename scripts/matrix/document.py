@@ -47,7 +47,7 @@ def table(title: str, cells: list[Cell], records: dict[str, Record]) -> Iterable
         yield f"| {value} | {' | '.join(map(cell_text, found))} | {versions} | {date} |"
     for cell in cells:
         record = records.get(cell.name)
-        if record and record.outcome != PASSED and record.why:
+        if record and record.why:
             yield f"\n{cell.value}, {cell.seen_mode}, {record.outcome}: {record.why}"
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import TracebackType
 
 from .places import Command, Here, Ran
 from .runtimes import Missing
@@ -19,18 +18,12 @@ except ImportError:  # tests/kernels is not in this checkout
 
 
 class InVm:
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, words: list[str]) -> None:
         if vm is None:
             raise Missing("tests/kernels is not there")
         if missing := kernels.missing_tools():
             raise Missing(f"there is no {missing}")
-        self.kernel, self.files = kernels.kernel(version), []
-
-    def __enter__(self) -> InVm:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
+        self.kernel, self.words, self.files = kernels.kernel(version), words, []
 
     def put(self, source: Path) -> str:
         self.files += [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
@@ -42,7 +35,8 @@ class InVm:
         return program
 
     def run_all(self, commands: list[Command]) -> list[Ran]:
-        words = [["/usr/bin/env", *(f"{name}={value}" for name, value in env.items()), *command] for command, env in commands]
+        variables = [[f"{name}={value}" for name, value in env.items()] for _, env in commands]
+        words = [["/usr/bin/env", *added, *self.words, *command] for added, (command, _) in zip(variables, commands)]
         parts.PROGRAMS[:] = self.files
         console = vm.run(self.kernel, words, {"PATH": "/usr/bin:/bin", "HOME": "/root"}).console
         pieces = re.split(r"^GC-ENDED \d+ (-?\d+)$", console, flags=re.MULTILINE)

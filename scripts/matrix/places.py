@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sessions.building import ROOT
+from sessions.building import PYTHON, ROOT
 
 from .cells import Place
 from .runtimes import STAGE, Missing, run
@@ -29,6 +29,15 @@ CONTAINER_CAPABILITIES = (
     "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod"
     ",+audit_write,+setfcap"
 )
+# By Python, which is in every place: a limit above the hard one needs root with all its capabilities, as in a VM.
+LIMIT = """
+import os, resource, sys
+try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
+except (OSError, ValueError) as error:
+    sys.exit(f"cannot limit open files to {sys.argv[1]} here: {error}")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 NO_NAMESPACES = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
 
 
@@ -57,9 +66,13 @@ def compiling(source: str, package: str, to: str) -> list[str]:
     return ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", source, "-o", to, *flags]
 
 
+class NotCompiled(Exception):
+    """A program that is right does not compile with the package's header or library."""
+
+
 def must_compile(ran: Ran) -> None:
     if ran.status:
-        raise Missing(f"the C program could not be compiled: {ran.errors.strip()[-300:]}")
+        raise NotCompiled("\n".join(line for line in ran.errors.splitlines() if "error" in line) or ran.errors)
 
 
 def deny() -> str:
@@ -78,7 +91,7 @@ def wrapper(behind: str) -> list[str]:
         return ["setpriv", f"--bounding-set={CONTAINER_CAPABILITIES}", deny(), "container", "--"]
     if behind == "sysctl":
         return ["unshare", "--user", "--map-root-user", "sh", "-c", NO_NAMESPACES, "sh"]
-    return ["prlimit", f"--nofile={behind}:{behind}"] if behind else []
+    return [PYTHON, "-c", LIMIT, behind] if behind else []
 
 
 class Here:
@@ -115,10 +128,13 @@ class Here:
 class InDebian:
     def __init__(self, machine: object, words: list[str]) -> None:
         self.machine, self.words = machine, words
+        self.there: set[Path] = set()
 
     def put(self, source: Path) -> str:
         at = f"/opt/{source.name}"
-        self.machine.put(source, at)
+        if source not in self.there:
+            self.machine.put(source, at)
+            self.there.add(source)
         return at
 
     def compile(self, source: str, package: str) -> str:
@@ -141,8 +157,7 @@ def enter(place: Place) -> Iterator[System]:
     if place.kernel:
         from .kernels import InVm
 
-        with InVm(place.kernel) as vm:
-            yield vm
+        yield InVm(place.kernel, wrapper(place.behind))
     elif place.debian:
         from machines import Machine, MachineError, root
 

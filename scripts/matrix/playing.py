@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import re
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from sessions.building import ROOT, VENV
 
 from . import runtimes
 from .cells import NODES, Cell
-from .places import Ran, System, enter
+from .places import NotCompiled, Ran, System, enter
 from .record import FAILED, NOT_TRIED, PASSED, REFUSED, Record
 from .runtimes import Missing
 
@@ -58,24 +58,27 @@ def scrubbed(text: str) -> str:
     return re.sub(r"(?:/[\w.@+-]+)+/([\w.@+-]+)", r"\1", text)
 
 
-def programs(cell: Cell, system: System) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """What to run on the system: a name, a command and its environment."""
+@dataclass
+class Program:
+    language: str
+    command: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def program(language: str, cell: Cell, system: System, own: tuple[str, str]) -> Program:
+    """What to run on the system for a language; own is the Python there and its version."""
     smoke = system.put(SMOKE)
-    own, version = python_there(cell, system)
-    package = ""
-    if set(cell.plays) - {"node"}:
-        package = system.put(runtimes.python_package(version) if "python" in cell.plays else runtimes.any_python_package())
-    if "c" in cell.plays:
-        yield "c", [system.compile(f"{smoke}/smoke.c", f"{package}/gridcentric")], {}
-    if "python" in cell.plays:
-        yield "python", [own, f"{smoke}/smoke.py"], {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
-    if "node" in cell.plays:
+    if language == "node":
         node, modules = system.put(runtimes.node(cell.node)), system.put(runtimes.node_package())
-        yield "node", [node, f"{smoke}/smoke.js"], {"NODE_PATH": modules}
-    if "shell" in cell.plays:
-        folder = f"{package}/gridcentric/bin"
-        run = [f"{folder}/gc", "run", "--", "sh", "-c", 'PATH="$1:$PATH" sh "$2"', "sh", folder, f"{smoke}/smoke.sh"]
-        yield "shell", run, {}
+        return Program(language, [node, f"{smoke}/smoke.js"], {"NODE_PATH": modules})
+    if language == "python":
+        package = system.put(runtimes.python_package(own[1]))
+        return Program(language, [own[0], f"{smoke}/smoke.py"], {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"})
+    package = f"{system.put(runtimes.any_python_package())}/gridcentric"
+    if language == "c":
+        return Program(language, [system.compile(f"{smoke}/smoke.c", package)])
+    run = [f"{package}/bin/gc", "run", "--", "sh", "-c", 'PATH="$1:$PATH" sh "$2"', "sh", f"{package}/bin"]
+    return Program(language, [*run, f"{smoke}/smoke.sh"])
 
 
 def python_there(cell: Cell, system: System) -> tuple[str, str]:
@@ -101,22 +104,35 @@ def versions(cell: Cell, output: str) -> dict[str, str]:
 
 def play(cell: Cell) -> Record:
     begun, date = time.monotonic(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    todo: list[Program] = []
+    whys: list[str] = []
+    outcome = PASSED
     try:
         with enter(cell.place) as system:
+            own = python_there(cell, system)
+            for language in cell.plays:
+                try:
+                    todo.append(program(language, cell, system, own))
+                except Missing as error:
+                    whys.append(f"{language} not tried: {scrubbed(str(error))}")
+                except NotCompiled as error:
+                    outcome = FAILED
+                    whys.append(f"{language} does not compile: {scrubbed(str(error))[:240]}")
             mode = {"GRIDCENTRIC_CLONE_MODE": cell.mode} if cell.mode else {}
-            todo = list(programs(cell, system))
-            own, version = python_there(cell, system)
-            commands = [([own, "-c", PROBE], {}), *((command, env | mode) for _, command, env in todo)]
+            commands = [([own[0], "-c", PROBE], {}), *((one.command, one.env | mode) for one in todo)]
             probed, *ended = system.run_all(commands)
+            if probed.status or not (todo or outcome == FAILED):
+                raise Missing("; ".join(whys) or reason(probed))
     except Missing as error:
         return Record(NOT_TRIED, why=scrubbed(str(error)), date=date)
-    record = Record(PASSED, versions=versions(cell, probed.output), date=date, seconds=round(time.monotonic() - begun, 1))
-    record.package = runtimes.what_is_tried(*cell.plays, python=version)
-    for (program, *_), ran in zip(todo, ended):
+    record = Record(outcome, versions=versions(cell, probed.output), date=date, seconds=round(time.monotonic() - begun, 1))
+    record.package = runtimes.what_is_tried(*cell.plays, python=own[1])
+    for one, ran in zip(todo, ended):
         try:
-            record.passed[program] = checks(cell, program, ran)
+            record.passed[one.language] = checks(cell, one.language, ran)
         except Wrong as wrong:
             refusal = bool(cell.may_say and re.search(cell.may_say, str(wrong)))
             record.outcome = REFUSED if refusal and record.outcome != FAILED else FAILED
-            record.why = f"{record.why}; {wrong}".removeprefix("; ")
+            whys.append(str(wrong))
+    record.why = "; ".join(whys)
     return record

@@ -56,7 +56,7 @@ def python(version: str) -> Path:
     for program in [str(VENV / "bin" / "python"), shutil.which(f"python{version}"), *map(str, pyenv)]:
         if program and python_version(program) == version:
             return Path(program)
-    raise Missing(f"there is no CPython {version} here")
+    raise Missing(f"CPython {version} is not on this computer, nor a wheel for it in dist")
 
 
 def python_version(program: str) -> str:
