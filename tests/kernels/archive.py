@@ -40,7 +40,7 @@ class Archive:
 
     def file(self, name: str, source: Path) -> None:
         if source.is_symlink():
-            self.link(name, os.readlink(source))
+            self.link(name, str(source.readlink()))
         elif source.is_file():
             self._entry(name.strip("/"), stat.S_IFREG | (source.stat().st_mode & 0o7777), source.read_bytes())
 

@@ -19,7 +19,7 @@ CORE = Path(os.environ.get("GC_BUILD", CHECKOUT / "build" / "core")).resolve()
 PROGRAMS = [CORE / "tests/live_clone/live-clone-testees", CORE / "gc", CORE / "gc-reaper"]
 _LEFT_OUT = {"test", "idlelib", "ensurepip", "lib2to3", "turtledemo", "tkinter", "pip", "setuptools", "mypy", "ruff"}
 _TESTS = ("tests/live_clone", "tests/kernels", "tests/conftest.py")
-_PACKAGES = ("gridcentric", "pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "pytest_timeout")
+_PACKAGES = ("gridcentric", "pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
 
 
 def _tree(folder: Path) -> Iterator[Path]:
@@ -33,7 +33,7 @@ def _with_targets(path: Path) -> Iterator[Path]:
     """A file, and what it is a link to."""
     yield path
     while path.is_symlink():
-        path = path.parent / os.readlink(path)
+        path = path.parent / path.readlink()
         yield path
 
 
@@ -51,8 +51,11 @@ def python_files() -> Iterator[Path]:
         yield from _tree(packages / name)
         yield from packages.glob(f"{name}.py")
     yield packages / "py.py"
-    yield from (p for info in packages.glob("*.dist-info") if info.name.startswith(("gridcentric", "pytest"))
-                for p in _tree(info))  # fmt: skip
+    yield packages / "pytest_timeout.py"
+    infos = [
+        info for info in packages.glob("*.dist-info") if info.name.startswith(("gridcentric-", "pytest-", "pytest_timeout-"))
+    ]
+    yield from (path for info in infos if "xdist" not in info.name for path in _tree(info))
 
 
 def node_files() -> Iterator[Path]:
@@ -62,7 +65,7 @@ def node_files() -> Iterator[Path]:
     module = CHECKOUT / "node_modules" / "gridcentric"
     if node and module.exists():
         yield from _with_targets(module)
-        yield from (p for p in _tree(module.resolve()) if "node_modules" not in p.parts[len(module.resolve().parts):])
+        yield from (p for p in _tree(module.resolve()) if "node_modules" not in p.parts[len(module.resolve().parts) :])
 
 
 def test_files() -> Iterator[Path]:
@@ -84,8 +87,28 @@ def is_program(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
-def libraries_of(files: Iterable[Path]) -> Iterator[Path]:
+def libraries_of(files: Iterable[Path]) -> list[Path]:
     """The shared libraries, with the dynamic linker, that these programs and modules are linked with here."""
-    found = {name for path in files if is_program(path) for name in _linked_with(str(path))}
-    for name in sorted(found):
-        yield from _with_targets(Path(name))
+    return [Path(name) for name in sorted({name for path in files if is_program(path) for name in _linked_with(str(path))})]
+
+
+def all_files() -> list[Path]:
+    return list(dict.fromkeys([*python_files(), *node_files(), *test_files(), *PROGRAMS]))
+
+
+def environment() -> dict[str, str]:
+    """What the tests need of it."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "NODE_PATH": str(CHECKOUT / "node_modules"),
+        "GC_BUILD": str(CORE),
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def play(*tests: str, some: str = "") -> list[str]:
+    """The command that plays them: with no plugin but the one that guards against hangs."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=900", *tests]
+    return [*command, "-k", some] if some else command

@@ -29,9 +29,8 @@ class Ran:
 
 
 def _pack(to: Path, commands: list[list[str]], environment: dict[str, str]) -> None:
-    files = [*parts.python_files(), *parts.node_files(), *parts.test_files(), *parts.PROGRAMS]
     shell = Path("/bin/sh")
-    files += [shell.resolve(), Path("/usr/bin/env")]
+    files = [*parts.all_files(), shell.resolve(), Path("/usr/bin/env")]
     with to.open("wb") as stream:
         archive = Archive(stream)
         for name in ("lib", "lib64", "bin", "sbin"):
@@ -49,8 +48,10 @@ def _pack(to: Path, commands: list[list[str]], environment: dict[str, str]) -> N
         archive.text("/init", f"#!{sys.executable} -IS\n" + (Path(__file__).parent / "init.py").read_text(), 0o755)
         plan = {"commands": commands, "environment": environment, "folder": str(parts.CHECKOUT)}
         archive.text("/commands.json", json.dumps(plan))
-        for path in (*files, *parts.libraries_of(files)):
+        for path in files:
             archive.file(_inside(path), path)
+        for path in parts.libraries_of(files):
+            archive.file(_inside(path), path.resolve())
         archive.close()
 
 
@@ -60,7 +61,7 @@ def _inside(path: Path) -> str:
 
 
 def run(kernel: Path, commands: Iterable[list[str]], environment: dict[str, str]) -> Ran:
-    """Run commands in a VM with this kernel, one after the other, in the checkout's folder."""
+    """Run commands in a VM with this kernel, one after the other, in the checkout's folder. With them go the files of parts."""
     commands = list(commands)
     with tempfile.TemporaryDirectory(dir=STORE) as scratch:
         first_files = Path(scratch) / "first-files"
