@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +18,7 @@ class Archive:
         if name in self._names:
             return
         self._names.add(name)
-        if name != "TRAILER!!!" and (above := os.path.dirname(name)):
+        if name != "TRAILER!!!" and (above := name.rpartition("/")[0]):
             self._entry(above, stat.S_IFDIR | 0o755)
         path = name.encode() + b"\0"
         fields = [len(self._names), mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(path), 0]
