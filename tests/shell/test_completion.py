@@ -14,7 +14,7 @@ from in_domain import GC, VERBS, gc
 # Each prints what the shell offers for the words $@, of which the last is being typed.
 BASH = r"""
 source <("$GC" completion bash)
-[[ $(complete -p gc) == 'complete -o default -F _gc gc' ]] || exit 1
+[[ $(complete -p gc) == 'complete -o default -F _gc gc' && $(complete -p gridcentric) == *' gridcentric' ]] || exit 1
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _gc
 printf '%s\n' "${COMPREPLY[@]}"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from in_domain import GC, Shell, gc
@@ -68,19 +69,19 @@ def test_the_words_of_a_wrong_command_line() -> None:
         assert not has_controls(said.stderr), said
 
 
-def test_a_name_with_escape_sequences(shell: Shell, tmp_path: Path) -> None:
+def test_a_name_with_escape_sequences(host: Any) -> None:
     """What a hostile host or program calls itself is shown, and does nothing."""
     script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
     script += "s.sendall(b'gridcentric/1 attach name=' + sys.argv[2].encode() + b'\\n'); print(s.recv(100)); input()"
     name = "".join(f"%{byte:02X}" for byte in ESCAPES.encode())
-    path = shell.host.address.removeprefix("unix:")
+    path = host.address.removeprefix("unix:")
     with subprocess.Popen([sys.executable, "-c", script, path, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
         assert stranger.stdout is not None and b" ok " in stranger.stdout.readline()
         for words in (["ps"], ["top", "--once"]):
-            said = shell.gc(*words)
+            said = gc(*words, GRIDCENTRIC_HOST=host.address)
             assert "?[31m?]0;title??2J?evil?" in said.stdout
             assert not has_controls(said.stdout)
-        said = shell.gc("ps", "--json")
+        said = gc("ps", "--json", GRIDCENTRIC_HOST=host.address)
         assert not has_controls(said.stdout)
         assert ESCAPES in [row["name"] for row in json.loads(said.stdout)]
         stranger.communicate(b"\n")

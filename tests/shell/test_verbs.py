@@ -27,7 +27,7 @@ def exit_of(name: str) -> int:
 
 def test_the_overview_names_every_verb_of_the_design() -> None:
     assert {"rt", "lt", "clone", "vmid", "ismaster", "my-ip", "ld", "sync", "join", "wait", "kill"} <= set(VERBS)
-    assert {"run", "host", "top", "ti", "release", "ps", "check", "completion"} <= set(VERBS)
+    assert {"run", "host", "top", "ti", "release", "ps", "check", "end", "completion"} <= set(VERBS)
     assert gc("help").stdout == gc("--help").stdout == gc("-h").stdout
 
 
@@ -72,7 +72,7 @@ def test_without_words() -> None:
         (["join", "--file", "/nowhere/at/all"], "cannot read the report from '/nowhere/at/all'"),
         (["join", "--file", "/"], "cannot read the report from '/'"),
         (["completion", "tcsh"], "the shell is 'tcsh', expected bash, zsh or fish"),
-        (["host", "--hypervisor", "xen"], 'hypervisor is "xen", expected'),
+        (["host", "--hypervisor", "xen"], "--hypervisor is 'xen', expected process, qemu or fake"),
         (["host", "--cpus", "0"], "--cpus is 0, expected at least 1"),
         (["host", "--json"], "--json goes with --info"),
         (["run"], "arguments are missing"),
