@@ -106,7 +106,7 @@ static void check_cancel(void) {
     CHECK(call != NULL);
     CHECK(pthread_create(&thread, NULL, wait_in_line, call) == 0);
     if (round % 2) CHECK(pthread_cancel(thread) == 0); /* takes effect after the call */
-    if (round % 4 < 2) usleep(1000);                   /* mostly: cancelled while it waits, else before it begins */
+    if (round % 4 < 2) usleep(1000); /* mostly: cancelled while it waits, else before it begins */
     gc_cancel(call);
     CHECK(pthread_join(thread, &result) == 0);
     /* A thread that was cancelled before it had begun to call is gone without a call. */

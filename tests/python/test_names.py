@@ -34,8 +34,7 @@ def test_a_name_that_is_cut_inside_a_character(host: Any, tmp_path: Path, length
 def test_arguments_that_are_not_utf8(host: Any, tmp_path: Path) -> None:
     run(host, b"-c", PROGRAM.encode(), NOT_UTF8)
     script = os.fsencode(tmp_path) + b"/" + NOT_UTF8
-    with open(script, "w") as file:
-        file.write(PROGRAM)
+    Path(os.fsdecode(script)).write_text(PROGRAM)
     run(host, script)
 
 
@@ -58,7 +57,8 @@ def test_what_is_advised_names_what_is_needed(extra: str) -> None:
 
 
 def test_what_killed_hosts_have_left_is_removed_without_the_extra(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['qemu'] = None\nfrom gridcentric.hypervisors.qemu.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    program = "import sys; sys.modules['qemu'] = None\nfrom gridcentric.hypervisors.qemu.__main__ import main\n"
+    program += "sys.exit(main(sys.argv[1:]))"
     env = os.environ | {"XDG_DATA_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
 
     def do(*words: str) -> subprocess.CompletedProcess[str]:
@@ -73,6 +73,9 @@ def test_what_killed_hosts_have_left_is_removed_without_the_extra(tmp_path: Path
 def test_the_build_of_an_image_shows_no_script() -> None:
     building = pytest.importorskip("gridcentric.hypervisors.qemu.building")
     assert building.step_of("I: installing essential packages...") == "installing essential packages..."
-    for line in ("I: running --customize-hook in shell: sh -c 'set -eu", "I: running special hook: copy-out /.made/kernel.tar x"):
+    for line in (
+        "I: running --customize-hook in shell: sh -c 'set -eu",
+        "I: running special hook: copy-out /.made/kernel.tar x",
+    ):
         assert building.step_of(line) == "kernel and packing"
     assert building.step_of("+ rm -rf x") == ""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,15 +52,14 @@ class Family:
         """No domain, no process, and the private host has gone with its socket."""
         assert self.living() == []
         until = time.monotonic() + HANG_GUARD_S
-        while any(map(lives, self.pids)) or os.path.exists(self.host):
+        while any(map(lives, self.pids)) or Path(self.host).exists():
             assert time.monotonic() < until, "something is left"
             time.sleep(0.01)
 
 
 def lives(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 

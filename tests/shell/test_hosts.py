@@ -89,7 +89,10 @@ def test_a_host_that_is_gone_does_not_hide_the_others(shell: Shell, tmp_path: Pa
 
 
 def test_a_stopped_host_is_named() -> None:
-    with tempfile.TemporaryDirectory(prefix="gridcentric-test-", dir="/tmp") as folder, gc_host(Path(folder) / "host.sock") as host:
+    with (
+        tempfile.TemporaryDirectory(prefix="gridcentric-test-", dir="/tmp") as folder,
+        gc_host(Path(folder) / "host.sock") as host,
+    ):
         host.send_signal(signal.SIGSTOP)
         said = gc("ps")
         host.send_signal(signal.SIGCONT)
@@ -120,7 +123,11 @@ def test_a_mistyped_folder_of_hooks(tmp_path: Path) -> None:
     script = "from gridcentric import guest\nticket = guest.request_ticket(1, 1, 1, 1000)\nguest.clone(ticket)"
     env = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
     said = subprocess.run(
-        [sys.executable, "-c", script], env=env | {"GRIDCENTRIC_HOOKS": f"{tmp_path}/hoks"}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        env=env | {"GRIDCENTRIC_HOOKS": f"{tmp_path}/hoks"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert said.returncode == 1
     assert f"CloneFailed: GRIDCENTRIC_HOOKS is '{tmp_path}/hoks', No such file or directory" in said.stderr
@@ -128,7 +135,7 @@ def test_a_mistyped_folder_of_hooks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_on_a_full_disk(verb: str) -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         for words in ([verb, "--help"], ["help", verb]):
             said = subprocess.run([GC, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
             assert said.returncode == 1
@@ -143,7 +150,7 @@ def test_help_on_a_full_disk(verb: str) -> None:
 )  # fmt: skip
 def test_an_answer_on_a_full_disk(shell: Shell, words: list[str]) -> None:
     words = [str(os.getpid()) if word == "self" else word for word in words]
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         env = os.environ | {"GRIDCENTRIC_HOST": shell.host.address}
         said = subprocess.run([GC, *words], env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert said.returncode == 1

@@ -75,7 +75,9 @@ def test_a_name_with_escape_sequences(host: Any) -> None:
     script += "s.sendall(b'gridcentric/1 attach name=' + sys.argv[2].encode() + b'\\n'); print(s.recv(100)); input()"
     name = "".join(f"%{byte:02X}" for byte in ESCAPES.encode())
     path = host.address.removeprefix("unix:")
-    with subprocess.Popen([sys.executable, "-c", script, path, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as stranger:
         assert stranger.stdout is not None and b" ok " in stranger.stdout.readline()
         for words in (["ps"], ["top", "--once"]):
             said = gc(*words, GRIDCENTRIC_HOST=host.address)
