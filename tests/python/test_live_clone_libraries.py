@@ -1,5 +1,5 @@
 """What libraries of a Python program hold goes through a real clone (the process hypervisor, both modes): pools of threads and
-processes, numpy, a database in a file.
+processes, numpy, uvloop, a database in a file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Callable
 import pytest
 from family import HANG_GUARD_S, clone_all, reports
 
-from gridcentric import guest
+from gridcentric import aio, guest
 
 # -- pools
 
@@ -99,6 +99,65 @@ def test_numpy(run: Callable[..., Any]) -> None:
     assert all(right)
     assert len(set(repeated)) == 1  # what nobody reseeds repeats: see the hazards in docs/live-clone.md
     assert len(set(reseeded)) == len(set(of_all)) == 4
+
+
+# -- uvloop
+
+
+def loops_at_work() -> list[Any]:
+    """A uvloop in the main thread and one in another thread, each with the io_uring that libuv opens, each with a server."""
+    import asyncio
+
+    import uvloop  # type: ignore[import-not-found,unused-ignore]
+
+    async def serve() -> asyncio.Server:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            number = int(await reader.readline())
+            writer.write(b"%d\n" % (number + 100 * guest.vmid()))
+            writer.close()
+
+        return await asyncio.start_server(answer, "0.0.0.0", 0)
+
+    async def ask(server: asyncio.Server, address: str) -> list[int]:
+        answers = []
+        for number in range(40):
+            reader, writer = await asyncio.open_connection(address, server.sockets[0].getsockname()[1])
+            writer.write(b"%d\n" % number)
+            answers.append(int(await reader.readline()))
+            writer.close()
+        return answers
+
+    async def main(other: asyncio.AbstractEventLoop) -> list[Any]:
+        def in_other(coroutine: Any) -> Any:
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, other))
+
+        servers = [await serve(), await in_other(serve())]
+        await ask(servers[0], "127.0.0.1")
+        ticket = await aio.request_ticket(2, 2, 1, 0)
+        vmid = await aio.clone(ticket)
+        address = await aio.my_ip()
+        found = [await ask(servers[0], address), await in_other(ask(servers[1], address))]
+        if vmid:
+            await aio.join(json.dumps(found))
+        return [found, *(json.loads(end.report or b"") for end in await aio.wait(ticket))]
+
+    other = uvloop.new_event_loop()
+    thread = threading.Thread(target=other.run_forever)
+    thread.start()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        result: list[Any] = loop.run_until_complete(main(other))
+    finally:
+        other.call_soon_threadsafe(other.stop)
+        thread.join()
+    return result
+
+
+def test_uvloop_goes_on_in_all_threads(run: Callable[..., Any]) -> None:
+    pytest.importorskip("uvloop", reason="uvloop is optional")
+    numbers = list(range(40))
+    assert run(loops_at_work) == [[[number + 100 * vmid for number in numbers]] * 2 for vmid in range(3)]
 
 
 # -- files
