@@ -9,8 +9,8 @@ build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
 	@scripts/bootstrap $(if $(filter qemu,$(HYPERVISOR)),--qemu)
 	@$(NOX) -s build
 
-demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu
-	@exec setpriv --pdeathsig TERM env PORT="$(PORT)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
+demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu LISTEN=127.0.0.1
+	@exec setpriv --pdeathsig TERM env PORT="$(PORT)" LISTEN="$(LISTEN)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
 
 test:  ## everything that CI runs
 	@scripts/bootstrap --test

@@ -13,7 +13,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
-from sessions import fresh, languages, matrix, quality, suites, vms
+from sessions import fresh, languages, matrix, packages, quality, suites, vms
 
 # A shell that starts us in the background has SIGINT ignored, and every program below us would inherit that: tests press
 # Ctrl-C and mean it.
@@ -27,4 +27,4 @@ nox.options.sessions = [
     "hypervisors", "live_clone", "autoscale", "demos", "readme", "packaging", "matrix-ci", "qemu",
 ]  # fmt: skip
 
-__all__ = ["fresh", "languages", "matrix", "quality", "suites", "vms"]
+__all__ = ["fresh", "languages", "matrix", "packages", "quality", "suites", "vms"]

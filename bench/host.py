@@ -23,13 +23,11 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 @contextmanager
 def compiled(name: str) -> Iterator[str]:
     """A program of bench/programs against the installed header and library."""
-    asked = subprocess.run([PYTHON, "-m", "gridcentric", "--include", "--libs"], check=True, capture_output=True, text=True)
-    include, libs = asked.stdout.split()
-    flags = [f"-I{include}", f"-L{libs}", f"-Wl,-rpath,{libs}"]
+    asked = subprocess.run([PYTHON, "-m", "gridcentric", "--cflags", "--libs"], check=True, capture_output=True, text=True)
     with tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/{name}"
         source = str(PROGRAMS / f"{name}.c")
-        subprocess.run(["gcc", "-O2", *flags, source, "-o", program, "-lgridcentric", "-pthread"], check=True)
+        subprocess.run(["gcc", "-O2", source, "-o", program, *asked.stdout.split(), "-pthread"], check=True)
         yield program
 
 

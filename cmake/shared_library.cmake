@@ -27,7 +27,11 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/gridcentricConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/gridcentricConfigVersion.cmake
         DESTINATION ${gc_package_dir} COMPONENT gridcentric)
 
-# The prefix is written relative to the file, so that an installed tree may be moved.
+# The prefix is written relative to the file, so that an installed tree may be moved. The dynamic linker does not look into a
+# Python package by itself.
+if(SKBUILD)
+  set(GC_PC_RPATH " -Wl,-rpath,\${libdir}")
+endif()
 file(RELATIVE_PATH GC_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" GC_PC_PREFIX "\${pcfiledir}/${GC_PC_PREFIX}")
 configure_file(cmake/gridcentric.pc.in ${CMAKE_CURRENT_BINARY_DIR}/gridcentric.pc @ONLY)

@@ -1,15 +1,19 @@
 'use strict';
-// Finds and loads the compiled addon. It must not know what the addon does.
+// Finds and loads the addon: the one built on this computer, else the prebuilt one that fits it. It must not know what the
+// addon does.
 const path = require('node:path');
+const build = require('node-gyp-build');
 
-const built = path.join(__dirname, '..', 'build', 'Release');
+const home = path.join(__dirname, '..');
 
 let native;
+let file = home;
 try {
-  native = require(path.join(built, 'gridcentric.node'));
+  file = build.resolve(home);
+  native = require(file);
 } catch (cause) {
-  const advice = 'run: npm rebuild gridcentric (it needs g++ with C++20, make and Python 3)';
-  throw new Error(`gridcentric: the addon in ${built} can't be loaded (${cause.message}); ${advice}`, { cause });
+  const advice = 'run: npm rebuild gridcentric --foreground-scripts (it needs g++ with C++20, make and Python 3)';
+  throw new Error(`gridcentric: the addon in ${file} can't be loaded (${cause.message.trim()}); ${advice}`, { cause });
 }
 
-module.exports = { native, gc: path.join(built, 'gc') };
+module.exports = { native, gc: path.join(path.dirname(file), 'gc') };

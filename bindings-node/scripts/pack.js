@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { home } = require('./sources.js');
 
-const shared = ['LICENSE', 'VERSION', 'core', 'dashboard'];
+const shared = ['LICENSE', 'VERSION', 'core', 'dashboard', 'demos/chat-node', 'demos/chat-page', 'demos/crowd', 'demos/run'];
 const checkout = path.join(home, '..');
 
 function copy() {
@@ -18,7 +18,9 @@ function copy() {
 }
 
 function remove() {
-  for (const name of shared) fs.rmSync(path.join(home, name), { recursive: true, force: true });
+  for (const name of new Set(shared.map((one) => one.split('/')[0]))) {
+    fs.rmSync(path.join(home, name), { recursive: true, force: true });
+  }
 }
 
 if (!fs.existsSync(path.join(checkout, 'bindings-node', 'binding.gyp'))) {

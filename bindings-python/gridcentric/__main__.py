@@ -1,28 +1,51 @@
-"""python -m gridcentric: where the header, the library and gc of this installation are, for compilers and scripts."""
+"""python -m gridcentric: what compilers, build systems and scripts must know of this installation."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from pathlib import Path
 
 from gridcentric import __version__, _paths
 
+_EXAMPLES = """
+    cc program.c -o program $(python -m gridcentric --cflags --libs)
+    PKG_CONFIG_PATH=$(python -m gridcentric --pkg-config-path) pkg-config --cflags --libs gridcentric
+    cmake -DCMAKE_PREFIX_PATH=$(python -m gridcentric --prefix) .      # find_package(gridcentric)
+"""
+
+# option: (what it prints, the places that it speaks of, help)
+_ANSWERS: dict[str, tuple[str, tuple[Path, ...], str]] = {
+    "cflags": (shlex.quote(f"-I{_paths.INCLUDE}"), (_paths.INCLUDE,), "what a C compiler needs"),
+    "libs": (
+        # The program finds the library where it is now: nobody has to set LD_LIBRARY_PATH.
+        f"{shlex.quote(f'-L{_paths.LIB}')} -lgridcentric {shlex.quote(f'-Wl,-rpath,{_paths.LIB}')}",
+        (_paths.LIB,),
+        "what the linker needs",
+    ),
+    "pkg-config-path": (str(_paths.PKG_CONFIG), (_paths.PKG_CONFIG,), "the folder of gridcentric.pc"),
+    "prefix": (str(_paths.PACKAGE), (_paths.LIB / "cmake",), "for CMAKE_PREFIX_PATH: what include/ and lib/ are in"),
+    "gc": (str(_paths.GC), (_paths.GC,), "the gc command itself"),
+}
+
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m gridcentric", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m gridcentric",
+        description=f"{__doc__}\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--include", action="store_true", help="the folder of gridcentric/gc-guest.h")
-    parser.add_argument("--libs", action="store_true", help="the folder of libgridcentric.so")
-    parser.add_argument("--gc", action="store_true", help="the gc command")
-    chosen = parser.parse_args()
-    wanted = [
-        path for path, asked in ((_paths.INCLUDE, chosen.include), (_paths.LIB, chosen.libs), (_paths.GC, chosen.gc)) if asked
-    ]
+    for name, (_, _, text) in _ANSWERS.items():
+        parser.add_argument(f"--{name}", action="append_const", const=name, dest="wanted", help=text)
+    wanted: list[str] = parser.parse_args().wanted or []
     if wanted:
-        print(*wanted, sep="\n")
+        print(*(_ANSWERS[name][0] for name in wanted))
     else:
-        print(f"version  {__version__}\ninclude  {_paths.INCLUDE}\nlibs     {_paths.LIB}\ngc       {_paths.GC}")
-    missing = [path for path in wanted or (_paths.INCLUDE, _paths.LIB, _paths.GC) if not path.exists()]
+        for name, text in (("version", __version__), *((name, answer[0]) for name, answer in _ANSWERS.items())):
+            print(f"{name:<16} {text}")
+    missing = {path: None for name in wanted or _ANSWERS for path in _ANSWERS[name][1] if not path.exists()}
     for path in missing:
         print(f"gridcentric: {path} is not there; install the package anew, from where it came", file=sys.stderr)
     return 1 if missing else 0

@@ -7,4 +7,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 INCLUDE = PACKAGE / "include"
 LIB = PACKAGE / "lib"
+PKG_CONFIG = LIB / "pkgconfig"
 GC = PACKAGE / "bin" / "gc"
+DEMOS = PACKAGE / "demos"

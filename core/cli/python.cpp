@@ -39,13 +39,6 @@ sys.exit(main())
 
 bool is_there(const std::string &path, int mode) { return ::access(path.c_str(), mode) == 0; }
 
-std::string own_folder() {
-  char path[PATH_MAX];
-  const auto size = ::readlink("/proc/self/exe", path, sizeof path);
-  const std::string_view file(path, size > 0 ? static_cast<std::size_t>(size) : 0);
-  return std::string(file.substr(0, file.rfind('/')));
-}
-
 // The Python that this gc was installed into with the package: gc is PREFIX/bin/gc, or bin/gc of the package itself, which is
 // PREFIX/lib/pythonX.Y/site-packages/gridcentric. "" when it came another way.
 std::string own_python() {
@@ -64,6 +57,13 @@ std::string own_python() {
 }
 
 }  // namespace
+
+std::string own_folder() {
+  char path[PATH_MAX];
+  const auto size = ::readlink("/proc/self/exe", path, sizeof path);
+  const std::string_view file(path, size > 0 ? static_cast<std::size_t>(size) : 0);
+  return std::string(file.substr(0, file.rfind('/')));
+}
 
 int become_python(const char *module, const std::vector<std::string> &words) {
   const std::string own = own_python();

@@ -5,6 +5,9 @@
 
 namespace gridcentric::cli {
 
+// The folder that this gc is in, "" when it can't be told.
+std::string own_folder();
+
 // Executes Python on this module of the package with these arguments in place of this process. A Python without the package
 // says so and exits with the code of not_supported. Throws guest::Error when there is no Python.
 int become_python(const char *module, const std::vector<std::string> &words);

@@ -37,6 +37,17 @@ bool in_domain_already() {
   }
 }
 
+// A script says `gc vmid` and means this gc, whose folder need not be on PATH: packages have one for gc alone. Where it is on
+// PATH, as /usr/bin, it keeps its place among the others.
+void offer_gc_on_path() {
+  const std::string folder = own_folder();
+  const char *now = std::getenv("PATH");
+  const std::string path = now != nullptr ? now : "/usr/local/bin:/usr/bin:/bin";  // as shells have it
+  if (folder.empty() || folder.find(':') != std::string::npos) return;
+  if ((":" + path + ":").find(":" + folder + ":") == std::string::npos)
+    ::setenv("PATH", (folder + ":" + path).c_str(), 1);
+}
+
 constexpr const char *of_machines[] = {"--memory",  "--disk", "--init",   "--image",
                                        "--publish", "--copy", "--outside"};
 
@@ -69,6 +80,7 @@ int run(const Arguments &arguments) {
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
   guest::identity();  // this process is the master from here on, and stays it as it becomes the command
+  offer_gc_on_path();
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   const int error = errno;
   show(stderr, format("%s run: cannot run '%s': %s\n", program(), command[0].c_str(), std::strerror(error)));

@@ -28,7 +28,9 @@ target_include_directories(gc-reaper PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_compile_options(gc-reaper PRIVATE ${gc_parked_flags} -Os -ffreestanding -fno-builtin -fno-pie
   $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
 set_target_properties(gc-reaper PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-target_link_options(gc-reaper PRIVATE -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noseparate-code -s)
+# The last, which clang's zig does not know, saves some pages.
+target_link_options(gc-reaper PRIVATE -nostdlib -static -no-pie -Wl,--build-id=none -s
+  $<$<CXX_COMPILER_ID:GNU>:-Wl,-z,noseparate-code>)
 install(TARGETS gc-reaper RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT gridcentric)
 
 if(GC_TESTS AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/tests/live_clone/CMakeLists.txt)

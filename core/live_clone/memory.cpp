@@ -4,6 +4,7 @@
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "descriptor.hpp"
 #include "program_memory.hpp"

@@ -27,7 +27,7 @@ STAMPS = BUILD / "stamps"
 CORE = ["VERSION", "CMakeLists.txt", "cmake", "core"]
 PARTS: dict[str, list[str]] = {
     "dev": ["scripts/requirements-dev.txt"],
-    "python": [*CORE, "pyproject.toml", "bindings-python", "dashboard"],
+    "python": [*CORE, "pyproject.toml", "bindings-python", "dashboard", "demos"],
     "node": [*CORE, "package.json", "package-lock.json", "bindings-node", "dashboard"],
 }
 NOT_SOURCES = {"build", "core.packed", "node_modules", "__pycache__", ".mypy_cache", ".pytest_cache", ".hypothesis"}
@@ -41,7 +41,7 @@ def files_of(paths: Iterable[str]) -> Iterable[Path]:
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(set(folders) - NOT_SOURCES)
             if Path(folder) == ROOT / "bindings-node":  # the packed copy of the core
-                folders[:] = [f for f in folders if f != "core"]
+                folders[:] = [f for f in folders if f not in ("core", "demos")]
             yield from (Path(folder) / n for n in sorted(names) if not n.endswith((".pyc", ".so", ".node")))
 
 

@@ -13,23 +13,25 @@ import nox
 from sessions.building import BUILD, ROOT, VENV, environment, run
 
 
-def supported_pythons() -> Iterable[str]:
-    """Each Python that pyproject.toml declares and that is here, on PATH or with pyenv, but for that of .venv."""
-    declared = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
-    for version in declared:
+def pythons_here() -> Iterable[tuple[str, str]]:
+    """Each version that pyproject.toml declares, with its Python on PATH or of pyenv, or "" when there is none."""
+    for version in re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text()):
         pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
         for python in [shutil.which(f"python{version}"), *map(str, pyenv)]:
             about = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
             asked = subprocess.run([python or "false", "-c", about], capture_output=True, text=True, check=False)
-            if asked.returncode == 0 and not (VENV / "lib" / f"python{asked.stdout.strip()}").exists():
-                yield str(python)
+            if asked.returncode == 0 and asked.stdout.strip() == version:
+                yield version, str(python)
                 break
+        else:
+            yield version, ""
 
 
 @nox.session
 def pythons(session: nox.Session) -> None:
     """The package built, installed and tested with every other supported Python that is here: minutes each."""
-    for python in supported_pythons():
+    others = [python for version, python in pythons_here() if python and not (VENV / "lib" / f"python{version}").exists()]
+    for python in others:
         folder = BUILD / "pythons" / Path(python).resolve().name
         session.log(f"{python} in {folder}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -38,6 +40,6 @@ def pythons(session: nox.Session) -> None:
         env.pop("CXX", None)  # as in make_python()
         own = str(folder / "bin" / "python")
         session.run(own, "-m", "pip", "install", "--quiet", ".[autoscale]", "pytest", "pytest-timeout", env=env, external=True)
-        others = ["packaging", "types", "live_clone_libraries"]  # need what only the .venv has
-        ignored = [f"--ignore=tests/python/test_{name}.py" for name in others]
+        own_only = ["packaging", "types", "live_clone_libraries"]  # need what only the .venv has
+        ignored = [f"--ignore=tests/python/test_{name}.py" for name in own_only]
         session.run(own, "-m", "pytest", "-q", "--timeout=300", "tests/python", *ignored, env=env, external=True)

@@ -130,14 +130,6 @@ def readme(session: nox.Session) -> None:
 
 
 @nox.session
-def packaging(session: nox.Session) -> None:
-    """pip install from the sdist and npm install from the tarball, outside the checkout."""
-    needs(session, "dev", "python", "node")
-    pytest(session, "tests/python/test_packaging.py")
-    run(session, "node", "--test", "--test-timeout=600000", "tests/node/packaging.test.js")
-
-
-@nox.session
 def bench(session: nox.Session) -> None:
     """The figures of the design (-- ROW ... for some of them; -- --list names them)."""
     needs(session, "dev", "python", "node")

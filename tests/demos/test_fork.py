@@ -30,10 +30,8 @@ def run(command: list[str], folder: Path, path: str = "") -> subprocess.Complete
 def compile_hello(source: str, folder: Path) -> str:
     compiler = ["gcc", "-std=c99"] if source.endswith(".c") else ["g++", "-std=c++20"]
     program = str(folder / "hello")
-    flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-pthread", f"-I{asked('--include')}"]
-    folder_of = asked("--libs")
-    libraries = [f"-L{folder_of}", "-lgridcentric", f"-Wl,-rpath,{folder_of}"]
-    subprocess.run([*compiler, *flags, str(FORK / source), *libraries, "-o", program], check=True)
+    flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-pthread", *asked("--cflags").split()]
+    subprocess.run([*compiler, *flags, str(FORK / source), *asked("--libs").split(), "-o", program], check=True)
     return program
 
 

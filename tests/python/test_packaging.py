@@ -1,15 +1,19 @@
-"""The package as a user gets it: the sdist is built from the checkout, installed outside of it into a new environment, used.
+"""The Python package as users get it: the wheel in a new environment, used from Python, C and the shell; and the sdist.
 
-Runs alone (pytest tests/python/test_packaging.py): it takes minutes and needs a package index for the build requirements.
+GC_WHEEL names the wheel (nox -s packaging makes it). Needs a package index for the build requirements.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import resource
 import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,12 +22,7 @@ pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).parents[2]
 VERSION = (ROOT / "VERSION").read_text().strip()
-
-PROGRAM = """
-#include <gridcentric/gc-guest.h>
-#include <stdio.h>
-int main(void) { return printf("%s\\n", gc_version()) < 0; }
-"""
+LARGEST = 6_000_000  # bytes
 
 CLONE = """
 from gridcentric import guest
@@ -36,9 +35,30 @@ print([result.report for result in guest.wait(ticket)])
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GRIDCENTRIC", "VIRTUAL_"))}
+    env.pop("LD_LIBRARY_PATH", None)
     done = subprocess.run(command, cwd=cwd, env={**env, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def install(package: Path, folder: Path) -> Path:
+    """The bin folder of an environment with the package in it."""
+    venv.create(folder / "venv", with_pip=True)
+    run(str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", str(package), cwd=folder)
+    return folder / "venv" / "bin"
+
+
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    named = os.environ.get("GC_WHEEL")
+    if not named:
+        pytest.skip("GC_WHEEL names no wheel: nox -s packaging makes one")
+    return Path(named)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(wheel, tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +69,130 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
-@pytest.fixture(scope="module")
-def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with the package in it."""
-    folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv", with_pip=True)
-    run(str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", str(sdist), cwd=folder)
-    return folder / "venv" / "bin"
+# -- the wheel
+
+
+def test_wheel_is_small_and_for_old_systems(wheel: Path) -> None:
+    tag = re.search(r"-manylinux_2_(\d+)_x86_64\.whl$", wheel.name)
+    assert tag, wheel.name
+    assert int(tag[1]) <= 31
+    assert wheel.stat().st_size < LARGEST
+
+
+def test_wheel_has_each_file_once_and_stripped(wheel: Path, tmp_path: Path) -> None:
+    seen: dict[str, str] = {}
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    binaries = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"\x7fELF"]
+    assert {path.name.partition(".")[0] for path in binaries} >= {"gc", "gc-reaper", "gc-agent", "libgridcentric", "_native"}
+    for path in binaries:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert digest not in seen, f"{path.name} is {seen[digest]}"
+        seen[digest] = path.name
+        sections = run("readelf", "--sections", "--wide", str(path), cwd=tmp_path)
+        assert not re.search(r" \.(symtab|debug_info)\s", sections), path.name
+
+
+def test_versions_agree(installed: Path, tmp_path: Path) -> None:
+    python = str(installed / "python")
+    assert run(python, "-c", "import gridcentric; print(gridcentric.__version__)", cwd=tmp_path).strip() == VERSION
+    metadata = "from importlib.metadata import version; print(version('gridcentric'))"
+    assert run(python, "-c", metadata, cwd=tmp_path).strip() == VERSION
+
+
+def test_the_command(installed: Path, tmp_path: Path) -> None:
+    """By both names, from anywhere, also by a link to it (as pipx makes them)."""
+    wanted = f"gc (gridcentric) {VERSION}\n"
+    (tmp_path / "link").symlink_to(installed / "gc")
+    for command in (str(installed / "gc"), str(installed / "gridcentric"), "./link"):
+        assert run(command, "--version", cwd=tmp_path) == wanted
+    assert run("gc", "--version", cwd=tmp_path, PATH=f"{installed}:/usr/bin:/bin") == wanted
+    assert run("sh", "gc", "--version", cwd=installed) == wanted
+
+
+def test_the_command_of_a_package_in_a_folder_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """pip install --target, --prefix."""
+    for option, command in (("--target", "bin/gc"), ("--prefix", "bin/gridcentric")):
+        place = tmp_path / option
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", option, str(place), str(wheel), cwd=tmp_path)
+        assert VERSION in run(str(place / command), "--version", cwd=tmp_path)
+
+
+def test_import_is_quick(installed: Path) -> None:
+    """Below four times what Python needs to start at all, which is 15 ms: in CPU time, as other programs run too."""
+
+    def cost(code: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([str(installed / "python"), "-I", "-c", code], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    nothing, ours = (min(cost(code) for _ in range(15)) for code in ("pass", "import gridcentric; gridcentric.guest.vmid"))
+    assert ours < 4 * nothing + 0.01, f"{ours * 1000:.0f} ms with gridcentric, {nothing * 1000:.0f} ms without"
+
+
+def test_clone(installed: Path, tmp_path: Path) -> None:
+    """With a private host: nothing was set up, and nothing is left."""
+    out = run(str(installed / "python"), "-c", CLONE, cwd=tmp_path, XDG_RUNTIME_DIR=str(tmp_path))
+    assert out.strip() == "[b'hello from 1', b'hello from 2']"
+
+
+def test_gc_run_offers_gc_to_what_it_runs(installed: Path, tmp_path: Path) -> None:
+    paths = {"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert run(str(installed / "gc"), "run", "--", "sh", "-c", "gc vmid", cwd=tmp_path, **paths) == "0\n"
+
+
+# -- C programs against what the wheel brings
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """README's, as printed."""
+    blocks = re.findall(r"^```c\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
+    program = tmp_path / "program.c"
+    program.write_text(max(blocks, key=len))
+    return program
+
+
+def clones(program: Path) -> bool:
+    lines = run(str(program), cwd=program.parent, XDG_RUNTIME_DIR=str(program.parent)).splitlines()
+    return len(lines) == 5 and lines[-1] == "hello, I am the master of 4"
+
+
+def test_c_by_the_package(installed: Path, example: Path) -> None:
+    """The command line that the README has."""
+    command = "cc -std=c99 -Wall -Wextra -Werror program.c -o program $(python -m gridcentric --cflags --libs)"
+    run("sh", "-c", command, cwd=example.parent, PATH=f"{installed}:{os.environ['PATH']}")
+    assert clones(example.parent / "program")
+
+
+def test_c_by_pkg_config(installed: Path, example: Path) -> None:
+    command = """export PKG_CONFIG_PATH=$(python -m gridcentric --pkg-config-path)
+    cc program.c -o program $(pkg-config --cflags --libs gridcentric)
+    pkg-config --modversion gridcentric"""
+    assert VERSION in run("sh", "-ec", command, cwd=example.parent, PATH=f"{installed}:{os.environ['PATH']}")
+    assert clones(example.parent / "program")
+
+
+def test_c_by_cmake(installed: Path, example: Path) -> None:
+    (example.parent / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\nproject(user LANGUAGES C)\nfind_package(gridcentric 0.1 REQUIRED)\n"
+        "add_executable(program program.c)\ntarget_link_libraries(program PRIVATE gridcentric::gridcentric)\n"
+    )
+    command = "cmake -B build -DCMAKE_PREFIX_PATH=$(python -m gridcentric --prefix) . && cmake --build build"
+    run("sh", "-c", command, cwd=example.parent, PATH=f"{installed}:{os.environ['PATH']}")
+    assert clones(example.parent / "build" / "program")
+
+
+def test_where_things_are(installed: Path, tmp_path: Path) -> None:
+    python = str(installed / "python")
+    gc = run(python, "-m", "gridcentric", "--gc", cwd=tmp_path).strip()
+    assert Path(gc).read_bytes()[:4] == b"\x7fELF"
+    everything = run(python, "-m", "gridcentric", cwd=tmp_path)
+    assert all(word in everything for word in (VERSION, "cflags", "libs", "pkg-config-path", "prefix", gc))
+
+
+# -- from source
 
 
 def test_sdist(sdist: Path) -> None:
@@ -70,42 +207,16 @@ def test_sdist(sdist: Path) -> None:
         "VERSION",
         "core/sources.txt",
         "bindings-python/CMakeLists.txt",
+        "bindings-python/launcher.in",
+        "demos/run",
         *listed,
     } <= names
     foreign = [name for name in names if name.startswith(("bindings-node", "tests", "build", "node_modules", ".")) and name]
     assert not foreign
 
 
-def test_versions_agree(installed: Path, tmp_path: Path) -> None:
-    python = str(installed / "python")
-    assert run(python, "-c", "import gridcentric; print(gridcentric.__version__)", cwd=tmp_path).strip() == VERSION
-    metadata = "from importlib.metadata import version; print(version('gridcentric'))"
-    assert run(python, "-c", metadata, cwd=tmp_path).strip() == VERSION
-    assert VERSION in run(str(installed / "gc"), "--version", cwd=tmp_path)
-
-
-def test_gc_is_the_program_itself(installed: Path) -> None:
-    assert (installed / "gc").read_bytes()[:4] == b"\x7fELF"
-
-
-def test_c_program(installed: Path, tmp_path: Path) -> None:
-    python = str(installed / "python")
-    include, lib = run(python, "-m", "gridcentric", "--include", "--libs", cwd=tmp_path).split()
-    (tmp_path / "program.c").write_text(PROGRAM)
-    flags = ["-std=c99", "-Wall", "-Werror", f"-I{include}", f"-L{lib}", f"-Wl,-rpath,{lib}"]
-    run("cc", *flags, "program.c", "-lgridcentric", "-o", "program", cwd=tmp_path)
-    assert run("./program", cwd=tmp_path).strip() == VERSION
-
-
-def test_where_things_are(installed: Path, tmp_path: Path) -> None:
-    gc = run(str(installed / "python"), "-m", "gridcentric", "--gc", cwd=tmp_path).strip()
-    assert str(installed.parent) in gc
-    assert VERSION in run(gc, "--version", cwd=tmp_path)
-    everything = run(str(installed / "python"), "-m", "gridcentric", cwd=tmp_path)
-    assert all(word in everything for word in ("version", "include", "libs", gc))
-
-
-def test_clone(installed: Path, tmp_path: Path) -> None:
-    """With a private host: nothing was set up, and nothing is left."""
+def test_sdist_is_built_by_any_compiler(sdist: Path, tmp_path: Path) -> None:
+    installed = install(sdist, tmp_path)
     out = run(str(installed / "python"), "-c", CLONE, cwd=tmp_path, XDG_RUNTIME_DIR=str(tmp_path))
     assert out.strip() == "[b'hello from 1', b'hello from 2']"
+    assert VERSION in run(str(installed / "gridcentric"), "--version", cwd=tmp_path)

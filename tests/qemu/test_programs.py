@@ -94,8 +94,8 @@ def test_the_examples(family: Family, tmp_path: Path, source: str) -> None:
     program = FORK / source
     if source == "hello.c":
         program = tmp_path / "hello"
-        include, libs = asked("--include"), asked("--libs")
-        flags = [f"-I{include}", f"-L{libs}", "-lgridcentric", "-Wl,-rpath,/usr/lib/python3/dist-packages/gridcentric/lib"]
+        flags = [*asked("--cflags").split(), *asked("--libs").split()]
+        flags += ["-Wl,-rpath,/usr/lib/python3/dist-packages/gridcentric/lib"]
         subprocess.run(["gcc", "-std=c99", str(FORK / source), *flags, "-o", str(program)], check=True)
     family.copy(program, f"/root/{program.name}")
     how = {".py": ["python3"], ".js": ["node"]}.get(program.suffix, [])

@@ -46,9 +46,8 @@ def test_python(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("compiler", [["gcc", "-std=c99"], ["g++", "-x", "c++"]])
 def test_c(run, tmp_path: Path, compiler: list[str]) -> None:
     (tmp_path / "example.c").write_text(example("c"))
-    include, libs = run(sys.executable, "-m", "gridcentric", "--include", "--libs")
-    flags = [f"-I{include}", f"-L{libs}", f"-Wl,-rpath,{libs}"]
-    run(*compiler, "-Wall", "-Wextra", "-Werror", *flags, "example.c", "-o", "example", "-lgridcentric")
+    (flags,) = run(sys.executable, "-m", "gridcentric", "--cflags", "--libs")
+    run(*compiler, "-Wall", "-Wextra", "-Werror", "example.c", "-o", "example", *flags.split())
     lines = run("./example")
     hello = [re.fullmatch(r"hello, I am (\d) at (127\.77\.\d+\.\d+)", line) for line in lines[:-1]]
     assert all(hello) and [m[1] for m in hello if m] == ["1", "2", "3", "4"]

@@ -53,12 +53,11 @@ def c_program(name: str, sources: Path = ADAPTERS, library: str = "") -> str:
     has the library where the program will run."""
     flags = os.environ.get("GRIDCENTRIC_C_FLAGS")
     if flags is None:
-        asked = [sys.executable, "-m", "gridcentric", "--include", "--libs"]
+        asked = [sys.executable, "-m", "gridcentric", "--cflags", "--libs"]
         probe = subprocess.run(asked, capture_output=True, text=True, check=False)
         if probe.returncode:
             raise Missing(f"`{' '.join(asked)}` failed: run `make build`, or set GRIDCENTRIC_C_FLAGS\n{probe.stderr}")
-        include, libs = probe.stdout.split()
-        flags = f"-I{include} -L{libs} -Wl,-rpath,{libs} -lgridcentric"
+        flags = probe.stdout
     where = [f"-Wl,-rpath,{library}"] if library else []
     folder = tempfile.mkdtemp(prefix="gridcentric-adapter-")
     atexit.register(shutil.rmtree, folder)

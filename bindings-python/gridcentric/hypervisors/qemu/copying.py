@@ -29,7 +29,7 @@ from gridcentric.hypervisors.qemu.process import Process
 from gridcentric.hypervisors.qemu.streams import readable
 from gridcentric.hypervisors.qemu.times import Times, timed
 
-LIBRARY = _paths.GC.with_name("gc-machine-copy.so")
+LIBRARY = _paths.LIB / "gridcentric" / "gc-machine-copy.so"
 _REAPER = _paths.GC.with_name("gc-reaper")
 _MOST_DESCRIPTORS = 253  # of one message (unix(7), SCM_RIGHTS)
 

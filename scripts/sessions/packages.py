@@ -1,0 +1,156 @@
+"""Packages with binaries in them, for every Linux with glibc 2.31 or newer: wheels and the npm tarball, and their tests.
+
+One compiler makes both: that of PyPI's ziglang, which brings the C library's symbols of each version and a C++ library of its
+own, linked statically. So a package does not depend on the computer it was made on, and nobody needs root to make it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+
+from sessions.building import BUILD, PYTHON, ROOT, environment, needs, pytest, run
+from sessions.languages import pythons_here
+
+WORK = BUILD / "packages"
+TOOLS = WORK / "tools"
+DIST = ROOT / "dist"
+MACHINE = platform.machine()
+GLIBC = "2.31"
+PLATFORM = f"manylinux_{GLIBC.replace('.', '_')}_{MACHINE}"
+LARGEST = 6_000_000  # bytes of a package
+# gc-agent is static, and zig's glibc can't be linked statically.
+STATIC = f"-DGC_STATIC_FLAGS=-target;{MACHINE}-linux-musl"
+NODE_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
+
+
+def tools(session: nox.Session) -> dict[str, str]:
+    """The environment of a build with zig; brings it."""
+    wanted = ROOT / "scripts" / "requirements-packages.txt"
+    stamp = TOOLS / "requirements"
+    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+        run(session, PYTHON, "-m", "venv", "--clear", str(TOOLS))
+        run(session, str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(wanted))
+        stamp.write_text(wanted.read_text())
+    (zig,) = TOOLS.glob("lib/python*/site-packages/ziglang/zig")
+    made = {name: value for name, value in environment().items() if not name.startswith(("CCACHE", "CMAKE"))}
+    target = f"-target {MACHINE}-linux-gnu.{GLIBC}"
+    return made | {"CC": f"{zig} cc {target}", "CXX": f"{zig} c++ {target}", "PATH": f"{TOOLS / 'bin'}:{made['PATH']}"}
+
+
+def newest_glibc(file: Path) -> tuple[int, ...]:
+    """The newest version of the C library that the file asks for."""
+    listed = subprocess.run(["readelf", "--version-info", "--wide", str(file)], capture_output=True, text=True, check=True)
+    return max((tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_([\d.]+)", listed.stdout)), default=(0,))
+
+
+def check_size(session: nox.Session, package: Path) -> Path:
+    size = package.stat().st_size
+    if size > LARGEST:
+        session.error(f"{package} has {size} bytes, expected at most {LARGEST}")
+    session.log(f"made {package.relative_to(ROOT)}: {size / 1e6:.1f} MB")
+    return package
+
+
+def make_wheel(session: nox.Session, python: str, into: Path) -> Path:
+    env = tools(session)
+    raw = WORK / "raw"
+    shutil.rmtree(raw, ignore_errors=True)
+    # A folder of its own for each Python; what they share is in the compiler's cache.
+    options = ["-Cbuild-dir=build/packages/{wheel_tag}", f"-Ccmake.args={STATIC}"]
+    pip = [str(TOOLS / "bin" / "python"), "-m", "pip", "--python", python, "wheel", "--quiet", "--no-deps"]
+    session.run(*pip, *options, "--wheel-dir", str(raw), str(ROOT), env=env, external=True)
+    (made,) = raw.iterdir()
+    # Refuses what needs a newer C library, and names the wheel for the one it was made for.
+    repair = ["auditwheel", "repair", "--only-plat", "--plat", PLATFORM, "--wheel-dir", str(into), str(made)]
+    session.run(*repair, env=env, external=True)
+    tag = "-".join(made.name.removesuffix(".whl").split("-")[:4])
+    (wheel,) = into.glob(f"{tag}-*.whl")
+    return check_size(session, wheel)
+
+
+def make_tarball(session: nox.Session, into: Path) -> Path:
+    """The npm package as `npm pack` makes it, with prebuilt binaries."""
+    env = tools(session)
+    stage = WORK / "npm"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    (source,) = pack(session, ROOT / "bindings-node", stage, "--ignore-scripts=false")
+    with tarfile.open(source) as archive:
+        archive.extractall(stage, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    package = stage / "package"
+
+    headers = stage / "headers"
+    headers.mkdir()
+    npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix", str(headers)]
+    wanted = json.loads((package / "package.json").read_text())["dependencies"]["node-addon-api"]
+    run(session, *npm, f"node-addon-api@{wanted}", "node-api-headers@1.9.0")
+    modules = headers / "node_modules"
+    includes = f"{modules / 'node-api-headers' / 'include'};{modules / 'node-addon-api'}"
+
+    folder = str(WORK / "node")
+    configure = ["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", folder, f"-DGC_NODE_INCLUDES={includes}", STATIC]
+    session.run(*configure, env=env, external=True)
+    session.run("cmake", "--build", folder, "--target", "prebuilt", env=env, external=True)
+    prebuilt = package / "prebuilds" / f"linux-{NODE_ARCHITECTURES[MACHINE]}"
+    install = ["cmake", "--install", folder, "--component", "node", "--strip", "--prefix", str(prebuilt)]
+    session.run(*install, env=env, external=True)
+    for file in prebuilt.iterdir():
+        if newest_glibc(file) > tuple(map(int, GLIBC.split("."))):
+            session.error(f"{file} needs glibc {'.'.join(map(str, newest_glibc(file)))}, expected at most {GLIBC}")
+    (tarball,) = pack(session, package, into, "--ignore-scripts")
+    return check_size(session, tarball)
+
+
+def pack(session: nox.Session, folder: Path, into: Path, scripts: str) -> Iterable[Path]:
+    into.mkdir(parents=True, exist_ok=True)
+    said = subprocess.run(
+        ["npm", "pack", "--json", scripts, "--pack-destination", str(into)],
+        cwd=folder, env={**os.environ, **environment()}, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    if said.returncode:
+        session.error(f"npm pack failed in {folder}")
+    return [into / entry["filename"] for entry in json.loads(said.stdout)]
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """A wheel for each supported CPython that is here, into dist/; -- VERSION ... for some of them, as -- 3.9 3.13."""
+    needs(session)
+    DIST.mkdir(exist_ok=True)
+    for version, python in pythons_here():
+        if session.posargs and version not in session.posargs:
+            continue
+        if not python:
+            session.warn(f"there is no CPython {version} here, on PATH or with pyenv: no wheel for it")
+            continue
+        make_wheel(session, python, DIST)
+
+
+@nox.session
+def prebuilds(session: nox.Session) -> None:
+    """The npm package with prebuilt binaries, into dist/."""
+    needs(session)
+    make_tarball(session, DIST)
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """The packages as users get them: the wheel of one Python and the npm tarball, installed where there is no compiler, and
+    both built from source."""
+    needs(session, "dev", "python", "node")
+    made = WORK / "tested"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    env = {"GC_WHEEL": str(make_wheel(session, PYTHON, made)), "GC_TARBALL": str(make_tarball(session, made))}
+    pytest(session, "tests/python/test_packaging.py", "tests/packages", env=env)
+    run(session, "node", "--test", "--test-timeout=600000", "tests/node/packaging.test.js", env=env)
