@@ -12,7 +12,7 @@ try {
   file = build.resolve(home);
   native = require(file);
 } catch (cause) {
-  const advice = 'run: npm rebuild gridcentric --foreground-scripts (it needs g++ with C++20, make and Python 3)';
+  const advice = 'run: npm rebuild gridcentric (needs g++ with C++20, make and Python 3; npm 12: first npm approve-scripts gridcentric)';
   throw new Error(`gridcentric: the addon in ${file} can't be loaded (${cause.message.trim()}); ${advice}`, { cause });
 }
 

@@ -18,10 +18,10 @@ def pythons_here() -> Iterable[tuple[str, str]]:
     for version in re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text()):
         pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
         for python in [shutil.which(f"python{version}"), *map(str, pyenv)]:
-            about = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+            about = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2], sys.executable)"
             asked = subprocess.run([python or "false", "-c", about], capture_output=True, text=True, check=False)
-            if asked.returncode == 0 and asked.stdout.strip() == version:
-                yield version, str(python)
+            if asked.returncode == 0 and asked.stdout.startswith(f"{version} "):
+                yield version, asked.stdout.split(maxsplit=1)[1].strip()  # what a shim leads to
                 break
         else:
             yield version, ""
