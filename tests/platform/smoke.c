@@ -62,11 +62,15 @@ static void *serve(void *unused) {
     MUST(read(connection, &letter, 1) == 1);
     pthread_mutex_lock(&lock);
     int length = snprintf(text, sizeof text, "%d %d", gc_vmid(), ++visits);
-    if (letter == 'e') asked_to_end = 1;
-    pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
     MUST(write(connection, text, (size_t)length) == length);
     close(connection);
+    if (letter == 'e') { /* not before the answer is out: the domain ends */
+      pthread_mutex_lock(&lock);
+      asked_to_end = 1;
+      pthread_cond_broadcast(&changed);
+      pthread_mutex_unlock(&lock);
+    }
     if (letter == 's') return NULL;
   }
 }
