@@ -16,11 +16,6 @@ namespace {
 constexpr std::size_t longest_line = 1'400'000;
 constexpr std::string_view version_prefix = "gridcentric/1 ";
 
-std::string system_text(int error) {
-  char space[128];
-  return strerror_r(error, space, sizeof space);  // the GNU one: it returns the text
-}
-
 // A host may stop this process, copy it and end it: that is for its own user and for root, as a host serves only these.
 void check_owner(int fd, const std::string &path) {
   ucred host{};
@@ -65,6 +60,12 @@ int connect_to(const std::string &path) {
 }
 
 }  // namespace
+
+std::string system_text(int error) {
+  char space[128];
+  const std::string text = strerror_r(error, space, sizeof space);  // the GNU one: it returns the text
+  return error == EMFILE ? text + ": this process has reached its limit (ulimit -n)" : text;
+}
 
 Call::Call() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (fd_ < 0) {

@@ -11,6 +11,9 @@
 
 namespace gridcentric::guest {
 
+// What the system says of an error; of a limit, also what raises it.
+std::string system_text(int error);
+
 // The other end closed, or the connection broke. What that means (host dead, process cloned) is the session's business.
 struct Disconnected {};
 

@@ -12,6 +12,7 @@
 
 #include "core/guest/attach.hpp"
 #include "core/guest/client.hpp"
+#include "core/guest/connection.hpp"
 #include "core/guest/machine_page.hpp"
 #include "core/guest/spawn.hpp"
 
@@ -86,7 +87,7 @@ std::string start_private_host() {
   }
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
-    throw Error(GC_E_HOST_UNREACHABLE, std::string("cannot start a private host: ") + std::strerror(errno));
+    throw Error(GC_E_HOST_UNREACHABLE, "cannot start a private host: " + system_text(errno));
   }
   const int error = start_helper({.path = gc,
                                   .arguments = {"gc", "host", "--private", "3"},
@@ -97,7 +98,7 @@ std::string start_private_host() {
   try {
     if (error != 0) {
       throw Error(GC_E_HOST_UNREACHABLE,
-                  "cannot start a private host with '" + gc + "': " + std::strerror(error));
+                  "cannot start a private host with '" + gc + "': " + system_text(error));
     }
     std::string path = read_path(ends[0], gc);
     ::close(ends[0]);

@@ -92,12 +92,12 @@ def python_there(cell: Cell, system: System) -> tuple[str, str]:
     return own, cell.python or runtimes.python_version(own)
 
 
-def versions(cell: Cell, output: str) -> dict[str, str]:
-    """What the probe said: the kernel and the C library, and the languages of the cell."""
+def versions(cell: Cell, played: set[str], output: str) -> dict[str, str]:
+    """What the probe said: the kernel and the C library, and the languages that were played."""
     found = dict(re.findall(r"^(Linux|glibc|Python) ([\w.]+)$", output, re.MULTILINE))
-    if "node" in cell.plays:
+    if "node" in played:
         found["Node"] = NODES[cell.node]
-    if "python" not in cell.plays:
+    if "python" not in played:
         found.pop("Python", None)
     return found
 
@@ -125,7 +125,8 @@ def play(cell: Cell) -> Record:
                 raise Missing("; ".join(whys) or reason(probed))
     except Missing as error:
         return Record(NOT_TRIED, why=scrubbed(str(error)), date=date)
-    record = Record(outcome, versions=versions(cell, probed.output), date=date, seconds=round(time.monotonic() - begun, 1))
+    seen = versions(cell, {one.language for one in todo}, probed.output)
+    record = Record(outcome, versions=seen, date=date, seconds=round(time.monotonic() - begun, 1))
     record.package = runtimes.what_is_tried(*cell.plays, python=own[1])
     for one, ran in zip(todo, ended):
         try:

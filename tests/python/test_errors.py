@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import builtins
 import errno
+import os
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,23 @@ def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fork'"):
         gridcentric.fork  # type: ignore[attr-defined]  # noqa: B018
     assert "guest" in dir(gridcentric)
+
+
+def test_the_limit_of_open_files_is_named() -> None:
+    # A program that may open nothing more when it makes its first call, and one that may open a few more than it has.
+    script = """
+import os, resource, sys
+import gridcentric
+from gridcentric import guest
+free = os.dup(0)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free + int(sys.argv[1]),) * 2)
+try:
+    guest.vmid()
+except gridcentric.HostUnreachable as error:
+    print(error)
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
+    for more in ("0", "2"):
+        run = subprocess.run([sys.executable, "-c", script, more], env=env, capture_output=True, text=True, check=True)
+        assert "Too many open files: this process has reached its limit (ulimit -n)" in run.stdout, run
