@@ -73,7 +73,7 @@
     },
     {
       "target_name": "gridcentric",
-      "sources": ["src/addon.cpp", "src/environment.cpp", "src/random.cpp", "src/verbs.cpp"],
+      "sources": ["src/addon.cpp", "src/environment.cpp", "src/own_symbols.cpp", "src/random.cpp", "src/verbs.cpp"],
       "dependencies": ["gridcentric_core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_ADDON_API_CPP_EXCEPTIONS"]

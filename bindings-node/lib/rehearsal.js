@@ -20,6 +20,7 @@ function readFromReset() {
 const loaded = /** @type {any} */ (process).moduleLoadList ?? [];
 
 let steps = [
+  { concerns: () => true, run: () => native.canReseedMathRandom() },
   { concerns: () => true, run: () => runAll([...Array(ROUNDS).fill(dropCryptoCaches), renewPid], 0) },
   { concerns: () => loaded.includes('NativeModule net'), run: readFromReset },
 ];

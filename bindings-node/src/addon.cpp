@@ -52,6 +52,10 @@ Napi::Value reseed(const Napi::CallbackInfo &info) {
   return Napi::Boolean::New(info.Env(), reseed_math_random());
 }
 
+Napi::Value can_reseed(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), can_reseed_math_random());
+}
+
 // The pid as it is now; process.pid is that of Node's start.
 Napi::Value pid(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), ::getpid()); }
 
@@ -106,6 +110,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("cancel", Napi::Function::New(env, cancel));
   exports.Set("close", Napi::Function::New(env, close));
   exports.Set("reseedMathRandom", Napi::Function::New(env, reseed));
+  exports.Set("canReseedMathRandom", Napi::Function::New(env, can_reseed));
   exports.Set("pid", Napi::Function::New(env, pid));
   exports.Set("resetSocket", Napi::Function::New(env, reset_socket));
   exports.Set("vmid", Napi::Function::New(env, vmid));

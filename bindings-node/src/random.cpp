@@ -4,6 +4,9 @@
 #include <sys/random.h>
 
 #include <cstdint>
+#include <iterator>
+
+#include "own_symbols.hpp"
 
 namespace gridcentric::node {
 namespace {
@@ -31,24 +34,60 @@ void reseed_openssl() noexcept {
   if (rand_seed && draw(seed)) rand_seed(seed, sizeof seed);
 }
 
+namespace {
+
+using Address = std::uintptr_t;
+
+// V8 has no public way. A context's generator that is reset takes a new seed from the isolate's at the next
+// Math.random(). Tried with V8 10 to 14 (Node 18 to 26); a newer one is tried by the tests before it is added here.
+struct MathRandom {
+  void *(*current_isolate)();
+  Address *(*current_context)(void *isolate);
+  void *(*generator)(void *isolate);
+  void (*set_seed)(void *generator, std::int64_t);
+  void (*reset)(Address context);
+
+  MathRandom() {
+    Symbol symbols[] = {
+        {"_ZN2v87Isolate10GetCurrentEv", nullptr},
+        {"_ZN2v87Isolate17GetCurrentContextEv", nullptr},
+        {"_ZN2v88internal7Isolate23random_number_generatorEv", nullptr},
+        {"_ZN2v84base21RandomNumberGenerator7SetSeedEl", nullptr},
+        {"_ZN2v88internal10MathRandom12ResetContextENS0_6TaggedINS0_7ContextEEE", nullptr},
+        {"_ZN2v88internal10MathRandom12ResetContextENS0_7ContextE", nullptr},  // until V8 11
+    };
+    for (Symbol &s : symbols) s.address = dlsym(RTLD_DEFAULT, s.name);
+    const auto known = [&] {
+      return symbols[0].address && symbols[1].address && symbols[2].address && symbols[3].address &&
+             (symbols[4].address || symbols[5].address);
+    };
+    if (!known()) find_own_symbols(std::begin(symbols), std::end(symbols));
+    complete = known();
+    current_isolate = reinterpret_cast<void *(*)()>(symbols[0].address);
+    current_context = reinterpret_cast<Address *(*)(void *)>(symbols[1].address);
+    generator = reinterpret_cast<void *(*)(void *)>(symbols[2].address);
+    set_seed = reinterpret_cast<void (*)(void *, std::int64_t)>(symbols[3].address);
+    reset = reinterpret_cast<void (*)(Address)>(symbols[4].address ? symbols[4].address : symbols[5].address);
+  }
+  bool complete;
+};
+
+const MathRandom &math_random() {
+  static const MathRandom found;
+  return found;
+}
+
+}  // namespace
+
+bool can_reseed_math_random() noexcept { return math_random().complete; }
+
 bool reseed_math_random() noexcept {
-  // V8 has no public way. Its functions are visible in Node's binary, though: a context's generator that is
-  // reset takes a new seed from the isolate's at the next Math.random().
-  using Address = std::uintptr_t;
-  auto *const current_isolate = find<void *()>("_ZN2v87Isolate10GetCurrentEv");
-  auto *const current_context = find<Address *(void *isolate)>("_ZN2v87Isolate17GetCurrentContextEv");
-  auto *const generator = find<void *(void *isolate)>("_ZN2v88internal7Isolate23random_number_generatorEv");
-  auto *const set_seed =
-      find<void(void *generator, std::int64_t)>("_ZN2v84base21RandomNumberGenerator7SetSeedEl");
-  auto *reset = find<void(Address context)>("_ZN2v88internal10MathRandom12ResetContextENS0_7ContextE");
-  if (!reset)
-    reset =
-        find<void(Address context)>("_ZN2v88internal10MathRandom12ResetContextENS0_6TaggedINS0_7ContextEEE");
+  const MathRandom &v8 = math_random();
   std::int64_t seed;
-  if (!current_isolate || !current_context || !generator || !set_seed || !reset || !draw(seed)) return false;
-  void *const isolate = current_isolate();
-  set_seed(generator(isolate), seed);
-  reset(*current_context(isolate));
+  if (!v8.complete || !draw(seed)) return false;
+  void *const isolate = v8.current_isolate();
+  v8.set_seed(v8.generator(isolate), seed);
+  v8.reset(*v8.current_context(isolate));
   return true;
 }
 

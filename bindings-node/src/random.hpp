@@ -12,4 +12,7 @@ void reseed_openssl() noexcept;
 // handle scope. False: this Node's V8 doesn't have what it takes, nothing was changed.
 bool reseed_math_random() noexcept;
 
+// Whether that works here. Finding out takes some milliseconds the first time, so it is done before there are clones.
+bool can_reseed_math_random() noexcept;
+
 }  // namespace gridcentric::node

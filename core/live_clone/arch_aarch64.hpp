@@ -67,6 +67,13 @@ inline void restart(ucontext_t *frame, const WaitingCall &call) {
 inline uint64_t pc_of(const ucontext_t *frame) { return frame->uc_mcontext.pc; }
 inline uint64_t stack_of(const ucontext_t *frame) { return frame->uc_mcontext.sp; }
 
+/// Is a number in a general register, as one of 32 bits?
+inline bool in_registers(const ucontext_t *frame, uint32_t number) {
+  for (uint64_t r : frame->uc_mcontext.regs)
+    if (r == number) return true;
+  return false;
+}
+
 inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to) {
   for (auto &r : frame->uc_mcontext.regs)
     if (r == from) r = to;

@@ -80,6 +80,13 @@ inline void restart(ucontext_t *frame, const WaitingCall &call) {
 inline uint64_t pc_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
 inline uint64_t stack_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RSP]; }
 
+/// Is a number in a general register, as one of 32 bits?
+inline bool in_registers(const ucontext_t *frame, uint32_t number) {
+  for (int r = REG_R8; r <= REG_RCX; r++)
+    if ((uint64_t)frame->uc_mcontext.gregs[r] == number) return true;
+  return false;
+}
+
 /// Replaces a number in every general register that holds just it.
 inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to) {
   for (int r : {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_R8, REG_R9, REG_R10,

@@ -4,8 +4,10 @@
 // inside). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
 //
 // Counters. The kernel keeps its own count of the requests that it took and the answers that it gave, and a new ring
-// begins at 0. A program may keep such counts too (liburing does), so the clone's ring is brought level by no-ops.
-// libuv keeps none: for its rings, which are old and busy, the position in the ring is enough.
+// begins at 0. A program may keep such counts too (liburing does), and a thread that is stopped between reading and
+// writing one has it in a register, so the clone's ring is brought level by no-ops. That of a libuv loop which has made
+// hundreds of thousands of requests would take too long. libuv keeps no counts: there, when nothing is under way in the
+// ring and no thread has its count in a register, the clone's begins at 0.
 //
 // Flags that a ring was set up with can't be read back. The new ring has a table of indexes where its memory has room
 // for one: that serves a program that knows of none as well (each entry names itself). It is without hints
@@ -29,6 +31,7 @@ struct Ring {
 
 namespace {
 
+constexpr uint32_t many_no_ops = 16384;  // some milliseconds
 constexpr uint32_t most_no_ops = 65536;
 constexpr uint32_t no_indexes = 1u << 16;  // IORING_SETUP_NO_SQARRAY, Linux 6.6
 
@@ -208,6 +211,17 @@ const char *refused_sizes(const Descriptor &d, View &view) {
   return nullptr;
 }
 
+// A thread of the program that stands between reading a count and writing it has it, or the next, in a register.
+bool counted_in_registers(uint32_t count) {
+  for (size_t i = 0; i < engine.thread_count; i++) {
+    const Thread &t = engine.threads[i];
+    if (t.state != thread_parked || !t.frame) continue;
+    for (uint32_t near = count - 1; near != count + 2; near++)
+      if (arch::in_registers(t.frame, near)) return true;
+  }
+  return false;
+}
+
 bool keep_contents(Ring &r, View &view) {
   Arena &arena = engine.arena;
   r.sqes = static_cast<char *>(arena.take(view.sqes_size));
@@ -285,14 +299,19 @@ bool plan_ring(Descriptor &d) {
   r.unread = view.cq_tail() - view.cq_head();
   if (taken != view.cq_tail() || r.unsent > r.sq_entries || r.unread > r.cq_entries)
     return refuse_ring(d, ring_in_flight);
-  if (is_libuvs(view, taken, r.unsent)) {
-    r.start = r.unsent || r.unread ? taken & (r.cq_entries - 1) : 0;
-  } else {
+  r.start = taken;
+  if (!is_libuvs(view, taken, r.unsent)) {
     if (const char *why = refused_sizes(d, view)) return refuse_ring(d, why);
     if (taken > most_no_ops)
       return refuse_ring(
           d, "that has taken more than 65536 requests, and may belong to a program that counts them");
-    r.start = taken;
+  } else if (taken > many_no_ops) {
+    if (!r.unsent && !r.unread && !counted_in_registers(taken))
+      r.start = 0;
+    else if (taken > most_no_ops)
+      return fail(EAGAIN) << "descriptor " << d.fd
+                          << " is an io_uring of a libuv loop that is just being used; try again",
+             false;
   }
   return keep_contents(r, view);
 }

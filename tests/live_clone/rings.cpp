@@ -58,14 +58,20 @@ struct Ring {
     munmap(sqes, sqes_size);
     close(fd);
   }
-  unsigned &word(unsigned offset) { return *(unsigned *)(rings + offset); }
-  unsigned &sq_head() { return word(p.sq_off.head); }
-  unsigned &sq_tail() { return word(p.sq_off.tail); }
-  unsigned &cq_head() { return word(p.cq_off.head); }
-  unsigned &cq_tail() { return word(p.cq_off.tail); }
+  volatile unsigned &word(unsigned offset) { return *(volatile unsigned *)(rings + offset); }
+  volatile unsigned &sq_head() { return word(p.sq_off.head); }
+  volatile unsigned &sq_tail() { return word(p.sq_off.tail); }
+  volatile unsigned &cq_head() { return word(p.cq_off.head); }
+  volatile unsigned &cq_tail() { return word(p.cq_off.tail); }
   unsigned sq_mask() { return word(p.sq_off.ring_mask); }
   unsigned cq_mask() { return word(p.cq_off.ring_mask); }
   io_uring_cqe &answer(unsigned i) { return ((io_uring_cqe *)(rings + p.cq_off.cqes))[i & cq_mask()]; }
+
+  io_uring_cqe &next_answer() {
+    const unsigned head = cq_head();
+    cq_head() = head + 1;
+    return answer(head);
+  }
 
   // Places one request without handing it in; the tail is read from the ring, as libuv does.
   io_uring_sqe &place(unsigned char opcode) {
@@ -83,7 +89,7 @@ struct Ring {
       place(IORING_OP_NOP).user_data = i;
       CHECK_EQ(enter(1, 1), 1);
       CHECK_EQ(answer(cq_head()).user_data, (unsigned long long)i);
-      cq_head()++;
+      cq_head() = cq_head() + 1;
     }
   }
   // As libuv does: adds the descriptor to the set through the ring.
@@ -103,7 +109,7 @@ struct Ring {
     return taken;
   }
   void read_answers() {
-    while (cq_head() != cq_tail()) CHECK_EQ(answer(cq_head()++).res, 0);
+    while (cq_head() != cq_tail()) CHECK_EQ(next_answer().res, 0);
   }
 };
 
@@ -214,7 +220,7 @@ TESTEE(ring_of_libuv_stopped_midway) {
   clone_here();
   CHECK_EQ(r.cq_tail() - r.cq_head(), 3u);
   for (int i = 650; i < 653; i++) {
-    const io_uring_cqe &c = r.answer(r.cq_head()++);
+    const io_uring_cqe &c = r.next_answer();
     CHECK_EQ(c.res, 0);
     CHECK_EQ(c.user_data, (EPOLL_CTL_ADD | (unsigned)(i & 255) << 2 | (unsigned long long)fds[i] << 32));
   }
@@ -311,7 +317,7 @@ TESTEE(ring_work_stays_apart) {
   CHECK_EQ(r.enter(1, 0), 1);
   CHECK(write(ends[1], mine, strlen(mine)) == (ssize_t)strlen(mine));
   while (r.cq_head() == r.cq_tail()) r.enter(0, 1);
-  CHECK_EQ(r.answer(r.cq_head()++).res, (int)strlen(mine));
+  CHECK_EQ(r.next_answer().res, (int)strlen(mine));
   CHECK(strcmp(text, mine) == 0);
 }
 
@@ -358,7 +364,7 @@ TESTEE(ring_with_an_idle_worker) {
   io_uring_sqe &s = r.place(IORING_OP_READ);
   s.fd = fd, s.addr = (unsigned long long)text, s.len = sizeof text, s.flags = IOSQE_ASYNC;
   CHECK_EQ(r.enter(1, 1), 1);
-  CHECK_EQ(r.answer(r.cq_head()++).res, (int)sizeof text);
+  CHECK_EQ(r.next_answer().res, (int)sizeof text);
   CHECK(live_clone::preflight(order().mode).notes.empty());
   clone_here();
   r.no_ops(3);
@@ -374,7 +380,7 @@ TESTEE(refuses_ring_with_work_in_flight) {
   refused_ring(r, "with work in flight");
   CHECK(write(ends[1], "x", 1) == 1);
   while (r.cq_head() == r.cq_tail()) r.enter(0, 1);
-  r.cq_head()++;
+  r.cq_head() = r.cq_head() + 1;
   clone_here();
   r.no_ops(3);
 }
