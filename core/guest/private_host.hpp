@@ -13,8 +13,8 @@ std::string find_or_start_host();
 // Does the environment name a host?
 bool names_host() noexcept;
 
-// Starts a private host, for this process and its children alone: sets $GRIDCENTRIC_HOST, which other threads may be reading. Returns the path of its socket;
-// throws as above.
+// Starts a private host, for this process and its children alone: sets $GRIDCENTRIC_HOST, which other threads may be
+// reading. Returns the path of its socket; throws as above.
 std::string start_host();
 
 }  // namespace gridcentric::guest
