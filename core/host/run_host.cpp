@@ -15,6 +15,7 @@
 #include "core/host/listener.hpp"
 #include "core/hypervisors/fake.hpp"
 #include "core/hypervisors/process.hpp"
+#include "core/hypervisors/processes.hpp"
 
 namespace gridcentric {
 namespace {
@@ -85,6 +86,7 @@ int run_host(const HostOptions &options, std::string *error) {
   if (!fake && !options.make_hypervisor && options.hypervisor != "process")
     return fail(error, "hypervisor is \"" + options.hypervisor + "\", expected fake or process", 2);
 
+  const SpareDescriptor spare;
   const EndSignals signals(options.handle_signals);
   host::EpollLoop loop(fake && options.control);
   if (!loop.failure().empty()) return fail(error, loop.failure(), 1);

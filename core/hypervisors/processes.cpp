@@ -16,11 +16,10 @@
 namespace gridcentric {
 namespace {
 
+thread_local int spare = -1;  // of SpareDescriptor
+
 // A file of /proc that is small by nature; "" when it is not there.
 std::string read_proc(const std::string &path) {
-  // A host that has no descriptor left gives this one up for the moment: a process that can't be looked at would be taken for
-  // one that is not there.
-  static int spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
   int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const bool borrowed = fd < 0 && errno == EMFILE && spare >= 0;
   if (borrowed) {
@@ -54,6 +53,15 @@ std::string after_name(int pid) {
 }
 
 }  // namespace
+
+SpareDescriptor::SpareDescriptor() {
+  if (spare < 0) spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+SpareDescriptor::~SpareDescriptor() {
+  if (spare >= 0) close(spare);
+  spare = -1;
+}
 
 int parent_of(int pid) {
   const std::string fields = after_name(pid);  // state, parent, ...

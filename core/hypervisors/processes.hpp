@@ -5,6 +5,16 @@
 
 namespace gridcentric {
 
+// While it lives, processes can be looked at in this thread even when there is no descriptor left: this one is given up for the
+// moment. A process that can't be looked at would be taken for one that is not there.
+class SpareDescriptor {
+ public:
+  SpareDescriptor();
+  ~SpareDescriptor();
+  SpareDescriptor(const SpareDescriptor &) = delete;
+  SpareDescriptor &operator=(const SpareDescriptor &) = delete;
+};
+
 // -1: no such process.
 int parent_of(int pid);
 // A descriptor that becomes readable when the process has ended; -1 and errno.
