@@ -23,7 +23,11 @@ class InVm:
             raise Missing("tests/kernels is not there")
         if missing := kernels.missing_tools():
             raise Missing(f"there is no {missing}")
-        self.kernel, self.words, self.files = kernels.kernel(version), words, []
+        self.words, self.files = words, []
+        try:
+            self.kernel = kernels.kernel(version)
+        except RuntimeError as error:
+            raise Missing(f"the kernel can't be had: {str(error).splitlines()[-1]}") from error
 
     def put(self, source: Path) -> str:
         self.files += [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
