@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -195,6 +196,62 @@ def test_check_of_somebody_elses_process() -> None:
     finally:
         mine.kill()
         mine.wait()
+
+
+@contextlib.contextmanager
+def python(program: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python that has run this program (it prints a line) and waits."""
+    program += "\nprint('ready', flush=True)\nimport time\ntime.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root opens raw sockets")
+@pytest.mark.parametrize("number", [3, 4, 5, 9])
+def test_check_reads_every_descriptor(number: int) -> None:
+    program = f"""if True:
+        import os, socket
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).detach()
+        if raw != {number}: os.dup2(raw, {number}), os.close(raw)"""
+    with python(program) as process:
+        result = check(process.pid)
+    assert result.returncode == 1, result.stdout
+    assert f"descriptor {number} is a raw socket" in result.stdout
+
+
+def test_check_of_a_process_that_has_ended() -> None:
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        result = check(ended.pid)
+    finally:
+        ended.wait()
+    assert result.returncode == 1
+    assert "the process has ended (a zombie" in result.stdout
+
+
+def test_check_of_a_thread_of_the_kernel() -> None:
+    status = Path("/proc/2/status")
+    if not status.exists() or "kthreadd" not in status.read_text():
+        pytest.skip("the kernel's threads are not seen here")
+    result = check(2)
+    assert result.returncode == 1
+    assert "a thread of the kernel" in result.stdout or "may not be looked at" in result.stdout
+
+
+def test_check_says_what_it_may_not_read() -> None:
+    try:
+        os.readlink("/proc/1/fd/0")
+        pytest.skip("process 1 may be looked at here")
+    except FileNotFoundError:
+        pytest.skip("process 1 has no descriptor 0")
+    except PermissionError:
+        pass
+    result = check(1)
+    assert result.returncode == 1
+    assert "can't be read (Permission denied)" in result.stdout or "may not be looked at" in result.stdout
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "one", "99999999999"])

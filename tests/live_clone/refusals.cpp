@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -70,6 +71,21 @@ TESTEE(refuses_libaio) {
   refused(EOPNOTSUPP, "libaio");
   CHECK(mentions(live_clone::preflight(order().mode), "libaio"));
   CHECK(syscall(SYS_io_destroy, context) == 0);
+  clone_here();
+}
+
+// The preflight and the plan go by one table of mappings, whatever they are called and allow.
+TESTEE(refuses_secret_memory) {
+  const int fd = (int)syscall(447 /* memfd_secret */, O_CLOEXEC);
+  if (fd < 0) return (void)clone_here();  // not every kernel has it enabled
+  CHECK(ftruncate(fd, 4096) == 0);
+  void *at = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
+  CHECK(at != MAP_FAILED);
+  close(fd);
+  refused(EOPNOTSUPP, "secret memory");
+  CHECK(mentions(live_clone::preflight(order().mode), "secret memory"));
+  CHECK(mentions(live_clone::preflight_of(getpid(), order().mode), "secret memory"));
+  munmap(at, 4096);
   clone_here();
 }
 
