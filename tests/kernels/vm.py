@@ -71,9 +71,16 @@ def run(kernel: Path, commands: Iterable[list[str]], environment: dict[str, str]
             "-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(kernel),
             "-initrd", str(first_files), "-append", "console=ttyS0 quiet panic=-1",
         ]  # fmt: skip
-        done = subprocess.run(
-            qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=HANG_S, check=False
-        )
-    console = done.stdout.decode(errors="replace").replace("\r", "")
+        said = Path(scratch) / "console"
+        with said.open("wb") as console_file:
+            vm = subprocess.Popen(qemu, stdin=subprocess.DEVNULL, stdout=console_file, stderr=subprocess.STDOUT)
+            try:
+                vm.wait(HANG_S)
+            except subprocess.TimeoutExpired:
+                pass  # the commands that did not end are missing in what is returned
+            finally:
+                vm.kill()
+                vm.wait()
+        console = said.read_text(errors="replace").replace("\r", "")
     ended = re.findall(r"^GC-ENDED (\d+) (-?\d+)$", console, re.MULTILINE)
     return Ran([int(status) for _, status in ended], console)

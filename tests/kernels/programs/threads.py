@@ -19,7 +19,10 @@ def count(at):
         counters[at] += 1
 
 
-threads = [threading.Thread(target=hold), *(threading.Thread(target=count, args=(i,)) for i in range(2))]
+threads = [
+    threading.Thread(target=hold, daemon=True),
+    *(threading.Thread(target=count, args=(i,), daemon=True) for i in range(2)),
+]
 for thread in threads:
     thread.start()
 held.wait()
