@@ -7,6 +7,7 @@ a pipe whose other end we hold, so nothing is left when the test ends, however i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import IO, Optional, Union
 
 from .configuration import environment
-from .roots import MachineError
+from .roots import MachineError, scratch_folder
 
 # As process 1 of the new namespaces: mounts all, goes in, says that it is ready and waits for the end of its input. It
 # ignores SIGCHLD, so orphans are reaped by the kernel.
@@ -91,11 +92,11 @@ class Machine:
         self.home = f"/home/{user}" if user else "/root"
 
     def __enter__(self) -> Machine:
-        # Beside the tree: what is in an overlay must be on a real file system, which /tmp may not be.
-        self._over = tempfile.TemporaryDirectory(prefix="machine-", dir=self.root.parent)
+        self._scratch = contextlib.ExitStack()
+        self._over = self._scratch.enter_context(scratch_folder("machine"))
+        self._over.chmod(0o755)
         for name in ("upper", "work", "merged"):
-            (Path(self._over.name) / name).mkdir()
-        Path(self._over.name).chmod(0o755)
+            (self._over / name).mkdir()
         try:
             self._boot()
             if self.user:
@@ -106,7 +107,7 @@ class Machine:
         return self
 
     def _boot(self) -> None:
-        arguments = [str(self.root), self._over.name, " ".join((*_DEVICES, *self.devices))]
+        arguments = [str(self.root), str(self._over), " ".join((*_DEVICES, *self.devices))]
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _BOOT, "boot", *arguments]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._holder = subprocess.Popen(
@@ -128,7 +129,7 @@ class Machine:
             holder.wait()
             holder.stdout.close()
             self._log.close()
-        self._over.cleanup()
+        self._scratch.close()
 
     def _command(self, command: tuple[str, ...], folder: Optional[str], env: Mapping[str, str], as_root: bool) -> list[str]:
         user = None if as_root else self.user
