@@ -1,13 +1,12 @@
 """Runs commands in a Debian tree as if it were a computer of its own, on this computer's kernel and network.
 
 Like a container: namespaces of processes and mounts, a small /dev, an overlay that takes what is written. Unlike a
-chroot, a user in it can make user namespaces. All mounts are in the machine's own namespace, and its process 1 reads from
-a pipe whose other end we hold, so nothing is left when the test ends, however it ends, but a folder of files.
+chroot, a user in it can make user namespaces. What is written is in memory, all mounts are in the machine's own namespace,
+and its process 1 reads from a pipe whose other end we hold: nothing is left when the test ends, however it ends.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
@@ -20,14 +19,16 @@ from types import TracebackType
 from typing import IO, Optional, Union
 
 from .configuration import environment
-from .roots import MachineError, scratch_folder
+from .roots import MachineError
 
 # As process 1 of the new namespaces: mounts all, goes in, says that it is ready and waits for the end of its input. It
 # ignores SIGCHLD, so orphans are reaped by the kernel.
 _BOOT = """
 set -eu
-lower=$1 over=$2 devices=$3
+lower=$1 devices=$2 over=$1/mnt
 at=$over/merged
+mount -t tmpfs -o size=75%,mode=755 over "$over"
+mkdir "$over/upper" "$over/work" "$at"
 mount -t overlay -o "lowerdir=$lower,upperdir=$over/upper,workdir=$over/work" machine "$at"
 mount -t proc proc "$at/proc"
 mount -t sysfs -o ro sysfs "$at/sys"
@@ -92,11 +93,6 @@ class Machine:
         self.home = f"/home/{user}" if user else "/root"
 
     def __enter__(self) -> Machine:
-        self._scratch = contextlib.ExitStack()
-        self._over = self._scratch.enter_context(scratch_folder("machine"))
-        self._over.chmod(0o755)
-        for name in ("upper", "work", "merged"):
-            (self._over / name).mkdir()
         try:
             self._boot()
             if self.user:
@@ -107,7 +103,7 @@ class Machine:
         return self
 
     def _boot(self) -> None:
-        arguments = [str(self.root), str(self._over), " ".join((*_DEVICES, *self.devices))]
+        arguments = [str(self.root), " ".join((*_DEVICES, *self.devices))]
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _BOOT, "boot", *arguments]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._holder = subprocess.Popen(
@@ -129,7 +125,6 @@ class Machine:
             holder.wait()
             holder.stdout.close()
             self._log.close()
-        self._scratch.close()
 
     def _command(self, command: tuple[str, ...], folder: Optional[str], env: Mapping[str, str], as_root: bool) -> list[str]:
         user = None if as_root else self.user

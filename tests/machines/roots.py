@@ -38,34 +38,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def scratch_folder(kind: str) -> Iterator[Path]:
-    """A folder in the store that goes when the context ends, and those of whoever was killed before that.
-
-    It is beside the trees: what is in an overlay must be on a real file system, which /tmp may not be.
-    """
-    store().mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        with _locked(store(), fcntl.LOCK_EX):  # or a new folder could be taken for an abandoned one
-            for folder in store().glob("*.scratch"):
-                with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    shutil.rmtree(folder, ignore_errors=True)
-            made = tempfile.TemporaryDirectory(prefix=f"{kind}-", suffix=".scratch", dir=store(), ignore_cleanup_errors=True)
-            name = stack.enter_context(made)
-            stack.enter_context(_locked(Path(name), fcntl.LOCK_EX))
-        yield Path(name)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def root(suite: str, *packages: str) -> Path:
     """The tree of a Debian release, minbase and these packages; made when it isn't there yet (a minute or two)."""
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
@@ -82,8 +54,10 @@ def root(suite: str, *packages: str) -> Path:
 
 
 def _make(folder: Path, suite: str, packages: tuple[str, ...]) -> None:
-    with scratch_folder("making") as scratch:
-        tree, options = scratch / "tree", scratch / "apt.conf"
+    tree = folder.with_suffix(".making")
+    shutil.rmtree(tree, ignore_errors=True)  # of one that was killed
+    with tempfile.TemporaryDirectory() as scratch:
+        options = Path(scratch) / "apt.conf"
         options.write_text(apt_options())
         command = ["mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--aptopt={options}"]
         command += ["--dpkgopt=force-unsafe-io", *([f"--include={','.join(packages)}"] if packages else [])]
