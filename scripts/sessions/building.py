@@ -102,7 +102,8 @@ def make_python(session: nox.Session) -> None:
     required = re.search(r"^requires = (\[.*?\])$", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
     assert required, "pyproject.toml names no build-system.requires"
     run(session, PYTHON, "-m", "pip", "install", "--quiet", *ast.literal_eval(required[1]))
-    kept = ["--no-build-isolation", f"-Cbuild-dir={BUILD / 'python'}"]
+    # Written out: pip of Debian 12 does not know -C.
+    kept = ["--no-build-isolation", f"--config-settings=build-dir={BUILD / 'python'}"]
     session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale,qemu]", env=env, external=True)
 
 
