@@ -39,11 +39,12 @@ function missingTools() {
   return tools.filter((tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).error);
 }
 
-/** The lines that tell why: those that speak of an error, else the last ones. */
+/** Where the output first speaks of an error, with what is around it; else its end. */
 function reasons(output) {
   const lines = output.split('\n').filter((line) => line.trim() && !/^gyp (info|verb)|^make(\[\d+\])?: (Entering|Leaving)/.test(line));
-  const telling = lines.filter((line) => /\berror\b|fatal|Error:|No such file|not found|cannot|can't|undefined reference/i.test(line));
-  return (telling.length ? telling.slice(0, 10) : lines.slice(-10)).join('\n');
+  const telling = /\berror\b|fatal|Error:|No such file|not found|cannot|can't|undefined reference/i;
+  const first = lines.findIndex((line) => telling.test(line));
+  return (first < 0 ? lines.slice(-10) : lines.slice(Math.max(0, first - 4), first + 10)).join('\n');
 }
 
 /** Runs a command; what it says is shown and, in the end, also handed over with its exit code. */
