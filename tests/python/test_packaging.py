@@ -114,7 +114,19 @@ def test_the_command_of_a_package_in_a_folder_of_its_own(wheel: Path, tmp_path: 
     """pip install --target, --prefix."""
     for option, command in (("--target", "bin/gc"), ("--prefix", "bin/gridcentric")):
         place = tmp_path / option
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", option, str(place), str(wheel), cwd=tmp_path)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--ignore-installed",
+            option,
+            str(place),
+            str(wheel),
+            cwd=tmp_path,
+        )
         assert VERSION in run(str(place / command), "--version", cwd=tmp_path)
 
 
