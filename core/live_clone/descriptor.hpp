@@ -22,14 +22,17 @@ enum class Kind : int {
   unix_dead,  ///< connected to somebody else
   unix_idle,  ///< neither
   netlink,
-  pipe,  ///< both ends are ours; rebuilt with the reading end
+  pipe,       ///< both ends are ours
+  pipe_dead,  ///< the other end is somebody else's
+  pty,        ///< both sides are ours
+  pty_dead,   ///< a master whose other side is somebody else's
   event,
   timer,
   signals,
   inotify,
   ring,           ///< io_uring
   file,           ///< regular file or directory: opened again, with an offset of its own
-  shared_memory,  ///< memfd, or a file nobody else can open: copied (memory.cpp)
+  shared_memory,  ///< memfd, or a file in memory: copied (memory.cpp)
   epoll,
   kept,  ///< stays shared with the master, as after fork()
 };
@@ -41,7 +44,10 @@ struct Descriptor {
   Kind kind;
   int same_as;    ///< index of the lowest descriptor of the same open file (dup), -1: this is it
   int next_same;  ///< the next duplicate, -1: none
-  int peer;       ///< index of the other end, -1: none of ours
+  int peer;    ///< index of the other end, or of the next open file of the same pipe or pty; -1: none of ours
+  bool leads;  ///< the first open file of a pipe or pty that is ours: rebuilds the others
+  bool locked;     ///< a file lock was set through it
+  bool read_only;  ///< a lock on the file stays the master's
   bool rebuilt;
   int flags, descriptor_flags;  ///< F_GETFL, F_GETFD
   uint64_t inode, device;
@@ -49,7 +55,7 @@ struct Descriptor {
   uint64_t size;
   int64_t offset;
   int seals;
-  uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity
+  uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity; pty: number
   int option;      ///< event: semaphore; timer: clock
   itimerspec setting;
   Ring *ring;
@@ -94,8 +100,10 @@ extern const char *const ring_with_large_requests;
 /// The same for a socket's family and type.
 const char *refused_socket(int family, int type, int protocol);
 
-/// memory.cpp: is the file mapped MAP_SHARED and writable?
+/// memory.cpp: is it memory of the program's that is mapped MAP_SHARED and writable?
 bool is_mapped_shared(const Descriptor &d);
+/// It is a file after all: its mappings stay as they are.
+void leave_mapped(const Descriptor &d);
 
 // ---- descriptor_table.cpp
 /// Fills engine.descriptors, sorted by number, with kinds, duplicates and peers. False when something is
@@ -113,8 +121,40 @@ bool place_with_duplicates(int fresh, const Descriptor &d);
 Text fail_descriptor(int err, const Descriptor &d);
 
 // ---- descriptors.cpp
-/// Its /proc/self/fdinfo in the engine's scratch, or null with a failure recorded.
+/// Its /proc/self/fdinfo, in the scratch; null with a failure recorded when it can't be read.
 const char *fdinfo(const Descriptor &d);
+/// The number behind a key of it, 0 when there is none.
+unsigned long number_in(const char *info, const char *key, bool hexadecimal = false);
+
+// ---- pipes.cpp
+/// Finds what is inside, what stays shared and what is a dead end. `order`: indexes of all descriptors, those of one
+/// file side by side.
+void match_pipes(const int *order, size_t count);
+bool plan_pipe(Descriptor &d);
+bool rebuild_pipe(Descriptor &d);
+bool plan_pipe_dead(Descriptor &d);
+bool rebuild_pipe_dead(Descriptor &d);
+
+// ---- ptys.cpp
+/// False when it is no side of a pseudo-terminal.
+bool classify_pty(Descriptor &d, uint64_t device_number);
+void match_ptys();
+bool plan_pty(Descriptor &d);
+bool rebuild_pty(Descriptor &d);
+bool plan_pty_dead(Descriptor &d);
+bool rebuild_pty_dead(Descriptor &d);
+
+// ---- files.cpp
+int reopening_flags(const Descriptor &d);
+bool plan_file(Descriptor &d);
+bool rebuild_file(Descriptor &d);
+
+// ---- file_locks.cpp
+/// False when a transaction is under way: then engine.locked_fd is a descriptor of it.
+bool plan_file_locks();
+bool rebuild_file_locks();
+/// Asked between two tries, while threads run: may clone() try again?
+bool is_transaction_over(int fd);
 
 // ---- io_uring.cpp
 bool plan_ring(Descriptor &d);

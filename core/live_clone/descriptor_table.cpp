@@ -1,6 +1,5 @@
-// What is open: every descriptor of the parked master with its kind, which are duplicates of one open file,
-// which are the two ends of one pipe. Knows what things are, not how they are carried over (descriptors.cpp).
-// Runs while threads are parked: see sys.hpp.
+// What is open: every descriptor of the parked master with its kind, and which are duplicates of one open file.
+// Knows what things are, not how they are carried over (descriptors.cpp). Runs while threads are parked: see sys.hpp.
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,7 +29,8 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
     return true;
   }
   if (mode == S_IFSOCK) return classify_socket(d);
-  if (mode == S_IFIFO && (d.flags & O_ACCMODE) != O_RDWR) d.kind = Kind::pipe;
+  if (mode == S_IFIFO) d.kind = Kind::pipe;
+  if (mode == S_IFCHR && classify_pty(d, st.st_rdev)) return true;
   if (mode == S_IFDIR || mode == S_IFREG) d.kind = after(link, "/proc/") ? Kind::kept : Kind::file;
   if (mode == S_IFREG && after(link, "/memfd:")) {
     // Sealed against writing, sharing it does no harm and saves the copy.
@@ -38,9 +38,15 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
     d.seals = seals > 0 ? (int)seals : 0;
     d.kind = d.seals & F_SEAL_WRITE ? Kind::kept : Kind::shared_memory;
   }
-  if (mode == S_IFREG && d.kind == Kind::file && (st.st_nlink == 0 || after(link, "/dev/shm/")) &&
-      is_mapped_shared(d))
-    d.kind = Kind::shared_memory;
+  if (mode == S_IFREG && d.kind == Kind::file && is_mapped_shared(d)) {
+    // Who locks a file in memory shares it with others: a database in /dev/shm, say.
+    const char *info = fdinfo(d);
+    if (!info) return false;
+    if (field(info, "lock:"))
+      leave_mapped(d);
+    else
+      d.kind = Kind::shared_memory;
+  }
   return true;
 }
 
@@ -118,24 +124,6 @@ void sift(int *heap, size_t root, size_t count) {
   }
 }
 
-// The two ends of a pipe have one inode, so they are neighbours in `order`.
-void match_pipes() {
-  auto &all = engine.descriptors;
-  int reader = -1, writer = -1;
-  for (size_t i = 0; i < all.count; i++) {
-    Descriptor &d = all[(size_t)order[i]];
-    if (d.kind != Kind::pipe) continue;
-    if (i && (all[(size_t)order[i - 1]].inode != d.inode || all[(size_t)order[i - 1]].device != d.device))
-      reader = writer = -1;
-    if (d.same_as >= 0) continue;
-    int &end = (d.flags & O_ACCMODE) == O_RDONLY ? reader : writer;
-    if (end < 0) end = order[i];
-    if (reader < 0 || writer < 0) continue;
-    all[(size_t)reader].peer = writer;
-    all[(size_t)writer].peer = reader;
-  }
-}
-
 bool find_duplicates() {
   auto &d = engine.descriptors;
   order = static_cast<int *>(engine.arena.take(d.count * sizeof(int) + 1));
@@ -158,7 +146,6 @@ bool find_duplicates() {
     b.same_as = a.same_as >= 0 ? a.same_as : order[i - 1];
     a.next_same = order[i];
   }
-  match_pipes();
   if (!compared)
     end_note(note() << "kcmp is not permitted: duplicates of a descriptor become separate open files");
   return true;
@@ -168,20 +155,11 @@ bool find_duplicates() {
 void keep_standard_streams() {
   auto &all = engine.descriptors;
   for (size_t i = 0; i < all.count && all[i].fd <= 2; i++) {
-    if (all[i].kind == Kind::listener) continue;
+    if (all[i].kind == Kind::listener || all[i].kind == Kind::pipe) continue;  // match_pipes() sees to pipes
     const int original = all[i].same_as >= 0 ? all[i].same_as : (int)i;
     for (size_t j = 0; j < all.count; j++)
       if ((int)j == original || all[j].same_as == original) all[j].kind = Kind::kept;
   }
-}
-
-// A pipe whose other end is somebody else's stays shared.
-void keep_outside_pipes() {
-  for (Descriptor &d : engine.descriptors)
-    if (d.kind == Kind::pipe && d.same_as < 0 &&
-        (d.peer < 0 || engine.descriptors[(size_t)d.peer].kind != Kind::pipe ||
-         engine.descriptors[(size_t)d.peer].peer < 0))
-      d.kind = Kind::kept;
 }
 
 void duplicates_follow() {
@@ -226,7 +204,8 @@ bool read_descriptor_table() {
     if (!examine(d)) return false;
   if (!find_duplicates()) return false;
   keep_standard_streams();
-  keep_outside_pipes();
+  match_pipes(order, engine.descriptors.count);
+  match_ptys();
   if (!plan_unix_sockets()) return false;
   duplicates_follow();
   return true;

@@ -12,13 +12,14 @@
 #include "descriptor.hpp"
 
 namespace gridcentric::live_clone {
-namespace {
 
-unsigned long number(const char *text, const char *key, bool hexadecimal) {
+unsigned long number_in(const char *info, const char *key, bool hexadecimal) {
   unsigned long v = 0;
-  if (const char *p = field(text, key)) hexadecimal ? parse_hex(p, &v) : parse_dec(p, &v);
+  if (const char *p = field(info, key)) hexadecimal ? parse_hex(p, &v) : parse_dec(p, &v);
   return v;
 }
+
+namespace {
 
 timespec time_pair(const char *text, const char *key) {
   unsigned long s = 0, ns = 0;
@@ -31,16 +32,16 @@ timespec time_pair(const char *text, const char *key) {
 bool plan_event(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.count = number(info, "eventfd-count:", true);
-  d.option = number(info, "eventfd-semaphore:", false) != 0;
+  d.count = number_in(info, "eventfd-count:", true);
+  d.option = number_in(info, "eventfd-semaphore:") != 0;
   return true;
 }
 
 bool plan_timer(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.option = (int)number(info, "clockid:", false);
-  d.count = number(info, "ticks:", false);
+  d.option = (int)number_in(info, "clockid:");
+  d.count = number_in(info, "ticks:");
   d.setting = {time_pair(info, "it_interval: ("), time_pair(info, "it_value: (")};
   return true;
 }
@@ -48,7 +49,7 @@ bool plan_timer(Descriptor &d) {
 bool plan_signals(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.count = number(info, "sigmask:", true);
+  d.count = number_in(info, "sigmask:", true);
   return true;
 }
 
@@ -60,48 +61,8 @@ bool plan_inotify(Descriptor &d) {
   return true;
 }
 
-bool plan_file(Descriptor &d) {
-  const char *info = fdinfo(d);
-  if (!info) return false;
-  d.offset = (int64_t)number(info, "pos:", false);
-  if (field(info, "lock:"))
-    end_note(note() << "descriptor " << d.fd << ": its file lock stays with the master");
-  return true;
-}
-
 bool plan_shared_memory(Descriptor &d) {
   d.offset = sys(SYS_lseek, d.fd, 0, SEEK_CUR);
-  return true;
-}
-
-// What is in a pipe is duplicated into a pipe of ours (tee) and read from there: the master's stays as it is.
-bool plan_pipe(Descriptor &d) {
-  if (d.peer < 0 || (d.flags & O_ACCMODE) != O_RDONLY) return true;
-  int waiting = 0;
-  sys(SYS_ioctl, d.fd, FIONREAD, &waiting);
-  d.count = (uint64_t)sys(SYS_fcntl, d.fd, F_GETPIPE_SZ);
-  if (waiting <= 0) return true;
-  int copy[2];
-  long r = sys(SYS_pipe2, copy, O_NONBLOCK | O_CLOEXEC);
-  if (r < 0) return fail_descriptor((int)-r, d) << "no pipe to copy its contents with", false;
-  sys(SYS_fcntl, copy[1], F_SETPIPE_SZ, d.count);
-  long n = sys(SYS_tee, d.fd, copy[1], waiting, 2 /* SPLICE_F_NONBLOCK */);
-  if (n > 0) {
-    d.data = static_cast<char *>(engine.arena.take((size_t)n));
-    if (d.data) d.data_size = (size_t)n;
-    for (size_t at = 0; at < d.data_size;) {
-      const long got = sys(SYS_read, copy[0], d.data + at, d.data_size - at);
-      if (got <= 0) break;
-      at += (size_t)got;
-    }
-  }
-  sys(SYS_close, copy[0]);
-  sys(SYS_close, copy[1]);
-  if (n == -EPERM || n == -ENOSYS)
-    return fail_descriptor((int)-n, d) << "tee, to copy its contents with, is refused", false;
-  if (n > 0 && !d.data) return fail_arena();
-  if (n != waiting)
-    end_note(note() << "descriptor " << d.fd << ": pipe, " << (waiting - (n > 0 ? n : 0)) << " bytes lost");
   return true;
 }
 
@@ -178,29 +139,6 @@ bool rebuild_inotify(Descriptor &d) {
   return place_with_duplicates((int)sys(SYS_inotify_init1, (d.flags & O_NONBLOCK) | IN_CLOEXEC), d);
 }
 
-bool rebuild_pipe(Descriptor &d) {
-  if ((d.flags & O_ACCMODE) != O_RDONLY) return true;  // made together with the reading end
-  Descriptor &writer = engine.descriptors[(size_t)d.peer];
-  int ends[2] = {-1, -1};
-  const long r = sys(SYS_pipe2, ends, O_CLOEXEC | (writer.flags & O_DIRECT));
-  if (r < 0) return place_with_duplicates((int)r, d);
-  if (d.count != 65536) sys(SYS_fcntl, ends[1], F_SETPIPE_SZ, d.count);
-  if (d.data_size) sys(SYS_write, ends[1], d.data, d.data_size);
-  sys(SYS_fcntl, ends[0], F_SETFL, d.flags);
-  sys(SYS_fcntl, ends[1], F_SETFL, writer.flags);
-  return place_with_duplicates(ends[0], d) && place_with_duplicates(ends[1], writer);
-}
-
-// /proc/self/fd opens the file itself, also when it has no name any more. One that may not be opened again
-// (opened before privileges were dropped, say) stays shared.
-bool rebuild_file(Descriptor &d) {
-  const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", d.fd).text,
-                      (d.flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_NOCTTY)) | O_CLOEXEC, 0);
-  if (fd < 0) return true;
-  if (d.offset > 0) sys(SYS_lseek, fd, d.offset, SEEK_SET);
-  return place_with_duplicates((int)fd, d);
-}
-
 bool rebuild_epoll(Descriptor &d) {
   return place_with_duplicates((int)sys(SYS_epoll_create1, EPOLL_CLOEXEC), d);
 }
@@ -239,6 +177,9 @@ constexpr Handler handlers[] = {
     {Kind::unix_idle, "a Unix socket", nullptr, rebuild_unix_idle},
     {Kind::netlink, "a netlink socket", nullptr, rebuild_netlink},
     {Kind::pipe, "a pipe", plan_pipe, rebuild_pipe},
+    {Kind::pipe_dead, "a pipe to the outside", plan_pipe_dead, rebuild_pipe_dead},
+    {Kind::pty, "a pseudo-terminal", plan_pty, rebuild_pty},
+    {Kind::pty_dead, "a pseudo-terminal to the outside", plan_pty_dead, rebuild_pty_dead},
     {Kind::event, "an eventfd", plan_event, rebuild_event},
     {Kind::timer, "a timerfd", plan_timer, rebuild_timer},
     {Kind::signals, "a signalfd", plan_signals, rebuild_signals},
@@ -293,7 +234,7 @@ bool plan_descriptors() {
     for (Descriptor &d : engine.descriptors)
       if (d.kind == h.kind && d.same_as < 0 && !h.plan(d)) return false;
   }
-  return plan_ring_mappings();
+  return plan_ring_mappings() && plan_file_locks();
 }
 
 bool rebuild_descriptors(uint32_t address) {
@@ -304,7 +245,8 @@ bool rebuild_descriptors(uint32_t address) {
       if (d.kind == h.kind && d.same_as < 0 && !h.rebuild(d)) return false;
   }
   end_exact_mapping();
-  return register_all();
+  // A lock goes when any descriptor of its file is closed: from here on none is.
+  return rebuild_file_locks() && register_all();
 }
 
 }  // namespace gridcentric::live_clone

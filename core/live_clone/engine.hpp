@@ -96,6 +96,7 @@ struct Descriptor;
 struct Registration;
 struct KernelTimer;
 struct LockOwner;
+struct HeldLock;
 struct Spawned;
 
 struct Engine {
@@ -126,6 +127,8 @@ struct Engine {
   Table<Guards> guards;  ///< in the clone, of its shared mappings
   Table<Descriptor> descriptors;
   Table<Registration> registrations;
+  Table<HeldLock> locks;  ///< on files, which the clone takes again
+  int locked_fd;          ///< a transaction on it keeps the process from being cloned just now; -1: none
   Table<KernelTimer> timers;
   Table<LockOwner> lock_owners;
   size_t largest_searched;  // for locks: a mapping of so many bytes is not

@@ -14,7 +14,9 @@
 #include <cstring>
 #include <mutex>
 
+#include "descriptor.hpp"
 #include "engine.hpp"
+#include "file_locks.hpp"
 #include "libc_profile.hpp"
 #include "preflight.hpp"
 
@@ -143,6 +145,8 @@ class Preparation {
     e.guards = {};
     e.descriptors = {};
     e.registrations = {};
+    e.locks = {};
+    e.locked_fd = -1;
     e.timers = {};
     e.lock_owners = {};
     e.spawned = nullptr;
@@ -220,6 +224,19 @@ void report(Outcome &o, double start) {
   if (e.notes_lost) o.degraded.push_back(std::to_string(e.notes_lost) + " more");
 }
 
+// After a try that met a transaction: nobody is stopped now, so it can end. False when waiting is over: nobody but the
+// caller could end it, or it took too long.
+bool wait_for_transaction(double deadline) {
+  size_t threads = 0;
+  for (size_t i = 0; i < engine.thread_count; i++) threads += engine.threads[i].state == thread_parked;
+  while (engine.locked_fd >= 0 && threads > 1 && now_ms() < deadline) {
+    if (is_transaction_over(engine.locked_fd)) return true;
+    const timespec moment{0, 200'000};
+    nanosleep(&moment, nullptr);
+  }
+  return false;
+}
+
 // In the clone: nothing of the order is left but the index.
 void become_clone(Preparation &) {
   wait_until_left();
@@ -239,16 +256,19 @@ Outcome clone_now(const Order &order) {
     return failure(errno ? errno : EINVAL, problem);
   flush_standard_output();
   fill_engine(order);
+  const double deadline = now_ms() + transaction_timeout_ms;
   bool ok = false;
   size_t threads = 0;
-  for (size_t size = first_arena; !ok; size *= 4) {
+  for (size_t size = first_arena; !ok;) {
     if (!preparation.lay_out(size, threads))
       return failure(ENOMEM, "no address space for the engine: it needs " + std::to_string(size >> 20) +
                                  " MB for a moment; raise the limit (ulimit -v, RLIMIT_AS)");
     ok = run_with_signals_blocked();
+    if (wait_for_transaction(deadline)) continue;
     if (engine.failure.err != ENOBUFS) break;
     if (size >= largest_arena) return failure(E2BIG, "too many threads, descriptors or mappings to clone");
     threads = engine.thread_count;
+    size *= 4;
   }
   if (engine.index > 0) {
     become_clone(preparation);

@@ -102,7 +102,7 @@ struct Outcome {
   /// 0 in the master, 1..N in clone k; -1 on failure: nobody was cloned, everything is undone, the master
   /// goes on.
   int index = -1;
-  /// On failure: EBUSY (a clone() or held clones are under way), EINVAL (bad order), EOPNOTSUPP (refused, see
+  /// On failure: EBUSY (a clone() or held clones are under way, or a file is locked for a transaction), EINVAL (bad order), EOPNOTSUPP (refused, see
   /// message), ETIMEDOUT (a thread did not stop), EAGAIN/ENOMEM (a limit of the system), ECHILD (a clone died
   /// while it was rebuilt), or what the k-th clone failed with.
   int err = 0;

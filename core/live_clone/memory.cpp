@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "descriptor.hpp"
+#include "mapped_files.hpp"
 #include "program_memory.hpp"
 
 #ifndef MADV_GUARD_INSTALL
@@ -43,8 +44,6 @@ const char *parse_maps_line(const char *p, MapsLine *m) {
   m->name = p;
   return next_line(p);
 }
-
-bool unlinked(const char *name) { return find_in_line(name, " (deleted)") != nullptr; }
 
 uint64_t vdso_start, vdso_end;  // with the vvar pages beside it
 bool swap_in_use;
@@ -200,7 +199,7 @@ bool plan_memory() {
     if (!check_mapping(m)) return false;
     if (m.permissions[3] != 's' || m.start == (uint64_t)e.status) continue;
     const bool ring = is_ring(m.name);
-    if (!ring && !unlinked(m.name) && !after(m.name, "/dev/shm/"))
+    if (!ring && !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
       continue;  // a file on a disk stays shared, as its contents do
     SharedMapping *s = e.shared.add(e.arena);
     if (!s) return fail_arena();
@@ -225,8 +224,13 @@ bool plan_memory() {
 
 bool is_mapped_shared(const Descriptor &d) {
   for (SharedMapping &m : engine.shared)
-    if (m.device == d.map_device && m.inode == d.inode && (m.protection & PROT_WRITE)) return true;
+    if (!m.done && m.device == d.map_device && m.inode == d.inode && (m.protection & PROT_WRITE)) return true;
   return false;
+}
+
+void leave_mapped(const Descriptor &d) {
+  for (SharedMapping &m : engine.shared)
+    if (m.device == d.map_device && m.inode == d.inode) m.done = true;
 }
 
 // MADV_DOFORK over everything in two calls; the pages of the vdso refuse it and would end the sweep. Must
@@ -270,8 +274,8 @@ bool rebuild_memory() {
       if (other.kind != Kind::shared_memory || other.same_as >= 0 || other.inode != d.inode ||
           other.device != d.device)
         continue;
-      const long again = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", fd).text,
-                             (other.flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW)) | O_CLOEXEC, 0);
+      const long again =
+          sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", fd).text, reopening_flags(other), 0);
       if (again < 0)
         return fail((int)-again) << "descriptor " << other.fd << ": opening the copy of its memory", false;
       sys(SYS_lseek, again, other.offset, SEEK_SET);

@@ -21,6 +21,7 @@
 #include "arch.hpp"
 #include "descriptor.hpp"
 #include "libc_profile.hpp"
+#include "preflight_files.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -169,6 +170,8 @@ class Examination {
         degraded_file(fd, link);
     }
     if (err) refuse_unread(err, "what its descriptors are");
+    if (closely)
+      for (const std::string &what : notes_on_files(proc_)) note(what);
     if (sockets_unseen)
       note(std::to_string(sockets_unseen) + " sockets could not be looked at (not permitted)");
   }
@@ -185,13 +188,10 @@ class Examination {
   }
 
   void degraded_file(const std::string &fd, const std::string &link) {
-    const bool inotify = link == "anon_inode:inotify" || link == "anon_inode:[inotify]";
-    if (!inotify && link[0] != '/') return;
+    if (link != "anon_inode:inotify" && link != "anon_inode:[inotify]") return;
     const std::string info = read_text(proc_ + "/fdinfo/" + fd);
-    if (inotify && info.find("\ninotify ") != std::string::npos)
+    if (info.find("\ninotify ") != std::string::npos)
       note("descriptor " + fd + ": inotify, its watches must be added again");
-    if (info.find("\nlock:") != std::string::npos)
-      note("descriptor " + fd + ": its file lock stays with the master");
   }
 
   // Another process's socket is looked at through a copy of its descriptor.

@@ -1,4 +1,4 @@
-// Descriptors that are not sockets: every row of the table in core/live_clone/descriptors.cpp.
+// Descriptors that are neither sockets, pipes nor files: every row of the table in core/live_clone/descriptors.cpp.
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -21,14 +20,10 @@
 
 using namespace testee;
 
-static int temporary_file(std::string *name = nullptr) {
-  char path[] = "/tmp/live-clone-testee-XXXXXX";
+static int file_in_memory() {
+  char path[] = "/dev/shm/live-clone-testee-XXXXXX";
   const int fd = mkstemp(path);
-  CHECK(fd >= 0);
-  if (name)
-    *name = path;
-  else
-    unlink(path);
+  CHECK(fd >= 0 && unlink(path) == 0);
   return fd;
 }
 
@@ -48,55 +43,6 @@ TESTEE(eventfd_keeps_its_count) {
   v = 7;
   CHECK(write(copy, &v, 8) == 8 && read(plain, &v, 8) == 8 && v == 7);  // still duplicates of each other
   CHECK(fcntl(copy, F_GETFD) == 0);
-}
-
-TESTEE(pipe_keeps_its_bytes) {
-  int small[2], full[2];
-  CHECK(pipe(small) == 0 && pipe2(full, O_NONBLOCK | O_CLOEXEC) == 0);
-  CHECK(fcntl(full[1], F_SETPIPE_SZ, 1 << 18) == 1 << 18);
-  CHECK(write(small[1], "abc", 3) == 3);
-  std::vector<char> block(1 << 18, 'x');
-  CHECK(write(full[1], block.data(), block.size()) == (ssize_t)block.size());
-  const int writer = dup(small[1]);
-  clone_here();
-  char text[16] = {};
-  CHECK(read(small[0], text, sizeof text) == 3 && !strcmp(text, "abc"));
-  CHECK(write(writer, "d", 1) == 1 && read(small[0], text, sizeof text) == 1 && text[0] == 'd');
-  int waiting = 0;
-  CHECK(ioctl(full[0], FIONREAD, &waiting) == 0);
-  CHECK_EQ(waiting, 1 << 18);
-  CHECK(write(full[1], "y", 1) == -1 && errno == EAGAIN);
-  CHECK(fcntl(full[0], F_GETFD) == FD_CLOEXEC && fcntl(small[0], F_GETFD) == 0);
-  close(small[1]);
-  close(writer);
-  CHECK(read(small[0], text, 1) == 0);  // end of file: no other process holds the writing end
-}
-
-TESTEE(pipe_to_the_outside_stays_shared) {
-  const int out = dup(1);
-  clone_here();
-  struct stat a, b;
-  CHECK(fstat(1, &a) == 0 && fstat(out, &b) == 0 && a.st_ino == b.st_ino);
-}
-
-TESTEE(file_has_an_offset_of_its_own) {
-  std::string name;
-  const int fd = temporary_file(&name), unlinked = temporary_file();
-  CHECK(write(fd, "0123456789", 10) == 10 && lseek(fd, 3, SEEK_SET) == 3);
-  CHECK(write(unlinked, "abcdef", 6) == 6 && lseek(unlinked, 2, SEEK_SET) == 2);
-  const int copy = dup(fd), append = open(name.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  unlink(name.c_str());
-  const int index = clone_here();
-  CHECK_EQ(lseek(fd, 0, SEEK_CUR), 3);
-  const int mine = index + 4;
-  CHECK_EQ(lseek(fd, mine, SEEK_SET), mine);
-  char c = 0;
-  CHECK_EQ(lseek(copy, 0, SEEK_CUR), mine);
-  CHECK(read(copy, &c, 1) == 1);
-  CHECK_EQ(int(c), '0' + mine);
-  CHECK(read(unlinked, &c, 1) == 1 && c == 'c');
-  CHECK((fcntl(append, F_GETFL) & (O_ACCMODE | O_APPEND)) == (O_WRONLY | O_APPEND));
-  CHECK(fcntl(append, F_GETFD) == FD_CLOEXEC);
 }
 
 TESTEE(directory_is_kept) {
@@ -141,13 +87,6 @@ TESTEE(inotify_is_empty_and_said_so) {
   const int index = clone_here();
   CHECK(degraded("inotify"));
   if (index) CHECK(inotify_add_watch(fd, "/", IN_CREATE) == 1);  // the first watch of an empty set
-}
-
-TESTEE(file_lock_is_said_to_stay) {
-  const int fd = temporary_file();
-  CHECK(flock(fd, LOCK_EX) == 0);
-  clone_here();
-  CHECK(degraded("lock"));
 }
 
 TESTEE(epoll_set_is_rebuilt) {
@@ -211,7 +150,7 @@ TESTEE(shared_memory_is_copied) {
   const size_t size = 1 << 22;
   char *anonymous = (char *)mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   char *again = (char *)mremap(anonymous, 0, size, MREMAP_MAYMOVE);  // a second mapping of the same pages
-  const int fd = temporary_file();
+  const int fd = file_in_memory();
   CHECK(again != MAP_FAILED && ftruncate(fd, 8192) == 0);
   char *file = (char *)mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   strcpy(anonymous + 4096 * 700, "original");

@@ -1,0 +1,37 @@
+// Regular files and folders: opened again in the clone, with the same flags and an offset of its own. Contents are the
+// file's, in master and clone. Knows nothing of what locks mean, only that one made a file read-only (file_locks.cpp).
+// Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+#include "descriptor.hpp"
+
+namespace gridcentric::live_clone {
+
+// A list of what is kept, not of what is left out: flags that make a file (O_TMPFILE stays in F_GETFL) must never reach
+// a file that is there.
+int reopening_flags(const Descriptor &d) {
+  return (d.flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME)) |
+         O_CLOEXEC;
+}
+
+bool plan_file(Descriptor &d) {
+  const char *info = fdinfo(d);
+  if (!info) return false;
+  d.offset = (int64_t)number_in(info, "pos:");
+  d.locked = field(info, "lock:") != nullptr;
+  return true;
+}
+
+// /proc/self/fd opens the file itself, also when it has no name any more. One that may not be opened again (opened
+// before privileges were dropped, say) stays shared, unless the clone may not write to it.
+bool rebuild_file(Descriptor &d) {
+  const Path self("/proc/self/fd/", d.fd);
+  int flags = reopening_flags(d);
+  if (d.read_only) flags &= ~(O_ACCMODE | O_APPEND);
+  long fd = sys(SYS_openat, AT_FDCWD, self.text, flags, 0);
+  if (fd == -EPERM && (flags & O_NOATIME)) fd = sys(SYS_openat, AT_FDCWD, self.text, flags & ~O_NOATIME, 0);
+  if (fd < 0 && d.read_only) fd = sys(SYS_openat, AT_FDCWD, self.text, O_PATH | O_CLOEXEC, 0);
+  if (fd < 0) return !d.read_only || place((int)fd, d);
+  if (d.offset > 0) sys(SYS_lseek, fd, d.offset, SEEK_SET);
+  return place_with_duplicates((int)fd, d);
+}
+
+}  // namespace gridcentric::live_clone

@@ -1,0 +1,13 @@
+// The part of the preflight that looks at pipes, pseudo-terminals and file locks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace gridcentric::live_clone {
+
+/// What clones of the process of this folder of /proc would lack, a line each. Says what the plan (pipes.cpp, ptys.cpp,
+/// file_locks.cpp) would do, by the same rules.
+std::vector<std::string> notes_on_files(const std::string &proc);
+
+}  // namespace gridcentric::live_clone

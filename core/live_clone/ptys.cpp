@@ -1,0 +1,111 @@
+// Pseudo-terminals. The master side of one whose other side is open elsewhere (a terminal's program, a shell that is
+// driven) stays the master's and is a dead end in the clone: reads give end-of-file, writes EIO. With both
+// sides in the process the clone gets a pair of its own, same settings. A lone other side is a terminal, which is shared
+// as other devices are. Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+#include <asm/termbits.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+
+#include "descriptor.hpp"
+#include "pipes.hpp"
+
+namespace gridcentric::live_clone {
+namespace {
+
+constexpr unsigned master_major = 5, master_minor = 2, first_slave_major = 136, last_slave_major = 143;
+
+Descriptor *next_side(const Descriptor &d) {
+  return d.peer >= 0 ? &engine.descriptors[(size_t)d.peer] : nullptr;
+}
+
+// A master of the same file system as d's; the old one is still there, so its settings can be read from it.
+long fresh_master(const Descriptor &d) {
+  const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", d.fd).text,
+                      O_RDWR | O_NOCTTY | O_CLOEXEC | (d.flags & O_NONBLOCK), 0);
+  if (fd < 0) return fd;
+  const int unlocked = 0;
+  sys(SYS_ioctl, fd, TIOCSPTLCK, &unlocked);
+  struct winsize size {};
+  struct termios settings {};
+  if (sys(SYS_ioctl, d.fd, TIOCGWINSZ, &size) == 0) sys(SYS_ioctl, fd, TIOCSWINSZ, &size);
+  if (sys(SYS_ioctl, d.fd, TCGETS, &settings) == 0) sys(SYS_ioctl, fd, TCSETS, &settings);
+  return fd;
+}
+
+long other_side(int master, int flags) {
+  return sys(SYS_ioctl, master, TIOCGPTPEER, (flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY | O_CLOEXEC);
+}
+
+}  // namespace
+
+bool classify_pty(Descriptor &d, uint64_t device_number) {
+  const unsigned which = major(device_number);
+  if (which == master_major && minor(device_number) == master_minor) {
+    unsigned number = 0;
+    if (sys(SYS_ioctl, d.fd, TIOCGPTN, &number) < 0) return false;
+    d.kind = Kind::pty_dead;
+    d.count = number;
+    return true;
+  }
+  if (which < first_slave_major || which > last_slave_major) return false;
+  d.kind = Kind::pty;
+  d.count = (which - first_slave_major) * 256 + minor(device_number);
+  return true;
+}
+
+// By their numbers. A side that stands on 0 to 2 is shared, and so is every other open file of it.
+void match_ptys() {
+  auto &all = engine.descriptors;
+  for (Descriptor &d : all) {
+    if (d.kind != Kind::pty || d.same_as >= 0) continue;
+    bool standard = false;
+    for (size_t i = 0; i < all.count && all[i].fd <= 2; i++)
+      standard |= all[i].device == d.device && all[i].inode == d.inode;
+    Descriptor *last = nullptr;
+    for (size_t i = 0; !standard && !last && i < all.count; i++)
+      if (all[i].same_as < 0 && all[i].count == d.count &&
+          (all[i].kind == Kind::pty_dead || (all[i].kind == Kind::pty && all[i].leads)))
+        last = &all[i];
+    if (!last) {
+      d.kind = Kind::kept;
+      continue;
+    }
+    last->kind = Kind::pty;
+    last->leads = true;
+    while (next_side(*last)) last = next_side(*last);
+    last->peer = int(&d - all.items);
+  }
+}
+
+bool plan_pty(Descriptor &d) {
+  int waiting = 0;
+  sys(SYS_ioctl, d.fd, FIONREAD, &waiting);
+  if (waiting > 0)
+    end_note(note() << "descriptor " << d.fd << ": pseudo-terminal, " << waiting << " bytes in flight lost");
+  return true;
+}
+
+bool plan_pty_dead(Descriptor &d) {
+  end_note(note() << "descriptor " << d.fd << ": " << dead_pty);
+  return true;
+}
+
+bool rebuild_pty(Descriptor &master) {
+  if (!master.leads) return true;
+  if (!place_with_duplicates((int)fresh_master(master), master)) return false;
+  for (Descriptor *d = next_side(master); d; d = next_side(*d))
+    if (!place_with_duplicates((int)other_side(master.fd, d->flags), *d)) return false;
+  return true;
+}
+
+// The other side of a master that has closed: reads give end-of-file, writes EIO, and no pseudo-terminal is used up. A
+// master that nobody is on would take bytes until it is full and then wait for ever.
+bool rebuild_pty_dead(Descriptor &d) {
+  const long master = fresh_master(d);
+  if (master < 0) return place((int)master, d);
+  const long other = other_side((int)master, d.flags);
+  sys(SYS_close, master);
+  return place_with_duplicates((int)other, d);
+}
+
+}  // namespace gridcentric::live_clone
