@@ -151,7 +151,10 @@ const child = spawn(process.argv[1], ['-c', {CHILD!r}]);
 const numbers = Array.from({{ length: 3000 }}, (_, i) => `${{i}}\\n`).join('');
 let text = '';
 const over = new Promise((resolve) => child.stdout.on('end', resolve));
-const begun = new Promise((resolve) => child.stdout.on('data', (data) => {{ text += data; if (text.length > 1000) resolve(); }}));
+const begun = new Promise((resolve) => child.stdout.on('data', (data) => {{
+  text += data;
+  if (text.length > 1000) resolve();
+}}));
 (async () => {{
   await begun;
   const ticket = await gridcentric.request_ticket(3, 3, 1, 0);
