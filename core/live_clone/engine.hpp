@@ -75,7 +75,8 @@ struct Thread {
   void *robust_list;
   size_t robust_size;
   int robust_error;  ///< why the list is not known
-  int *tid_address;
+  int *tid_address;  ///< what the kernel clears when the thread ends
+  int *id_word;      ///< where the C library keeps the thread's id; null: unknown
   stack_t alternate_stack;
   char name[16];
   int nice;
@@ -113,6 +114,7 @@ struct Engine {
   StatusPage *status;
   size_t status_size;
   size_t rseq_offset, rseq_size;            ///< of the C library; size 0: it registers none
+  size_t thread_id_offset;                  ///< of the C library, from the thread pointer; 0: unknown
   uint64_t lock_code_start, lock_code_end;  ///< the C library's functions that lock and unlock
   bool whole_id_map;                        ///< may map all user ids into a clone's namespace (root)
   Arena arena;
@@ -175,6 +177,9 @@ Thread *thread_by_proc_tid(int proc_tid);
 void describe_thread(Thread &thread);
 /// Makes our handler of signal 33 the process's, keeping the one found for signals that are not ours.
 void install_park_handler();
+
+// ---- thread_words.cpp
+bool plan_threads();
 
 // ---- memory.cpp
 bool plan_memory();

@@ -15,6 +15,22 @@ namespace gridcentric::live_clone {
 
 namespace {
 
+// Before glibc 2.34 they are in a library of their own, and what has their names in libc is not them.
+void *locks_library() {
+  void *own = dlopen("libpthread.so.0", RTLD_LAZY | RTLD_NOLOAD);
+  return own ? own : dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+}
+
+// What glibc tells debuggers of the field: size in bits, count, offset. Since 2.43 the kernel clears another field when a
+// thread ends, so that the id is not found by asking for that.
+void find_thread_id(LibcProfile *p) {
+  void *library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  const auto *field =
+      static_cast<const uint32_t *>(dlsym(library ? library : RTLD_DEFAULT, "_thread_db_pthread_tid"));
+  if (library) dlclose(library);
+  if (field && field[0] == 32) p->thread_id_offset = field[2];
+}
+
 // The functions lie close together, with their unnamed helpers between and around them.
 void find_lock_code(LibcProfile *p) {
   constexpr const char *functions[] = {
@@ -22,7 +38,7 @@ void find_lock_code(LibcProfile *p) {
       "pthread_mutex_clocklock", "pthread_mutex_unlock",       "pthread_rwlock_wrlock",
       "pthread_rwlock_unlock",   "pthread_rwlock_timedwrlock", "pthread_rwlock_trywrlock"};
   constexpr uint64_t around = 2048, longest = 8192, far = 1 << 16;
-  void *library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  void *library = locks_library();
   uint64_t low = 0, high = 0;
   for (const char *name : functions) {
     const auto at = reinterpret_cast<uint64_t>(dlsym(library ? library : RTLD_DEFAULT, name));
@@ -46,7 +62,7 @@ LibcProfile libc_profile() {
     p.rseq_size = __rseq_size;
     p.rseq_offset = (size_t)__rseq_offset;
   }
-  if (p.glibc) find_lock_code(&p);
+  if (p.glibc) find_lock_code(&p), find_thread_id(&p);
   return p;
 }
 

@@ -181,6 +181,7 @@ void fill_engine(const Order &order) {
   e.private_fd_count = order.private_descriptors.size();
   e.rseq_offset = libc.rseq_offset;
   e.rseq_size = libc.rseq_size;
+  e.thread_id_offset = libc.thread_id_offset;
   e.lock_code_start = libc.lock_code_start;
   e.lock_code_end = libc.lock_code_end;
   e.whole_id_map = geteuid() == 0;

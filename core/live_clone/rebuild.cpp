@@ -67,13 +67,15 @@ void resumed_thread(void *argument) {
 // its own.
 long make_thread(Thread &t) {
   const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-                              CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+                              CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID |
+                              (t.id_word ? CLONE_PARENT_SETTID : 0);
   if (!engine.pidns)
-    return arch::gc_task_clone(flags, t.stack + sizeof t.stack, t.tid_address, t.tid_address, t.registers.tls,
+    return arch::gc_task_clone(flags, t.stack + sizeof t.stack, t.id_word, t.tid_address, t.registers.tls,
                                resumed_thread, &t);
   CloneArguments a{};
   a.flags = flags;
-  a.child_tid = a.parent_tid = (uint64_t)t.tid_address;
+  a.child_tid = (uint64_t)t.tid_address;
+  a.parent_tid = (uint64_t)t.id_word;
   a.tls = t.registers.tls;
   a.stack = (uint64_t)t.stack;
   a.stack_size = sizeof t.stack;
@@ -85,6 +87,7 @@ long make_thread(Thread &t) {
 bool make_threads() {
   held = 1;
   engine.leader->new_tid = (int)sys(SYS_gettid);
+  if (engine.leader->id_word) *engine.leader->id_word = engine.leader->new_tid;
   for (size_t i = 0; i < engine.thread_count; i++) {
     Thread &t = engine.threads[i];
     if (t.state != thread_parked || &t == engine.leader) continue;

@@ -100,7 +100,7 @@ int write_id_map(int proc_pid, const char *file, unsigned id) {
 
 long fork_clone() {
   Thread &leader = *engine.leader;
-  const unsigned long flags = CLONE_SETTLS | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+  const unsigned long flags = CLONE_SETTLS | CLONE_CHILD_CLEARTID;
   if (!engine.pidns) return arch::raw_fork(flags | SIGCHLD, leader.tid_address, leader.registers.tls);
   int tid = leader.tid;
   CloneArguments a{};

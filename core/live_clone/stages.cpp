@@ -2,7 +2,7 @@
 //
 //   preflight    (live_clone.cpp)  nothing is open or running that can't be cloned, as far as one can see from outside
 //   park         (parker.cpp)      every thread stands at a point from which it can go on, here and in a clone
-//   plan         (memory, descriptors, timers, lock_owners)
+//   plan         (thread_words, memory, descriptors, timers, lock_owners)
 //                                  all that a fork does not copy, or copies too little or too much of, is written
 //                                  down; the master is unchanged but for SO_REUSEPORT on its listeners and
 //                                  MADV_DOFORK on its memory
@@ -58,7 +58,9 @@ bool stage(double *ms, bool (*run)()) {
   return ok;
 }
 
-bool plan() { return plan_memory() && stage(&engine.descriptors_ms, plan_descriptors) && plan_timers(); }
+bool plan() {
+  return plan_threads() && plan_memory() && stage(&engine.descriptors_ms, plan_descriptors) && plan_timers();
+}
 
 bool detached() { return wait_for_clones(state_detached, engine.park_timeout_ms); }
 

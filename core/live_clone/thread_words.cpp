@@ -1,0 +1,50 @@
+// What the kernel and the C library keep of each parked thread in the program's memory: the list of robust mutexes, the id.
+// Runs while threads are parked: see sys.hpp.
+#include "engine.hpp"
+#include "program_memory.hpp"
+
+namespace gridcentric::live_clone {
+namespace {
+
+// A clone without them would not hear of the death of a thread that holds a robust mutex. ENOSYS: the kernel has none.
+bool robust_lists_are_known() {
+  for (size_t i = 0; i < engine.thread_count; i++) {
+    const Thread &t = engine.threads[i];
+    if (t.state == thread_parked && t.robust_error && t.robust_error != ENOSYS)
+      return fail(t.robust_error) << "get_robust_list is refused (error " << t.robust_error
+                                  << "): a seccomp filter must allow it",
+             false;
+  }
+  return true;
+}
+
+// Where the C library keeps the ids of its threads, to be corrected in plain mode. Threads that are not its own have none.
+bool find_id_words() {
+  const Engine &e = engine;
+  const ProgramMemory memory;
+  if (const int err = memory.error(); err)
+    return fail(err) << "/proc/self/mem can't be opened (error " << err << ")", false;
+  for (size_t i = 0; i < e.thread_count; i++) {
+    Thread &t = e.threads[i];
+    if (t.state != thread_parked) continue;
+    int *const places[] = {
+        e.thread_id_offset ? reinterpret_cast<int *>(t.registers.tls + e.thread_id_offset) : nullptr,
+        t.tid_address};
+    for (int *place : places) {
+      int id = 0;
+      if (t.id_word || !place || memory.read((uint64_t)place, &id, sizeof id) != sizeof id) continue;
+      if (id == t.tid) t.id_word = place;
+    }
+  }
+  if (!e.pidns && !e.threads[0].id_word)
+    return fail(EOPNOTSUPP) << "it is not known where this C library keeps the ids of threads: not in plain "
+                               "mode; use pidns mode",
+           false;
+  return true;
+}
+
+}  // namespace
+
+bool plan_threads() { return robust_lists_are_known() && find_id_words(); }
+
+}  // namespace gridcentric::live_clone
