@@ -38,7 +38,7 @@ for (const [name, { args, kinds, names }] of Object.entries(calls)) {
       for (const value of notNumbers.filter((v) => !(optional && v === undefined))) {
         const last = typeof value === 'function' && index === args.length - 1; // taken for the callback
         if (last && optional) continue;
-        assert.throws(attempt(value), wrong(`${where} must be a Number, not ${inspect(value)}.`));
+        assert.throws(attempt(value), wrong(`${where} must be a Number, not ${inspect(last ? undefined : value)}.`));
       }
       const [bad, least] = kind === 'count' ? [notCounts, 1] : [notTimeouts, -(2 ** 31)];
       for (const value of bad) {
