@@ -78,7 +78,8 @@ struct Folder {
     path = ::mkdtemp(name);
   }
   ~Folder() {
-    for (const char *file : {"pre-clone", "post-clone", "gc", "said", "file"}) ::unlink((path + "/" + file).c_str());
+    for (const char *file : {"pre-clone", "post-clone", "gc", "said", "file"})
+      ::unlink((path + "/" + file).c_str());
     ::rmdir(path.c_str());
   }
   void write(const std::string &name, const std::string &content, mode_t mode = 0755) const {
