@@ -30,6 +30,7 @@ PLATFORM = f"manylinux_{GLIBC.replace('.', '_')}_{MACHINE}"
 LARGEST = 6_000_000  # bytes of a package
 # gc-agent is static, and zig's glibc can't be linked statically.
 STATIC = f"GC_STATIC_FLAGS=-target;{MACHINE}-linux-musl"
+BUILD_TYPE = "Release"  # what a debugger needs would be stripped
 NODE_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
 
 
@@ -66,7 +67,7 @@ def make_wheel(session: nox.Session, python: str, into: Path) -> Path:
     raw = WORK / "raw"
     shutil.rmtree(raw, ignore_errors=True)
     # A folder of its own for each Python; what they share is in the compiler's cache.
-    options = ["-Cbuild-dir=build/packages/{wheel_tag}", f"-Ccmake.define.{STATIC}"]
+    options = ["-Cbuild-dir=build/packages/{wheel_tag}", f"-Ccmake.define.{STATIC}", f"-Ccmake.build-type={BUILD_TYPE}"]
     pip = [str(TOOLS / "bin" / "python"), "-m", "pip", "--python", python, "wheel", "--quiet", "--no-deps"]
     session.run(*pip, *options, "--wheel-dir", str(raw), str(ROOT), env=env, external=True)
     (made,) = raw.iterdir()
@@ -98,7 +99,8 @@ def make_tarball(session: nox.Session, into: Path) -> Path:
     includes = f"{modules / 'node-api-headers' / 'include'};{modules / 'node-addon-api'}"
 
     folder = str(WORK / "node")
-    configure = ["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", folder, f"-DGC_NODE_INCLUDES={includes}", f"-D{STATIC}"]
+    configure = ["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", folder, f"-DCMAKE_BUILD_TYPE={BUILD_TYPE}"]
+    configure += [f"-DGC_NODE_INCLUDES={includes}", f"-D{STATIC}"]
     session.run(*configure, env=env, external=True)
     session.run("cmake", "--build", folder, "--target", "prebuilt", env=env, external=True)
     prebuilt = package / "prebuilds" / f"linux-{NODE_ARCHITECTURES[MACHINE]}"
