@@ -1,0 +1,136 @@
+// Rings that can't be made anew are refused by name, and once the obstacle is gone the program can be cloned.
+#include "ring.hpp"
+
+using namespace testee;
+
+TESTEE(refuses_ring_with_work_in_flight) {
+  Ring r(64);
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  io_uring_sqe &s = r.place(IORING_OP_POLL_ADD);
+  s.fd = ends[0], s.poll32_events = POLLIN;
+  CHECK_EQ(r.enter(1, 0), 1);
+  refused_ring(r, "with work in flight");
+  CHECK(write(ends[1], "x", 1) == 1);
+  while (r.cq_head() == r.cq_tail()) r.enter(0, 1);
+  r.cq_head() = r.cq_head() + 1;
+  clone_here();
+  r.no_ops(3);
+}
+
+TESTEE(refuses_ring_with_a_read_in_flight) {
+  Ring r(64);
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  char text[8];
+  io_uring_sqe &s = r.place(IORING_OP_READ);
+  s.fd = ends[0], s.addr = (unsigned long long)text, s.len = sizeof text;
+  CHECK_EQ(r.enter(1, 0), 1);
+  refused_ring(r, "with work in flight");
+  CHECK(write(ends[1], "x", 1) == 1);
+  then_cloned(r);
+}
+
+TESTEE(refuses_ring_with_a_kernel_thread) {
+  Ring r(4, IORING_SETUP_SQPOLL);
+  refused_ring(r,
+               "with a kernel thread (SQPOLL; of Node or uvloop: start the program with UV_USE_IO_URING=0");
+  then_cloned(r);
+}
+
+TESTEE(refuses_ring_with_registered_files) {
+  Ring r(8);
+  const int file = open("/dev/null", O_RDWR);
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_FILES, &file, 1) == 0);
+  refused_ring(r, "with registered files");
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_UNREGISTER_FILES, nullptr, 0) == 0);
+  clone_here();
+  r.no_ops(3);
+}
+
+TESTEE(refuses_ring_with_registered_buffers) {
+  Ring r(8);
+  static char buffer[4096];
+  iovec v{buffer, sizeof buffer};
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_BUFFERS, &v, 1) == 0);
+  refused_ring(r, "with registered buffers");
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_UNREGISTER_BUFFERS, nullptr, 0) == 0);
+  clone_here();
+  r.no_ops(3);
+}
+
+// Not every kernel tells of them. Where one does not, a request in their name fails in a clone.
+TESTEE(refuses_ring_with_registered_credentials) {
+  Ring r(8);
+  const long id = syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_PERSONALITY, nullptr, 0);
+  CHECK(id >= 0);
+  if (tells(r, "Personalities:")) {
+    refused_ring(r, "with registered credentials");
+    CHECK(syscall(SYS_io_uring_register, r.fd, IORING_UNREGISTER_PERSONALITY, nullptr, id) == 0);
+  }
+  const int k = clone_here();
+  r.place(IORING_OP_NOP).personality = (unsigned short)id;
+  r.enter(1, 1);
+  if (k) CHECK_EQ(r.answer(r.cq_head()).res, -EINVAL);
+  r.cq_head() = r.cq_tail();
+  r.no_ops(3);
+}
+
+TESTEE(refuses_ring_with_registered_eventfd) {
+  Ring r(8);
+  const int fd = eventfd(0, EFD_CLOEXEC);
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_EVENTFD, &fd, 1) == 0);
+  refused_ring(r, "with a registered eventfd", false);
+  r.no_ops(1);
+  unsigned long long count = 0;
+  CHECK(read(fd, &count, 8) == 8 && count == 1);  // still the program's
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_UNREGISTER_EVENTFD, nullptr, 0) == 0);
+  clone_here();
+  r.no_ops(3);
+}
+
+TESTEE(refuses_ring_not_enabled) {
+  Ring r(8, IORING_SETUP_R_DISABLED);
+  refused_ring(r, "that is not enabled yet", false);
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
+  clone_here();
+  r.no_ops(3);
+}
+
+TESTEE(refuses_ring_without_memory) {
+  Ring r(8);
+  munmap(r.rings, r.rings_size);
+  munmap(r.sqes, r.sqes_size);
+  refused_ring(r, "whose memory is the program's own (IORING_SETUP_NO_MMAP) or is not mapped");
+  close(r.fd);
+  clone_here();
+}
+
+TESTEE(refuses_memory_of_a_closed_ring) {
+  Ring r(8);
+  close(r.fd);
+  const auto outcome = live_clone::clone(order());
+  CHECK_EQ(outcome.err, EOPNOTSUPP);
+  CHECK(outcome.message.find("belongs to no open descriptor") != std::string::npos);
+  munmap(r.rings, r.rings_size);
+  munmap(r.sqes, r.sqes_size);
+  clone_here();
+}
+
+static void refuses_larger(unsigned flag, unsigned entries, const std::string &text) {
+  if (!newest(flag)) return (void)clone_here();
+  Ring r(entries, flag);
+  refused_ring(r, text, false);
+  then_cloned(r);
+}
+
+TESTEE(refuses_ring_with_large_requests) {
+  refuses_larger(IORING_SETUP_SQE128, 8, "with requests of 128 bytes");
+}
+TESTEE(refuses_ring_with_large_answers) { refuses_larger(IORING_SETUP_CQE32, 8, "with answers of 32 bytes"); }
+TESTEE(refuses_ring_with_large_requests_no_array) {
+  refuses_larger(IORING_SETUP_SQE128 | newest(no_sqarray), 64, "with requests of 128 bytes");
+}
+TESTEE(refuses_small_ring_without_array) {
+  refuses_larger(no_sqarray, 8, "of fewer than 64 requests and without a table of indexes");
+}
