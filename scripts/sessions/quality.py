@@ -6,7 +6,7 @@ import nox
 
 from sessions.building import BUILD, PYTHON, ROOT, files_of, needs, run
 
-PYTHON_SOURCES = ["noxfile.py", "scripts/sessions", "bindings-python", "tests", "demos", "bench"]
+PYTHON_SOURCES = ["noxfile.py", "scripts", "bindings-python", "tests", "demos", "bench"]
 CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "tests/core", "tests/live_clone"]
 
 

@@ -202,6 +202,7 @@ int main() {
     a_failing_hook_is_heard();
     remove_hook("pre-clone");
     remove_hook("post-clone");
+    ::unsetenv("GRIDCENTRIC_HOOKS");  // a folder without hooks would be taken for a typing error
     open_calls_are_interrupted_in_clones_only();
     clones_clone();
     children_of_the_domain_are_not_cloned();

@@ -243,7 +243,7 @@ def test_check_of_a_thread_of_the_kernel() -> None:
 
 def test_check_says_what_it_may_not_read() -> None:
     try:
-        os.readlink("/proc/1/fd/0")
+        Path("/proc/1/fd/0").readlink()
         pytest.skip("process 1 may be looked at here")
     except FileNotFoundError:
         pytest.skip("process 1 has no descriptor 0")

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
+from pathlib import Path
 
 from gridcentric import aio, guest
 
@@ -194,7 +195,7 @@ def main():
         with tempfile.NamedTemporaryFile("w+") as named:
             named.write("abcdefgh")
             named.flush()
-            with open(named.name) as file:
+            with Path(named.name).open() as file:
                 threads_round(smoke, file)
         asyncio.run(asyncio_round(smoke))
     print("mode", smoke.mode)
