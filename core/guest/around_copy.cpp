@@ -35,6 +35,15 @@ void end_all() {
   while (begun > 0) at(--begun).after();
 }
 
+void begin_all() {
+  try {
+    for (const size_t known = count(); begun < known; ++begun) at(begun).before();
+  } catch (...) {
+    end_all();
+    throw;
+  }
+}
+
 }  // namespace
 
 void around_copy(std::function<void()> before, std::function<void()> after) {
@@ -42,13 +51,12 @@ void around_copy(std::function<void()> before, std::function<void()> after) {
   all.push_back({std::move(before), std::move(after)});
 }
 
-AroundCopy::AroundCopy() {
-  try {
-    for (const size_t known = count(); begun < known; ++begun) at(begun).before();
-  } catch (...) {
-    end_all();
-    throw;
-  }
+AroundCopy::AroundCopy() { begin_all(); }
+
+void AroundCopy::let_go_during(const std::function<void()> &wait) {
+  end_all();
+  wait();
+  begin_all();
 }
 
 AroundCopy::~AroundCopy() { end_all(); }

@@ -2,6 +2,8 @@
 // It must not know: what the handlers hold still.
 #pragma once
 
+#include <functional>
+
 namespace gridcentric::guest {
 
 // Made right before the process is copied, ended in the caller as soon as its threads run again and in each
@@ -11,6 +13,8 @@ class AroundCopy {
  public:
   AroundCopy();
   ~AroundCopy();
+  /// Ends, waits and begins anew: the program goes on meanwhile.
+  void let_go_during(const std::function<void()> &wait);
   AroundCopy(const AroundCopy &) = delete;
   AroundCopy &operator=(const AroundCopy &) = delete;
 };

@@ -115,8 +115,9 @@ void finish_caller(const HookContext &context) {
 }
 
 // Copies this process; in the clone it returns as that domain.
-live_clone::Outcome copy_process(const ForkOrder &order, const Identity &self, Connection &lifeline) {
+live_clone::Outcome copy_process(ForkOrder &order, const Identity &self, Connection &lifeline) {
   AroundCopy held_still;
+  order.engine.let_go_during = [&](const std::function<void()> &wait) { held_still.let_go_during(wait); };
   CloningAhead ahead;
   auto outcome = live_clone::clone(order.engine);
   if (outcome.index > 0) {

@@ -227,15 +227,18 @@ void report(Outcome &o, double start) {
 
 // After a try that met a transaction: nobody is stopped now, so it can end. False when waiting is over: nobody but the
 // caller could end it, or it took too long.
-bool wait_for_transaction(double deadline) {
+bool wait_for_transaction(const Order &order, double deadline) {
   size_t threads = 0;
   for (size_t i = 0; i < engine.thread_count; i++) threads += engine.threads[i].state == thread_parked;
-  while (engine.locked_fd >= 0 && threads > 1 && now_ms() < deadline) {
-    if (is_transaction_over(engine.locked_fd)) return true;
-    const timespec moment{0, 200'000};
-    nanosleep(&moment, nullptr);
-  }
-  return false;
+  if (engine.locked_fd < 0 || threads < 2 || now_ms() > deadline) return false;
+  const auto wait = [deadline] {
+    do {
+      const timespec moment{0, 200'000};
+      nanosleep(&moment, nullptr);
+    } while (!is_transaction_over(engine.locked_fd) && now_ms() < deadline);
+  };
+  order.let_go_during ? order.let_go_during(wait) : wait();
+  return true;
 }
 
 // In the clone: nothing of the order is left but the index.
@@ -265,7 +268,7 @@ Outcome clone_now(const Order &order) {
       return failure(ENOMEM, "no address space for the engine: it needs " + std::to_string(size >> 20) +
                                  " MB for a moment; raise the limit (ulimit -v, RLIMIT_AS)");
     ok = run_with_signals_blocked();
-    if (wait_for_transaction(deadline)) continue;
+    if (wait_for_transaction(order, deadline)) continue;
     if (engine.failure.err != ENOBUFS) break;
     if (size >= largest_arena) return failure(E2BIG, "too many threads, descriptors or mappings to clone");
     threads = engine.thread_count;
@@ -327,9 +330,14 @@ Outcome clone(const Order &order) {
   if (const std::string problem = check(order); !problem.empty()) return failure(EINVAL, problem);
   if (!take_engine())
     return failure(EBUSY, "another thread clones this process, or clones wait for commit() or abort()");
-  Outcome out = clone_now(order);
-  if (out.index != 0) busy_pid = 0;
-  return out;
+  try {
+    Outcome out = clone_now(order);
+    if (out.index != 0) busy_pid = 0;
+    return out;
+  } catch (...) {
+    busy_pid = 0;
+    throw;
+  }
 }
 
 void commit() {

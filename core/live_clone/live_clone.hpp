@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,10 @@ struct Order {
   /// How long to wait for every thread to come to a stop, milliseconds. A thread that does not is named in
   /// the error.
   int park_timeout_ms = 3000;
+  /// Runs what it is given, a wait in which the program has to go on (for the end of a transaction): lets go before what
+  /// the caller holds of the program, an interpreter's lock say, and takes it again after. May throw: then clone() has
+  /// not cloned. Empty: the caller holds nothing.
+  std::function<void(const std::function<void()> &)> let_go_during;
   /// For tests: the clone of this index (1..N) fails while it is rebuilt. 0: none.
   int fail_at = 0;
 };
