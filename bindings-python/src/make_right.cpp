@@ -11,6 +11,7 @@
 // others have no state yet.
 #include <dlfcn.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -128,8 +129,16 @@ void uuid(py::handle module) {
 // Its generator of names looks for a changed pid.
 void tempfile(py::handle module) { module.attr("_name_sequence") = py::none(); }
 
-// The master's children are not the clone's: nobody here may wait for them or end them at exit.
-void multiprocessing(py::handle module) { module.attr("_children").attr("clear")(); }
+// The master's children are not the clone's: here each has ended, not with success, so that nobody waits for one or ends
+// what has its number (the master's own, in plain mode, as a pool that sees its pipes end would).
+void multiprocessing(py::handle module) {
+  for (const py::handle child : py::list(module.attr("_children"))) {
+    child.attr("_parent_pid") = getpid();
+    const py::object handle = child.attr("_popen");
+    if (!handle.is_none() && handle.attr("returncode").is_none()) handle.attr("returncode") = -SIGKILL;
+  }
+  module.attr("_children").attr("clear")();
+}
 
 // The same for their finalizers, which look for a changed pid.
 void finalizers(py::handle module) {

@@ -69,6 +69,32 @@ def test_a_pool_of_processes_stays_the_masters(run: Callable[..., Any]) -> None:
     assert run(process_pool) == [[5, 6], [1, 7], [2, 7]]
 
 
+def inherited_process_pool() -> list[Any]:
+    """A clone that asks the master's pool all the same: told at once, and the master's children live on."""
+    import concurrent.futures
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
+        workers = list(pool._processes.values())
+        vmid, ticket = clone_all(2)
+        if vmid:
+            try:
+                answer = repr(pool.submit(abs, -3).result())
+            except concurrent.futures.process.BrokenProcessPool:
+                answer = "broken"
+            for worker in workers:
+                worker.kill()
+            guest.join(json.dumps([answer, [worker.exitcode for worker in workers]]))
+        said = reports(ticket)
+        return [list(pool.map(abs, [-5, -6])), *said]
+
+
+def test_a_clone_that_asks_the_masters_pool(run: Callable[..., Any]) -> None:
+    assert run(inherited_process_pool) == [[5, 6], *[["broken", [-9, -9]]] * 2]
+
+
 # -- numpy
 
 
