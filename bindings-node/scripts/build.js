@@ -52,12 +52,15 @@ function run(command, args) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
-    for (const [from, to] of [[child.stdout, process.stdout], [child.stderr, process.stderr]]) {
+    /** @type {(from: import('node:stream').Readable, to: NodeJS.WriteStream) => void} */
+    const show = (from, to) => {
       from.setEncoding('utf8').on('data', (text) => {
         output += text;
         to.write(text);
       });
-    }
+    };
+    show(child.stdout, process.stdout);
+    show(child.stderr, process.stderr);
     child.on('error', (error) => resolve({ code: error.message, output }));
     child.on('close', (code, signal) => resolve({ code: code ?? signal, output }));
   });

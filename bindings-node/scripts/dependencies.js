@@ -9,7 +9,7 @@ const { home } = require('./sources.js');
 /** The dependencies that a module of this package would not find, where Node looks for them. */
 function missing() {
   const { dependencies } = JSON.parse(fs.readFileSync(path.join(home, 'package.json'), 'utf8'));
-  const places = require('node:module')._nodeModulePaths(home);
+  const places = require.resolve.paths('gridcentric') ?? [];
   return Object.keys(dependencies).filter((name) => !places.some((place) => fs.existsSync(path.join(place, name, 'package.json'))));
 }
 

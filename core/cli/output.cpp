@@ -1,7 +1,10 @@
 #include "core/cli/output.hpp"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdarg>
+#include <cstdlib>
 #include <cstring>
 
 #include "core/wire/text.hpp"
@@ -52,6 +55,10 @@ bool all_written(const char *verb) {
 const char *program() { return called; }
 
 void set_program(std::string_view path) {
+  // A package's launcher, a script that starts this program, says what it was called itself.
+  const char *launcher = std::getenv("GRIDCENTRIC_CALLED");
+  if (launcher != nullptr && long_name == std::string_view(launcher)) called = long_name;
+  ::unsetenv("GRIDCENTRIC_CALLED");  // of no concern to what gc starts
   if (path.substr(path.rfind('/') + 1) == long_name) called = long_name;
 }
 

@@ -12,9 +12,7 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
-#include <climits>
 #include <cstdio>
-#include <cstdlib>
 #include <mutex>
 
 #include "core/guest/around_copy.hpp"
@@ -77,17 +75,15 @@ ForkOrder parse_order(const std::string &line) {
   Fields(line.word + " " + line.rest).malformed();
 }
 
-// gc-reaper is beside gc.
-std::string find_reaper(Exchange &exchange) {
-  char resolved[PATH_MAX];
-  const std::string gc = find_gc();
-  if (gc.empty() || ::realpath(gc.c_str(), resolved) == nullptr) {
+std::string require_reaper(Exchange &exchange) {
+  std::string reaper = find_reaper();
+  if (reaper.empty()) {
     fail(exchange, ENOENT,
-         "there is no gc command beside the library or on PATH (gc-reaper is needed, which is beside it): "
-         "set GRIDCENTRIC_GC to its path");
+         "gc-reaper is neither beside the gc command that GRIDCENTRIC_GC names, nor beside the library or on "
+         "PATH: "
+         "set GRIDCENTRIC_GC to the path of a gc that has one beside it");
   }
-  const std::string path(resolved);
-  return path.substr(0, path.rfind('/') + 1) + "gc-reaper";
+  return reaper;
 }
 
 void hand_over(Exchange &exchange, const std::vector<int> &pidfds) {
@@ -148,7 +144,7 @@ int clone_this_process(Exchange &exchange, const std::string &ticket, const std:
   const Identity &self = known_identity(nullptr);
   const HookContext context{self.vmid, self.ip, ticket, false};
   ForkOrder order = parse_order(order_line);
-  order.engine.reaper_path = find_reaper(exchange);
+  order.engine.reaper_path = require_reaper(exchange);
   if (const auto outcome = run_hook("pre-clone", context); outcome.status != 0)
     fail(exchange, EIO, outcome.text);
 

@@ -131,8 +131,9 @@ int start_helper(const Helper &helper) {
   return error;
 }
 
-std::string find_gc() {
-  if (const char *named = std::getenv("GRIDCENTRIC_GC"); named != nullptr && *named != '\0') return named;
+namespace {
+
+std::string find_own_gc() {
   const std::string file = own_file();
   const std::string folder = file.substr(0, file.rfind('/') + 1);
   for (const char *place : {"../bin/gc", "../lib/gridcentric/gc", "bin/gc", "gc"}) {
@@ -147,6 +148,26 @@ std::string find_gc() {
     if (!place.empty() && is_program(place + "/gc") && is_program(place + "/gc-reaper")) return place + "/gc";
   }
   return "";
+}
+
+std::string reaper_beside(const std::string &gc) {
+  char resolved[PATH_MAX];
+  if (gc.empty() || ::realpath(gc.c_str(), resolved) == nullptr) return "";
+  const std::string path(resolved);
+  std::string reaper = path.substr(0, path.rfind('/') + 1) + "gc-reaper";
+  return is_program(reaper) ? reaper : "";
+}
+
+}  // namespace
+
+std::string find_gc() {
+  const char *named = std::getenv("GRIDCENTRIC_GC");
+  return named != nullptr && *named != '\0' ? named : find_own_gc();
+}
+
+std::string find_reaper() {
+  std::string reaper = reaper_beside(find_gc());
+  return reaper.empty() ? reaper_beside(find_own_gc()) : reaper;
 }
 
 std::vector<std::string> environment_with(const std::vector<std::string> &changes) {

@@ -24,6 +24,10 @@ int start_helper(const Helper &helper);
 // too). "" when there is none. Thread-safe.
 std::string find_gc();
 
+// The gc-reaper beside that gc or, where GRIDCENTRIC_GC names a script that starts one, beside the one it would be without.
+// "" when there is none. Thread-safe.
+std::string find_reaper();
+
 // These texts as exec(3) takes them; valid as long as they are.
 std::vector<char *> pointers(const std::vector<std::string> &texts);
 

@@ -86,7 +86,8 @@ Capabilities Process::capabilities() const {
 std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) {
   const int pidfd = open_pidfd(peer.pid);
   if (pidfd < 0) {
-    *error = "process " + std::to_string(peer.pid) + " can't be watched with pidfd_open: " + std::strerror(errno);
+    *error =
+        "process " + std::to_string(peer.pid) + " can't be watched with pidfd_open: " + std::strerror(errno);
     return "";
   }
   Domain &domain = domains_[key];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nox
 
-from sessions.building import BUILD, PYTHON, ROOT, files_of, needs, run
+from sessions.building import BUILD, PYTHON, ROOT, VENV, files_of, needs, run
 
 PYTHON_SOURCES = ["noxfile.py", "scripts", "bindings-python", "tests", "demos", "bench"]
 CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "tests/core", "tests/live_clone"]
@@ -22,7 +22,7 @@ def lint(session: nox.Session) -> None:
     run(session, PYTHON, "-m", "ruff", "check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", "--check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "mypy", "--strict", "-p", "gridcentric")
-    run(session, "clang-format", "--dry-run", "--Werror", *cpp_sources())
+    run(session, str(VENV / "bin" / "clang-format"), "--dry-run", "--Werror", *cpp_sources())
     run(session, "npm", "run", "--silent", "lint")
 
 
@@ -41,4 +41,4 @@ def format(session: nox.Session) -> None:
     needs(session, "dev")
     run(session, PYTHON, "-m", "ruff", "check", "--fix", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", *PYTHON_SOURCES)
-    run(session, "clang-format", "-i", *cpp_sources())
+    run(session, str(VENV / "bin" / "clang-format"), "-i", *cpp_sources())
