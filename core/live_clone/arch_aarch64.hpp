@@ -67,6 +67,10 @@ inline void restart(ucontext_t *frame, const WaitingCall &call) {
 inline uint64_t pc_of(const ucontext_t *frame) { return frame->uc_mcontext.pc; }
 inline uint64_t stack_of(const ucontext_t *frame) { return frame->uc_mcontext.sp; }
 
+inline uint64_t first_argument(const ucontext_t *frame) { return frame->uc_mcontext.regs[0]; }
+inline uint64_t link_of(const ucontext_t *frame) { return frame->uc_mcontext.regs[30]; }
+inline bool is_system_call(uint32_t instruction) { return instruction == 0xd4000001; }
+
 /// Is a number in a general register, as one of 32 bits?
 inline bool in_registers(const ucontext_t *frame, uint32_t number) {
   for (uint64_t r : frame->uc_mcontext.regs)
@@ -74,9 +78,10 @@ inline bool in_registers(const ucontext_t *frame, uint32_t number) {
   return false;
 }
 
-inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to) {
-  for (auto &r : frame->uc_mcontext.regs)
-    if (r == from) r = to;
+inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to, bool calling) {
+  auto &registers = frame->uc_mcontext.regs;
+  for (size_t r = 0; r < sizeof registers / sizeof *registers; r++)
+    if (registers[r] == from && !(calling && (r < 4 || r == 8))) registers[r] = to;
 }
 
 }  // namespace gridcentric::live_clone::arch

@@ -80,6 +80,13 @@ inline void restart(ucontext_t *frame, const WaitingCall &call) {
 inline uint64_t pc_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
 inline uint64_t stack_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RSP]; }
 
+inline uint64_t first_argument(const ucontext_t *frame) {
+  return (uint64_t)frame->uc_mcontext.gregs[REG_RDI];
+}
+/// Where it returns to, when a register holds that: here the stack does.
+inline uint64_t link_of(const ucontext_t *) { return 0; }
+inline bool is_system_call(uint32_t instruction) { return (instruction & 0xffff) == 0x050f; }
+
 /// Is a number in a general register, as one of 32 bits?
 inline bool in_registers(const ucontext_t *frame, uint32_t number) {
   for (int r = REG_R8; r <= REG_RCX; r++)
@@ -87,11 +94,15 @@ inline bool in_registers(const ucontext_t *frame, uint32_t number) {
   return false;
 }
 
-/// Replaces a number in every general register that holds just it.
-inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to) {
-  for (int r : {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_R8, REG_R9, REG_R10,
-                REG_R11, REG_R12, REG_R13, REG_R14, REG_R15})
-    if ((uint64_t)frame->uc_mcontext.gregs[r] == from) frame->uc_mcontext.gregs[r] = to;
+/// Replaces a number in every general register that holds just it; with `calling` not in those of a system call with up to
+/// four arguments.
+inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to, bool calling) {
+  const auto replace = [&](std::initializer_list<int> registers) {
+    for (int r : registers)
+      if ((uint64_t)frame->uc_mcontext.gregs[r] == from) frame->uc_mcontext.gregs[r] = to;
+  };
+  replace({REG_RBX, REG_RCX, REG_RBP, REG_R8, REG_R9, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15});
+  if (!calling) replace({REG_RAX, REG_RDI, REG_RSI, REG_RDX, REG_R10});
 }
 
 }  // namespace gridcentric::live_clone::arch

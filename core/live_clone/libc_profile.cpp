@@ -33,10 +33,11 @@ void find_thread_id(LibcProfile *p) {
 
 // The functions lie close together, with their unnamed helpers between and around them.
 void find_lock_code(LibcProfile *p) {
-  constexpr const char *functions[] = {
-      "pthread_mutex_lock",      "pthread_mutex_trylock",      "pthread_mutex_timedlock",
-      "pthread_mutex_clocklock", "pthread_mutex_unlock",       "pthread_rwlock_wrlock",
-      "pthread_rwlock_unlock",   "pthread_rwlock_timedwrlock", "pthread_rwlock_trywrlock"};
+  constexpr const char *functions[] = {"pthread_mutex_init",         "pthread_mutex_lock",
+                                       "pthread_mutex_trylock",      "pthread_mutex_timedlock",
+                                       "pthread_mutex_clocklock",    "pthread_mutex_unlock",
+                                       "pthread_rwlock_wrlock",      "pthread_rwlock_unlock",
+                                       "pthread_rwlock_timedwrlock", "pthread_rwlock_trywrlock"};
   constexpr uint64_t around = 2048, longest = 8192, far = 1 << 16;
   void *library = locks_library();
   uint64_t low = 0, high = 0;

@@ -13,9 +13,9 @@ struct LibcProfile {
   std::string name;    ///< "glibc 2.36", "unknown C library"
   size_t rseq_offset;  ///< from the thread pointer
   size_t rseq_size;    ///< 0: the library registers no restartable sequences
+  /// Of a thread's id, from its thread pointer; 0: it is where the kernel clears it (before glibc 2.34).
+  size_t thread_id_offset;
   /// Addresses between which its functions for mutexes and read-write locks lie; both 0: unknown.
-  size_t
-      thread_id_offset;  ///< of a thread's id, from its thread pointer; 0: it is where the kernel clears it (before glibc 2.34)
   uint64_t lock_code_start, lock_code_end;
 };
 

@@ -76,14 +76,24 @@ bool check_robust_list(const Thread &t, const ProgramMemory &memory) {
   return (head[0] == t.robust_list && !head[2]) || fail_mutex(t.tid, "a robust mutex");
 }
 
+bool in_lock_code(uint64_t address) {
+  return address >= engine.lock_code_start && address < engine.lock_code_end;
+}
+
+// A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and
+// storing itself as owner, or between looking at the owner and giving the lock back.
+bool inside_lock_code(const Thread &t) { return t.frame && in_lock_code(arch::pc_of(t.frame)); }
+
 bool all_zero(const uint32_t *words, int count) {
   uint32_t any = 0;
   for (int i = 0; i < count; i++) any |= words[i];
   return any == 0;
 }
 
-bool is_owner_of_mutex(const uint32_t *w, const uint32_t *begin, const uint32_t *end) {
-  if (w - begin < 2 || end - w < 8 || (w[-2] != 1 && w[-2] != 2) || w[1] < 1 || w[1] >= 1u << 20)
+// The owner stores its id before it counts itself as a user.
+bool is_owner_of_mutex(const Thread &owner, const uint32_t *w, const uint32_t *begin, const uint32_t *end) {
+  if (w - begin < 2 || end - w < 8 || (w[-2] != 1 && w[-2] != 2) || w[1] >= 1u << 20 ||
+      (w[1] == 0 && !inside_lock_code(owner)))
     return false;
   const uint32_t kind = w[2] & ~process_shared;
   return ((kind == kind_recursive && w[-1] >= 1) || (kind == kind_errorcheck && w[-1] == 0)) &&
@@ -123,7 +133,7 @@ bool examine(const uint32_t *w, const Stretch &s) {
     for (long i = -before; i < end - w; i++) padded[before + i] = w[i];
     w = padded + before, begin = padded, end = padded + sizeof padded / sizeof *padded;
   }
-  if (*w == tid && (is_owner_of_mutex(w, begin, end) || is_writer_of_rwlock(w, begin, end)))
+  if (*w == tid && (is_owner_of_mutex(*owner, w, begin, end) || is_writer_of_rwlock(w, begin, end)))
     return remember(address);
   // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links
   // are 0.
@@ -229,32 +239,42 @@ class Search {
   size_t capacity_;
 };
 
-// A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and
-// storing itself as owner, or between looking at the owner and giving the lock back.
-bool inside_lock_code(const Thread &t) {
+// pthread_mutex_timedlock, and since glibc 2.43 pthread_mutex_lock, read the id even before they wait for the mutex, in a
+// function of its own. Null unless the thread is in such a one and waits for a mutex with an owner; else where the address
+// lies to which it returns.
+uint64_t return_of_waiter(const Thread &t, const ProgramMemory &memory) {
+  constexpr uint64_t near = 1 << 16;
+  constexpr size_t innermost = 16;  // words of the stack
   const uint64_t pc = arch::pc_of(t.frame);
-  return pc >= engine.lock_code_start && pc < engine.lock_code_end;
-}
-
-// pthread_mutex_timedlock reads the id even before it waits, somewhere else, for the mutex.
-bool waits_for_owned_mutex(const Thread &t, const ProgramMemory &memory) {
-  if (!t.waited || t.call.number != SYS_futex) return false;
-  const uint64_t word = t.call.args[0];
+  if (pc + near < engine.lock_code_start || pc >= engine.lock_code_end + near) return 0;
+  const uint64_t waited_for = t.waited ? t.call.args[0] : arch::first_argument(t.frame);
   uint32_t mutex[5];
-  if ((word & 7) || memory.read(word, mutex, sizeof mutex) != sizeof mutex) return false;
+  if ((waited_for & 7) || memory.read(waited_for, mutex, sizeof mutex) != sizeof mutex) return 0;
   const uint32_t kind = mutex[4] & kind_mask;
-  return mutex[0] == 2 && (kind == kind_recursive || kind == kind_errorcheck);
+  if (mutex[0] > 2 || (kind != kind_recursive && kind != kind_errorcheck)) return 0;
+  const uint64_t top = arch::stack_of(t.frame);
+  uint64_t stack[innermost] = {};  // there may be fewer
+  const size_t words = memory.read(top, stack, sizeof stack) / sizeof *stack;
+  for (size_t i = 0; i < words; i++)
+    if (in_lock_code(stack[i])) return top + i * sizeof *stack;
+  return in_lock_code(arch::link_of(t.frame)) ? top : 0;
 }
 
-void patch_frame(Thread &t, const ProgramMemory &memory) {
-  constexpr size_t innermost = 64;  // words of the stack
+// Replaces the id in the registers and in what the function that locks keeps at the end of its frame, which begins at or
+// above `frame`. What the program itself has there may happen to be the same number: no more than needed is looked at.
+void patch_frame(Thread &t, uint64_t frame, const ProgramMemory &memory) {
+  constexpr size_t most = 64, kept = 10;  // words of the stack; the first two may be the address
   const auto old_tid = (uint32_t)t.tid, new_tid = (uint32_t)t.new_tid;
-  arch::replace_in_registers(t.frame, old_tid, new_tid);
-  uint32_t stack[innermost];  // there may be fewer
-  const uint64_t address = arch::stack_of(t.frame);
-  const size_t words = memory.read(address, stack, sizeof stack) / 4;
+  uint32_t instruction = 0;
+  memory.read(arch::pc_of(t.frame), &instruction, sizeof instruction);
+  arch::replace_in_registers(t.frame, old_tid, new_tid, arch::is_system_call(instruction));
+  const uint64_t top = arch::stack_of(t.frame);
+  uint32_t stack[most] = {};  // there may be fewer
+  const size_t wanted = (frame - top) / sizeof *stack + kept;
+  const size_t words =
+      memory.read(top, stack, (wanted < most ? wanted : most) * sizeof *stack) / sizeof *stack;
   for (size_t i = 0; i < words; i++)
-    if (stack[i] == old_tid) memory.write(address + i * 4, &new_tid, sizeof new_tid);
+    if (stack[i] == old_tid) memory.write(top + i * sizeof *stack, &new_tid, sizeof new_tid);
 }
 
 }  // namespace
@@ -306,8 +326,9 @@ bool patch_lock_owners() {
   }
   for (size_t i = 0; i < engine.thread_count; i++) {
     Thread &t = engine.threads[i];
-    if (t.state == thread_parked && t.frame && (inside_lock_code(t) || waits_for_owned_mutex(t, memory)))
-      patch_frame(t, memory);
+    if (t.state != thread_parked || !t.frame) continue;
+    const uint64_t frame = inside_lock_code(t) ? arch::stack_of(t.frame) : return_of_waiter(t, memory);
+    if (frame) patch_frame(t, frame, memory);
   }
   return true;
 }

@@ -30,9 +30,10 @@ void across_clone(const std::function<int()> &lock, const std::function<int()> &
     until([&] { return release.load(); });
     unlocked = unlock();
   });
-  std::atomic<int> waited{-1};
+  std::atomic<int> waited{-1}, waited_without_limit{-1};
   until([&] { return held.load(); });
-  std::thread waiter([&] { waited = timed_lock() || unlock(); });  // waits in the kernel while cloned
+  std::thread waiter([&] { waited = timed_lock() || unlock(); });  // they wait in the kernel while cloned
+  std::thread patient([&] { waited_without_limit = lock() || unlock(); });
   timespec t{0, 20000000};
   nanosleep(&t, nullptr);
   clone_here();
@@ -40,7 +41,9 @@ void across_clone(const std::function<int()> &lock, const std::function<int()> &
   holder.join();
   CHECK_EQ(unlocked.load(), 0);
   waiter.join();
+  patient.join();
   CHECK_EQ(waited.load(), 0);
+  CHECK_EQ(waited_without_limit.load(), 0);
   CHECK_EQ(timed_lock(), 0);
   CHECK_EQ(unlock(), 0);
 }
