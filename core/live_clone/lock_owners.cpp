@@ -71,7 +71,7 @@ bool fail_mutex(int tid, const char *what) {
 // Robust mutexes that a thread holds are on a list of its own: head {next, offset, pending}, empty when next
 // is head. Where the list can't be read the kernel can't walk it either.
 bool check_robust_list(const Thread &t, const ProgramMemory &memory) {
-  void *head[3];
+  void *head[3] = {};
   if (!t.robust_list || memory.read((uint64_t)t.robust_list, head, sizeof head) != sizeof head) return true;
   return (head[0] == t.robust_list && !head[2]) || fail_mutex(t.tid, "a robust mutex");
 }
@@ -248,7 +248,7 @@ uint64_t return_of_waiter(const Thread &t, const ProgramMemory &memory) {
   const uint64_t pc = arch::pc_of(t.frame);
   if (pc + near < engine.lock_code_start || pc >= engine.lock_code_end + near) return 0;
   const uint64_t waited_for = t.waited ? t.call.args[0] : arch::first_argument(t.frame);
-  uint32_t mutex[5];
+  uint32_t mutex[5] = {};
   if ((waited_for & 7) || memory.read(waited_for, mutex, sizeof mutex) != sizeof mutex) return 0;
   const uint32_t kind = mutex[4] & kind_mask;
   if (mutex[0] > 2 || (kind != kind_recursive && kind != kind_errorcheck)) return 0;
