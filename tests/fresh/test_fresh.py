@@ -92,9 +92,8 @@ def test_the_example_clones(built: Machine, language: str, program: str, command
 
 def test_the_example_in_c(built: Machine) -> None:
     do(built, f"cat >example.c <<'END'\n{example('c')}\nEND")
-    include, libs = do(built, ".venv/bin/python -m gridcentric --include --libs").split()
-    flags = f"-I{include} -L{libs} -Wl,-rpath,{libs}"
-    lines = do(built, f"gcc -Wall -Wextra -Werror {flags} example.c -o example -lgridcentric && ./example").splitlines()
+    flags = do(built, ".venv/bin/python -m gridcentric --cflags --libs").strip()
+    lines = do(built, f"gcc -Wall -Wextra -Werror example.c -o example {flags} && ./example").splitlines()
     assert lines[-1] == "hello, I am the master of 4"
     assert len(lines) == 5
 
