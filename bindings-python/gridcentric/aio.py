@@ -10,8 +10,7 @@
 An open call waits in a thread of its own, so that any number of them leaves the loop's executor free. Cancelling the task
 takes the call back on the host before CancelledError comes out: a ticket that was granted meanwhile is released. Clones
 that were there already when their task was cancelled stay; the task is cancelled in them too, as they share its past.
-Works on any event loop with call_soon_threadsafe(). A uvloop that opens an io_uring (0.20 and newer, where the kernel has it)
-can make every call, but the process hypervisor refuses to clone its process: NotSupported names the descriptor.
+Works on any event loop with call_soon_threadsafe(), uvloop's too.
 """
 
 from __future__ import annotations

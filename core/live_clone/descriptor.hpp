@@ -161,6 +161,8 @@ bool plan_ring(Descriptor &d);
 /// When all rings are planned: is there memory of another?
 bool plan_ring_mappings();
 bool rebuild_ring(Descriptor &d);
+/// Is there a thread of the kernel that takes its requests?
+bool is_polled(const Descriptor &d);
 
 // ---- sockets.cpp
 bool classify_socket(Descriptor &d);

@@ -139,6 +139,8 @@ bool rebuild_inotify(Descriptor &d) {
   return place_with_duplicates((int)sys(SYS_inotify_init1, (d.flags & O_NONBLOCK) | IN_CLOEXEC), d);
 }
 
+bool rebuild_ring_at_once(Descriptor &d) { return is_polled(d) || rebuild_ring(d); }
+
 bool rebuild_epoll(Descriptor &d) {
   return place_with_duplicates((int)sys(SYS_epoll_create1, EPOLL_CLOEXEC), d);
 }
@@ -184,7 +186,7 @@ constexpr Handler handlers[] = {
     {Kind::timer, "a timerfd", plan_timer, rebuild_timer},
     {Kind::signals, "a signalfd", plan_signals, rebuild_signals},
     {Kind::inotify, "inotify", plan_inotify, rebuild_inotify},
-    {Kind::ring, "an io_uring", plan_ring, rebuild_ring},
+    {Kind::ring, "an io_uring", plan_ring, rebuild_ring_at_once},
     {Kind::file, "a file", plan_file, rebuild_file},
     {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr},
     {Kind::epoll, "an epoll set", plan_epoll, rebuild_epoll},
@@ -246,7 +248,14 @@ bool rebuild_descriptors(uint32_t address) {
   }
   end_exact_mapping();
   // A lock goes when any descriptor of its file is closed: from here on none is.
-  return rebuild_file_locks() && register_all();
+  return rebuild_file_locks();
+}
+
+bool complete_descriptors() {
+  for (Descriptor &d : engine.descriptors)
+    if (d.kind == Kind::ring && d.same_as < 0 && is_polled(d) && !rebuild_ring(d)) return false;
+  end_exact_mapping();
+  return register_all();
 }
 
 }  // namespace gridcentric::live_clone

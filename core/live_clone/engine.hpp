@@ -189,6 +189,8 @@ bool rebuild_memory();
 // ---- descriptors.cpp
 bool plan_descriptors();
 bool rebuild_descriptors(uint32_t address);
+/// When the clone has its threads: rings that bring another, and what is in epoll sets.
+bool complete_descriptors();
 
 // ---- exact_address.cpp
 /// In a clone: maps a file over what is there, also where the kernel takes no address; or -errno.

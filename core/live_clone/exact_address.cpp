@@ -1,6 +1,6 @@
 // Maps a file where the kernel refuses to be told an address: since Linux 6.4 that of a ring is the kernel's own choice,
 // though the program that is cloned knows it by the old one. The kernel takes the first free place that is large enough,
-// so all that come before the wanted one are filled for a moment. Runs in a clone with one thread: see sys.hpp.
+// so all that come before the wanted one are filled for a moment. Runs in a clone in which no thread goes on yet: see sys.hpp.
 #include <sys/mman.h>
 
 #include "engine.hpp"

@@ -12,11 +12,15 @@
 // Flags that a ring was set up with can't be read back. The new ring has a table of indexes where its memory has room
 // for one: that serves a program that knows of none as well (each entry names itself). It is without hints
 // (IORING_SETUP_IOPOLL, COOP_TASKRUN and so on), which change the speed alone.
-#include <linux/io_uring.h>
+//
+// Polled rings (IORING_SETUP_SQPOLL): a thread of the kernel takes the requests as soon as they are written. In the
+// master it may still be at work when the program's threads have stopped, so it is waited for. In a clone such a ring is
+// made after the program's threads, whose ids its thread could take else. How long that thread looks for work before it
+// sleeps can't be read back either: in a clone as long as libuv's, and then the ring's flags tell the program to wake it.
 #include <string.h>
-#include <sys/mman.h>
 
 #include "descriptor.hpp"
+#include "ring_view.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -33,59 +37,18 @@ namespace {
 
 constexpr uint32_t many_no_ops = 16384;  // some milliseconds
 constexpr uint32_t most_no_ops = 65536;
-constexpr uint32_t no_indexes = 1u << 16;  // IORING_SETUP_NO_SQARRAY, Linux 6.6
-
-uint32_t &word(char *base, uint32_t offset) { return *reinterpret_cast<uint32_t *>(base + offset); }
+constexpr uint32_t polling_ms = 10;
+constexpr double answer_timeout_ms = 20;  // the program is stopped meanwhile
 
 long make_ring(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_uring_params *p) {
   memset(p, 0, sizeof *p);
   p->flags = IORING_SETUP_CQSIZE | flags;
+  p->sq_thread_idle = flags & IORING_SETUP_SQPOLL ? polling_ms : 0;
   p->cq_entries = cq_entries;
   return sys(SYS_io_uring_setup, sq_entries, p);
 }
 
 uint64_t whole_pages(uint64_t size) { return (size + 4095) & ~uint64_t(4095); }
-
-/// The memory of a ring, mapped for ourselves.
-class View {
- public:
-  ~View() {
-    if (rings > 0) sys(SYS_munmap, rings, rings_size);
-    if (sqes > 0) sys(SYS_munmap, sqes, sqes_size);
-  }
-  bool has_indexes() const { return !(at.flags & no_indexes); }
-  long map_rings(long fd, const io_uring_params &layout) {
-    at = layout;
-    const uint64_t answers = at.cq_off.cqes + cqes_size();
-    const uint64_t indexes = at.sq_off.array + at.sq_entries * sizeof(uint32_t);
-    rings_size = has_indexes() ? indexes : answers;
-    return rings = map_part(fd, rings_size, IORING_OFF_SQ_RING);
-  }
-  long map_requests(long fd) {
-    sqes_size = at.sq_entries * sizeof(io_uring_sqe);
-    return sqes = map_part(fd, sqes_size, IORING_OFF_SQES);
-  }
-  uint32_t &sq_head() { return word((char *)rings, at.sq_off.head); }
-  uint32_t &sq_tail() { return word((char *)rings, at.sq_off.tail); }
-  uint32_t &cq_head() { return word((char *)rings, at.cq_off.head); }
-  uint32_t &cq_tail() { return word((char *)rings, at.cq_off.tail); }
-  uint32_t &cq_flags() { return word((char *)rings, at.cq_off.flags); }
-  uint32_t sq_mask() { return word((char *)rings, at.sq_off.ring_mask); }
-  uint32_t cq_mask() { return word((char *)rings, at.cq_off.ring_mask); }
-  uint32_t *indexes() { return &word((char *)rings, at.sq_off.array); }
-  char *cqes() { return (char *)rings + at.cq_off.cqes; }
-  io_uring_sqe *requests() { return (io_uring_sqe *)sqes; }
-  size_t cqes_size() const { return at.cq_entries * sizeof(io_uring_cqe); }
-
-  io_uring_params at{};
-  size_t rings_size = 0, sqes_size = 0;
-  long rings = 0, sqes = 0;
-
- private:
-  static long map_part(long fd, size_t size, uint64_t offset) {
-    return sys(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
-  }
-};
 
 bool refuse_ring(const Descriptor &d, const char *why) {
   fail(EOPNOTSUPP) << "descriptor " << d.fd << " is an io_uring " << why
@@ -108,8 +71,9 @@ bool layout_of(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_urin
 
 // What no file of /proc shows, and the kernel says when asked.
 const char *refused_by_kernel(int fd) {
-  if (sys(SYS_io_uring_enter, fd, 0, 0, 0, nullptr, 0) == -EBADFD)
-    return "that is not enabled yet (IORING_SETUP_R_DISABLED)";
+  const long entered = sys(SYS_io_uring_enter, fd, 0, 0, 0, nullptr, 0);
+  if (entered == -EBADFD) return "that is not enabled yet (IORING_SETUP_R_DISABLED)";
+  if (entered == -EOWNERDEAD) return "whose kernel thread (SQPOLL) has ended";
   const int some_fd = engine.gate;
   const long r = sys(SYS_io_uring_register, fd, IORING_REGISTER_EVENTFD, &some_fd, 1);
   if (r == -EBUSY) return "with a registered eventfd";
@@ -118,6 +82,36 @@ const char *refused_by_kernel(int fd) {
   if (r < 0) return "that takes no registrations";
   sys(SYS_io_uring_register, fd, IORING_UNREGISTER_EVENTFD, nullptr, 0);
   return nullptr;
+}
+
+bool kernel_threads_run() {
+  for (size_t i = 0; i < engine.thread_count; i++)
+    if (engine.threads[i].state == thread_of_kernel) return true;
+  return false;
+}
+
+// Waits until a kernel thread that polls the ring has taken and answered what the program has written; then it touches
+// nothing any more. Null, or why the ring is refused.
+const char *settle(const Descriptor &d, View &view, bool *polled) {
+  const double start = now_ms();
+  for (int looks = 1;; looks++) {
+    const bool taken = view.all_taken(), level = taken && view.all_answered();
+    if (const char *why = refused_by_kernel(d.fd)) return why;  // waits for whoever works in the ring
+    const char *info = fdinfo(d);
+    if (!info) return "that can't be looked at";
+    *polled = number_in(info, "SqThread:") > 0 ||
+              (level && kernel_threads_run() && sys(SYS_io_uring_enter, d.fd, 1, 0, 0, nullptr, 0) == 1);
+    const char *why = refused_ring(info);
+    if (why && why != ring_in_flight) return why;
+    // While somebody works in the ring its fdinfo is not complete, or does not tell of the kernel thread.
+    const bool told = field(info, "PollList:") && (*polled || level || !kernel_threads_run() || looks > 4);
+    if (told && (level || !*polled)) return why;
+    const bool asleep = View::now(view.sq_flags()) & IORING_SQ_NEED_WAKEUP;
+    if (now_ms() - start > (taken || asleep ? answer_timeout_ms : engine.park_timeout_ms))
+      return ring_in_flight;
+    const timespec moment{0, 50'000};
+    sys(SYS_nanosleep, &moment, nullptr);
+  }
 }
 
 // Does the mapping show the memory that `ours` does? Asked by changing a word that matters to nobody for a moment.
@@ -145,7 +139,7 @@ uint64_t claim_mappings(const Descriptor &d, bool requests, uint32_t &ours, uint
   return reach;
 }
 
-bool view_ring(const Descriptor &d, View *view) {
+bool view_ring(const Descriptor &d, View *view, bool *polled) {
   io_uring_params layout;
   if (!layout_of(1, 2, 0, &layout, d)) return false;
   uint32_t sq_entries, cq_entries;
@@ -153,6 +147,7 @@ bool view_ring(const Descriptor &d, View *view) {
   {
     View head;
     if (head.map_rings(d.fd, layout) < 0) return refuse_ring(d, ring_without_memory);
+    if (const char *why = settle(d, head, polled)) return refuse_ring(d, why);
     sq_entries = head.sq_mask() + 1;
     cq_entries = head.cq_mask() + 1;
     reach = claim_mappings(d, false, head.cq_flags(), layout.cq_off.flags);
@@ -182,18 +177,17 @@ bool is_libuvs(View &view, uint32_t taken, uint32_t unsent) {
   return known > 0;
 }
 
-// Are requests or answers larger than usual? The kernel lists them in fdinfo, so it is made to list one of each.
-const char *refused_sizes(const Descriptor &d, View &view) {
+// Are requests or answers larger than usual? The kernel lists them in fdinfo, so it is made to list one of each; where
+// a kernel thread would take the request, an answer only.
+const char *refused_sizes(const Descriptor &d, View &view, bool polled) {
   uint32_t nothing = 0;
   uint32_t &index = view.has_indexes() ? view.indexes()[view.sq_tail() & view.sq_mask()] : nothing;
   const uint32_t before = index;
-  index = 0;
-  view.sq_tail()++;
+  if (!polled) index = 0, view.sq_tail()++;
   view.cq_head()--;
   const char *info = fdinfo(d);
   view.cq_head()++;
-  view.sq_tail()--;
-  index = before;
+  if (!polled) view.sq_tail()--, index = before;
   if (!info) return "that can't be looked at";
   const char *requests = field(info, "SQEs:"), *answers = field(info, "CQEs:");
   if (!requests || !answers) return nullptr;  // older than larger ones
@@ -205,9 +199,10 @@ const char *refused_sizes(const Descriptor &d, View &view) {
     if (find_in_line(p, "e0:")) return ring_with_large_requests;
   }
   if (!listed && view.sqes_size < 4096)
-    return "of fewer than 64 requests and without a table of indexes (IORING_SETUP_NO_SQARRAY): the kernel "
-           "does not "
-           "tell the size of its requests";
+    return polled ? "of fewer than 64 requests and with a kernel thread (SQPOLL): the size of its requests "
+                    "can't be told"
+                  : "of fewer than 64 requests and without a table of indexes (IORING_SETUP_NO_SQARRAY): "
+                    "the kernel does not tell the size of its requests";
   return nullptr;
 }
 
@@ -242,8 +237,10 @@ bool hand_in_no_ops(long fd, View &view, uint32_t count) {
   for (uint32_t left = count; left;) {
     const uint32_t some = left < view.at.sq_entries ? left : view.at.sq_entries;
     __atomic_store_n(&view.sq_tail(), view.sq_tail() + some, __ATOMIC_RELEASE);
-    if (sys(SYS_io_uring_enter, fd, some, some, IORING_ENTER_GETEVENTS, nullptr, 0) != (long)some)
+    if (sys(SYS_io_uring_enter, fd, some, some, IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP, nullptr,
+            0) != (long)some)
       return false;
+    while (!view.all_taken()) sys(SYS_sched_yield);  // a kernel thread answers first and then says so
     __atomic_store_n(&view.cq_head(), view.cq_tail(), __ATOMIC_RELEASE);
     left -= some;
   }
@@ -280,12 +277,9 @@ bool works_for_a_ring(int proc_tid) {
 }
 
 bool plan_ring(Descriptor &d) {
-  const char *info = fdinfo(d);
-  if (!info) return false;
-  if (const char *why = refused_ring(info)) return refuse_ring(d, why);
-  if (const char *why = refused_by_kernel(d.fd)) return refuse_ring(d, why);
   View view;
-  if (!view_ring(d, &view)) return false;
+  bool polled = false;
+  if (!view_ring(d, &view, &polled)) return false;
 
   d.ring = static_cast<Ring *>(engine.arena.take(sizeof(Ring)));
   if (!d.ring) return fail_arena();
@@ -293,7 +287,7 @@ bool plan_ring(Descriptor &d) {
   r = {};
   r.sq_entries = view.at.sq_entries;
   r.cq_entries = view.at.cq_entries;
-  r.flags = view.at.flags & no_indexes;
+  r.flags = (view.at.flags & no_indexes) | (polled ? unsigned(IORING_SETUP_SQPOLL) : 0);
   const uint32_t taken = view.sq_head();
   r.unsent = view.sq_tail() - taken;
   r.unread = view.cq_tail() - view.cq_head();
@@ -301,7 +295,7 @@ bool plan_ring(Descriptor &d) {
     return refuse_ring(d, ring_in_flight);
   r.start = taken;
   if (!is_libuvs(view, taken, r.unsent)) {
-    if (const char *why = refused_sizes(d, view)) return refuse_ring(d, why);
+    if (const char *why = refused_sizes(d, view, polled)) return refuse_ring(d, why);
     if (taken > most_no_ops)
       return refuse_ring(
           d, "that has taken more than 65536 requests, and may belong to a program that counts them");
@@ -325,6 +319,8 @@ bool plan_ring_mappings() {
              false;
   return true;
 }
+
+bool is_polled(const Descriptor &d) { return d.ring->flags & IORING_SETUP_SQPOLL; }
 
 bool rebuild_ring(Descriptor &d) {
   const Ring &r = *d.ring;

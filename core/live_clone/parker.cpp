@@ -245,7 +245,11 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
       if (!ok) break;
       Thread &t = engine.threads[engine.thread_count - 1];
       look_at_call(t);
-      ok = send_signal(t, engine.thread_count - 1);
+      // One of the kernel's shows no place in the program that it would go back to. It would keep the signal for ever.
+      if (!(t.call.known && t.call.pc) && works_for_a_ring(t.proc_tid))
+        t.state = thread_of_kernel;
+      else
+        ok = send_signal(t, engine.thread_count - 1);
     }
   struct stat st {};
   sys(SYS_fstat, dir, &st);
@@ -255,13 +259,10 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
 }
 
 // A signalled thread that no longer exists has ended without seeing the signal.
-void forget_ended(bool look_closely) {
+void forget_ended() {
   for (size_t i = 1; i < engine.thread_count; i++) {
     Thread &t = engine.threads[i];
-    if (t.state == thread_signalled && sys(SYS_tgkill, engine.pid, t.tid, 0) == -ESRCH)
-      t.state = thread_gone;
-    else if (look_closely && t.state == thread_signalled && works_for_a_ring(t.proc_tid))
-      t.state = thread_of_kernel;
+    if (t.state == thread_signalled && sys(SYS_tgkill, engine.pid, t.tid, 0) == -ESRCH) t.state = thread_gone;
   }
 }
 
@@ -350,7 +351,7 @@ bool park_threads() {
   e.threads[0].state = thread_parked;
 
   const double deadline = now_ms() + e.park_timeout_ms;
-  for (bool again = false;; again = true) {
+  for (;;) {
     Pass pass;
     const int before = parked;
     if (!look_for_threads(foreign_proc, &pass)) return false;
@@ -359,7 +360,7 @@ bool park_threads() {
     // Nearly always the last one parks within microseconds; one that ends instead is noticed by the next
     // pass.
     if (parked == before) futex_wait(parked, before, 1);
-    forget_ended(again);
+    forget_ended();
     int awaited = 0;
     for (size_t i = 1; i < e.thread_count; i++)
       awaited += e.threads[i].state == thread_signalled || e.threads[i].state == thread_parked;

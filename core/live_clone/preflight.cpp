@@ -133,10 +133,11 @@ class Examination {
     std::string filters;
     for (const std::string &tid : entries(proc_ + "/task")) {
       const std::string status = read_text(proc_ + "/task/" + tid + "/status");
-      if (status.empty()) continue;                                    // it has just ended
-      if (value_of(status, "Name").starts_with("iou-wrk-")) continue;  // works for a ring: the kernel's
+      if (status.empty()) continue;  // it has just ended
+      const std::string name = value_of(status, "Name");
+      if (name.starts_with("iou-wrk-") || name.starts_with("iou-sqp-")) continue;  // the kernel's, for a ring
       result_.threads++;
-      const std::string which = "thread " + tid + " (" + value_of(status, "Name") + ")";
+      const std::string which = "thread " + tid + " (" + name + ")";
       const unsigned long blocked = strtoul(value_of(status, "SigBlk").c_str(), nullptr, 16);
       const std::string state = value_of(status, "State");
       if (blocked >> 32 & 1)

@@ -147,7 +147,7 @@ void rebuild_clone(int index, int reaper_pid) {
   s.memory_ms = memory - start;
   s.descriptors_ms = descriptors - memory;
   tell(s, state_detached);
-  if (!restore_kernel_state(*e.leader) || !make_threads() || !rebuild_timers() ||
+  if (!restore_kernel_state(*e.leader) || !make_threads() || !complete_descriptors() || !rebuild_timers() ||
       !(e.pidns || patch_lock_owners()))
     give_up(s);
   s.threads_ms = now_ms() - descriptors;

@@ -59,9 +59,6 @@ const char *refused_ring(const char *fdinfo) {
     const char *p = field(fdinfo, key);
     return p && *(p = next_line(p)) == ' ';
   };
-  if (value("SqThread:", 0))
-    return "with a kernel thread (SQPOLL; of Node or uvloop: start the program with UV_USE_IO_URING=0 in its "
-           "environment)";
   if (value("UserFiles:", 0)) return "with registered files";
   if (value("UserBufs:", 0)) return "with registered buffers";
   if (field(fdinfo, "Personalities:")) return "with registered credentials";

@@ -1,4 +1,6 @@
 // Rings that can't be made anew are refused by name, and once the obstacle is gone the program can be cloned.
+#include <sched.h>
+
 #include "ring.hpp"
 
 using namespace testee;
@@ -31,10 +33,64 @@ TESTEE(refuses_ring_with_a_read_in_flight) {
   then_cloned(r);
 }
 
-TESTEE(refuses_ring_with_a_kernel_thread) {
-  Ring r(4, IORING_SETUP_SQPOLL);
-  refused_ring(r,
-               "with a kernel thread (SQPOLL; of Node or uvloop: start the program with UV_USE_IO_URING=0");
+// A kernel thread takes a request by itself, and waits for its answer as long as anybody.
+TESTEE(refuses_polled_ring_with_work_in_flight) {
+  Ring r(64, IORING_SETUP_SQPOLL);
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  char text[8];
+  io_uring_sqe &s = r.write_down(IORING_OP_READ);
+  s.fd = ends[0], s.addr = (unsigned long long)text, s.len = sizeof text;
+  r.publish();
+  until([&] { return r.sq_head() == 1; });
+  refused_ring(r, "with work in flight");
+  CHECK(write(ends[1], "x", 1) == 1);
+  r.wait_for_answer();
+  CHECK_EQ(r.next_answer().res, 1);
+  clone_here();
+  r.polled_no_ops(3);
+}
+
+TESTEE(refuses_small_polled_ring) {
+  if (!newest(IORING_SETUP_SQE128)) return (void)clone_here();
+  Ring r(32, IORING_SETUP_SQPOLL);
+  r.polled_no_ops(3);
+  refused_ring(r, "of fewer than 64 requests and with a kernel thread (SQPOLL)", false);
+  then_cloned(r);
+}
+
+TESTEE(refuses_polled_ring_with_large_requests) {
+  if (!newest(IORING_SETUP_SQE128)) return (void)clone_here();
+  Ring r(64, IORING_SETUP_SQPOLL | IORING_SETUP_SQE128);
+  refused_ring(r, "with requests of 128 bytes", false);
+  then_cloned(r);
+}
+
+TESTEE(refuses_polled_ring_with_large_answers) {
+  if (!newest(IORING_SETUP_CQE32)) return (void)clone_here();
+  Ring r(64, IORING_SETUP_SQPOLL | IORING_SETUP_CQE32);
+  refused_ring(r, "with answers of 32 bytes", false);
+  then_cloned(r);
+}
+
+// Its kernel thread belonged to a process that has ended; only the table of descriptors was ours.
+TESTEE(refuses_polled_ring_of_another) {
+  const long child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    io_uring_params p{};
+    p.flags = IORING_SETUP_SQPOLL;
+    _exit((int)syscall(SYS_io_uring_setup, 64, &p));
+  }
+  int status = 0;
+  CHECK_EQ((long)waitpid((pid_t)child, &status, 0), child);
+  Ring r(64);
+  close(r.fd);
+  r.fd = WEXITSTATUS(status);
+  munmap(r.rings, r.rings_size);
+  munmap(r.sqes, r.sqes_size);
+  r.rings = r.map(r.rings_size, IORING_OFF_SQ_RING);
+  r.sqes = (io_uring_sqe *)r.map(r.sqes_size, IORING_OFF_SQES);
+  refused_ring(r, "whose kernel thread (SQPOLL) has ended", false);
   then_cloned(r);
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <vector>
@@ -34,8 +35,11 @@ struct Ring {
   size_t rings_size = 0, sqes_size = 0;
   unsigned private_tail = 0;  // as liburing keeps one
 
-  explicit Ring(unsigned entries, unsigned flags = 0, unsigned cq_entries = 0) {
+  explicit Ring(unsigned entries, unsigned flags = 0, unsigned cq_entries = 0, unsigned idle_ms = 0,
+                const Ring *beside = nullptr) {
     p.flags = flags | (cq_entries ? unsigned(IORING_SETUP_CQSIZE) : 0);
+    p.sq_thread_idle = idle_ms;
+    if (beside) p.flags |= IORING_SETUP_ATTACH_WQ, p.wq_fd = (unsigned)beside->fd;
     p.cq_entries = cq_entries;
     fd = (int)syscall(SYS_io_uring_setup, entries, &p);
     if (fd < 0) return;
@@ -89,6 +93,36 @@ struct Ring {
       CHECK_EQ(enter(1, 1), 1);
       CHECK_EQ(answer(cq_head()).user_data, (unsigned long long)i);
       cq_head() = cq_head() + 1;
+    }
+  }
+  // With a kernel thread (SQPOLL) a request is taken as soon as the tail tells of it.
+  io_uring_sqe &write_down(unsigned char opcode) {
+    io_uring_sqe &s = sqes[sq_tail() & sq_mask()];
+    memset(&s, 0, sizeof s);
+    s.opcode = opcode;
+    return s;
+  }
+  void publish() {
+    __atomic_store_n(&sq_tail(), sq_tail() + 1, __ATOMIC_SEQ_CST);
+    wake();
+  }
+  void wake() {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (asleep()) CHECK_EQ(syscall(SYS_io_uring_enter, fd, 0, 0, IORING_ENTER_SQ_WAKEUP, nullptr, 0), 0L);
+  }
+  bool asleep() { return word(p.sq_off.flags) & IORING_SQ_NEED_WAKEUP; }
+  void until_asleep() {
+    until([this] { return asleep(); });
+  }
+  void wait_for_answer() {
+    while (cq_head() == cq_tail()) enter(0, 1);
+  }
+  void polled_no_ops(unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+      write_down(IORING_OP_NOP).user_data = i;
+      publish();
+      wait_for_answer();
+      CHECK_EQ(next_answer().user_data, (unsigned long long)i);
     }
   }
   // As libuv does: adds the descriptor to the set through the ring.

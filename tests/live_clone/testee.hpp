@@ -32,9 +32,10 @@ namespace live_clone = gridcentric::live_clone;
 
 /// As the command line says: mode, number of clones, path of gc-reaper.
 live_clone::Order order();
-/// Clones and commits; the index. Ends the process when the engine fails.
+/// Clones and commits; the index. Ends the process when the engine fails, but tries again after a failure that says
+/// `passing`.
 int clone_here();
-int clone_here(const live_clone::Order &order);
+int clone_here(const live_clone::Order &order, const std::string &passing = "");
 /// What the last clone_here() returned.
 const live_clone::Outcome &outcome();
 /// Waits in the master until every clone made by clone_here() has ended.

@@ -1,7 +1,10 @@
 'use strict';
 // libuv's io_urings: one for each loop since libuv 1.45, and one with a kernel thread for files where the program asks for it
-// (UV_USE_IO_URING=1). A clone has rings of its own; the other kind is refused, and the advice of the refusal is true.
+// (UV_USE_IO_URING=1). A clone has rings of its own of both kinds.
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { inBothModes } = require('./family.js');
 
 inBothModes('the loops of all threads go on in clones, and in clones of clones', async (run) => {
@@ -42,26 +45,41 @@ inBothModes('the loops of all threads go on in clones, and in clones of clones',
   assert.deepEqual(JSON.parse(stdout), [[each, ['joined', ...each], each], each]);
 });
 
-inBothModes('a ring with a kernel thread is refused by name, and the advice helps', async (run) => {
+inBothModes('rings for files go on in clones, those of all threads', async (run) => {
   const program = `
     const fs = require('node:fs');
+    const { Worker } = require('node:worker_threads');
+    const polled = () => fs.readdirSync('/proc/self/fd').filter((fd) => {
+      try { return /SqThread:\\s*[1-9]/.test(fs.readFileSync('/proc/self/fdinfo/' + fd, 'utf8')); } catch { return false; }
+    }).length;
+    const sizes = async (fs, file) => {
+      const found = new Set();
+      for (let i = 0; i < 100; i++) {
+        const handle = await fs.promises.open(file);
+        found.add((await handle.stat()).size);
+        found.add((await handle.read(Buffer.alloc(1000), 0, 1000, 0)).bytesRead);
+        await handle.close();
+      }
+      return [...found];
+    };
+    const worker = new Worker(\`const fs = require('node:fs'); const { parentPort } = require('node:worker_threads');
+      const sizes = \${sizes}; parentPort.on('message', async (file) => parentPort.postMessage(await sizes(fs, file)));\`, { eval: true });
+    const file = process.env.FILE;
+    const all = () => Promise.all([sizes(fs, file), new Promise((resolve) => { worker.once('message', resolve); worker.postMessage(file); })]);
     (async () => {
-      await fs.promises.stat(process.execPath);
-      const before = await gridcentric.explain();
-      const answer = await family(1, () => 'cloned').catch((error) => error.message);
-      console.log(JSON.stringify([before.can_clone ?? before.canClone, before.report, answer]));
+      await all();
+      const before = polled();
+      const found = await family(2, async () => [polled(), await all()]);
+      console.log(JSON.stringify([before, found, await all()]));
+      process.exit();
     })();`;
-  const outcome = async (value) => JSON.parse(await run(program, { env: { UV_USE_IO_URING: value } }));
-  const [can, report, answer] = await outcome('1');
-  if (can) {
-    assert.deepEqual(answer, ['cloned', 'cloned']); // this Node has no such ring
-  } else {
-    const advice = /descriptor \d+ is an io_uring with a kernel thread .* start the program with UV_USE_IO_URING=0/;
-    assert.match(report, advice);
-    assert.match(answer, advice);
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'rings-')), 'file');
+  fs.writeFileSync(file, 'x'.repeat(1000));
+  const each = [[1000], [1000]];
+  for (const value of ['1', '0', undefined]) {
+    const [rings, found, after] = JSON.parse(await run(program, { env: { UV_USE_IO_URING: value, FILE: file } }));
+    assert.ok(value === '1' || rings === 0, `${rings} rings`); // as many as there are loops, where libuv and kernel have them
+    assert.deepEqual([found, after], [Array(3).fill([rings, each]), each]);
   }
-  for (const helps of ['0', undefined]) {
-    const [can, , answer] = await outcome(helps);
-    assert.deepEqual([can, answer], [true, ['cloned', 'cloned']]);
-  }
+  fs.rmSync(path.dirname(file), { recursive: true });
 });
