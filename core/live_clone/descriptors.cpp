@@ -1,7 +1,7 @@
 // Descriptors: looked at once in the parked master (plan), replaced in each clone (rebuild). A fork shares
 // open files with its parent, offsets, counters and all; a clone gets its own, with the same contents, under
 // the same numbers. Start at `handlers`, the table of kinds; what is open and of which kind is found in
-// descriptor_table.cpp. Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// descriptor_table.cpp. Runs while threads are parked, or in a clone whose threads do not go on yet: see sys.hpp.
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>

@@ -1,7 +1,7 @@
 // io_uring rings: a queue of requests and one of answers, in memory that kernel and program share. A fork would
 // share them with the master, so a clone gets a ring of its own: same sizes, same addresses, same contents, under
 // the same number. What can't be carried over is refused by name (refused_ring(), and here what shows only from
-// inside). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// inside). Runs while threads are parked, or in a clone whose threads do not go on yet: see sys.hpp.
 //
 // Counters. The kernel keeps its own count of the requests that it took and the answers that it gave, and a new ring
 // begins at 0. A program may keep such counts too (liburing does), and a thread that is stopped between reading and
@@ -15,8 +15,8 @@
 //
 // Polled rings (IORING_SETUP_SQPOLL): a thread of the kernel takes the requests as soon as they are written. In the
 // master it may still be at work when the program's threads have stopped, so it is waited for. In a clone such a ring is
-// made after the program's threads, whose ids its thread could take else. How long that thread looks for work before it
-// sleeps can't be read back either: in a clone as long as libuv's, and then the ring's flags tell the program to wake it.
+// made after the program's threads, whose ids its thread could otherwise take. How long that thread looks for work before
+// it sleeps can't be read back: in a clone it does so as long as libuv's, then the ring's flags tell the program to wake it.
 #include <string.h>
 
 #include "descriptor.hpp"

@@ -9,7 +9,7 @@
 //   fork         (spawner.cpp)     N reapers and clones exist
 //   detach       (rebuild.cpp)     every clone has memory, sockets and files of its own: the master may go on
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
-//   ready        (rebuild.cpp)     every clone has its threads, timers and locks, and waits at the gate
+//   ready        (rebuild.cpp)     every clone has its threads, epoll sets, timers and locks, and waits at the gate
 //
 // A failure at any stage kills what was made, releases the threads and leaves the master as it was: all or
 // none. Between park and release nothing may allocate, lock, throw or touch TLS: see sys.hpp.

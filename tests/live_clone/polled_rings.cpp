@@ -48,7 +48,7 @@ static void used_on(Ring &r, unsigned times) {
 }
 
 TESTEE(polled_ring_looking_for_work) {
-  Ring r(64, IORING_SETUP_SQPOLL, 0, 2000);
+  Ring r(64, IORING_SETUP_SQPOLL, 0, 300);
   used_on(r, 200);
 }
 TESTEE(polled_ring_asleep) {
@@ -58,7 +58,7 @@ TESTEE(polled_ring_asleep) {
   used_on(r, 0);
 }
 TESTEE(polled_ring_fresh) {
-  Ring r(64, IORING_SETUP_SQPOLL);
+  Ring r(64, IORING_SETUP_SQPOLL, 0, 10);
   used_on(r, 0);
 }
 TESTEE(polled_ring_without_array) {
@@ -138,7 +138,7 @@ TESTEE(polled_rings_and_others) {
 // Each thread has a ring, all are busy while they are stopped again and again; clones are cloned as well.
 TESTEE(polled_rings_of_busy_threads) {
   std::atomic<bool> stop{false};
-  std::atomic<unsigned> rounds[3] = {};
+  std::atomic<unsigned> rounds[2] = {};
   std::vector<std::thread> threads;
   for (auto &counter : rounds)
     threads.emplace_back([&stop, &counter] {
@@ -146,21 +146,21 @@ TESTEE(polled_rings_of_busy_threads) {
       CHECK(r.fd >= 0);
       while (!stop) {
         r.polled_no_ops(1);
-        if (counter++ % 64 == 0) r.until_asleep();
+        if (counter++ % 16 == 0) r.until_asleep();
       }
       r.close_all();
     });
   const auto go_on = [&] {
     for (auto &counter : rounds) {
       const unsigned now = counter;
-      until([&] { return counter > now + 50; });
+      until([&] { return counter > now + 20; });
     }
   };
   go_on();
   // One may be stopped between writing a request and waking the kernel thread.
   const std::string passing = "with work in flight";
   int k = 0;
-  for (int i = 0; i < 4 && k == 0; i++) {
+  for (int i = 0; i < 3 && k == 0; i++) {
     k = clone_here(order(), passing);
     go_on();
     if (k == 0) wait_for_clones();
