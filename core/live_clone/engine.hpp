@@ -130,7 +130,8 @@ struct Engine {
   Table<Descriptor> descriptors;
   Table<Registration> registrations;
   Table<HeldLock> locks;  ///< on files, which the clone takes again
-  int locked_fd;          ///< a transaction on it keeps the process from being cloned just now; -1: none
+  bool passes;    ///< what keeps the process from being cloned is over in a moment, when its threads run
+  int locked_fd;  ///< it is a transaction on this descriptor; -1: none
   Table<KernelTimer> timers;
   Table<LockOwner> lock_owners;
   size_t largest_searched;  // for locks: a mapping of so many bytes is not

@@ -26,6 +26,7 @@ struct Link {
 };
 
 bool refuse_transaction(const Descriptor &d, const FileLock &lock) {
+  engine.passes = true;
   engine.locked_fd = d.fd;
   Text text = fail(EBUSY);
   tell(text, lock, d.fd, Link(d.fd).text);
@@ -121,7 +122,7 @@ Text &tell(Text &text, const FileLock &lock, int fd, const char *path) {
     case LockRule::wait_for:
       return text
              << "a transaction holds a write lock on part of the file; clone() waits for its end, at most "
-             << transaction_timeout_ms / 1000 << " s, and then fails: commit, roll back or close before it";
+             << passing_timeout_ms / 1000 << " s, and then fails: commit, roll back or close before it";
     case LockRule::leave:
       return text << "the file lock stays with the master; in clones the file is read-only";
   }

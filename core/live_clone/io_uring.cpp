@@ -302,10 +302,12 @@ bool plan_ring(Descriptor &d) {
   } else if (taken > many_no_ops) {
     if (!r.unsent && !r.unread && !counted_in_registers(taken))
       r.start = 0;
-    else if (taken > most_no_ops)
+    else if (taken > most_no_ops) {
+      engine.passes = true;
       return fail(EAGAIN) << "descriptor " << d.fd
-                          << " is an io_uring of a libuv loop that is just being used; try again",
+                          << " is an io_uring of a libuv loop that was in use at every look; try again",
              false;
+    }
   }
   return keep_contents(r, view);
 }

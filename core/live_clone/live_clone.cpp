@@ -146,6 +146,7 @@ class Preparation {
     e.descriptors = {};
     e.registrations = {};
     e.locks = {};
+    e.passes = false;
     e.locked_fd = -1;
     e.timers = {};
     e.lock_owners = {};
@@ -225,17 +226,17 @@ void report(Outcome &o, double start) {
   if (e.notes_lost) o.degraded.push_back(std::to_string(e.notes_lost) + " more");
 }
 
-// After a try that met a transaction: nobody is stopped now, so it can end. False when waiting is over: nobody but the
-// caller could end it, or it took too long.
-bool wait_for_transaction(const Order &order, double deadline) {
+// After a try that met what passes when the threads run: the end of a transaction, or of a call into a ring. False when
+// waiting is over: nobody but the caller could end it, or it took too long.
+bool wait_until_it_passes(const Order &order, double deadline) {
   size_t threads = 0;
   for (size_t i = 0; i < engine.thread_count; i++) threads += engine.threads[i].state == thread_parked;
-  if (engine.locked_fd < 0 || threads < 2 || now_ms() > deadline) return false;
+  if (!engine.passes || threads < 2 || now_ms() > deadline) return false;
   const auto wait = [deadline] {
     do {
       const timespec moment{0, 200'000};
       nanosleep(&moment, nullptr);
-    } while (!is_transaction_over(engine.locked_fd) && now_ms() < deadline);
+    } while (engine.locked_fd >= 0 && !is_transaction_over(engine.locked_fd) && now_ms() < deadline);
   };
   order.let_go_during ? order.let_go_during(wait) : wait();
   return true;
@@ -260,7 +261,7 @@ Outcome clone_now(const Order &order) {
     return failure(errno ? errno : EINVAL, problem);
   flush_standard_output();
   fill_engine(order);
-  const double deadline = now_ms() + transaction_timeout_ms;
+  const double deadline = now_ms() + passing_timeout_ms;
   bool ok = false;
   size_t threads = 0;
   for (size_t size = first_arena; !ok;) {
@@ -268,7 +269,7 @@ Outcome clone_now(const Order &order) {
       return failure(ENOMEM, "no address space for the engine: it needs " + std::to_string(size >> 20) +
                                  " MB for a moment; raise the limit (ulimit -v, RLIMIT_AS)");
     ok = run_with_signals_blocked();
-    if (wait_for_transaction(order, deadline)) continue;
+    if (wait_until_it_passes(order, deadline)) continue;
     if (engine.failure.err != ENOBUFS) break;
     if (size >= largest_arena) return failure(E2BIG, "too many threads, descriptors or mappings to clone");
     threads = engine.thread_count;
