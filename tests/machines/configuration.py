@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _NAMES = re.compile(r"(?i).*_proxy|SSL_CERT_.*|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_CAINFO|PIP_.*")
-_DEBIAN = "http://deb.debian.org/debian"
-_SECURITY = "http://deb.debian.org/debian-security"
 
 
 def _asked(*command: str) -> str:
@@ -32,15 +30,18 @@ def apt_options() -> str:
 
 
 def apt_sources(suite: str) -> list[str]:
-    """The lines of sources.list for a suite, from the mirror that this computer uses."""
+    """The lines of sources.list for a suite, from the mirror that this computer uses. None: mmdebstrap knows one itself."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.[ls][io][su]*"))]
     text = "\n".join(file.read_text() for file in files if file.suffix in (".list", ".sources") and file.exists())
     mirrors = [url for line in text.splitlines() if not line.startswith("#") for url in re.findall(r"https?://\S+", line)]
-    debian = next((url for url in mirrors if url.rstrip("/").endswith("/debian")), _DEBIAN)
-    security = next((url for url in mirrors if url.rstrip("/").endswith("debian-security")), _SECURITY)
+    debian = next((url for url in mirrors if url.rstrip("/").endswith("/debian")), None)
+    security = next((url for url in mirrors if url.rstrip("/").endswith("debian-security")), None)
+    if not debian:
+        return []
     lines = [f"deb {debian} {suite} main"]
     if suite not in ("sid", "unstable"):
-        lines += [f"deb {debian} {suite}-updates main", f"deb {security} {suite}-security main"]
+        lines += [f"deb {debian} {suite}-updates main"]
+        lines += [f"deb {security} {suite}-security main"] if security else []
     return lines
 
 
