@@ -89,7 +89,7 @@ TESTEE(recursive_mutex_deep) {
     for (int i = 0; i < 5; i++) m.unlock();
   });
   until([&] { return held.load(); });
-  m.try_lock();
+  CHECK(!m.try_lock());
   clone_here();
   CHECK(!m.try_lock());
   release = true;
