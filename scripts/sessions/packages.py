@@ -72,8 +72,8 @@ def make_wheel(session: nox.Session, python: str, into: Path) -> Path:
     session.run(*pip, *options, "--wheel-dir", str(raw), str(ROOT), env=env, external=True)
     (made,) = raw.iterdir()
     # Refuses what needs a newer C library, and names the wheel for the one it was made for.
-    repair = [str(TOOLS / "bin" / "auditwheel"), "repair", "--only-plat", "--plat", PLATFORM, "--wheel-dir", str(into), str(made)]
-    session.run(*repair, env=env, external=True)
+    repair = ["repair", "--only-plat", "--plat", PLATFORM, "--wheel-dir", str(into), str(made)]
+    session.run(str(TOOLS / "bin" / "auditwheel"), *repair, env=env, external=True)
     tag = "-".join(made.name.removesuffix(".whl").split("-")[:4])
     (wheel,) = into.glob(f"{tag}-*.whl")
     return check_size(session, wheel)
