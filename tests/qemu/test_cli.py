@@ -76,7 +76,7 @@ def test_gc_without_its_python_says_what_to_install(gc: Any, tmp_path: Path, pyt
     gc.command = str(alone)
     done = gc("run", "--hypervisor", "qemu", "--", "true", PATH=str(tmp_path))
     assert done.returncode == 24
-    assert "pip install 'gridcentric[qemu]'" in only_line(done.stderr)
+    assert "pip install '.[qemu]'" in only_line(done.stderr)
     done = gc("host", "--gc", PATH=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

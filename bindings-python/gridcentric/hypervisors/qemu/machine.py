@@ -126,13 +126,14 @@ def _arguments(shape: Shape, ram: Ram, monitor: int, channel: int, console: int,
     # A guest waits for some answers of these devices in a loop (of the agent's port, of what sets a MAC). Emulated, the loop
     # competes with the thread that it waits for, which took a clone 14 ms: so the devices answer in the guest's own thread.
     at_once = "" if accel == "kvm" else ",ioeventfd=off"
+    # no_timer_check: on a busy computer an emulated timer strikes too late for the kernel's test of it, and the kernel panics.
     arguments = [
         BINARY, "-M", "q35,memory-backend=ram,usb=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off,graphics=off",
         "-accel", accel, "-cpu", "host" if accel == "kvm" else "max", "-smp", str(shape.cpus), "-m", str(shape.memory_mib),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-object", f"{ram.argument},size={shape.memory}",
         "-kernel", str(shape.image.kernel), "-initrd", str(shape.image.initrd),
-        "-append", "console=ttyS0 quiet panic=-1 tsc=reliable net.ifnames=0 ipv6.disable=1 rdinit=/init"
+        "-append", "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable net.ifnames=0 ipv6.disable=1 rdinit=/init"
         + (" gridcentric.disk" if shape.disk else ""),
         "-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control",
