@@ -53,7 +53,7 @@ Observed parse_domain(const std::string &line) {
 
 std::vector<std::string> find_hosts() {
   std::vector<std::string> hosts;
-  // Num RefCount Protocol Flags Type St Inode Path; the flag 00010000 is "listens".
+  // Num RefCount Protocol Flags Type St Inode Path; the flag 00010000 is "listens", type 0001 a stream.
   std::ifstream table("/proc/net/unix");
   for (std::string line; std::getline(table, line);) {
     std::istringstream fields(line);
@@ -61,8 +61,8 @@ std::vector<std::string> find_hosts() {
     fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
     // The name it was bound to: a host gives its socket the real one when it listens (core/host/listener.cpp).
     if (path.ends_with(forming)) path.resize(path.size() - forming.size());
-    if (flags == "00010000" && path.starts_with("/") && path.find("/gridcentric") != std::string::npos &&
-        is_ours(path))
+    if (flags == "00010000" && type == "0001" && path.starts_with("/") &&
+        path.find("/gridcentric") != std::string::npos && is_ours(path))
       hosts.push_back(path);
   }
   if (const std::string named = named_host(); !named.empty()) hosts.push_back(named);

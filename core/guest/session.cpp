@@ -1,5 +1,6 @@
 #include "core/guest/session.hpp"
 
+#include <dlfcn.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -53,12 +54,22 @@ void after_fork_in_parent();
 void after_fork_in_child();
 void say_bye(int status, void *);
 
+// on_exit() knows nothing of libraries: what it is to call has to stay where it is, also when the worker of Node that
+// loaded us ends.
+void stay_loaded() {
+  Dl_info own{};
+  if (::dladdr(reinterpret_cast<void *>(&stay_loaded), &own) != 0 && own.dli_fname != nullptr) {
+    ::dlopen(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  }
+}
+
 // Never destroyed: threads may still call while the process ends.
 State &state() {
   static State &instance = []() -> State & {
     auto *made = new State;
     made->machine = machine_generation();
     ::pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
+    stay_loaded();
     ::on_exit(say_bye, nullptr);
     return *made;
   }();
