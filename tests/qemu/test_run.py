@@ -6,10 +6,16 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from gridcentric.hypervisors.qemu.run import PROGRAM, Run
 
 
-def test_a_machine_that_says_its_end_again() -> None:
+@pytest.mark.parametrize(("codes", "expected"), [
+    ((0, 3, 7), [("bye", 0), ("ended", 0)]),
+    ((3, 0, 7), [("ended", 3)]),  # a master that fails takes its family along: no goodbye
+])  # fmt: skip
+def test_a_machine_that_says_its_end_again(codes: tuple[int, ...], expected: list[tuple[str, int]]) -> None:
     """Its program has ended once, as it was said first."""
     heard: list[tuple[str, int]] = []
 
@@ -23,11 +29,11 @@ def test_a_machine_that_says_its_end_again() -> None:
         run = Run(host, wish, (0, 1, 2), lambda text: None)
         master: Any = SimpleNamespace(key=1, say_bye=bye)
         run._master = master
-        for code in (3, 0, 7):
+        for code in codes:
             run.exited(1, PROGRAM, code)
         while run._tasks:
             await asyncio.wait(run._tasks)
-        assert run._code == 3
+        assert run._code == codes[0]
 
     asyncio.run(main())
-    assert heard == [("bye", 0), ("ended", 3)]
+    assert heard == expected
