@@ -31,7 +31,7 @@
 namespace gridcentric::guest {
 namespace {
 
-constexpr std::size_t descriptors_per_message = 250;  // docs/protocol.md, "Cloning"
+constexpr std::size_t descriptors_per_message = 250, most_ports = 1'000;  // docs/protocol.md, "Cloning"
 
 // One cloning of this process at a time, from the host's order until the gate is open.
 std::mutex one_at_a_time;
@@ -86,11 +86,16 @@ std::string require_reaper(Exchange &exchange) {
   return reaper;
 }
 
-void hand_over(Exchange &exchange, const std::vector<int> &pidfds) {
-  const std::span<const int> all(pidfds);
+void hand_over(Exchange &exchange, const live_clone::Outcome &outcome) {
+  const std::span<const int> all(outcome.pidfds);
   for (std::size_t at = 0; at < all.size(); at += descriptors_per_message) {
     const auto part = all.subspan(at, std::min(descriptors_per_message, all.size() - at));
     exchange.answer("pidfds " + std::to_string(part.size()), part);
+  }
+  for (std::size_t i = 0; i < outcome.ports.size() && i < most_ports; ++i) {
+    const auto &bound = outcome.ports[i];
+    exchange.answer(std::string("bound ") + (bound.tcp ? "tcp" : "udp") + (bound.v6 ? "6 " : "4 ") +
+                    std::to_string(bound.port));
   }
   exchange.answer("forked " + std::to_string(all.size()));
 }
@@ -168,7 +173,7 @@ int clone_this_process(Exchange &exchange, const std::string &ticket, const std:
   }
   if (outcome.index < 0) fail(exchange, outcome.err, outcome.message);
   try {
-    hand_over(exchange, outcome.pidfds);
+    hand_over(exchange, outcome);
     const auto line = exchange.next();
     if (line.word != "ok") Fields(line.word + " " + line.rest).malformed();
   } catch (...) {

@@ -24,8 +24,8 @@ void Host::request(Session &session, std::string_view line) {
   wire::Request request;
   const Answer bad = wire::parse_request(line, session.role, &request);
   if (!bad.ok()) return refuse(session, request.id, "", bad);
-  if (request.command == wire::Command::pidfds || request.command == wire::Command::forked ||
-      request.command == wire::Command::failed)
+  if (request.command == wire::Command::pidfds || request.command == wire::Command::bound ||
+      request.command == wire::Command::forked || request.command == wire::Command::failed)
     return answer_order(session, request, line.substr(line.find(' ') + 1));
   if (session.open.contains(request.id))
     return refuse(

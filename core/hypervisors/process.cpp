@@ -21,6 +21,7 @@ namespace {
 
 constexpr const char *masters_address = "127.0.0.1";
 constexpr std::int64_t join_grace_ms = 2'000;
+constexpr std::size_t most_ports = 1'000;  // docs/protocol.md, "Cloning"
 
 // Ignores one that has ended.
 void kill_process(int pidfd) { syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
@@ -144,6 +145,8 @@ void Process::has_ended(DomainKey key) {
     free_with(domain.pidfd, domain.address);
   }
   by_pid_.erase(domain.watched_pid);
+  const DomainKey family = domain.above.empty() ? key : domain.above.front();
+  if (!has_family(family)) refusers_.remove_family(family);
   listener_->ended(key, how, status);
 }
 
@@ -211,6 +214,7 @@ void Process::clone(CloneRequest request, std::function<void(CloneResult)> done)
   std::string error;
   cloning.addresses = addresses_.take(request.clones.size(), &error);
   if (cloning.addresses.empty()) return refuse(GC_E_CLONE_FAILED, error);
+  for (const std::uint32_t address : cloning.addresses) refusers_.remove(address);
 
   std::string order = "fork " + cloning.mode;
   for (std::size_t i = 0; i < request.clones.size(); ++i)
@@ -231,6 +235,7 @@ void Process::answered(DomainKey parent, std::string_view line, std::vector<int>
   const std::string_view what = take_word(&rest);
   cloning.pidfds.insert(cloning.pidfds.end(), fds.begin(), fds.end());
   if (what == "failed") return failed(parent, rest);
+  if (what == "bound") return bound(parent, rest);
   if (what == "forked") return forked(parent, rest);
   if (number(rest) != static_cast<std::int64_t>(fds.size()) || fds.empty() ||
       cloning.pidfds.size() > cloning.request.clones.size())
@@ -243,6 +248,21 @@ void Process::answered(DomainKey parent, std::string_view line, std::vector<int>
 void Process::failed(DomainKey parent, std::string_view what) {
   const auto error = number(take_word(&what));
   give_up(parent, error == EOPNOTSUPP ? GC_E_NOT_SUPPORTED : GC_E_CLONE_FAILED, std::string(what));
+}
+
+void Process::bound(DomainKey parent, std::string_view where) {
+  std::vector<BoundPort> &ports = clonings_.at(parent).ports;
+  std::string_view port = where;
+  const std::string_view kind = take_word(&port);
+  const auto parsed = parse_bound_port(kind, port);
+  if (!parsed)
+    return give_up(parent, GC_E_CLONE_FAILED,
+                   "bound " + std::string(where.substr(0, 20)) +
+                       ", expected tcp4, tcp6, udp4 or udp6 and a port of 1 to 65535");
+  if (ports.size() == most_ports)
+    return give_up(parent, GC_E_CLONE_FAILED,
+                   "more than " + std::to_string(most_ports) + " bound ports of a clone");
+  ports.push_back(*parsed);
 }
 
 void Process::forked(DomainKey parent, std::string_view count) {
@@ -277,6 +297,7 @@ void Process::forked(DomainKey parent, std::string_view count) {
     domain.address = made.addresses[i];
     domain.mode = made.mode;
     by_pid_[reapers[i]] = made.request.clones[i];
+    refusers_.place(domain.address, family_of(parent), made.ports);
   }
   domains_.at(parent).mode = made.mode;
   made.done({true, 0, ""});
@@ -303,6 +324,16 @@ void Process::give_up(DomainKey parent, int error, std::string reason) {
   }
   for (std::size_t i = cloning.addresses.size(); i < cloning.pidfds.size(); ++i) close(cloning.pidfds[i]);
   cloning.done({false, error, std::move(reason)});
+}
+
+DomainKey Process::family_of(DomainKey key) const {
+  const auto &above = domains_.at(key).above;
+  return above.empty() ? key : above.front();
+}
+
+bool Process::has_family(DomainKey family) const {
+  return std::any_of(domains_.begin(), domains_.end(),
+                     [&](const auto &domain) { return family_of(domain.first) == family; });
 }
 
 bool Process::may_be_clone(int pid) const { return pid > 0 && pid != getpid() && !by_pid_.contains(pid); }

@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "core/hypervisors/addresses.hpp"
+#include "core/hypervisors/refusers.hpp"
 
 namespace gridcentric {
 
 class Process final : public Hypervisor {
  public:
-  explicit Process(Loop &loop) : loop_(loop) {}
+  explicit Process(Loop &loop) : loop_(loop), refusers_(loop) {}
   ~Process() override;  // ends the clones that are left; masters are not its own
 
   std::string_view name() const override { return "process"; }
@@ -45,14 +46,18 @@ class Process final : public Hypervisor {
     std::vector<std::uint32_t> addresses;
     std::string mode;
     std::vector<int> pidfds;
+    std::vector<BoundPort> ports;
   };
 
   void answered(DomainKey parent, std::string_view line, std::vector<int> fds);
+  void bound(DomainKey parent, std::string_view where);
   void forked(DomainKey parent, std::string_view count);
   void failed(DomainKey parent, std::string_view what);
   // Nothing of it is left but what is being killed.
   void give_up(DomainKey parent, int error, std::string reason);
-  bool may_be_clone(int pid) const;  // what a guest hands over as one
+  DomainKey family_of(DomainKey domain) const;  // its master
+  bool has_family(DomainKey family) const;      // is somebody of it left?
+  bool may_be_clone(int pid) const;             // what a guest hands over as one
   // Kill it; its address is free when it has gone.
   void bury(int pidfd, std::uint32_t address);
   void has_ended(DomainKey domain);
@@ -65,6 +70,7 @@ class Process final : public Hypervisor {
   Loop &loop_;
   Listener *listener_ = nullptr;
   Addresses addresses_;
+  Refusers refusers_;
   std::unordered_map<DomainKey, Domain> domains_;
   std::unordered_map<int, DomainKey> by_pid_;        // masters, and gc-reapers of clones
   std::unordered_map<DomainKey, Cloning> clonings_;  // by parent

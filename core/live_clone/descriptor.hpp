@@ -55,7 +55,8 @@ struct Descriptor {
   uint64_t size;
   int64_t offset;
   int seals;
-  uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity; pty: number
+  uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity; pty: number;
+                   ///< listener, udp: port on the clone's address, 0: none
   int option;      ///< event: semaphore; timer: clock
   itimerspec setting;
   Ring *ring;

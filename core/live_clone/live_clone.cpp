@@ -289,6 +289,9 @@ Outcome clone_now(const Order &order) {
   }
   out.index = 0;
   out.pidfds.assign(engine.pidfds, engine.pidfds + engine.clones);
+  for (const Descriptor &d : engine.descriptors)
+    if ((d.kind == Kind::listener || d.kind == Kind::udp) && d.same_as < 0 && d.count)
+      out.ports.push_back({d.kind == Kind::listener, d.family == AF_INET6, (uint16_t)d.count});
   held = {getpid(), engine.gate, engine.status, engine.status_size, out.pidfds};
   engine.gate = -1;  // they live on until commit() or abort()
   engine.status = nullptr;

@@ -102,6 +102,12 @@ struct StageTimes {
   double clone_threads_ms = 0;      ///< in the clone: threads, timers, locks
 };
 
+/// Where an internet socket of the program's takes what comes: a listener, or a UDP socket that is not connected.
+struct BoundPort {
+  bool tcp, v6;
+  uint16_t port;
+};
+
 /// What came of clone().
 struct Outcome {
   /// 0 in the master, 1..N in clone k; -1 on failure: nobody was cloned, everything is undone, the master
@@ -115,6 +121,8 @@ struct Outcome {
   /// Master only: one O_CLOEXEC pidfd for each clone, of its reaper: readable when the clone has ended,
   /// SIGKILL sent through it ends the clone. The caller's to keep and close (abort() closes them).
   std::vector<int> pidfds;
+  /// Master only: where sockets of each clone are bound on its address, one entry a socket.
+  std::vector<BoundPort> ports;
   StageTimes times;
   std::vector<std::string> degraded;  ///< what the clones have in a degraded form, one readable line each
   size_t threads = 0;

@@ -155,18 +155,22 @@ bool plan_listener(Descriptor &d) {
   d.backlog =
       info.tcpi_sacked ? (int)info.tcpi_sacked : 128;  // for a listener the kernel reports its backlog there
   set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  d.count = ntohs(bound_port(d.fd));
   return true;
 }
 
 bool plan_udp(Descriptor &d) {
   set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  AnyAddress peer;
+  unsigned size = sizeof peer;
+  if (sys(SYS_getpeername, d.fd, &peer, &size) < 0) d.count = ntohs(bound_port(d.fd));
   return true;
 }
 
 bool rebuild_listener(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
-  if (!bind_to_clone((int)fd, d, bound_port(d.fd))) return false;
+  if (!bind_to_clone((int)fd, d, htons((uint16_t)d.count))) return false;
   const long r = sys(SYS_listen, fd, d.backlog);
   if (r < 0) return fail_descriptor((int)-r, d) << "listen failed", false;
   return place_with_duplicates((int)fd, d);
@@ -181,7 +185,7 @@ bool rebuild_udp(Descriptor &d) {
   unsigned size = sizeof peer;
   if (sys(SYS_getpeername, d.fd, &peer, &size) == 0)
     sys(SYS_connect, fd, &peer, size);
-  else if (const uint16_t port = bound_port(d.fd); port && !bind_to_clone((int)fd, d, port))
+  else if (d.count && !bind_to_clone((int)fd, d, htons((uint16_t)d.count)))
     return false;
   return place_with_duplicates((int)fd, d);
 }

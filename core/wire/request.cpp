@@ -30,6 +30,7 @@ constexpr Row table[] = {
     {"kill", Command::kill, domain, 1},
     {"bye", Command::bye, domain, 0},
     {"pidfds", Command::pidfds, domain, 1},
+    {"bound", Command::bound, domain, 2},
     {"forked", Command::forked, domain, 1},
     {"failed", Command::failed, domain, 2, true},
     {"cancel", Command::cancel, domain, 1},

@@ -33,6 +33,7 @@ enum class Command {
   bye,
   // of a domain, to answer the order `fork`
   pidfds,
+  bound,
   forked,
   failed,
   cancel,

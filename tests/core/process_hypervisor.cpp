@@ -1,6 +1,8 @@
 // The process driver through a host, without the live clone engine: the test is the master, and plays a
 // process that clones itself with children of its own as clones.
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -78,6 +80,23 @@ struct Family {
   }
 };
 
+// What a connection to a clone's address meets: "answered" when somebody took it and kept it.
+std::string meet(const std::string &address, int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_port = htons(static_cast<std::uint16_t>(port));
+  inet_pton(AF_INET, address.c_str(), &a.sin_addr);
+  std::string met = "answered";
+  char byte;
+  if (connect(fd, reinterpret_cast<const sockaddr *>(&a), sizeof a) != 0)
+    met = errno == ECONNREFUSED ? "nobody" : std::strerror(errno);
+  else if (recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET)
+    met = "reset";
+  close(fd);
+  return met;
+}
+
 }  // namespace
 
 TEST_CASE("a host without a descriptor left still sees whose child a process is") {
@@ -124,6 +143,36 @@ TEST_CASE("process: the order, the pidfds, the ends and their status") {
   const std::string next = family.begin(3);
   for (const std::string &address : addresses_of(next)) CHECK(order.find(address + " ") == std::string::npos);
   CHECK(family.master.say("2 failed 11 no more room") == "2 error clone_failed no more room");
+}
+
+TEST_CASE("process: the ports of a clone are kept from others until its family has ended") {
+  Family family;
+  const std::string order = family.begin(2);
+  const auto children = start_children(2);
+  const auto address = addresses_of(order);
+  family.master.write_with("2 pidfds 2\n", pidfds(children));
+  family.master.write_with("2 bound tcp4 7077\n2 bound tcp4 7077\n2 bound udp6 7078\n", {});
+  CHECK(family.master.say("2 forked 2") == "2 ok 0");
+  CHECK(meet(address[0], 7077) == "reset");
+  CHECK(meet(address[1], 7077) == "reset");
+  CHECK(meet(address[1], 7078) == "nobody");
+  CHECK(family.master.say("3 kill 1") == "3 ok");
+  CHECK(family.master.say("4 kill 2") == "4 ok");
+  family.master.list("5 wait " + family.ticket + " -1");
+  for (const Child &child : children) reap(child);
+  CHECK(meet(address[0], 7077) == "reset");
+}
+
+TEST_CASE("process: bound ports that are none") {
+  for (const std::string bad : {"tcp4 0", "tcp4 65536", "tcp5 80", "tcp4 80x", "tcp 80", "tcp4 -1"}) {
+    Family family;
+    family.begin(1);
+    CAPTURE(bad);
+    CHECK(error_of(family.master.say("2 bound " + bad)) == "2 error clone_failed");
+    CHECK(family.master.say("3 ticket_info " + family.ticket) == "3 ok " + family.ticket + " reserved 1 1 1");
+  }
+  Family family;
+  CHECK(error_of(family.master.say("9 bound tcp4 80")) == "9 error protocol");
 }
 
 TEST_CASE("process: a cloning that fails gives the ticket back and leaves nothing") {
