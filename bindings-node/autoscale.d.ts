@@ -22,6 +22,14 @@ export interface ScaleEvent {
   reason?: string;
 }
 
+/** What functions see of a request: the part of node's http.IncomingMessage that this file can name without its types. */
+export interface IncomingRequest {
+  method?: string;
+  url?: string;
+  headers: Record<string, string | string[] | undefined>;
+  socket: { remoteAddress?: string };
+}
+
 /** All times are milliseconds. */
 export interface Options {
   /** users for each clone; default 2 */
@@ -42,10 +50,26 @@ export interface Options {
   userTimeout?: number;
   /** how long a request is held for a clone at most; default 15000 */
   holdTimeout?: number;
+  /** how many requests are held at most; one more is answered 503 at once; default 1000 */
+  maxHeld?: number;
+  /** how long a clone may say nothing to a request before it is answered 504; default 60000 */
+  requestTimeout?: number;
+  /** connections at a time; one more is closed at once; default 10000 */
+  maxConnections?: number;
+  /**
+   * who is a user: by the proxy's own cookie, the client's address, a header's value, or what a function returns (undefined: a
+   * stranger, who counts only while its request is open); default 'cookie'
+   */
+  users?: 'cookie' | 'address' | { header: string } | ((request: IncomingRequest) => string | undefined);
+  /** believe the X-Forwarded-* headers of whoever connects: set it when only your own front can; default false */
+  trustProxy?: boolean;
   /** address to listen on; default: all */
   host?: string;
-  /** serve the dashboard at /_gridcentric; default true */
-  dashboard?: boolean;
+  /**
+   * the dashboard at /_gridcentric: true shows it to this computer alone, a token to whoever brings it (?token=, Authorization:
+   * Bearer), a function to whom it returns true for, false to nobody; default true
+   */
+  dashboard?: boolean | { token: string } | ((request: IncomingRequest) => boolean);
   /** on SIGINT and SIGTERM end all clones first; default true */
   signals?: boolean;
   /** called when something has happened */

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +26,20 @@ HERE = Path(__file__).parent
 DRIVERS = {"node": ["node", str(HERE / "driver.js")], "python": [sys.executable, str(HERE / "driver.py")]}
 BASE = "127.78.0.0"
 STUBS = 40
+# What a clone has sent of an answer before it breaks off.
+CUT = {
+    "nothing": b"",
+    "body": b"",
+    "status": b"HTTP/1.1 200",
+    "head": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+    "part": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
+    "event": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n",
+    "switch": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgr",
+    "switched": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x7e",
+    "nonsense": b"\x16\x03\x01 no HTTP at all\r\n\r\n",
+}
 # Nothing waits this long unless it hangs; it never decides between right and wrong.
 HANG_GUARD_S = 120
 
@@ -139,6 +155,12 @@ class World:
         domain = await self._who(request)
         if not domain:
             return web.Response(text="nobody")
+        if request.path == "/die":
+            self.bodies.append((int(domain[1]), b"die"))
+            await self.end(int(domain[1]))
+            return web.Response()
+        if request.path == "/refused":
+            return web.Response(status=403, text="no")
         if request.path == "/slow":
             await self.release.wait()
         if request.path == "/big":
@@ -172,6 +194,14 @@ class World:
             else:
                 request.transport.abort()
             return response
+        if request.path.startswith("/cut/"):
+            return await self._cut(request, *request.path.split("/")[2:])
+        if request.path == "/hops":
+            own = [("X-Hop", "1"), ("Connection", "keep-alive, X-Hop"), ("Proxy-Authenticate", "Basic"), ("Upgrade", "h2c")]
+            own += [("X-Gridcentric-Vmid", "99"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+            return web.Response(text="[]", headers=own)
+        if "X-Echo-Path" in request.headers:
+            return web.Response(headers={"X-Path": request.raw_path})
         if request.path == "/headers":
             return web.json_response(list(request.headers.items()), headers={"Set-Cookie": "own=1; Path=/"})
         body = await request.content.read()
@@ -181,6 +211,19 @@ class World:
             return web.Response()
         self.bodies.append((int(domain[1]), body))
         return web.Response(text=f"clone {domain[1]} {len(body)}")
+
+    async def _cut(self, request: web.BaseRequest, after: str, how: str) -> web.StreamResponse:
+        """A clone that breaks off: after nothing or a part of its answer, by a reset or by a close."""
+        assert request.transport
+        if after == "body":
+            await request.content.read()
+        request.transport.write(CUT[after])
+        if how == "reset":
+            request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.transport.abort()
+        else:
+            request.transport.close()
+        return web.Response()
 
     async def _clone_side(self, request: web.BaseRequest) -> web.StreamResponse:
         domain = await self._who(request)
@@ -212,6 +255,8 @@ class Program:
 
     @classmethod
     async def start(cls, language: str, world: World, options: dict[str, Any], chances: list[float]) -> Program:
+        # Users by name, if nothing else is said: they count from their first request on.
+        options = {"users": {"header": "X-User"}, **options}
         given = {"listenPort": world.listen_port, "appPort": world.app_port, "options": options, "chances": chances}
         environment = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{world.socket}", "GRIDCENTRIC_AUTOSCALE": ""}
         program = cls(
@@ -251,11 +296,13 @@ class Program:
 
 
 class User:
-    """One who comes with a cookie jar."""
+    """One who comes with a name and a cookie jar."""
 
     def __init__(self, world: World) -> None:
         self.url = f"http://127.0.0.1:{world.listen_port}"
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True), headers={"X-User": secrets.token_hex(8)}
+        )
         self.open: Optional[asyncio.Task[str]] = None  # a request that has no answer yet
         self.path = "/"
 

@@ -18,6 +18,10 @@ const functions = {
   wrong: () => 99,
 };
 if (options.strategy?.function) options.strategy = functions[options.strategy.function];
+functions.parity = ({ url }) => ({ '/even': 'even', '/odd': 'odd' })[url];
+functions.yes = () => true;
+functions.no = () => 'yes';
+for (const name of ['users', 'dashboard']) if (options[name]?.function) options[name] = functions[options[name].function];
 
 async function main() {
   const app = http.createServer((request, response) => response.end('master'));

@@ -26,6 +26,14 @@ functions = {
 }
 
 
+asking = {
+    "parity": lambda request: {"/even": "even", "/odd": "odd"}.get(request.path),
+    "broken": lambda request: broken(None, None),
+    "yes": lambda request: True,
+    "no": lambda request: "yes",
+}
+
+
 async def main():
     global now
 
@@ -38,6 +46,9 @@ async def main():
     options = {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), k): v for k, v in given["options"].items()}
     if isinstance(options.get("strategy"), dict):
         options["strategy"] = functions[options["strategy"]["function"]]
+    for name in ("users", "dashboard"):
+        if isinstance(options.get(name), dict) and "function" in options[name]:
+            options[name] = asking[options[name]["function"]]
     chances = iter(given["chances"])
     defaults = {"host": "127.0.0.1", "interval": 2**31 - 1, "signals": False}
     scaler = autoscale.setup(

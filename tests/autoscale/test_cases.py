@@ -8,6 +8,7 @@ The steps of a case:
                many in each cloning), `ended`, `drained`, `failed` events, `logged` lines of failure, active `users`,
                `load` (users of each clone), `held`, `tickets` besides the master's, `answered` (what held ones got)
   until        rounds until this holds: `clones`, `killed` so far, `sick` now
+  settled      waits until so many users are active
   advance      the program's clock, in ms
   end, deaf    a clone ends; these clones' event loops hang (from now on exactly these)
   joined       these have been asked to join, and (unless deaf) have ended
@@ -64,9 +65,13 @@ class Play:
             got, user.open = user.open.result(), None
         assert expected == "any" or fnmatchcase(got, expected), f"{name} got {got!r}, expected {expected!r}; {state}"
 
-    async def do_users(self, names: list[str], expected: str) -> None:
+    async def do_users(self, names: list[str], expected: str, path: str = "/") -> None:
         for name in names:
-            await self.do_user(name, expected)
+            await self.do_user(name, expected, path)
+
+    async def do_settled(self, users: int) -> None:
+        while (await self.program.do("state"))["users"] != users:
+            await asyncio.sleep(0.002)
 
     async def do_tick(self, expected: dict[str, Any]) -> None:
         self.program.events.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -72,7 +73,8 @@ class Demo:
         raise AssertionError(f"the demo ended with {self.process.returncode}\n{self.log.read_text()}")
 
     async def state(self) -> dict[str, Any]:
-        async with aiohttp.request("GET", f"{self.url}/_gridcentric/state") as response:
+        token = re.search(r"_gridcentric(\?token=\w+)", self.log.read_text())  # where it is said, it is asked for
+        async with aiohttp.request("GET", f"{self.url}/_gridcentric/state{token[1] if token else ''}") as response:
             state: dict[str, Any] = await response.json()
             return state
 

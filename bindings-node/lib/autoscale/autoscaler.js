@@ -4,9 +4,10 @@
 
 const http = require('node:http');
 const guest = require('..');
-const { Policy, Refused, isId } = require('./policy');
+const { Policy, Refused } = require('./policy');
 const { Family } = require('./family');
-const { Proxy, cookieOf } = require('./proxy');
+const { Proxy } = require('./proxy');
+const { Users } = require('./users');
 const { Dashboard } = require('./dashboard');
 const cloneSide = require('./clone_side');
 
@@ -18,6 +19,7 @@ class Autoscaler {
   constructor(options) {
     this.options = options;
     this.policy = new Policy(options);
+    this.users = new Users(options);
     this.family = new Family(options.listenPort);
     this.held = new Map(); // a held request's stream -> { user, go, refuse }
     this.records = new Map(); // vmid -> { ms, of, at, firstAnswer, failures, drainedAt }: what is shown and watched
@@ -28,16 +30,21 @@ class Autoscaler {
       appPort: options.appPort,
       family: this.family,
       retryAfter: Math.max(1, Math.ceil(options.interval / 1000)),
-      enter: (cookie) => this.#enter(cookie),
+      enter: (request) => this.#enter(request),
       exit: (user) => this.policy.exit(user, this.#now()),
       place: (user, stream) => this.#place(user, stream),
       lost: () => this.#lost(),
+      cookie: (user) => this.users.cookie(user),
+      requestTimeout: options.requestTimeout,
+      trustProxy: options.trustProxy,
       answered: (clone) => this.#answered(clone),
     });
     this.dashboard = new Dashboard({
-      enabled: options.dashboard, clock: options.clock, snapshot: () => this.state(), me: (request) => this.#me(request),
+      admits: options.dashboard, trusted: options.trustProxy, clock: options.clock,
+      snapshot: () => this.state(), me: (request) => this.#me(request),
     });
-    this.server = http.createServer({ headersTimeout: 15000, requestTimeout: 120000 });
+    this.server = http.createServer({ headersTimeout: 15000, requestTimeout: 120000, connectionsCheckingInterval: 2000 });
+    this.server.maxConnections = options.maxConnections;
     this.server.on('request', (request, response) => this.#request(request, response));
     this.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.onSignal = (signal) => this.#signal(signal);
@@ -162,8 +169,10 @@ class Autoscaler {
     }
     if (record.checking) return;
     record.checking = true;
-    const healthy = await this.family.answers(clone).catch(() => false);
+    const answered = await this.family.answers(clone).catch(() => false);
     record.checking = false;
+    // One that is too busy to say so, but sends what it is asked for, makes progress.
+    const healthy = this.proxy.hasSpoken(clone.vmid) || answered;
     record.failures = healthy ? 0 : record.failures + 1;
     if (record.failures === UNHEALTHY_AFTER) this.#kill(clone.vmid, `did not answer ${UNHEALTHY_AFTER} health checks`);
   }
@@ -179,9 +188,9 @@ class Autoscaler {
     });
   }
 
-  #enter(cookie) {
+  #enter(request) {
     if (this.closing) throw new Refused('the service is being shut down');
-    const user = this.policy.enter(isId(cookie ?? '') ? cookie : undefined, this.#now());
+    const user = this.policy.enter(this.users.of(request), this.#now());
     this.dashboard.changed();
     return user;
   }
@@ -190,6 +199,7 @@ class Autoscaler {
   #place(user, stream) {
     const clone = this.policy.place(user, this.#now());
     if (clone) return clone;
+    if (this.held.size >= this.options.maxHeld) throw new Refused(`${this.held.size} requests are waiting for a clone already`);
     return new Promise((resolve, reject) => {
       const done = (settle) => (value) => {
         clearTimeout(timer);
@@ -232,7 +242,8 @@ class Autoscaler {
   }
 
   #me(request) {
-    const user = this.policy.users.get(cookieOf(request));
+    const { id, given } = this.users.of(request);
+    const user = this.policy.find(given ?? id);
     const clone = user && this.policy.clones.get(user.vmid);
     const family = { clones: this.policy.clones.size, users: this.policy.active };
     return clone ? { vmid: clone.vmid, ip: clone.ip, here: clone.users, ...family } : { vmid: null, ip: null, here: 0, ...family };
@@ -246,7 +257,7 @@ class Autoscaler {
 
   #upgrade(request, socket, head) {
     if (this.family.isClone()) return socket.destroy();
-    this.proxy.upgrade(request, socket, head).catch((error) => this.#broken(error, socket));
+    this.proxy.upgrade(this.server, request, socket, head).catch((error) => this.#broken(error, socket));
   }
 
   /** A defect of ours costs this one client its connection, nobody else anything. */

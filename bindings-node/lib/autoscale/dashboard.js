@@ -1,9 +1,12 @@
 'use strict';
 // The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
-// Shows what it is handed; knows neither the guest library nor the rules. The page is dashboard/index.html.
+// Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
+// dashboard/index.html.
 
+const { timingSafeEqual } = require('node:crypto');
 const { existsSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
+const { addressOf } = require('./headers');
 
 // In the packed package the page lies in it; in a checkout beside it, as Python shares it.
 const HOME = join(__dirname, '..', '..');
@@ -15,13 +18,18 @@ const EVENTS = 60;
 const READERS = 64;
 const SLOW_READER_BYTES = 1 << 20; // unread by a page: it is cut off
 const AT_MOST_EVERY_MS = 100;
+const TOKEN_COOKIE = 'gridcentric-dashboard';
+const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/;
 
 class Dashboard {
-  /** @param snapshot () => the state as docs/autoscale.md lists it  @param me (request) => who the asker is */
-  constructor({ enabled, snapshot, me, clock }) {
-    Object.assign(this, { enabled, snapshot, me, clock });
+  /**
+   * @param admits the option `dashboard`  @param trusted the option `trustProxy`
+   * @param snapshot () => the state as docs/autoscale.md lists it  @param me (request) => who the caller is
+   */
+  constructor({ admits, trusted, snapshot, me, clock }) {
+    Object.assign(this, { admits, trusted, snapshot, me, clock });
     this.started = clock();
-    this.page = enabled ? readFileSync(PAGE) : null;
+    this.page = admits ? readFileSync(PAGE) : null;
     this.history = []; // [ms, users, clones]
     this.events = []; // { t, kind, text }
     this.readers = new Set();
@@ -34,7 +42,9 @@ class Dashboard {
     const path = request.url.split('?', 1)[0];
     if (request.method !== 'GET' && request.method !== 'HEAD') return reply(response, 405, { error: 'GET only' }, { allow: 'GET' });
     if (path === `${PREFIX}/me`) return reply(response, 200, this.me(request));
-    if (!this.enabled) return reply(response, 404, { error: 'the dashboard is off (option dashboard)' });
+    if (!this.admits) return reply(response, 404, { error: 'the dashboard is off (option dashboard)' });
+    const refusal = this.#refusal(request, response);
+    if (refusal) return reply(response, 403, { error: refusal });
     if (path === PREFIX || path === `${PREFIX}/`) return this.#page(request, response);
     if (path === `${PREFIX}/state`) return reply(response, 200, this.#full());
     if (path === `${PREFIX}/events`) return this.#subscribe(request, response);
@@ -70,6 +80,29 @@ class Dashboard {
     this.readers.clear();
   }
 
+  /** Why this request may not see it; undefined when it may. */
+  #refusal(request, response) {
+    if (this.admits === true) {
+      return isLocal(request, this.trusted) ? undefined
+        : 'the dashboard is for this computer alone: open it as localhost, or set the option dashboard to { token } or a function';
+    }
+    if (typeof this.admits === 'function') {
+      let admitted = false;
+      try { admitted = this.admits(request) === true; } catch { /* it has not said yes */ }
+      return admitted ? undefined : 'the dashboard is not for you';
+    }
+    const { token } = this.admits;
+    const asked = new URLSearchParams(request.url.split('?')[1]).get('token');
+    const carried = new RegExp(`(?:^|;\\s*)${TOKEN_COOKIE}=([^;]*)`).exec(request.headers.cookie ?? '')?.[1];
+    const bearer = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (![asked, bearer, carried === undefined ? null : decode(carried)].some((given) => given && equal(given, token))) {
+      return 'the dashboard needs its token: /_gridcentric?token=...';
+    }
+    // The page's own requests bring it along.
+    if (asked) response.setHeader('set-cookie', `${TOKEN_COOKIE}=${encodeURIComponent(token)}; Path=${PREFIX}; HttpOnly; SameSite=Strict`);
+    return undefined;
+  }
+
   #now() { return Math.round(this.clock() - this.started); }
   #state() { return { now: this.#now(), ...this.snapshot(), events: this.events }; }
   #full() { return { ...this.#state(), history: this.history }; }
@@ -98,6 +131,21 @@ class Dashboard {
       else response.write(text);
     }
   }
+}
+
+/** From this computer, and not by a front on this computer that nobody said to trust. */
+function isLocal(request, trusted) {
+  const relayed = request.headers['x-forwarded-for'] !== undefined || request.headers.forwarded !== undefined;
+  return (trusted || !relayed) && LOOPBACK.test(addressOf(request, trusted));
+}
+
+function equal(given, token) {
+  const [a, b] = [Buffer.from(given), Buffer.from(token)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function decode(text) {
+  try { return decodeURIComponent(text); } catch { return undefined; }
 }
 
 function reply(response, status, body, headers = {}) {

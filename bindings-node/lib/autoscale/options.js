@@ -18,6 +18,18 @@ const orFalse = (rule) => ({
 const aFunction = { expected: 'a function', holds: (value) => typeof value === 'function' };
 const aBoolean = { expected: 'true or false', holds: (value) => typeof value === 'boolean' };
 
+const isRecord = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+const ofUsers = {
+  expected: "'cookie', 'address', { header: NAME } or a function",
+  holds: (value) => value === 'cookie' || value === 'address' || typeof value === 'function'
+    || (isRecord(value) && Object.keys(value).length === 1 && typeof value.header === 'string' && value.header !== ''),
+};
+const ofDashboard = {
+  expected: "true, false, { token: TEXT of at least 16 characters } or a function",
+  holds: (value) => typeof value === 'boolean' || typeof value === 'function'
+    || (isRecord(value) && Object.keys(value).length === 1 && typeof value.token === 'string' && value.token.length >= 16),
+};
+
 /** name: [default, rule]. A default of undefined: nothing unless given. */
 const TABLE = {
   listenPort: [undefined, integer(1, 65535)],
@@ -34,8 +46,13 @@ const TABLE = {
   drain: [60000, orFalse(integer(0, MAX_MS))],
   userTimeout: [30000, integer(1, MAX_MS)],
   holdTimeout: [15000, integer(1, MAX_MS)],
+  maxHeld: [1000, integer(0, 1e6)],
+  requestTimeout: [60000, integer(1, MAX_MS)],
+  maxConnections: [10000, integer(1, 1e6)],
+  users: ['cookie', ofUsers],
+  trustProxy: [false, aBoolean],
   host: [undefined, { expected: 'an address to listen on', holds: (value) => typeof value === 'string' }],
-  dashboard: [true, aBoolean],
+  dashboard: [true, ofDashboard],
   signals: [true, aBoolean],
   onScale: [() => {}, aFunction],
   log: [(text) => process.stderr.write(`gridcentric: ${text}\n`), aFunction],

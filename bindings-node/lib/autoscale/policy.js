@@ -5,8 +5,10 @@
 
 const { randomBytes } = require('node:crypto');
 
-// A user who does not come back with its cookie (a probe, a script) counts for this long after its answer.
-const UNCONFIRMED_MS = 5000;
+// A stranger, who has not come back with its cookie yet, is remembered for this long, so that it finds the same clone; and so
+// many of them at most. Probes, scripts and webhooks stay strangers.
+const STRANGER_MS = 60000;
+const MAX_STRANGERS = 10000;
 // How long an absent user's clone is remembered, so that one who comes back finds the same room.
 const AFFINITY_MS = 3600000;
 // More users than this are refused: what they cost in memory is bounded.
@@ -36,6 +38,7 @@ class Policy {
     this.options = options;
     this.random = options.random;
     this.users = new Map(); // id -> { id, vmid | null, open, seen, active, confirmed }
+    this.strangers = new Map(); // the same, of those who are not confirmed; the oldest first
     this.clones = new Map(); // vmid -> { vmid, ip, users, emptySince, draining }; in the order of vmids
     this.active = 0;
     this.lastPlaced = 0;
@@ -43,17 +46,17 @@ class Policy {
   }
 
   /**
-   * A request of a user begins. id: what its cookie says, if it says anything; an unknown one makes a new user.
+   * A request of a user begins. id: what its cookie says, if it says anything; an unknown one makes a stranger. given: who it is,
+   * by another way than a cookie.
    * @throws {Refused} there are too many users
    */
-  enter(id, now) {
-    let user = this.users.get(id);
-    if (user) {
-      user.confirmed = true;
-    } else {
-      if (this.users.size >= MAX_USERS) throw new Refused(`more than ${MAX_USERS} users`);
-      user = { id: newId(), vmid: null, open: 0, seen: now, active: false, confirmed: false };
-      this.users.set(user.id, user);
+  enter({ id, given }, now) {
+    let user = this.users.get(given ?? id);
+    if (!user) {
+      const known = this.strangers.get(id);
+      user = known ?? { id: given ?? newId(), vmid: null, open: 0, seen: now, active: false, confirmed: false };
+      if (known || given !== undefined) this.#confirm(user);
+      else this.#remember(user);
     }
     if (!user.active) {
       user.active = true;
@@ -65,27 +68,28 @@ class Policy {
     return user;
   }
 
-  /** That request has ended. */
+  /** That request has ended. With it a stranger is not active any more. */
   exit(user, now) {
     user.open--;
     user.seen = now;
+    if (!user.open && !user.confirmed) this.#leave(user, now);
   }
 
   /** Users without an open request for a while are not active any more; long absent ones are forgotten. */
   expire(now) {
-    const { userTimeout } = this.options;
-    const unconfirmed = Math.min(userTimeout, UNCONFIRMED_MS);
     for (const user of this.users.values()) {
       if (user.open) continue;
       const absent = now - user.seen;
-      if (user.active && absent >= (user.confirmed ? userTimeout : unconfirmed)) {
-        user.active = false;
-        this.active--;
-        this.#occupy(user, -1, now);
-      }
-      if (!user.active && (!user.confirmed || absent >= AFFINITY_MS)) this.users.delete(user.id);
+      if (absent >= this.options.userTimeout) this.#leave(user, now);
+      if (!user.active && absent >= AFFINITY_MS) this.users.delete(user.id);
+    }
+    for (const user of this.strangers.values()) {
+      if (!user.open && now - user.seen >= STRANGER_MS) this.strangers.delete(user.id);
     }
   }
+
+  /** A user by the id in its cookie; undefined when it is not known. */
+  find(id) { return this.users.get(id) ?? this.strangers.get(id); }
 
   /** The clones that live, as the host lists them. Returns the vmids that are new and those that have ended. */
   observe(domains, now) {
@@ -97,7 +101,9 @@ class Policy {
       this.clones.set(vmid, { vmid, ip: living.get(vmid).ip, users: 0, emptySince: now, draining: false });
     }
     // Its users go elsewhere with their next request.
-    if (lost.length) for (const user of this.users.values()) if (lost.includes(user.vmid)) user.vmid = null;
+    if (lost.length) {
+      for (const users of [this.users, this.strangers]) for (const user of users.values()) if (lost.includes(user.vmid)) user.vmid = null;
+    }
     return { added, lost };
   }
 
@@ -135,6 +141,31 @@ class Policy {
     for (const clone of draining) clone.draining = true;
     if (request || draining.length) this.lastScaled = now;
     return { request, drain: draining.map((clone) => clone.vmid) };
+  }
+
+  #confirm(user) {
+    if (this.users.size >= MAX_USERS) throw new Refused(`more than ${MAX_USERS} users`);
+    this.strangers.delete(user.id);
+    user.confirmed = true;
+    this.users.set(user.id, user);
+  }
+
+  #remember(user) {
+    if (this.strangers.size >= MAX_STRANGERS) {
+      for (const old of this.strangers.values()) {
+        if (old.open) continue;
+        this.strangers.delete(old.id);
+        break;
+      }
+    }
+    this.strangers.set(user.id, user);
+  }
+
+  #leave(user, now) {
+    if (!user.active) return;
+    user.active = false;
+    this.active--;
+    this.#occupy(user, -1, now);
   }
 
   #canGrow(now) {

@@ -20,16 +20,16 @@ from gridcentric import Error, aio, guest
 from gridcentric.autoscale import clone_side
 from gridcentric.autoscale.dashboard import Dashboard
 from gridcentric.autoscale.family import Family
+from gridcentric.autoscale.front import Front
 from gridcentric.autoscale.options import Options
-from gridcentric.autoscale.policy import Clone, Policy, Refused, User, is_id
-from gridcentric.autoscale.proxy import COOKIE, Proxy
+from gridcentric.autoscale.policy import Clone, Policy, Refused, User
+from gridcentric.autoscale.proxy import Proxy
+from gridcentric.autoscale.users import Users
 from gridcentric.results import TicketInfo
 
 UNHEALTHY_AFTER = 3  # health checks failed in a row
 DRAIN_GRACE_MS = 5000  # a clone that was asked to join and still lives is killed
 CLOSE_GRACE_S = 2.0
-# The same for answers that are on their way. To aiohttp 0 means for ever: until the last idle connection is closed.
-CONNECTIONS_GRACE_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -53,6 +53,7 @@ class Autoscaler:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.policy = Policy(options)
+        self.users = Users(options.users, options.trust_proxy)
         self.family = Family(options.listen_port)
         self._held: list[tuple[User, asyncio.Future[Clone]]] = []
         self._records: dict[int, Record] = {}
@@ -63,19 +64,21 @@ class Autoscaler:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop_task: Optional[asyncio.Task[None]] = None
         self._listener: Optional[asyncio.Server] = None
-        self.dashboard = Dashboard(options.dashboard, self.state, self._me, options.clock)
+        self.dashboard = Dashboard(options.dashboard, options.trust_proxy, self.state, self._me, options.clock)
         self.proxy = Proxy(
             options.app_port,
             self.family,
             max(1, -(-options.interval // 1000)),
+            request_timeout=options.request_timeout,
+            trust_proxy=options.trust_proxy,
             enter=self._enter,
             exit=lambda user: self.policy.exit(user, self._now()),
             place=self._place,
             lost=self._lost,
             answered=self._answered,
+            cookie=self.users.cookie,
         )
-        # Cancelled handlers: a client that has gone holds no place in line and no connection to a clone.
-        self._server = web.Server(self._request, handler_cancellation=True)
+        self._front = Front(self._request, options.max_connections)
         self.ready = asyncio.ensure_future(self._start())
         self.ready.add_done_callback(self._started)
 
@@ -122,7 +125,7 @@ class Autoscaler:
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._signal)
         await aio.vmid()  # from here on who we are is known from memory
-        self._listener = await loop.create_server(self._server, self.options.host, self.options.listen_port, backlog=1024)
+        self._listener = await loop.create_server(self._front.accept, self.options.host, self.options.listen_port, backlog=1024)
         self._loop_task = asyncio.ensure_future(self._run())
 
     def _started(self, ready: asyncio.Future[None]) -> None:
@@ -190,7 +193,7 @@ class Autoscaler:
         self._held.clear()
         self.dashboard.close()
         await self.proxy.close()
-        await self._server.shutdown(CONNECTIONS_GRACE_S)
+        await self._front.close()
 
     def _drain(self, vmid: int) -> None:
         self._records[vmid].drained_at = self._now()
@@ -213,10 +216,12 @@ class Autoscaler:
             return
         record.checking = True
         try:
-            healthy = await self.family.answers(clone)
+            answered = await self.family.answers(clone)
         except Exception:
-            healthy = False
+            answered = False
         record.checking = False
+        # One that is too busy to say so, but sends what it is asked for, makes progress.
+        healthy = self.proxy.has_spoken(clone.vmid) or answered
         record.failures = 0 if healthy else record.failures + 1
         if record.failures == UNHEALTHY_AFTER:
             await self._kill(clone.vmid, f"did not answer {UNHEALTHY_AFTER} health checks")
@@ -233,10 +238,10 @@ class Autoscaler:
             record.killed = False
             self.options.log(f"clone {vmid} could not be ended: {error}")
 
-    def _enter(self, cookie: Optional[str]) -> User:
+    def _enter(self, request: web.BaseRequest) -> User:
         if self._closing:
             raise Refused("the service is being shut down")
-        user = self.policy.enter(cookie if cookie and is_id(cookie) else None, self._now())
+        user = self.policy.enter(*self.users.of(request), self._now())
         self.dashboard.changed()
         return user
 
@@ -245,6 +250,8 @@ class Autoscaler:
         clone = self.policy.place(user, self._now())
         if clone:
             return clone
+        if len(self._held) >= self.options.max_held:
+            raise Refused(f"{len(self._held)} requests are waiting for a clone already")
         place: asyncio.Future[Clone] = asyncio.get_running_loop().create_future()
         entry = (user, place)
         self._held.append(entry)
@@ -287,7 +294,8 @@ class Autoscaler:
             record.first_answer = round(self._now() - self.dashboard.started - record.at)
 
     def _me(self, request: web.BaseRequest) -> dict[str, Any]:
-        user = self.policy.users.get(request.cookies.get(COOKIE, ""))
+        id, given = self.users.of(request)
+        user = self.policy.find(given or id)
         clone = self.policy.clones.get(user.vmid) if user and user.vmid is not None else None
         family = {"clones": len(self.policy.clones), "users": self.policy.active}
         if clone:
@@ -297,7 +305,7 @@ class Autoscaler:
     async def _request(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.family.is_clone():
             return await clone_side.answer(request, self.family.token)
-        if Dashboard.owns(request.path):
+        if Dashboard.owns(request.raw_path):
             return await self.dashboard.handle(request)
         return await self.proxy.handle(request)
 
@@ -320,7 +328,7 @@ class Autoscaler:
             self.options.log(f"the clones could not be ended: {error}")
         self.dashboard.close()
         await self.proxy.close()
-        await self._server.shutdown(CONNECTIONS_GRACE_S)
+        await self._front.close()
 
     async def _end_clones(self) -> None:
         clones = await self.family.living()

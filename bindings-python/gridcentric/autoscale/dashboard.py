@@ -1,17 +1,23 @@
 """The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
 
-Shows what it is handed; knows neither the guest library nor the rules. The page is dashboard/index.html.
+Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
+dashboard/index.html.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import ipaddress
 import json
 from collections import deque
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
+from urllib.parse import parse_qs, quote, unquote
 
 from aiohttp import web
+
+from gridcentric.autoscale.headers import address_of
 
 PREFIX = "/_gridcentric"
 HISTORY = 900  # points kept for the chart of a page that opens later
@@ -19,6 +25,7 @@ EVENTS = 60
 READERS = 64
 UNREAD = 200  # messages a page may leave unread before it is cut off
 AT_MOST_EVERY_S = 0.1
+TOKEN_COOKIE = "gridcentric-dashboard"
 
 # In the installed package the page lies beside this file; in a checkout in a folder of its own, as Node shares it.
 _HERE = Path(__file__).resolve().parent
@@ -27,37 +34,48 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 
 class Dashboard:
-    """snapshot() -> the state as docs/autoscale.md lists it; me(request) -> who the asker is."""
+    """admits, trusted: the options `dashboard` and `trust_proxy`; snapshot() -> the state as docs/autoscale.md lists it;
+
+    me(request) -> who the caller is.
+    """
 
     def __init__(
         self,
-        enabled: bool,
+        admits: Union[bool, dict[str, str], Callable[[Any], Any]],
+        trusted: bool,
         snapshot: Callable[[], dict[str, Any]],
         me: Callable[[web.BaseRequest], dict[str, Any]],
         clock: Callable[[], float],
     ) -> None:
-        self._enabled, self._snapshot, self._me, self._clock = enabled, snapshot, me, clock
+        self._admits, self._trusted = admits, trusted
+        self._snapshot, self._me, self._clock = snapshot, me, clock
         self.started = clock()
-        self._page = next((page for page in _PAGES if page.exists()), _PAGES[0]).read_bytes() if enabled else b""
+        self._page = next((page for page in _PAGES if page.exists()), _PAGES[0]).read_bytes() if admits else b""
         self._history: deque[list[int]] = deque(maxlen=HISTORY)  # [ms, users, clones]
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._readers: set[asyncio.Queue[Optional[bytes]]] = set()
         self._pending: Optional[asyncio.TimerHandle] = None
 
     @staticmethod
-    def owns(path: str) -> bool:
-        return path == PREFIX or path.startswith(f"{PREFIX}/")
+    def owns(raw_path: str) -> bool:
+        return raw_path.split("?", 1)[0] == PREFIX or raw_path.startswith(f"{PREFIX}/")
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path
+        path, _, query = request.raw_path.partition("?")
         if request.method not in ("GET", "HEAD"):
             return _reply(405, {"error": "GET only"}, {"Allow": "GET"})
         if path == f"{PREFIX}/me":
             return _reply(200, self._me(request))
-        if not self._enabled:
+        if not self._admits:
             return _reply(404, {"error": "the dashboard is off (option dashboard)"})
+        token = parse_qs(query).get("token", [""])[0]
+        refusal = self._refusal(request, token)
+        if refusal:
+            return _reply(403, {"error": refusal})
         if path in (PREFIX, f"{PREFIX}/"):
             headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+            if isinstance(self._admits, dict) and token:  # the page's own requests bring it along
+                headers["Set-Cookie"] = f"{TOKEN_COOKIE}={quote(token, safe='')}; Path={PREFIX}; HttpOnly; SameSite=Strict"
             return web.Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
         if path == f"{PREFIX}/state":
             return _reply(200, self._full())
@@ -86,6 +104,30 @@ class Dashboard:
             self._pending = None
         for queue in self._readers:
             _cut_off(queue)
+
+    def _refusal(self, request: web.BaseRequest, asked: str) -> Optional[str]:
+        """Why this request may not see it; None when it may."""
+        if self._admits is True:
+            if _is_local(request, self._trusted):
+                return None
+            return (
+                "the dashboard is for this computer alone: open it as localhost, or set the option dashboard to a token or a "
+                "function"
+            )
+        if callable(self._admits):
+            try:
+                admitted = self._admits(request) is True
+            except Exception:
+                admitted = False  # it has not said yes
+            return None if admitted else "the dashboard is not for you"
+        assert isinstance(self._admits, dict)
+        token = self._admits["token"].encode()
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        carried = unquote(request.cookies.get(TOKEN_COOKIE, ""))
+        for given in (asked, bearer if scheme.lower() == "bearer" else "", carried):
+            if given and hmac.compare_digest(given.encode(errors="replace"), token):
+                return None
+        return "the dashboard needs its token: /_gridcentric?token=..."
 
     def _now(self) -> int:
         return round(self._clock() - self.started)
@@ -121,6 +163,17 @@ class Dashboard:
                 _cut_off(queue)
             else:
                 queue.put_nowait(text)
+
+
+def _is_local(request: web.BaseRequest, trusted: bool) -> bool:
+    """From this computer, and not by a front on this computer that nobody said to trust."""
+    relayed = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    try:
+        address = ipaddress.ip_address(address_of(request, trusted))
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback) and (trusted or not relayed)
 
 
 def _cut_off(queue: asyncio.Queue[Optional[bytes]]) -> None:

@@ -34,6 +34,18 @@ def _strategy(value: Any) -> bool:
     return callable(value) or (isinstance(value, str) and value in STRATEGIES)
 
 
+def _one_text(value: Any, key: str, least: int) -> bool:
+    return isinstance(value, dict) and list(value) == [key] and isinstance(value[key], str) and len(value[key]) >= least
+
+
+def _users(value: Any) -> bool:
+    return value in ("cookie", "address") or callable(value) or _one_text(value, "header", 1)
+
+
+def _dashboard(value: Any) -> bool:
+    return isinstance(value, bool) or callable(value) or _one_text(value, "token", 16)
+
+
 _PORT = _whole(1, 65535)
 _FUNCTION = (callable, "a function")
 _BOOLEAN = (lambda value: isinstance(value, bool), "True or False")
@@ -51,8 +63,13 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "drain": (lambda value: value is False or _DRAIN[0](value), f"{_DRAIN[1]}, or False"),
     "user_timeout": _whole(1, MAX_MS),
     "hold_timeout": _whole(1, MAX_MS),
+    "max_held": _whole(0, 10**6),
+    "request_timeout": _whole(1, MAX_MS),
+    "max_connections": _whole(1, 10**6),
+    "users": (_users, "'cookie', 'address', {'header': NAME} or a function"),
+    "trust_proxy": _BOOLEAN,
     "host": (lambda value: value is None or isinstance(value, str), "an address to listen on"),
-    "dashboard": _BOOLEAN,
+    "dashboard": (_dashboard, "True, False, {'token': TEXT of at least 16 characters} or a function"),
     "signals": _BOOLEAN,
     "on_scale": _FUNCTION,
     "log": _FUNCTION,
@@ -76,8 +93,13 @@ class Options:
     drain: Union[int, bool] = 60000
     user_timeout: int = 30000
     hold_timeout: int = 15000
+    max_held: int = 1000
+    request_timeout: int = 60000
+    max_connections: int = 10000
+    users: Union[str, dict[str, str], Callable[[Any], Any]] = "cookie"
+    trust_proxy: bool = False
     host: Optional[str] = None
-    dashboard: bool = True
+    dashboard: Union[bool, dict[str, str], Callable[[Any], Any]] = True
     signals: bool = True
     on_scale: Callable[[dict[str, Any]], Any] = lambda event: None
     log: Callable[[str], Any] = _log

@@ -15,8 +15,10 @@ from typing import Any, Callable, Optional
 
 from gridcentric.autoscale.options import Options
 
-# A user who does not come back with its cookie (a probe, a script) counts for this long after its answer.
-UNCONFIRMED_MS = 5000
+# A stranger, who has not come back with its cookie yet, is remembered for this long, so that it finds the same clone; and so
+# many of them at most. Probes, scripts and webhooks stay strangers.
+STRANGER_MS = 60000
+MAX_STRANGERS = 10000
 # How long an absent user's clone is remembered, so that one who comes back finds the same room.
 AFFINITY_MS = 3600000
 # More users than this are refused: what they cost in memory is bounded.
@@ -85,24 +87,26 @@ class Policy:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.users: dict[str, User] = {}
+        self.strangers: dict[str, User] = {}  # those who are not confirmed; the oldest first
         self.clones: dict[int, Clone] = {}  # in the order of vmids
         self.active = 0
         self.last_placed = 0
         self.last_scaled = -math.inf
 
-    def enter(self, id: Optional[str], now: float) -> User:
-        """A request of a user begins. id: what its cookie says, if it says anything; an unknown one makes a new user.
+    def enter(self, id: Optional[str], given: Optional[str], now: float) -> User:
+        """A request of a user begins.
 
-        Raises Refused: there are too many users.
+        id: what its cookie says, if it says anything; an unknown one makes a stranger. given: who it is, by another way than
+        a cookie. Raises Refused: there are too many users.
         """
-        user = self.users.get(id) if id else None
-        if user:
-            user.confirmed = True
-        else:
-            if len(self.users) >= MAX_USERS:
-                raise Refused(f"more than {MAX_USERS} users")
-            user = User(secrets.token_hex(16), now)
-            self.users[user.id] = user
+        user = self.users.get(given or id or "")
+        if not user:
+            known = self.strangers.get(id or "")
+            user = known or User(given or secrets.token_hex(16), now)
+            if known or given:
+                self._confirm(user)
+            else:
+                self._remember(user)
         if not user.active:
             user.active = True
             self.active += 1
@@ -112,24 +116,29 @@ class Policy:
         return user
 
     def exit(self, user: User, now: float) -> None:
-        """That request has ended."""
+        """That request has ended. With it a stranger is not active any more."""
         user.open -= 1
         user.seen = now
+        if not user.open and not user.confirmed:
+            self._leave(user, now)
 
     def expire(self, now: float) -> None:
         """Users without an open request for a while are not active any more; long absent ones are forgotten."""
-        timeout = self.options.user_timeout
-        unconfirmed = min(timeout, UNCONFIRMED_MS)
         for user in list(self.users.values()):
             if user.open:
                 continue
             absent = now - user.seen
-            if user.active and absent >= (timeout if user.confirmed else unconfirmed):
-                user.active = False
-                self.active -= 1
-                self._occupy(user, -1, now)
-            if not user.active and (not user.confirmed or absent >= AFFINITY_MS):
+            if absent >= self.options.user_timeout:
+                self._leave(user, now)
+            if not user.active and absent >= AFFINITY_MS:
                 del self.users[user.id]
+        for user in list(self.strangers.values()):
+            if not user.open and now - user.seen >= STRANGER_MS:
+                del self.strangers[user.id]
+
+    def find(self, id: Optional[str]) -> Optional[User]:
+        """A user by the id in its cookie or by its name; None when it is not known."""
+        return self.users.get(id or "") or self.strangers.get(id or "")
 
     def observe(self, domains: Iterable[Any], now: float) -> tuple[list[int], list[int]]:
         """The clones that live, as the host lists them. Returns the vmids that are new and those that have ended."""
@@ -141,7 +150,7 @@ class Policy:
         for vmid in added:
             self.clones[vmid] = Clone(vmid, living[vmid].ip, empty_since=now)
         if lost:  # its users go elsewhere with their next request
-            for user in self.users.values():
+            for user in (*self.users.values(), *self.strangers.values()):
                 if user.vmid in lost:
                     user.vmid = None
         return added, lost
@@ -190,6 +199,26 @@ class Policy:
         if request or draining:
             self.last_scaled = now
         return Plan(request, [clone.vmid for clone in draining])
+
+    def _confirm(self, user: User) -> None:
+        if len(self.users) >= MAX_USERS:
+            raise Refused(f"more than {MAX_USERS} users")
+        self.strangers.pop(user.id, None)
+        user.confirmed = True
+        self.users[user.id] = user
+
+    def _remember(self, user: User) -> None:
+        if len(self.strangers) >= MAX_STRANGERS:
+            oldest = next((old for old in self.strangers.values() if not old.open), None)
+            if oldest:
+                del self.strangers[oldest.id]
+        self.strangers[user.id] = user
+
+    def _leave(self, user: User, now: float) -> None:
+        if user.active:
+            user.active = False
+            self.active -= 1
+            self._occupy(user, -1, now)
 
     def _can_grow(self, now: float) -> bool:
         return len(self.clones) < self.options.max_clones and now - self.last_scaled >= self.options.cooldown

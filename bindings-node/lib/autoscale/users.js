@@ -1,0 +1,50 @@
+'use strict';
+// Who a request is of: by the cookie that the proxy gives (the default), by a header, by the address, or as a function says.
+// Knows requests; nothing of clones. gridcentric/autoscale/users.py is its twin.
+
+const { addressOf } = require('./headers');
+const { isId, Refused } = require('./policy');
+
+const COOKIE = 'gridcentric';
+const LONGEST_NAME = 256;
+
+function cookieOf(request) {
+  for (const pair of (request.headers.cookie ?? '').split(';')) {
+    const [name, value] = pair.trim().split('=', 2);
+    if (name === COOKIE) return value;
+  }
+  return undefined;
+}
+
+class Users {
+  /** @param users, trustProxy: the options */
+  constructor({ users, trustProxy }) {
+    this.by = users;
+    this.trusted = trustProxy;
+  }
+
+  /** { id, given }: `given` is the name of a user that needs no cookie; else `id` is what the cookie says, if it is one of ours. */
+  of(request) {
+    const id = cookieOf(request);
+    if (this.by === 'cookie') return { id: isId(id ?? '') ? id : undefined };
+    const given = this.#given(request);
+    return given === undefined || given === null || given === '' ? {} : { given: `=${String(given).slice(0, LONGEST_NAME)}` };
+  }
+
+  #given(request) {
+    if (this.by === 'address') return addressOf(request, this.trusted);
+    if (typeof this.by === 'object') return request.headers[this.by.header.toLowerCase()];
+    try {
+      return this.by(request);
+    } catch (error) {
+      throw new Refused(`the users function failed: ${error?.message ?? error}`);
+    }
+  }
+
+  /** The Set-Cookie of an answer to this user; undefined when it needs none. */
+  cookie(user) {
+    return this.by === 'cookie' && !user.confirmed ? `${COOKIE}=${user.id}; Path=/; HttpOnly; SameSite=Lax` : undefined;
+  }
+}
+
+module.exports = { Users };

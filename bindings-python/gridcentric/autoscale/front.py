@@ -1,0 +1,57 @@
+"""The server that the world connects to: aiohttp's, with limits for connections that say nothing.
+
+Knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Awaitable
+from typing import Any, Callable
+
+from aiohttp import web
+
+# aiohttp has no limit for the first head of a connection: clients that send it drop by drop would hold theirs for ever.
+HEAD_TIMEOUT_S = 15
+# For answers that are on their way. To aiohttp 0 means for ever: until the last idle connection is closed.
+GRACE_S = 0.2
+
+
+class _Full(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+
+
+class Front:
+    def __init__(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], most: int) -> None:
+        self._handle = handle
+        # Each of them may need a second descriptor, to a clone; out of descriptors nobody could be told anything.
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 2 - 32))
+        self._silent: set[Any] = set()  # new connections, until they have sent the head of a request
+        # Cancelled handlers: a client that has gone holds no place in line and no connection to a clone.
+        self._server = web.Server(self._request, handler_cancellation=True)
+
+    def accept(self) -> asyncio.Protocol:
+        """The protocol of a new connection. More connections than there may be are closed at once."""
+        if len(self._server.connections) >= self._most:
+            return _Full()
+        connection = self._server()
+        self._silent.add(connection)
+        asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._give_up, connection)
+        return connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._server.shutdown(GRACE_S)
+
+    def _give_up(self, connection: Any) -> None:
+        if connection in self._silent:
+            self._silent.discard(connection)
+            if connection.transport:
+                connection.transport.abort()
+
+    async def _request(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._silent.discard(request.protocol)
+        return await self._handle(request)

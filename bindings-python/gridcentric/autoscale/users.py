@@ -1,0 +1,47 @@
+"""Who a request is of: by the cookie that the proxy gives (the default), by a header, by the address, or as a function says.
+
+Knows requests; nothing of clones. bindings-node/lib/autoscale/users.js is its twin.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Union
+
+from aiohttp import web
+
+from gridcentric.autoscale.headers import address_of
+from gridcentric.autoscale.policy import Refused, User, is_id
+
+COOKIE = "gridcentric"
+LONGEST_NAME = 256
+
+
+class Users:
+    """by, trusted: the options `users` and `trust_proxy`."""
+
+    def __init__(self, by: Union[str, dict[str, str], Callable[[web.BaseRequest], Any]], trusted: bool) -> None:
+        self._by, self._trusted = by, trusted
+
+    def of(self, request: web.BaseRequest) -> tuple[Optional[str], Optional[str]]:
+        """What its cookie says, if it is one of ours; the name of a user that needs no cookie."""
+        if self._by == "cookie":
+            id = request.cookies.get(COOKIE, "")
+            return (id if is_id(id) else None), None
+        given = self._given(request)
+        return None, (None if given is None or given == "" else f"={str(given)[:LONGEST_NAME]}")
+
+    def cookie(self, user: User) -> Optional[str]:
+        """The Set-Cookie of an answer to this user; None when it needs none."""
+        if self._by == "cookie" and not user.confirmed:
+            return f"{COOKIE}={user.id}; Path=/; HttpOnly; SameSite=Lax"
+        return None
+
+    def _given(self, request: web.BaseRequest) -> Any:
+        if isinstance(self._by, dict):
+            return request.headers.get(self._by["header"])
+        if not callable(self._by):
+            return address_of(request, self._trusted)
+        try:
+            return self._by(request)
+        except Exception as error:
+            raise Refused(f"the users function failed: {error}") from error

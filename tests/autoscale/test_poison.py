@@ -1,0 +1,109 @@
+"""What a request may cost: the clone that it is sent to, never a second one, nor the proxy. For both languages."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from autoscale_harness import Program, User, World
+from test_traffic import ONE_CLONE, raw, run, status
+
+THREE = {"minClones": 3, "usersPerClone": 1000, "strategy": "least-loaded"}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["first request", "kept connection"])
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+def test_a_request_that_ended_its_clone_is_not_sent_to_another(method: str, kept: bool, language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        place = "clone 1"
+        if kept:
+            place = await user.get()
+        async with user.session.request(method, f"{user.url}/die", data=b"x" if method == "POST" else None) as answer:
+            assert answer.status == 502
+            assert method == "HEAD" or (await answer.text()).startswith(f"{place} ")
+        died = [vmid for vmid, body in world.bodies if body == b"die"]
+        assert len(died) == 1
+        assert len(await world.domains()) == 3  # the master and two clones
+        assert await user.get() in {f"clone {vmid}" for vmid in (1, 2, 3) if vmid not in died}
+
+    run(language, tmp_path, test, THREE)
+
+
+def test_a_websocket_that_ended_its_clone_is_not_sent_to_another(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        asked = b"GET /die HTTP/1.1\r\nHost: a\r\nX-User: u\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        asked += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        assert status(await raw(world, asked)) == 502
+        assert [body for _, body in world.bodies] == [b"die"]
+        assert len(await world.domains()) == 3
+
+    run(language, tmp_path, test, THREE)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_answer_that_does_not_come_is_a_504_that_says_so(method: str, language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        other = User(world)
+        assert await other.get() == "clone 1"
+        slow = asyncio.ensure_future(user.get("/slow", method))
+        while not slow.done():
+            assert await other.get() == "clone 1"  # it costs nobody else anything
+        assert await slow == "504 clone 1: it did not answer within 200 ms"
+        await other.session.close()
+        world.release.set()
+        assert await user.get() == "clone 1"
+
+    run(language, tmp_path, test, {**ONE_CLONE, "requestTimeout": 200})
+
+
+def test_a_stream_that_has_begun_may_pause(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        async with user.session.get(f"{user.url}/events") as response:
+            assert await response.content.readuntil(b"\n\n") == b"data: first\n\n"
+            await asyncio.sleep(0.7)  # longer than requestTimeout, which is for the head of an answer
+            world.release.set()
+            assert await response.content.read() == b"data: second\n\n"
+
+    run(language, tmp_path, test, {**ONE_CLONE, "requestTimeout": 200})
+
+
+def test_a_busy_clone_that_still_sends_is_not_ended(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        world.deaf = {1}
+        for _ in range(8):  # twice as often as health checks may fail
+            async with user.session.get(f"{user.url}/events") as response:
+                assert await response.content.readuntil(b"\n\n") == b"data: first\n\n"
+                await program.do("tick")
+        assert [event for event in program.events if event["kind"] == "killed"] == []
+        while not [event for event in program.events if event["kind"] == "killed"]:  # it says nothing any more
+            await program.do("tick")
+
+    run(language, tmp_path, test)
+
+
+def test_connections_that_say_nothing(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        def resident() -> int:
+            text = Path(f"/proc/{program.process.pid}/status").read_text()
+            return int(text.split("VmRSS:")[1].split()[0])
+
+        assert await user.get() == "clone 1"
+        before = resident()
+        silent = [await asyncio.open_connection("127.0.0.1", world.listen_port) for _ in range(400)]
+        for _, writer in silent[::2]:
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ")
+        # Those above the limit are closed at once; the others after a while.
+        ends = [asyncio.ensure_future(reader.read()) for reader, _ in silent]
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert done
+        assert resident() - before < 60_000  # KB
+        await asyncio.wait(ends, timeout=60)
+        assert all(end.done() for end in ends)
+        for end in ends:
+            end.exception()
+        for _, writer in silent:
+            writer.close()
+        assert await user.get() == "clone 1"
+
+    run(language, tmp_path, test, {**ONE_CLONE, "maxConnections": 300})
