@@ -232,6 +232,8 @@ static void run(struct step *step) {
     reply(step, domain, COUNT);
   } else if (strcmp(call, "exit") == 0) {
     exit(number_of(&args[0]));
+  } else if (strcmp(call, "crash") == 0) {
+    abort();
   } else if (strcmp(call, "vmid") == 0) {
     reply(step, gc_vmid(), COUNT);
   } else if (strcmp(call, "ismaster") == 0) {

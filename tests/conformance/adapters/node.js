@@ -93,6 +93,10 @@ function run({ id, call, args: given }) {
       answer(id, { ok: domain });
     } else if (call === 'exit') {
       process.exit(args[0]);
+    } else if (call === 'crash') {
+      setImmediate(() => {
+        throw new Error('told to crash');
+      });
     } else if (call === 'cancel') {
       controllers.get(args[0]).abort();
       answer(id, { ok: null });

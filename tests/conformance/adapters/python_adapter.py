@@ -81,8 +81,6 @@ def begin(call, args):
         if args[0]:
             os.environ["GRIDCENTRIC_ATTACH"] = args[0]
         return api.vmid()
-    if call == "exit":
-        os._exit(args[0])
     if call == "join" and isinstance(args[0], str):
         return api.join(base64.b64decode(args[0]))
     if call == "noreport":
@@ -116,12 +114,21 @@ def in_a_thread(call, verb, args):
     answer(call, reply)
 
 
+def end_if_told(step):
+    """In the main thread, as only there an exit or an exception ends a program."""
+    if step["call"] == "exit":
+        sys.exit(step["args"][0])
+    if step["call"] == "crash":
+        raise RuntimeError("told to crash")
+
+
 def threads():
     source = False
     while source is not (own := channel.own()):  # the end of the input in a clone is that of its master's
         source = own
         for line in own.makefile("rb") if own else sys.stdin:
             step = json.loads(line)
+            end_if_told(step)
             threading.Thread(target=in_a_thread, args=(step["id"], step["call"], step["args"]), daemon=True).start()
 
 
@@ -146,6 +153,7 @@ async def read_steps(source, open_tasks):
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
     while line := await lines.readline():
         step = json.loads(line)
+        end_if_told(step)
         if step["call"] == "cancel":
             open_tasks[step["args"][0]].cancel()
             answer(step["id"], {"ok": None})

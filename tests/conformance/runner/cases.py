@@ -20,8 +20,9 @@ FOLDER = Path(__file__).resolve().parents[1]
 LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "shell")
 CLONABLE = ("c", "python", "aio", "node", "node_callback")  # where a program clones itself, and its clones come to the runner
 ONCE_A_LANGUAGE = ("c", "python", "node", "shell")
-DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "gone", "host")  # besides actors
+DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "crash", "gone", "host")  # besides actors
 EXPECTATIONS = ("ok", "error", "text", "has", "hasnt")
+DETAILS = (*EXPECTATIONS, "start", "status")  # words of a step that say how
 
 # What of the fake hypervisor a case may need, as far as its control verbs tell.
 NEEDED_BY: dict[str, Callable[[list[Any]], bool]] = {
@@ -32,7 +33,7 @@ NEEDED_BY: dict[str, Callable[[list[Any]], bool]] = {
 
 
 def is_actor(word: str) -> bool:
-    return word not in DOERS and word not in EXPECTATIONS and word != "start"
+    return word not in DOERS and word not in DETAILS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .actors import Actor, Caller, Ended, Hung
-from .cases import EXPECTATIONS, Case, is_actor
+from .cases import DETAILS, Case, is_actor
 from .hosts import Host
 from .wire import Closed, Refused
 
@@ -108,7 +108,7 @@ class Play:
     # Steps
 
     def step(self, step: dict[str, Any]) -> None:
-        doer = next(word for word in step if word not in EXPECTATIONS and word != "start")
+        doer = next(word for word in step if word not in DETAILS)
         what = step[doer]
         if is_actor(doer):
             verb, *args = what
@@ -129,8 +129,12 @@ class Play:
             self.expect(step, lambda: self.reply_of(name, self.actors[name].start("cancel", call), "cancel"))
         elif doer == "kill":
             self.kill(what)
+        elif doer == "exit" and "status" in step:
+            self.fail(what, "exit", step["status"])
         elif doer == "exit":
             self.end_normally(what)
+        elif doer == "crash":
+            self.fail(what, "crash")
         elif doer == "host":
             self.host_killed = True  # or is about to be: check() lets nothing else follow a frozen one
             self.host.freeze() if what == "freeze" else self.host.kill()
@@ -155,6 +159,14 @@ class Play:
         left = self.process(name).left_over()
         if left:
             raise Failure(f"{name} left processes behind: {left}")
+
+    def fail(self, name: str, verb: str, *args: int) -> None:
+        """The program ends in the way that is told, and not with success."""
+        self.begin(name, verb, list(args))
+        status = self.process(name).wait_end()
+        self.gone.add(name)
+        if status != args[0] if args else status == 0:
+            raise Failure(f"{name} ended with status {status} after {verb} {args}")
 
     def exit_normally(self, name: str) -> None:
         self.actors[name].end_input()

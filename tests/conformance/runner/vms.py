@@ -194,7 +194,7 @@ class CarriedFamily:
         async def end() -> None:
             if key == self.registered.key:
                 self.code = code
-                if code <= 128:
+                if code == 0:
                     await self.registered.say_bye()
             self._host.program_ended(key, code)
 
