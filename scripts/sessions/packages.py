@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ from sessions.languages import pythons_here
 
 WORK = BUILD / "packages"
 TOOLS = WORK / "tools"
+REQUIREMENTS = ROOT / "scripts" / "requirements-packages.txt"
 DIST = ROOT / "dist"
 MACHINE = platform.machine()
 GLIBC = "2.31"
@@ -31,21 +33,26 @@ LARGEST = 6_000_000  # bytes of a package
 # gc-agent is static, and zig's glibc can't be linked statically.
 STATIC = f"GC_STATIC_FLAGS=-target;{MACHINE}-linux-musl"
 BUILD_TYPE = "Release"  # what a debugger needs would be stripped
+# The releases of Debian whose python3 is of a version, for Pythons that are not on this computer.
+DEBIAN_WITH = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie", "3.14": "sid"}
 NODE_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
 
 
 def tools(session: nox.Session) -> dict[str, str]:
     """The environment of a build with zig; brings it."""
-    wanted = ROOT / "scripts" / "requirements-packages.txt"
     stamp = TOOLS / "requirements"
-    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+    if not stamp.exists() or stamp.read_text() != REQUIREMENTS.read_text():
         run(session, PYTHON, "-m", "venv", "--clear", str(TOOLS))
-        run(session, str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(wanted))
-        stamp.write_text(wanted.read_text())
+        run(session, str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS))
+        stamp.write_text(REQUIREMENTS.read_text())
     (zig,) = TOOLS.glob("lib/python*/site-packages/ziglang/zig")
     made = {name: value for name, value in environment().items() if not name.startswith(("CCACHE", "CMAKE"))}
+    return made | compilers(str(zig)) | {"PATH": f"{TOOLS / 'bin'}:{made['PATH']}"}
+
+
+def compilers(zig: str) -> dict[str, str]:
     target = f"-target {MACHINE}-linux-gnu.{GLIBC}"
-    return made | {"CC": f"{zig} cc {target}", "CXX": f"{zig} c++ {target}", "PATH": f"{TOOLS / 'bin'}:{made['PATH']}"}
+    return {"CC": f"{zig} cc {target}", "CXX": f"{zig} c++ {target}"}
 
 
 def newest_glibc(file: Path) -> tuple[int, ...]:
@@ -62,18 +69,47 @@ def check_size(session: nox.Session, package: Path) -> Path:
     return package
 
 
+# A folder of its own for each Python; what they share is in the compiler's cache.
+WHEEL_OPTIONS = ("-Cbuild-dir=build/packages/{wheel_tag}", f"-Ccmake.define.{STATIC}", f"-Ccmake.build-type={BUILD_TYPE}")
+
+
 def make_wheel(session: nox.Session, python: str, into: Path) -> Path:
-    env = tools(session)
     raw = WORK / "raw"
     shutil.rmtree(raw, ignore_errors=True)
-    # A folder of its own for each Python; what they share is in the compiler's cache.
-    options = ["-Cbuild-dir=build/packages/{wheel_tag}", f"-Ccmake.define.{STATIC}", f"-Ccmake.build-type={BUILD_TYPE}"]
     pip = [str(TOOLS / "bin" / "python"), "-m", "pip", "--python", python, "wheel", "--quiet", "--no-deps"]
-    session.run(*pip, *options, "--wheel-dir", str(raw), str(ROOT), env=env, external=True)
+    session.run(*pip, *WHEEL_OPTIONS, "--wheel-dir", str(raw), str(ROOT), env=tools(session), external=True)
+    return repair(session, raw, into)
+
+
+def make_wheel_in_debian(session: nox.Session, suite: str, into: Path) -> Path:
+    """With the Python of a Debian release, which need not run on this computer's C library, from the source distribution."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from machines import Machine, root
+
+    env, raw = tools(session), WORK / "raw"
+    shutil.rmtree(raw, ignore_errors=True)
+    build = [str(TOOLS / "bin" / "python"), "-m", "build", "--sdist", "--outdir", str(raw)]
+    session.run(*build, str(ROOT), env=env, external=True)
+    (source,) = raw.iterdir()
+    with Machine(root(suite, "python3-dev", "python3-venv")) as machine:
+        machine.put(source, f"/root/{source.name}")
+        machine.put(REQUIREMENTS, "/root/requirements.txt")
+        machine.run("python3", "-m", "venv", "tools")
+        machine.run("tools/bin/pip", "install", "--quiet", "-r", "requirements.txt")
+        (zig,) = machine.run("sh", "-c", "echo /root/tools/lib/python*/site-packages/ziglang/zig").stdout.split()
+        pip = ["tools/bin/pip", "wheel", "--quiet", "--no-deps", *WHEEL_OPTIONS, "--wheel-dir", "made", source.name]
+        machine.run(*pip, env=compilers(zig))
+        source.unlink()
+        for name in machine.run("ls", "made").stdout.split():
+            machine.get(f"/root/made/{name}", raw)
+    return repair(session, raw, into)
+
+
+def repair(session: nox.Session, raw: Path, into: Path) -> Path:
+    """Refuses what needs a newer C library, and names the wheel for the one it was made for."""
     (made,) = raw.iterdir()
-    # Refuses what needs a newer C library, and names the wheel for the one it was made for.
-    repair = ["repair", "--only-plat", "--plat", PLATFORM, "--wheel-dir", str(into), str(made)]
-    session.run(str(TOOLS / "bin" / "auditwheel"), *repair, env=env, external=True)
+    repairing = ["repair", "--only-plat", "--plat", PLATFORM, "--wheel-dir", str(into), str(made)]
+    session.run(str(TOOLS / "bin" / "auditwheel"), *repairing, env=tools(session), external=True)
     tag = "-".join(made.name.removesuffix(".whl").split("-")[:4])
     (wheel,) = into.glob(f"{tag}-*.whl")
     return check_size(session, wheel)
@@ -126,16 +162,19 @@ def pack(session: nox.Session, folder: Path, into: Path, scripts: str) -> Iterab
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """A wheel for each supported CPython that is here, into dist/; -- VERSION ... for some of them, as -- 3.9 3.13."""
+    """A wheel for each supported CPython, into dist/; -- VERSION ... for some of them, as -- 3.9 3.13. With the CPythons that
+    are here, else, for root, with that of a Debian release."""
     needs(session)
     DIST.mkdir(exist_ok=True)
     for version, python in pythons_here():
         if session.posargs and version not in session.posargs:
             continue
-        if not python:
+        if python:
+            make_wheel(session, python, DIST)
+        elif version in DEBIAN_WITH and os.geteuid() == 0:
+            make_wheel_in_debian(session, DEBIAN_WITH[version], DIST)
+        else:
             session.warn(f"there is no CPython {version} here, on PATH or with pyenv: no wheel for it")
-            continue
-        make_wheel(session, python, DIST)
 
 
 @nox.session

@@ -195,6 +195,10 @@ class Machine:
             shutil.copy(source, inside)
         self._give(target)
 
+    def get(self, source: str, folder: Path) -> None:
+        """Copy a file of the machine into a folder of this computer."""
+        shutil.copy(f"/proc/{self._pid}/root{source}", folder)
+
     def put_checkout(self, checkout: Path, target: str) -> None:
         """A git clone of what is committed."""
         with tempfile.TemporaryDirectory() as scratch:

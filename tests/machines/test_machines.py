@@ -48,6 +48,14 @@ def test_what_one_command_wrote_the_next_reads_and_the_tree_keeps_nothing(machin
     assert not (tree / "home" / "ada").exists()
 
 
+def test_files_come_and_go(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "sent").write_text("by us\n")
+    machine.put(tmp_path / "sent", "/home/ada/sent")
+    machine.run("sh", "-c", "cat sent >made; echo by ada >>made")
+    machine.get("/home/ada/made", tmp_path)
+    assert (tmp_path / "made").read_text() == "by us\nby ada\n"
+
+
 def test_namespaces_for_ordinary_users(machine: Machine) -> None:
     machine.run("unshare", "--user", "--map-root-user", "true")
     machine.run("unshare", "-Urpf", "--mount-proc", "sh", "-c", 'test "$(cat /proc/sys/kernel/pid_max)" -gt 1 && test $$ = 1')
