@@ -1,4 +1,4 @@
-// gc end: ends families from outside, with all their domains.
+// gc end: ends families from outside, with all their domains, or one clone of a family.
 #include <unistd.h>
 
 #include <algorithm>
@@ -44,8 +44,7 @@ std::set<Family> families_named(const std::vector<Observed> &domains, const std:
 }
 
 std::set<Family> families_wanted(const std::vector<Observed> &domains, const Arguments &arguments) {
-  const std::size_t ways =
-      arguments.words.size() + (arguments.has("--pid") ? 1 : 0) + (arguments.has("--all") ? 1 : 0);
+  const int ways = !arguments.words.empty() + arguments.has("--pid") + arguments.has("--all");
   if (ways != 1) throw UsageError{"expected one of FAMILY, --pid PID and --all"};
   if (arguments.has("--all")) return families_of(domains, [](const Observed &) { return true; });
   if (!arguments.has("--pid")) return families_named(domains, arguments.words[0]);
@@ -58,12 +57,35 @@ std::set<Family> families_wanted(const std::vector<Observed> &domains, const Arg
   return found;
 }
 
-std::vector<Observed> living(const std::set<Family> &families) {
-  auto domains = observe_all(nullptr);
-  std::erase_if(domains, [&](const Observed &domain) {
-    return !families.contains({domain.host, domain.family});
-  });
-  return domains;
+// Returns when nothing of what was asked for is left of these domains.
+void wait_until_gone(const auto &asked_for) {
+  std::vector<Observed> left;
+  for (int waited = 0; waited < patience_ms; waited += look_ms) {
+    left = observe_all(nullptr);
+    std::erase_if(left, [&](const Observed &domain) { return !asked_for(domain); });
+    if (left.empty()) return;
+    ::usleep(look_ms * 1000);
+  }
+  throw guest::Error(GC_E_TIMED_OUT, std::to_string(left.size()) + " domains are still there, vmid " +
+                                         std::to_string(left.front().vmid) + " as process " +
+                                         std::to_string(left.front().pid) +
+                                         " is one: the host was asked to end them");
+}
+
+int end_clone(const std::vector<Observed> &domains, const Family &family, int vmid) {
+  const auto asked_for = [&](const Observed &domain) {
+    return domain.host == family.first && domain.family == family.second && domain.vmid == vmid;
+  };
+  if (vmid <= 0)
+    throw UsageError{"VMID is " + std::to_string(vmid) +
+                     ", expected that of a clone, 1 or more; without VMID the whole family ends"};
+  if (std::none_of(domains.begin(), domains.end(), asked_for))
+    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "there is no vmid " + std::to_string(vmid) + " in family " +
+                                                family.second + ": '" + program() + " ps' lists its domains");
+  end_domain(family.first, family.second, vmid);
+  wait_until_gone(asked_for);
+  show(stdout, format("ended vmid %d of %s\n", vmid, family.second.c_str()));
+  return 0;
 }
 
 }  // namespace
@@ -71,19 +93,12 @@ std::vector<Observed> living(const std::set<Family> &families) {
 int end(const Arguments &arguments) {
   const auto domains = observe_all(nullptr);
   const auto families = families_wanted(domains, arguments);
+  if (arguments.words.size() > 1)
+    return end_clone(domains, *families.begin(), parse_integer(arguments.words[1], "VMID"));
   std::map<Family, int> sizes;
   for (const auto &domain : domains) ++sizes[{domain.host, domain.family}];
-  for (const auto &[host, family] : families) end_family(host, family);
-  auto left = living(families);
-  for (int waited = 0; !left.empty() && waited < patience_ms; waited += look_ms) {
-    ::usleep(look_ms * 1000);
-    left = living(families);
-  }
-  if (!left.empty())
-    throw guest::Error(GC_E_TIMED_OUT,
-                       std::to_string(left.size()) + " domains of the family are still there, vmid " +
-                           std::to_string(left.front().vmid) + " as process " +
-                           std::to_string(left.front().pid) + " is one: the host was asked to end them");
+  for (const auto &[host, family] : families) end_domain(host, family, 0);
+  wait_until_gone([&](const Observed &domain) { return families.contains({domain.host, domain.family}); });
   for (const auto &family : families)
     show(stdout, format("ended %s: %d %s\n", family.second.c_str(), sizes[family],
                         sizes[family] == 1 ? "domain" : "domains"));

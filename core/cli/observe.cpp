@@ -119,10 +119,10 @@ std::vector<std::pair<std::string, std::string>> observe_info(const std::string 
   return info;
 }
 
-void end_family(const std::string &host, const std::string &family) {
+void end_domain(const std::string &host, const std::string &family, int vmid) {
   try {
     guest::Connection connection(host, "observe", nullptr, answer_ms);
-    guest::call_observed(connection, "kill_domain " + family + " 0", answer_ms);
+    guest::call_observed(connection, "kill_domain " + family + " " + std::to_string(vmid), answer_ms);
   } catch (const guest::Disconnected &) {
     throw guest::Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + host + "' did not answer");
   } catch (const guest::Error &error) {

@@ -29,8 +29,8 @@ std::vector<std::string> find_hosts();
 // or that GRIDCENTRIC_HOST names and that is not there, is complained of, in a text each (nullptr: in silence).
 std::vector<Observed> observe_all(std::vector<std::string> *complaints);
 
-// Asks a host to end a family. Throws guest::Error; a family that has just ended is fine.
-void end_family(const std::string &host, const std::string &family);
+// Asks a host to end a clone, or with vmid 0 the whole family. Throws guest::Error; one that has just ended is fine.
+void end_domain(const std::string &host, const std::string &family, int vmid);
 
 // KEY, VALUE of what a host says about itself. Throws guest::Error.
 std::vector<std::pair<std::string, std::string>> observe_info(const std::string &host);

@@ -99,7 +99,15 @@ const std::vector<Verb> &verbs() {
        2,
        {json},
        wait},
-      {"kill", "VMID", "end a clone", "", 1, 1, {}, kill},
+      {"kill",
+       "VMID",
+       "end a clone",
+       "Of the family that this program belongs to. From outside, 'gc end FAMILY VMID' ends a clone of any "
+       "of your families.",
+       1,
+       1,
+       {},
+       kill},
       {"run",
        "[--] COMMAND [ARGUMENT ...]",
        "start a program as the master of a new family",
@@ -173,13 +181,16 @@ const std::vector<Verb> &verbs() {
        {{"--once", nullptr, "print one frame and end"}},
        top},
       {"end",
-       "[FAMILY]",
-       "end a family, with all its domains",
+       "[FAMILY [VMID]]",
+       "end a family, with all its domains, or one of its clones",
        "FAMILY is the beginning of its name, as 'gc ps' shows it. Returns when all its domains are gone. For "
        "what a master has left,\n"
-       "and for families that do not end by themselves. Only those of this user.",
+       "and for families that do not end by themselves. With VMID only that clone ends: its own clones go "
+       "on, and a program of "
+       "the\n"
+       "family does the same by 'gc kill VMID'. Only those of this user.",
        0,
-       1,
+       2,
        {{"--pid", "PID", "the family that this process is a domain of, master or clone"},
         {"--all", nullptr, "all families of all your hosts"}},
        end},

@@ -21,7 +21,7 @@ void check_owner(int fd, const std::string &path) {
   ucred host{};
   socklen_t size = sizeof host;
   const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &host, &size) == 0;
-  if (known && (host.uid == ::geteuid() || host.uid == 0)) return;
+  if (known && (host.uid == ::geteuid() || host.uid == 0)) return;  // in a VM root's serves all users
   ::close(fd);
   throw Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + path + "' belongs to user " +
                                          (known ? std::to_string(host.uid) : "unknown") +
@@ -29,6 +29,20 @@ void check_owner(int fd, const std::string &path) {
                                          std::to_string(::geteuid()) +
                                          " uses only hosts of its own and of root; unset GRIDCENTRIC_HOST, "
                                          "or run the program as the host's user");
+}
+
+Error refuses_this_user(const std::string &path) {
+  const std::string user = std::to_string(::geteuid());
+  return Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + path + "' does not serve user " + user +
+                                          ": a host serves its own user alone, and root; start one as user " +
+                                          user +
+                                          " with 'gc host', or unset GRIDCENTRIC_HOST for a private one");
+}
+
+bool is_roots(int fd) {
+  ucred host{};
+  socklen_t size = sizeof host;
+  return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &host, &size) == 0 && host.uid == 0;
 }
 
 int connect_to(const std::string &path) {
@@ -49,8 +63,10 @@ int connect_to(const std::string &path) {
     result = ::connect(fd, reinterpret_cast<const sockaddr *>(&address), sizeof address);
   } while (result < 0 && errno == EINTR);
   if (result < 0) {
-    const std::string reason = system_text(errno);
+    const int error = errno;
+    const std::string reason = system_text(error);
     ::close(fd);
+    if (error == EACCES || error == EPERM) throw refuses_this_user(path);
     throw Error(GC_E_HOST_UNREACHABLE,
                 "no host listens on 'unix:" + path + "' (" + reason +
                     "): start one with 'gc host', or unset GRIDCENTRIC_HOST for a private one");
@@ -108,11 +124,12 @@ Connection::Connection(const std::string &path, std::string_view handshake, Call
     throw Error(GC_E_PROTOCOL,
                 "'unix:" + path + "' does not speak gridcentric/1: it answered '" + line.substr(0, 80) + "'");
   } catch (const Disconnected &) {
+    const bool refused = ::geteuid() != 0 && is_roots(fd_);
     ::close(fd_);
-    throw Error(GC_E_HOST_UNREACHABLE,
-                "the host at 'unix:" + path +
-                    "' hung up during the handshake or does not answer: it takes connections of its own user "
-                    "only, or it is ending or stopped");
+    if (refused) throw refuses_this_user(path);
+    throw Error(GC_E_HOST_UNREACHABLE, "the host at 'unix:" + path +
+                                           "' hung up during the handshake or does not answer: it is ending "
+                                           "or stopped");
   } catch (...) {
     ::close(fd_);
     throw;

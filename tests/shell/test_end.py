@@ -100,6 +100,19 @@ def test_by_a_process(family: Family) -> None:
     family.nothing_is_left()
 
 
+def test_one_clone(family: Family) -> None:
+    said = gc("end", family.name, "1")
+    assert (said.returncode, said.stdout, said.stderr) == (0, f"ended vmid 1 of {family.name}\n", "")
+    assert family.living() == [0, 2]
+    again = gc("end", family.name, "1")
+    assert (again.returncode, again.stdout) == (27, "")
+    assert f"there is no vmid 1 in family {family.name}" in again.stderr
+    assert "VMID is 0, expected that of a clone" in gc("end", family.name, "0").stderr
+    family.ends_with("guest.kill(2); print([(end.vmid, end.how) for end in guest.wait(ticket)], flush=True)")
+    assert family.master.stdout is not None
+    assert family.master.stdout.readline() == "[(1, 'killed'), (2, 'killed')]\n"
+
+
 def test_what_a_master_has_left_on_purpose(family: Family) -> None:
     family.ends_with("")
     assert family.master.returncode == 0
@@ -129,6 +142,7 @@ def test_a_master_whose_clones_are_to_be_kept() -> None:
     [
         ([], "expected one of FAMILY, --pid PID and --all"),
         (["abcd", "--all"], "expected one of FAMILY, --pid PID and --all"),
+        (["abcd", "1", "--all"], "expected one of FAMILY, --pid PID and --all"),
         (["abc"], "FAMILY is 'abc', expected its first 4 characters at least"),
         (["--pid", "x"], "--pid is 'x'"),
     ],

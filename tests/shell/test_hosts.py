@@ -54,6 +54,20 @@ def test_the_host_of_another_user_is_not_obeyed() -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("mode", [0o600, 0o666], ids=oct)
+def test_roots_host_says_whom_it_serves(mode: int) -> None:
+    """Whether the socket can't be connected to, or the host hangs up."""
+    with folder_of(NOBODY) as folder, gc_host(folder / "host.sock"):
+        (folder / "host.sock").chmod(mode)
+        for words in (["vmid"], ["host", "--info"], ["run", "--", "true"]):
+            env = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{folder}/host.sock"}
+            said = subprocess.run([GC, *words], env=env, user=NOBODY, capture_output=True, text=True, check=False)
+            assert (said.returncode, said.stdout) == (25, ""), said
+            assert f"the host at 'unix:{folder}/host.sock' does not serve user {NOBODY}" in said.stderr
+            assert f"start one as user {NOBODY} with 'gc host', or unset GRIDCENTRIC_HOST" in said.stderr
+
+
+@needs_root
 def test_the_host_of_another_user_is_not_asked() -> None:
     """Not even connected to: a socket that answers nothing would hold up the table."""
     with folder_of(NOBODY) as folder:
