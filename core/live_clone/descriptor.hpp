@@ -98,6 +98,11 @@ const char *refused_ring(const char *fdinfo);
 extern const char *const ring_in_flight;
 extern const char *const ring_without_memory;
 extern const char *const ring_with_large_requests;
+extern const char *const ring_with_many_requests;
+extern const char *const ring_for_one_thread;
+extern const char *const small_polled_ring;
+/// Requests that a new ring can be brought level with, by no-ops.
+inline constexpr uint32_t most_no_ops = 65536;
 /// The same for a socket's family and type.
 const char *refused_socket(int family, int type, int protocol);
 
@@ -158,6 +163,9 @@ bool rebuild_file_locks();
 bool is_transaction_over(int fd);
 
 // ---- io_uring.cpp
+/// What no file of /proc shows, and the kernel says when asked; null: nothing. Changes nothing in the ring. Before Linux
+/// 5.18 it waits until no request is under way.
+const char *refused_by_kernel(int fd);
 bool plan_ring(Descriptor &d);
 /// When all rings are planned: is there memory of another?
 bool plan_ring_mappings();

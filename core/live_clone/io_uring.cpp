@@ -36,7 +36,6 @@ struct Ring {
 namespace {
 
 constexpr uint32_t many_no_ops = 16384;  // some milliseconds
-constexpr uint32_t most_no_ops = 65536;
 constexpr uint32_t polling_ms = 10;
 constexpr double answer_timeout_ms = 20;  // the program is stopped meanwhile
 
@@ -69,21 +68,6 @@ bool layout_of(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_urin
   return true;
 }
 
-// What no file of /proc shows, and the kernel says when asked.
-const char *refused_by_kernel(int fd) {
-  const long entered = sys(SYS_io_uring_enter, fd, 0, 0, 0, nullptr, 0);
-  if (entered == -EBADFD) return "that is not enabled yet (IORING_SETUP_R_DISABLED)";
-  if (entered == -EOWNERDEAD) return "whose kernel thread (SQPOLL) has ended";
-  const int some_fd = engine.gate;
-  const long r = sys(SYS_io_uring_register, fd, IORING_REGISTER_EVENTFD, &some_fd, 1);
-  if (r == -EBUSY) return "with a registered eventfd";
-  if (r == -EEXIST) return "for one thread only (IORING_SETUP_SINGLE_ISSUER)";
-  if (r == -EACCES) return "with restrictions";
-  if (r < 0) return "that takes no registrations";
-  sys(SYS_io_uring_register, fd, IORING_UNREGISTER_EVENTFD, nullptr, 0);
-  return nullptr;
-}
-
 bool kernel_threads_run() {
   for (size_t i = 0; i < engine.thread_count; i++)
     if (engine.threads[i].state == thread_of_kernel) return true;
@@ -95,8 +79,9 @@ bool kernel_threads_run() {
 const char *settle(const Descriptor &d, View &view, bool *polled) {
   const double start = now_ms();
   for (int looks = 1;; looks++) {
-    const bool taken = view.all_taken(), level = taken && view.all_answered();
-    if (const char *why = refused_by_kernel(d.fd)) return why;  // waits for whoever works in the ring
+    const bool taken = view.all_taken(), idle = view.all_answered(), level = taken && idle;
+    // Waits for whoever works in the ring; an old kernel for what is under way as well, for ever maybe.
+    if (const char *why = idle ? refused_by_kernel(d.fd) : nullptr) return why;
     const char *info = fdinfo(d);
     if (!info) return "that can't be looked at";
     *polled = number_in(info, "SqThread:") > 0 ||
@@ -199,8 +184,7 @@ const char *refused_sizes(const Descriptor &d, View &view, bool polled) {
     if (find_in_line(p, "e0:")) return ring_with_large_requests;
   }
   if (!listed && view.sqes_size < 4096)
-    return polled ? "of fewer than 64 requests and with a kernel thread (SQPOLL): the size of its requests "
-                    "can't be told"
+    return polled ? small_polled_ring
                   : "of fewer than 64 requests and without a table of indexes (IORING_SETUP_NO_SQARRAY): "
                     "the kernel does not tell the size of its requests";
   return nullptr;
@@ -276,6 +260,25 @@ bool works_for_a_ring(int proc_tid) {
   return flags & 0x10;
 }
 
+// To register an eventfd at no address never works, and what the kernel answers tells of the ring: that is all that is asked.
+const char *refused_by_kernel(int fd) {
+  const long entered = sys(SYS_io_uring_enter, fd, 0, 0, 0, nullptr, 0);
+  if (entered == -EBADFD) return "that is not enabled yet (IORING_SETUP_R_DISABLED)";
+  if (entered == -EOWNERDEAD) return "whose kernel thread (SQPOLL) has ended";
+  switch (sys(SYS_io_uring_register, fd, IORING_REGISTER_EVENTFD, nullptr, 1)) {
+    case -EFAULT:
+      return nullptr;
+    case -EBUSY:
+      return "with a registered eventfd";
+    case -EEXIST:
+      return ring_for_one_thread;
+    case -EACCES:
+      return "with restrictions";
+    default:
+      return "that takes no registrations";
+  }
+}
+
 bool plan_ring(Descriptor &d) {
   View view;
   bool polled = false;
@@ -296,9 +299,7 @@ bool plan_ring(Descriptor &d) {
   r.start = taken;
   if (!is_libuvs(view, taken, r.unsent)) {
     if (const char *why = refused_sizes(d, view, polled)) return refuse_ring(d, why);
-    if (taken > most_no_ops)
-      return refuse_ring(
-          d, "that has taken more than 65536 requests, and may belong to a program that counts them");
+    if (taken > most_no_ops) return refuse_ring(d, ring_with_many_requests);
   } else if (taken > many_no_ops) {
     if (!r.unsent && !r.unread && !counted_in_registers(taken))
       r.start = 0;

@@ -15,13 +15,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 #include "arch.hpp"
 #include "descriptor.hpp"
 #include "libc_profile.hpp"
 #include "preflight_files.hpp"
+#include "preflight_rings.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -66,9 +66,16 @@ std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
   return names;
 }
 
+unsigned long long size_of(const std::string &range) {  // START-END
+  char *end = nullptr;
+  const unsigned long long start = strtoull(range.c_str(), &end, 16);
+  return *end == '-' ? strtoull(end + 1, nullptr, 16) - start : 0;
+}
+
 class Examination {
  public:
-  Examination(std::string proc, bool self, Mode mode) : proc_(std::move(proc)), self_(self), mode_(mode) {}
+  Examination(std::string proc, bool self, Mode mode)
+      : proc_(std::move(proc)), self_(self), mode_(mode), rings_(proc_, self) {}
 
   Preflight all() {
     engine_itself();
@@ -180,12 +187,14 @@ class Examination {
   // Whether a ring has work in flight is of the moment: when it matters, the plan looks, with all threads stopped.
   void ring(const std::string &fd, bool closely) {
     const std::string info = read_text(proc_ + "/fdinfo/" + fd);
+    if (closely) return rings_.descriptor(fd, info);
     const char *why = refused_ring(info.c_str());
-    if (!closely && why == ring_in_flight) return;
-    if (!why && closely) rings_.emplace_back(fd, value_of(info, "ino"));
-    if (why)
-      refuse(EOPNOTSUPP,
-             "descriptor " + fd + " is an io_uring " + why + ", which can't be cloned; close it first");
+    if (why && why != ring_in_flight) refuse_ring(fd, why);
+  }
+
+  void refuse_ring(const std::string &fd, const char *why) {
+    refuse(EOPNOTSUPP,
+           "descriptor " + fd + " is an io_uring " + why + ", which can't be cloned; close it first");
   }
 
   void degraded_file(const std::string &fd, const std::string &link) {
@@ -220,7 +229,6 @@ class Examination {
     std::ifstream maps(proc_ + "/maps");
     std::string line;
     bool any = false;
-    std::set<std::string> mapped_rings;  // by inode
     while (std::getline(maps, line)) {
       any = true;
       std::istringstream fields(line);
@@ -228,23 +236,22 @@ class Examination {
       fields >> range >> permissions >> offset >> device >> inode >> std::ws;
       std::getline(fields, name);
       const bool shared = permissions.ends_with('s');
-      if (is_ring(name.c_str())) mapped_rings.insert(inode);
+      if (is_ring(name.c_str())) rings_.mapping(inode, strtoull(offset.c_str(), nullptr, 16), size_of(range));
       if (const char *why = refused_mapping(name.c_str(), shared))
         refuse(EOPNOTSUPP, std::string(why) + " can't be cloned: " + name + "; close it before the clone");
       if (shared && name.rfind("/SYSV", 0) == 0)
         note("System V shared memory: a copy of the clone's own, shmdt fails");
     }
     if (!any && result_.refusals.empty()) refuse_unread(errno ? errno : EACCES, "what its memory is");
-    for (const auto &[fd, inode] : rings_)
-      if (!inode.empty() && !mapped_rings.count(inode))
-        refuse(EOPNOTSUPP, "descriptor " + fd + " is an io_uring " + ring_without_memory +
-                               ", which can't be cloned; close it first");
+    if (!any) return;
+    for (const auto &[fd, why, said] : rings_.answers())
+      why ? refuse_ring(fd, why) : note("descriptor " + fd + ": " + said);
   }
 
   const std::string proc_;
   const bool self_;
   const Mode mode_;
-  std::vector<std::pair<std::string, std::string>> rings_;  // descriptor and inode of each
+  RingsSeen rings_;
   Preflight result_;
 };
 

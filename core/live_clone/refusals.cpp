@@ -72,6 +72,12 @@ const char *const ring_in_flight =
 const char *const ring_without_memory =
     "whose memory is the program's own (IORING_SETUP_NO_MMAP) or is not mapped";
 const char *const ring_with_large_requests = "with requests of 128 bytes (IORING_SETUP_SQE128)";
+const char *const ring_with_many_requests =
+    "that has taken more than 65536 requests, and may belong to a program that counts them";
+const char *const ring_for_one_thread =
+    "for another thread only (IORING_SETUP_SINGLE_ISSUER: clone from that one)";
+const char *const small_polled_ring =
+    "of fewer than 64 requests and with a kernel thread (SQPOLL): the size of its requests can't be told";
 
 const char *refused_socket(int family, int type, int protocol) {
   const bool internet = family == AF_INET || family == AF_INET6;

@@ -55,14 +55,14 @@ TESTEE(refuses_small_polled_ring) {
   if (!newest(IORING_SETUP_SQE128)) return (void)clone_here();
   Ring r(32, IORING_SETUP_SQPOLL);
   r.polled_no_ops(3);
-  refused_ring(r, "of fewer than 64 requests and with a kernel thread (SQPOLL)", false);
+  refused_ring(r, "of fewer than 64 requests and with a kernel thread (SQPOLL)");
   then_cloned(r);
 }
 
 TESTEE(refuses_polled_ring_with_large_requests) {
   if (!newest(IORING_SETUP_SQE128)) return (void)clone_here();
   Ring r(64, IORING_SETUP_SQPOLL | IORING_SETUP_SQE128);
-  refused_ring(r, "with requests of 128 bytes", false);
+  refused_ring(r, "with requests of 128 bytes");
   then_cloned(r);
 }
 
@@ -90,7 +90,7 @@ TESTEE(refuses_polled_ring_of_another) {
   munmap(r.sqes, r.sqes_size);
   r.rings = r.map(r.rings_size, IORING_OFF_SQ_RING);
   r.sqes = (io_uring_sqe *)r.map(r.sqes_size, IORING_OFF_SQES);
-  refused_ring(r, "whose kernel thread (SQPOLL) has ended", false);
+  refused_ring(r, "whose kernel thread (SQPOLL) has ended", answers_at_once());
   then_cloned(r);
 }
 
@@ -136,7 +136,7 @@ TESTEE(refuses_ring_with_registered_eventfd) {
   Ring r(8);
   const int fd = eventfd(0, EFD_CLOEXEC);
   CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_EVENTFD, &fd, 1) == 0);
-  refused_ring(r, "with a registered eventfd", false);
+  refused_ring(r, "with a registered eventfd", answers_at_once());
   r.no_ops(1);
   unsigned long long count = 0;
   CHECK(read(fd, &count, 8) == 8 && count == 1);  // still the program's
@@ -147,7 +147,7 @@ TESTEE(refuses_ring_with_registered_eventfd) {
 
 TESTEE(refuses_ring_not_enabled) {
   Ring r(8, IORING_SETUP_R_DISABLED);
-  refused_ring(r, "that is not enabled yet", false);
+  refused_ring(r, "that is not enabled yet", answers_at_once());
   CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
   clone_here();
   r.no_ops(3);
@@ -173,10 +173,42 @@ TESTEE(refuses_memory_of_a_closed_ring) {
   clone_here();
 }
 
-static void refuses_larger(unsigned flag, unsigned entries, const std::string &text) {
+TESTEE(refuses_ring_with_restrictions) {
+  Ring r(8, IORING_SETUP_R_DISABLED);
+  io_uring_restriction only_no_ops{};
+  only_no_ops.opcode = IORING_RESTRICTION_SQE_OP;
+  only_no_ops.sqe_op = IORING_OP_NOP;
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_RESTRICTIONS, &only_no_ops, 1) == 0);
+  CHECK(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
+  refused_ring(r, "with restrictions", answers_at_once());
+  then_cloned(r);
+}
+
+// The thread that it is for may clone, another may not.
+TESTEE(refuses_ring_for_another_thread) {
+  if (!newest(IORING_SETUP_SINGLE_ISSUER)) return (void)clone_here();
+  Ring r(64, IORING_SETUP_SINGLE_ISSUER);
+  r.no_ops(3);
+  std::thread([&r] {
+    const auto outcome = live_clone::clone(order());
+    CHECK_EQ(outcome.err, EOPNOTSUPP);
+    CHECK(outcome.message.find("an io_uring for another thread only") != std::string::npos);
+    const auto ours = live_clone::preflight(order().mode),
+               outside = live_clone::preflight_of(getpid(), order().mode);
+    CHECK(ours.refusals.at(0).what.find("an io_uring for another thread only") != std::string::npos);
+    CHECK(outside.can_clone);
+    CHECK(outside.notes.at(0).find("only that thread can clone") != std::string::npos);
+  }).join();
+  CHECK(live_clone::preflight(order().mode).can_clone);
+  clone_here();
+  r.no_ops(3);
+}
+
+static void refuses_larger(unsigned flag, unsigned entries, const std::string &text,
+                           bool seen_from_outside = false) {
   if (!newest(flag)) return (void)clone_here();
   Ring r(entries, flag);
-  refused_ring(r, text, false);
+  refused_ring(r, text, seen_from_outside);
   then_cloned(r);
 }
 
@@ -185,7 +217,7 @@ TESTEE(refuses_ring_with_large_requests) {
 }
 TESTEE(refuses_ring_with_large_answers) { refuses_larger(IORING_SETUP_CQE32, 8, "with answers of 32 bytes"); }
 TESTEE(refuses_ring_with_large_requests_no_array) {
-  refuses_larger(IORING_SETUP_SQE128 | newest(no_sqarray), 64, "with requests of 128 bytes");
+  refuses_larger(IORING_SETUP_SQE128 | newest(no_sqarray), 64, "with requests of 128 bytes", true);
 }
 TESTEE(refuses_small_ring_without_array) {
   refuses_larger(no_sqarray, 8, "of fewer than 64 requests and without a table of indexes");

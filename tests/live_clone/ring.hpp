@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -158,6 +159,14 @@ inline bool tells(const Ring &r, const std::string &key) {
   for (std::string line; std::getline(info, line);)
     if (line.rfind(key, 0) == 0) return true;
   return false;
+}
+
+// Does the kernel answer without waiting for what is under way? Else the preflight does not ask it.
+inline bool answers_at_once() {
+  utsname name{};
+  int major = 0, minor = 0;
+  CHECK(uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2);
+  return major > 5 || (major == 5 && minor >= 18);
 }
 
 inline void refused_ring(Ring &r, const std::string &text, bool seen_from_outside = true) {
