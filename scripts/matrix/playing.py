@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from sessions.building import ROOT, VENV
 
-from . import runtimes
-from .cells import NODES, Cell
-from .places import NotCompiled, Ran, System, enter
+from . import runtimes, suites
+from .cells import NODES, SUITES, Cell
+from .places import Here, NotCompiled, Ran, System, enter
 from .record import FAILED, NOT_TRIED, PASSED, REFUSED, Record
 from .runtimes import Missing
 
@@ -72,8 +72,9 @@ def program(language: str, cell: Cell, system: System, own: tuple[str, str]) -> 
         node, modules = system.put(runtimes.node(cell.node)), system.put(runtimes.node_package())
         return Program(language, [node, f"{smoke}/smoke.js"], {"NODE_PATH": modules})
     if language == "python":
-        package = system.put(runtimes.python_package(own[1]))
-        return Program(language, [own[0], f"{smoke}/smoke.py"], {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"})
+        packages = [runtimes.python_package(own[1]), *([runtimes.uvloop(cell.uvloop)] if cell.uvloop else [])]
+        env = {"PYTHONPATH": ":".join(map(system.put, packages)), "PYTHONDONTWRITEBYTECODE": "1"}
+        return Program(language, [own[0], f"{smoke}/smoke.py"], env | ({"SMOKE_UVLOOP": "1"} if cell.uvloop else {}))
     package = f"{system.put(runtimes.any_python_package())}/gridcentric"
     if language == "c":
         return Program(language, [system.compile(f"{smoke}/smoke.c", package)])
@@ -97,6 +98,8 @@ def versions(cell: Cell, played: set[str], output: str) -> dict[str, str]:
     found = dict(re.findall(r"^(Linux|glibc|Python) ([\w.]+)$", output, re.MULTILINE))
     if "node" in played:
         found["Node"] = NODES[cell.node]
+    if cell.uvloop:
+        found["uvloop"] = cell.uvloop
     if "python" not in played:
         found.pop("Python", None)
     return found
@@ -104,6 +107,8 @@ def versions(cell: Cell, played: set[str], output: str) -> dict[str, str]:
 
 def play(cell: Cell) -> Record:
     begun, date = time.monotonic(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    if cell.plays == SUITES:
+        return play_suites(cell, begun, date)
     todo: list[Program] = []
     whys: list[str] = []
     outcome = PASSED
@@ -136,4 +141,20 @@ def play(cell: Cell) -> Record:
             record.outcome = REFUSED if refusal and record.outcome != FAILED else FAILED
             whys.append(str(wrong))
     record.why = "; ".join(whys)
+    return record
+
+
+def play_suites(cell: Cell, begun: float, date: str) -> Record:
+    """Suites have a verdict of their own: all of their tests passed, or not."""
+    record, whys = Record(PASSED, date=date, package="build of the checkout"), []
+    try:
+        record.versions = versions(cell, {"node"}, Here([]).run([str(VENV / "bin" / "python"), "-c", PROBE], {}).output)
+        for name in cell.plays:
+            record.passed[name], ran = suites.play(name, cell.node, cell.mode)
+            if not record.passed[name]:
+                record.outcome = FAILED
+                whys.append(f"{name}: {reason(ran)}")
+    except Missing as error:
+        return Record(NOT_TRIED, why=scrubbed(str(error)), date=date)
+    record.seconds, record.why = round(time.monotonic() - begun, 1), "; ".join(whys)
     return record

@@ -93,6 +93,16 @@ def python_package(version: str) -> Path:
     return folder
 
 
+def uvloop(version: str) -> Path:
+    """A folder for PYTHONPATH, with uvloop for the Python of the checkout."""
+    folder = STAGE / f"uvloop-{version}"
+    if not (folder / "uvloop").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        python = VENV / "bin" / "python"
+        run(python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--target", folder, f"uvloop=={version}")
+    return folder
+
+
 def any_python_package() -> Path:
     """One whose library, header and command are used, not its modules."""
     return python_package(next(p.name for p in VENV.glob("lib/python*")).removeprefix("python"))

@@ -172,6 +172,17 @@ async def asyncio_round(smoke):
             await asyncio.sleep(0.005)
             ticks += 1
 
+    async def answer_one(reader, writer):
+        await reader.readline()
+        writer.write(b"%d\n" % guest.vmid())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        asked.set()
+
+    asked = asyncio.Event()
+    server = await asyncio.start_server(answer_one, "0.0.0.0", 0)
+    port = server.sockets[0].getsockname()[1]
     ticking = asyncio.ensure_future(tick())
     loop.call_later(0.15, struck.set)
     ticket = await aio.request_ticket(CLONES, CLONES, 1, 10000)
@@ -182,14 +193,25 @@ async def asyncio_round(smoke):
         await asyncio.sleep(0.001)
     looked_up = await loop.run_in_executor(None, socket.gethostbyname, "localhost")
     if vmid:
+        await asyncio.wait_for(asked.wait(), HANG_GUARD_S)
         await aio.join(looked_up)
+    for one in [one for one in await aio.list_domains() if one.ticket == ticket and one.vmid]:
+        answer = await loop.run_in_executor(None, ask, (one.ip, port), b"who")
+        equal(answer, str(one.vmid), f"what the asyncio server at {one.ip} answers")
+    smoke.ok("asyncio servers on addresses of their own")
     ends = await aio.wait(ticket, 60000)
     equal([one.report for one in ends], [b"127.0.0.1"] * CLONES, "what the clones looked up")
     smoke.ok("the event loop, its timers and its executor")
     ticking.cancel()
+    server.close()
+    await server.wait_closed()
 
 
 def main():
+    if os.environ.get("SMOKE_UVLOOP"):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     smoke = Smoke()
     for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 3):
         with tempfile.NamedTemporaryFile("w+") as named:

@@ -1,0 +1,42 @@
+"""Plays the tests of the checkout themselves with another Node: its own, those of the autoscaler, and the chat for real.
+
+What a program of tests/platform is too small to show. It knows what a suite prints at its end, and nothing of its tests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sessions.building import PYTHON, ROOT
+
+from . import runtimes
+from .places import Here, Ran
+
+TESTS = ROOT / "tests"
+PYTEST = [PYTHON, "-m", "pytest", "-q", "--timeout=300", "-k", "node"]
+
+
+@dataclass(frozen=True)
+class Suite:
+    command: list[str]
+    passed: str  # how many have, in its output
+
+
+def suites(node: str) -> dict[str, Suite]:
+    own = sorted(str(path) for path in (TESTS / "node").glob("*.test.js") if path.name != "packaging.test.js")
+    with_pytest = {"autoscale": "autoscale", "chat": "demos/test_chat.py"}
+    return {
+        "tests": Suite([node, "--test", "--test-reporter=tap", "--test-timeout=300000", *own], r"^# pass (\d+)$"),
+        **{name: Suite([*PYTEST, str(TESTS / path)], r"^(\d+) passed") for name, path in with_pytest.items()},
+    }
+
+
+def play(name: str, version: str, mode: str) -> tuple[int, Ran]:
+    """How many tests passed, and what the suite said; none when one has failed."""
+    node = str(runtimes.node(version))
+    suite = suites(node)[name]
+    # Tests are run as a developer does: from the checkout, with what `make build` has made of it.
+    ran = Here(["env", "-C", str(ROOT)]).run(suite.command, {"GC_NODE": node, "GRIDCENTRIC_CLONE_MODE": mode})
+    found = re.search(suite.passed, ran.output, re.MULTILINE)
+    return int(found[1]) if found and ran.status == 0 else 0, ran
