@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, host, qemu
+from . import chat, cloning, host, installing, qemu
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -24,6 +24,8 @@ def table() -> dict[str, Row]:
         "heap": cloning.heap,
         "keepalive": cloning.keepalive,
         "chat": chat.chat,
+        "import": installing.importing,
+        "install": installing.install,
         "qemu61": qemu.qemu61,
         "qemupause": qemu.qemupause,
         "qemucornering": qemu.qemucornering,
