@@ -25,8 +25,8 @@ function run(cwd, command, ...args) {
 }
 
 /** A copy of what git knows of the checkout, changed files included. */
-function checkout() {
-  const copy = path.join(folder, 'checkout');
+function checkout(name) {
+  const copy = path.join(folder, name);
   const names = run(root, 'git', 'ls-files', '-co', '--exclude-standard', '-z').split('\0').filter(Boolean);
   for (const name of names.filter((one) => /^(VERSION|bindings-node|core|dashboard|demos)(\/|$)/.test(one))) {
     if (!fs.existsSync(path.join(root, name))) continue; // removed, not yet committed
@@ -94,8 +94,21 @@ test('the tarball built from source where it is asked for', { skip }, () => {
   works(where);
 });
 
+// They link a folder, without its dependencies, and run its scripts in place.
+for (const npm of ['10.9.4', '11.6.2']) {
+  test(`the folder of a fresh checkout, by npm ${npm}`, () => {
+    const source = checkout(`checkout-${npm}`);
+    const tools = project(`npm-${npm}`);
+    run(tools, 'npm', ...install, `npm@${npm}`);
+    const where = project(`linked-by-${npm}`);
+    run(where, process.execPath, path.join(tools, 'node_modules/npm/bin/npm-cli.js'), ...install, path.join(source, 'bindings-node'));
+    assert.ok(fs.lstatSync(path.join(where, 'node_modules/gridcentric')).isSymbolicLink());
+    works(where);
+  });
+}
+
 test('npm pack leaves no copy of the core in the checkout', () => {
-  const source = checkout();
+  const source = checkout('checkout');
   run(path.join(source, 'bindings-node'), 'npm', 'pack', '--ignore-scripts=false');
   for (const copy of ['core', 'demos', 'dashboard', 'VERSION']) {
     assert.equal(fs.existsSync(path.join(source, 'bindings-node', copy)), false, copy);
