@@ -76,7 +76,11 @@
       "sources": ["src/addon.cpp", "src/environment.cpp", "src/own_symbols.cpp", "src/random.cpp", "src/verbs.cpp"],
       "dependencies": ["gridcentric_core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_ADDON_API_CPP_EXCEPTIONS"]
+      # The last: a worker may be terminated while an answer is handed to it, and then nothing can be thrown there any more.
+      "defines": [
+        "NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_ADDON_API_CPP_EXCEPTIONS",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+      ]
     },
     {
       # A shell loop starts it often: no C++ library to be found and bound each time.

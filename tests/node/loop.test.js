@@ -200,6 +200,25 @@ test('a worker is terminated while its calls wait', async () => {
   assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '2\n', stderr: '' });
 });
 
+// A worker is ended in the middle of whatever it does, also while an answer is handed to it.
+test('workers are terminated while their calls are answered', async () => {
+  const { code, stdout, stderr } = await node(`${full}
+    const { Worker } = require('node:worker_threads');
+    const source = \`${full.replaceAll('`', '')}
+      const ask = () => gridcentric.list_domains().then(ask, ask);
+      for (let i = 0; i < 4; ++i) ask();
+      require('node:worker_threads').parentPort.postMessage('asking');\`;
+    (async () => {
+      for (let i = 0; i < 40; ++i) {
+        const workers = Array.from({ length: 4 }, () => new Worker(source, { eval: true }));
+        await Promise.all(workers.map((worker) => new Promise((resolve) => worker.on('message', resolve))));
+        await Promise.all(workers.map((worker) => worker.terminate()));
+      }
+      console.log(gridcentric.vmid(), (await gridcentric.list_domains()).length > 0);
+    })();`, { host });
+  assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '0 true\n', stderr: '' });
+});
+
 test('a worker that loads the package first', async () => {
   const { code, stdout, stderr } = await node(`
     const { Worker } = require('node:worker_threads');
