@@ -137,6 +137,7 @@ bool view_ring(const Descriptor &d, View *view, bool *polled) {
     cq_entries = head.cq_mask() + 1;
     reach = claim_mappings(d, false, head.cq_flags(), layout.cq_off.flags);
   }
+  if (!reach) return refuse_ring(d, ring_without_memory);
   if (!layout_of(sq_entries, cq_entries, 0, &layout, d)) return false;
   const uint64_t with_indexes = whole_pages(layout.sq_off.array + sq_entries * sizeof(uint32_t));
   if (reach < with_indexes && !layout_of(sq_entries, cq_entries, no_indexes, &layout, d)) return false;
@@ -144,7 +145,7 @@ bool view_ring(const Descriptor &d, View *view, bool *polled) {
     return fail_descriptor((int)-r, d) << "its memory can't be looked at (error " << -r << ")", false;
   if (view->map_requests(d.fd) < 0) return refuse_ring(d, ring_with_large_requests);
   const uint64_t requests = claim_mappings(d, true, word((char *)view->sqes, 0), 0);
-  if (!reach || !requests) return refuse_ring(d, ring_without_memory);
+  if (!requests) return refuse_ring(d, ring_without_memory);
   return requests <= whole_pages(view->sqes_size) || refuse_ring(d, ring_with_large_requests);
 }
 

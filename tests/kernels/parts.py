@@ -6,6 +6,7 @@ Python (the one that runs this), Node, the C libraries they are linked with, wha
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -66,6 +67,8 @@ def node_files() -> Iterator[Path]:
     if node and module.exists():
         yield from _with_targets(module)
         yield from (p for p in _tree(module.resolve()) if "node_modules" not in p.parts[len(module.resolve().parts) :])
+        for name in json.loads((module / "package.json").read_text())["dependencies"]:
+            yield from _tree(CHECKOUT / "node_modules" / name)
 
 
 def test_files() -> Iterator[Path]:

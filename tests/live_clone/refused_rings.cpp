@@ -157,7 +157,8 @@ TESTEE(refuses_ring_without_memory) {
   Ring r(8);
   munmap(r.rings, r.rings_size);
   munmap(r.sqes, r.sqes_size);
-  refused_ring(r, "whose memory is the program's own (IORING_SETUP_NO_MMAP) or is not mapped");
+  const char *why = "whose memory is the program's own (IORING_SETUP_NO_MMAP) or is not mapped";
+  refused_ring(r, why, tells(r, "ino:"));
   close(r.fd);
   clone_here();
 }
