@@ -153,7 +153,7 @@ def play_suites(cell: Cell, begun: float, date: str) -> Record:
             record.passed[name], ran = suites.play(name, cell.node, cell.mode)
             if not record.passed[name]:
                 record.outcome = FAILED
-                whys.append(f"{name}: {reason(ran)}")
+                whys.append(f"{name}: {', '.join(suites.failed(ran)) or reason(ran)}")
     except Missing as error:
         return Record(NOT_TRIED, why=scrubbed(str(error)), date=date)
     record.seconds, record.why = round(time.monotonic() - begun, 1), "; ".join(whys)

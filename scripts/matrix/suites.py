@@ -40,3 +40,9 @@ def play(name: str, version: str, mode: str) -> tuple[int, Ran]:
     ran = Here(["env", "-C", str(ROOT)]).run(suite.command, {"GC_NODE": node, "GRIDCENTRIC_CLONE_MODE": mode})
     found = re.search(suite.passed, ran.output, re.MULTILINE)
     return int(found[1]) if found and ran.status == 0 else 0, ran
+
+
+def failed(ran: Ran) -> list[str]:
+    """The names of the tests that did not pass."""
+    found = re.findall(r"^(?:not ok \d+ - (.+)|FAILED \S*/(\S+))", ran.output, re.MULTILINE)
+    return [one or other for one, other in found if not (one or other).endswith(".test.js")]

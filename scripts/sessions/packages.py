@@ -91,14 +91,17 @@ def make_wheel_in_debian(session: nox.Session, suite: str, into: Path) -> Path:
     build = [str(TOOLS / "bin" / "python"), "-m", "build", "--sdist", "--outdir", str(raw)]
     session.run(*build, str(ROOT), env=env, external=True)
     (source,) = raw.iterdir()
-    with Machine(root(suite, "python3-dev", "python3-venv")) as machine:
+    with Machine(root(suite, "binutils", "python3-dev", "python3-venv")) as machine:
         machine.put(source, f"/root/{source.name}")
         machine.put(REQUIREMENTS, "/root/requirements.txt")
         machine.run("python3", "-m", "venv", "tools")
         machine.run("tools/bin/pip", "install", "--quiet", "-r", "requirements.txt")
         (zig,) = machine.run("sh", "-c", "echo /root/tools/lib/python*/site-packages/ziglang/zig").stdout.split()
         pip = ["tools/bin/pip", "wheel", "--quiet", "--no-deps", *WHEEL_OPTIONS, "--wheel-dir", "made", source.name]
-        machine.run(*pip, env=compilers(zig))
+        # The compiler does not look into Debian's own folders, where Python's header leads to.
+        own = f"{MACHINE}-linux-gnu"
+        machine.run("sh", "-c", f"mkdir -p include/{own} && ln -s /usr/include/{own}/python3.* include/{own}")
+        machine.run(*pip, env=compilers(zig) | {"CXXFLAGS": "-isystem /root/include"})
         source.unlink()
         for name in machine.run("ls", "made").stdout.split():
             machine.get(f"/root/made/{name}", raw)
