@@ -25,6 +25,11 @@
   },
   "targets": [
     {
+      "target_name": "gridcentric_generators",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core generators)"]
+    },
+    {
       "target_name": "gridcentric_guest",
       "type": "static_library",
       "sources": ["<!@(node scripts/sources.js core guest)"]
@@ -58,8 +63,8 @@
       "target_name": "gridcentric_core",
       "type": "none",
       "dependencies": [
-        "gridcentric_guest", "gridcentric_host", "gridcentric_hypervisors", "gridcentric_live_clone", "gridcentric_model",
-        "gridcentric_wire", "gridcentric_parked"
+        "gridcentric_generators", "gridcentric_guest", "gridcentric_host", "gridcentric_hypervisors", "gridcentric_live_clone",
+        "gridcentric_model", "gridcentric_wire", "gridcentric_parked"
       ]
     },
     {
@@ -73,7 +78,7 @@
     },
     {
       "target_name": "gridcentric",
-      "sources": ["src/addon.cpp", "src/environment.cpp", "src/own_symbols.cpp", "src/random.cpp", "src/verbs.cpp"],
+      "sources": ["src/addon.cpp", "src/environment.cpp", "src/isolates.cpp", "src/own_symbols.cpp", "src/random.cpp", "src/verbs.cpp"],
       "dependencies": ["gridcentric_core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # The last: a worker may be terminated while an answer is handed to it, and then nothing can be thrown there any more.

@@ -8,7 +8,7 @@ const path = require('node:path');
 const home = path.join(__dirname, '..');
 
 // The folders of the group "core" that have a target in binding.gyp.
-const folders = ['guest', 'host', 'hypervisors', 'live_clone', 'model', 'wire'];
+const folders = ['generators', 'guest', 'host', 'hypervisors', 'live_clone', 'model', 'wire'];
 
 /** The folder that has core/ and VERSION: the checkout around this package, or the package itself when it was packed. */
 function root() {

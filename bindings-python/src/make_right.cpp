@@ -9,28 +9,15 @@
 // All of it is calls into C: one bytecode, and CPython may hand the GIL to another thread, which
 // would draw from a generator that is still the master's. Only modules that are loaded are touched: the
 // others have no state yet.
-#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include <array>
-
+#include "generators.hpp"
 #include "gridcentric_python.hpp"
 
 namespace gridcentric::python {
 namespace {
-
-using Random = std::array<std::uint32_t, 16>;
-
-Random draw() {
-  Random drawn{};
-  // Below 256 bytes getrandom() gives all or, before the kernel's generator is ready, waits.
-  while (getrandom(drawn.data(), sizeof drawn, 0) != sizeof drawn) {
-  }
-  return drawn;
-}
 
 // The holder of asyncio's running loop compares the pid in it with getpid(); same layout in CPython 3.7
 // to 3.13.
@@ -67,68 +54,6 @@ void threads(pid_t master_pid) {
   }
 }
 
-// Generators inside C libraries, which look for a changed pid in vain where the clone has kept it.
-void libraries() {
-  // Only what is loaded already, and by its own name: the same library linked into an extension can't be
-  // found.
-  const auto loaded = [](const char *library, const char *function) -> void * {
-    void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
-    if (handle == nullptr) return nullptr;
-    void *found = dlsym(handle, function);
-    dlclose(handle);  // gives back the count only: the library stays
-    return found;
-  };
-  for (const char *openssl : {"libcrypto.so.3", "libcrypto.so.1.1"}) {
-    // Reseeds the primary generator, and those of the threads follow. (RAND_poll does nothing for OpenSSL 3's own.)
-    if (void *seed = loaded(openssl, "RAND_seed")) {
-      const Random drawn = draw();
-      reinterpret_cast<void (*)(const void *, int)>(seed)(drawn.data(), sizeof drawn);
-    }
-  }
-  if (void *sqlite = loaded("libsqlite3.so.0", "sqlite3_randomness")) {
-    reinterpret_cast<void (*)(int, void *)>(sqlite)(0, nullptr);  // documented: draws its seed anew
-  }
-}
-
-// By the method in C and with a seed of ours: drawing it itself it would let go of the GIL.
-void random(py::handle module) {
-  std::string digits;
-  for (const std::uint32_t word : draw()) digits += std::to_string(word);
-  const auto seed = py::reinterpret_steal<py::object>(PyLong_FromString(digits.c_str(), nullptr, 10));
-  if (!seed) throw py::error_already_set();
-  const py::object instance = module.attr("_inst");
-  py::type::of(instance).attr("__base__").attr("seed")(instance, seed);
-  instance.attr("gauss_next") = py::none();
-}
-
-// The legacy global; instances of default_rng() are the user's.
-void numpy_random(py::handle module) {
-  py::list seed;
-  for (const std::uint32_t word : draw()) seed.append(word);
-  module.attr("seed")(seed);
-}
-
-// An OpenSSL inside the extension module, where libraries() can't see it.
-void ssl(py::handle module) {
-  const Random drawn = draw();
-  module.attr("RAND_add")(py::bytes(reinterpret_cast<const char *>(drawn.data()), sizeof drawn),
-                          double{sizeof drawn});
-}
-
-// uuid1: libuuid keeps a clock sequence per thread that all clones would share. A clone is a machine of its
-// own, so it gets a node of its own (random, with the multicast bit: RFC 4122, section 4.5) and draws the
-// sequence anew each time.
-void uuid(py::handle module) {
-  const Random drawn = draw();
-  const std::uint64_t node = (std::uint64_t{drawn[0] & 0xffff} << 32 | drawn[1]) | std::uint64_t{1} << 40;
-  module.attr("_node") = node;
-  module.attr("_generate_time_safe") = py::none();
-  module.attr("_last_timestamp") = py::none();
-}
-
-// Its generator of names looks for a changed pid.
-void tempfile(py::handle module) { module.attr("_name_sequence") = py::none(); }
-
 // The master's children are not the clone's: here each has ended, not with success, so that nobody waits for one or ends
 // what has its number (the master's own, in plain mode, as a pool that sees its pipes end would).
 void multiprocessing(py::handle module) {
@@ -148,16 +73,10 @@ void finalizers(py::handle module) {
 struct Part {
   const char *module;
   void (*make_right)(py::handle);
-  bool in_machine = true;  // also where a whole machine was cloned, the children with it
 };
 constexpr Part parts[] = {
-    {"random", random},
-    {"numpy.random", numpy_random},
-    {"ssl", ssl},
-    {"uuid", uuid},
-    {"tempfile", tempfile},
-    {"multiprocessing.process", multiprocessing, false},
-    {"multiprocessing.util", finalizers, false},
+    {"multiprocessing.process", multiprocessing},
+    {"multiprocessing.util", finalizers},
 };
 
 // One part gone wrong is said, and does not keep the others from being made right.
@@ -175,9 +94,9 @@ void say_errors(const char *part, Work work) {
 void make_right(pid_t master_pid) {
   const bool copied = master_pid != 0;
   if (copied) say_errors("threading", [&] { threads(master_pid); });
-  libraries();
+  reseed_modules();
+  if (!copied) return;  // a whole machine was cloned, the children with it
   for (const Part &part : parts) {
-    if (!copied && !part.in_machine) continue;
     PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), part.module);
     if (module != nullptr && module != Py_None) say_errors(part.module, [&] { part.make_right(module); });
   }

@@ -2,6 +2,7 @@
 // exceptions made of the one table of errors, and the hooks around a clone. The Python modules above it check
 // arguments and give results their names; nothing is decided here. Nothing outside guest/client.hpp is known
 // of the core.
+#include "core/generators/known.hpp"
 #include "gridcentric_python.hpp"
 
 namespace gridcentric::python {
@@ -188,6 +189,15 @@ void add_calls(py::module_ &module) {
       "The numeric address of this domain. From memory.");
   module.def(
       "identity_known", [] { return identity_known; }, "Whether vmid() and its like answer from memory.");
+  module.def("known_generators", [] {
+    constexpr const char *found_as[] = {"FUNCTION", "OBJECT", "TEXT", "MODULE", "PACKAGE", "NODE"};
+    py::list rows;
+    for (const generators::Known &row : generators::known())
+      rows.append(py::make_tuple(row.name, found_as[static_cast<int>(row.found_as)], row.evidence,
+                                 row.outcome == generators::InClone::RESEEDED ? "RESEEDED" : "REPEATS",
+                                 row.tried, row.what));
+    return rows;
+  });
   module.def("explain", [] {
     const guest::Explanation found = [] {
       const py::gil_scoped_release release;

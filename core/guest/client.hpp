@@ -10,6 +10,7 @@
 #include <gridcentric/gc-guest.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <optional>
@@ -17,6 +18,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "core/generators/findings.hpp"
 
 namespace gridcentric::guest {
 
@@ -109,8 +112,9 @@ std::vector<TicketInfo> list_tickets(Call *call = nullptr);
 TicketInfo ticket_info(const std::string &ticket, Call *call = nullptr);
 
 // 0 in the caller, the vmid in each clone. In each clone, before it returns: the handlers of on_clone(), then the
-// post-clone hook.
-int clone(const std::string &ticket, Call *call = nullptr);
+// post-clone hook. found_by_binding: see explain(); with GRIDCENTRIC_STRICT they are refused.
+int clone(const std::string &ticket, Call *call = nullptr,
+          const std::vector<generators::Repeating> &found_by_binding = {});
 
 // From memory, below a microsecond; only a process's first call asks the host (and may start a private one).
 int vmid(Call *call = nullptr);
@@ -133,6 +137,10 @@ void kill(int vmid, Call *call = nullptr);
 // Runs in each clone, in the thread that called clone(), in the order of registration; what it throws leaves clone().
 void on_clone(std::function<void(int vmid)> handler);
 
+// In a copied process: the thread pointers of the threads that it was copied with; empty in a master and in a VM. For handlers
+// of on_clone(): later the threads may have ended.
+const std::vector<std::uintptr_t> &thread_pointers() noexcept;
+
 // Brackets the moment in which this process is copied, in the thread that called clone(): before() runs right before,
 // after() in the caller as soon as its threads run again, and in each clone after the handlers of on_clone(). A binding
 // holds its interpreter still with it, so that no code of the program runs in a clone before those handlers have.
@@ -144,7 +152,9 @@ struct Explanation {
   bool can_clone;
   std::string report;  // one line a finding, each with its newline
 };
-Explanation explain();  // preflight of this process alone: nothing is stopped or changed
+// Preflight of this process alone: nothing is stopped or changed. found_by_binding: generators of random numbers that repeat
+// in clones and that only the language's runtime can see.
+Explanation explain(const std::vector<generators::Repeating> &found_by_binding = {});
 
 // KEY VALUE of the host: version, protocol, hypervisor, mode, why, cpus, cpus_free, families, domains, pid, supports.
 std::vector<std::pair<std::string, std::string>> host_info(Call *call = nullptr);

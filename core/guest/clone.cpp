@@ -2,7 +2,7 @@
 //
 //   caller: ask host -> "fork" -> pre-clone hook -> around_copy's before() -> engine holds N clones -> around_copy's after()
 //           -> "pidfds", "forked" -> "ok" -> open the gate -> post-clone hook -> clone() returns 0
-//   clone:  gate opens -> new identity -> on_clone handlers -> around_copy's after() -> post-clone hook -> the vmid
+//   clone:  gate opens -> new identity -> generators of libraries -> on_clone handlers -> around_copy's after() -> post-clone hook -> the vmid
 //
 // In a VM the hypervisor makes the clones itself:
 //
@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <mutex>
 
+#include "core/generators/reseed.hpp"
 #include "core/guest/around_copy.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/clone_handlers.hpp"
@@ -35,6 +36,9 @@ constexpr std::size_t descriptors_per_message = 250, most_ports = 1'000;  // doc
 
 // One cloning of this process at a time, from the host's order until the gate is open.
 std::mutex one_at_a_time;
+
+std::vector<std::uintptr_t> &pointers_of_threads =
+    *new std::vector<std::uintptr_t>;  // never destroyed: see client.hpp
 
 struct ForkOrder {
   live_clone::Order engine;
@@ -125,6 +129,8 @@ live_clone::Outcome copy_process(ForkOrder &order, const Identity &self, Connect
     const auto at = static_cast<std::size_t>(outcome.index) - 1;
     lifeline.forget();  // the engine closed it here
     become({self.family, order.vmids[at], order.addresses[at], self.vmid, self.hypervisor});
+    pointers_of_threads = outcome.thread_pointers;
+    generators::reseed_libraries();
     run_clone_handlers(order.vmids[at]);
   }
   return outcome;
@@ -198,6 +204,15 @@ int machine_was_cloned(const std::string &ticket, int vmid) {
   return vmid;
 }
 
+// Before anybody is asked or stopped.
+void refuse_what_repeats(const std::vector<generators::Repeating> &found_by_binding) {
+  const auto lines = generators::what_repeats(0, found_by_binding);
+  if (lines.empty()) return;
+  std::string text = "GRIDCENTRIC_STRICT is set, and " + lines[0];
+  if (lines.size() > 1) text += "; and " + std::to_string(lines.size() - 1) + " more, see explain()";
+  throw Error(GC_E_NOT_SUPPORTED, text);
+}
+
 // The machine stands still as soon as the host has been asked: this is the last moment for the pre-clone hook.
 void prepare_machine(const std::string &ticket) {
   const Identity &mine = known_identity(nullptr);
@@ -207,8 +222,10 @@ void prepare_machine(const std::string &ticket) {
 
 }  // namespace
 
-int clone(const std::string &ticket, Call *call) {
+int clone(const std::string &ticket, Call *call, const std::vector<generators::Repeating> &found_by_binding) {
   const std::string request = "clone " + checked_ticket(ticket);
+  if (generators::strict()) refuse_what_repeats(found_by_binding);
+  generators::find_libraries();
   if (in_machine()) prepare_machine(ticket);
   Exchange exchange(request, call);
   try {
@@ -223,6 +240,8 @@ int clone(const std::string &ticket, Call *call) {
     throw;
   }
 }
+
+const std::vector<std::uintptr_t> &thread_pointers() noexcept { return pointers_of_threads; }
 
 void on_clone(std::function<void(int)> handler) {
   if (!handler) throw Error(GC_E_INVALID_ARGUMENT, "the handler of on_clone is empty, expected a function");

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/generators/reseed.hpp"
 #include "core/guest/client.hpp"
 #include "core/guest/machine_page.hpp"
 
@@ -93,6 +94,7 @@ void notice_other_machine() noexcept {
   if (seen == now || running_handlers || !s.seen.compare_exchange_strong(seen, now)) return;
   running_handlers = true;
   std::exception_ptr failure;
+  generators::reseed_libraries();
   for (const auto &handler : handlers()) {
     try {
       handler(vmid());

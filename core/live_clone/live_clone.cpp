@@ -278,6 +278,9 @@ Outcome clone_now(const Order &order) {
   if (engine.index > 0) {
     become_clone(preparation);
     report(out, start);
+    for (size_t i = 0; i < engine.thread_count; i++)
+      if (engine.threads[i].state == thread_parked)
+        out.thread_pointers.push_back(engine.threads[i].registers.tls);
     out.index = engine.index;
     return out;
   }

@@ -127,6 +127,8 @@ struct Outcome {
   std::vector<std::string> degraded;  ///< what the clones have in a degraded form, one readable line each
   size_t threads = 0;
   size_t descriptors = 0;
+  /// Clone only: the thread pointers of all its threads, for who corrects what a thread keeps for itself.
+  std::vector<uintptr_t> thread_pointers;
 };
 
 /// Clones the calling process. May be called by any thread. Returns in the master when all clones are held at

@@ -1,0 +1,62 @@
+// An ELF object as it lies in memory or in a file: which functions it exports, which libraries it needs.
+// It must not know: what is looked for, generators.
+#pragma once
+#include <elf.h>
+#include <link.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace gridcentric::generators {
+
+// A file, mapped for reading as long as this lives. bytes() is empty when it can't be read.
+class FileInMemory {
+ public:
+  explicit FileInMemory(const std::string &path);
+  ~FileInMemory();
+  FileInMemory(const FileInMemory &) = delete;
+  FileInMemory &operator=(const FileInMemory &) = delete;
+
+  std::string_view bytes() const { return {base_, size_}; }
+
+ private:
+  const char *base_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+class ElfImage {
+ public:
+  // One that the dynamic linker has loaded; valid inside the callback of dl_iterate_phdr().
+  explicit ElfImage(const dl_phdr_info &loaded);
+  // A whole file. Anything else than an ELF file of this computer's kind is one that exports and needs nothing.
+  explicit ElfImage(std::string_view file);
+
+  // Address of a function that it exports, before it is moved to where it is loaded (in memory: after). 0: there is none.
+  std::uint64_t exported_function(const char *name) const;
+  // Whether it needs a library whose name begins so.
+  bool needs(std::string_view library) const;
+
+ private:
+  const void *at(std::uint64_t address, std::uint64_t size) const;
+  template <typename T>
+  const T *at(std::uint64_t address, std::uint64_t count = 1) const {
+    return static_cast<const T *>(at(address, count * sizeof(T)));
+  }
+  void read_dynamic();
+  std::uint64_t to_address(std::uint64_t pointer) const;
+  const Elf64_Sym *found_by_gnu_hash(const char *name) const;
+  const Elf64_Sym *found_by_hash(const char *name) const;
+  bool is(const Elf64_Sym &symbol, const char *name) const;
+  const char *text(std::uint64_t offset) const;
+
+  std::string_view file_;   // empty: in memory
+  std::uint64_t base_ = 0;  // in memory: what its addresses are moved by
+  std::span<const Elf64_Phdr> headers_;
+  std::span<const Elf64_Dyn> dynamic_;
+  std::uint64_t symbols_ = 0, strings_ = 0, strings_size_ = 0, gnu_hash_ = 0, hash_ = 0;
+};
+
+}  // namespace gridcentric::generators
