@@ -1,23 +1,13 @@
 'use strict';
 // What makes a clone of a Node program right before the program itself goes on in it: what Node keeps in memory and must
 // not be the same in two processes. Then the program's own handlers (on('clone')). Runs in each thread's environment.
-// OpenSSL's generators are reseeded by the addon, before this (src/random.cpp).
+// OpenSSL's generators are reseeded by the core, before this (core/generators).
 // It must not know: calls, tickets.
 const crypto = require('node:crypto');
 const { inspect } = require('node:util');
 const { native } = require('./native.js');
 const { place, shown, wrong } = require('./arguments.js');
-
-/** Entries of crypto.randomUUID()'s cache: after as many calls it has been filled anew and holds nothing inherited. */
-const UUID_CACHE = 128;
-/** The same for crypto.randomInt(): 6 KiB of 6 bytes each. */
-const INT_CACHE = 1024;
-
-function dropCryptoCaches() {
-  if (!crypto.randomUUID) return; // a Node built without OpenSSL
-  for (let i = 0; i < UUID_CACHE; ++i) crypto.randomUUID();
-  for (let i = 0; i < INT_CACHE; ++i) crypto.randomInt(2); // at least one entry each
-}
+const { renew } = require('./renew.js');
 
 /** xoshiro128**, for a V8 whose own generator can't be reseeded. */
 function otherRandom() {
@@ -50,7 +40,7 @@ function renewPid() {
   if (pid !== process.pid) Object.defineProperty(process, 'pid', { value: pid, enumerable: true, configurable: true });
 }
 
-const builtIn = [dropCryptoCaches, reseedMathRandom, renewPid];
+const builtIn = [() => renew(require, true), reseedMathRandom, renewPid];
 const handlers = [];
 
 /**
@@ -86,4 +76,4 @@ function runCloneHandlers(vmid) {
   runAll([...builtIn, ...handlers], vmid);
 }
 
-module.exports = { on, off, runCloneHandlers, runAll, dropCryptoCaches, renewPid };
+module.exports = { on, off, runCloneHandlers, runAll, renewPid };

@@ -3,8 +3,10 @@
 // in each of many clones, this would be most of the time and of the memory that they take. It changes nothing that the program
 // could see, and takes some milliseconds.
 // It must not know: calls, tickets, the program's own handlers.
+const vm = require('node:vm');
 const { native } = require('./native.js');
-const { dropCryptoCaches, renewPid, runAll } = require('./after_clone.js');
+const { renewPid, runAll } = require('./after_clone.js');
+const { renew, source } = require('./renew.js');
 
 /** After as many rounds V8 has compiled and optimized what a round runs. */
 const ROUNDS = 4;
@@ -21,7 +23,8 @@ const loaded = /** @type {any} */ (process).moduleLoadList ?? [];
 
 let steps = [
   { concerns: () => true, run: () => native.canReseedMathRandom() },
-  { concerns: () => true, run: () => runAll([...Array(ROUNDS).fill(dropCryptoCaches), renewPid], 0) },
+  { concerns: () => true, run: () => native.learnIsolates(() => vm.createContext(), source) },
+  { concerns: () => true, run: () => runAll([...Array(ROUNDS).fill(() => renew(require, false)), renewPid], 0) },
   { concerns: () => loaded.includes('NativeModule net'), run: readFromReset },
 ];
 

@@ -5,10 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <system_error>
 
 #include "environment.hpp"
+#include "isolates.hpp"
 #include "random.hpp"
 #include "verbs.hpp"
 
@@ -49,11 +51,20 @@ void cancel(const Napi::CallbackInfo &info) {
 void close(const Napi::CallbackInfo &info) { of(info.Env()).close(); }
 
 Napi::Value reseed(const Napi::CallbackInfo &info) {
-  return Napi::Boolean::New(info.Env(), reseed_math_random());
+  return Napi::Boolean::New(info.Env(), reseed_math_random(current_isolate()));
 }
 
 Napi::Value can_reseed(const Napi::CallbackInfo &info) {
   return Napi::Boolean::New(info.Env(), can_reseed_math_random());
+}
+
+// learnIsolates(makeContext, renewal): see isolates.hpp. renewal: the script of set_renewal().
+void learn(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  const auto make_context = info[0].As<Napi::Function>();
+  learn_isolates([&] { make_context.Call({}); },
+                 *reinterpret_cast<std::uintptr_t *>(static_cast<napi_value>(env.Undefined())));
+  set_renewal(info[1].As<Napi::String>().Utf8Value());
 }
 
 // The pid as it is now; process.pid is that of Node's start.
@@ -111,6 +122,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("close", Napi::Function::New(env, close));
   exports.Set("reseedMathRandom", Napi::Function::New(env, reseed));
   exports.Set("canReseedMathRandom", Napi::Function::New(env, can_reseed));
+  exports.Set("learnIsolates", Napi::Function::New(env, learn));
   exports.Set("pid", Napi::Function::New(env, pid));
   exports.Set("resetSocket", Napi::Function::New(env, reset_socket));
   exports.Set("vmid", Napi::Function::New(env, vmid));

@@ -2,8 +2,9 @@
 
 #include <set>
 #include <utility>
+#include <vector>
 
-#include "random.hpp"
+#include "isolates.hpp"
 
 namespace gridcentric::node {
 namespace {
@@ -24,7 +25,8 @@ Napi::Error to_js(Napi::Env env, const guest::Error &error) {
   return made;
 }
 
-Environment::Environment(Napi::Env env) : env_(env), generation_(guest::generation()) {
+Environment::Environment(Napi::Env env)
+    : env_(env), isolate_(current_isolate()), generation_(guest::generation()) {
   napi_value name = Napi::String::New(env, "gridcentric");
   const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr,
                                                              nullptr, this, on_message, &messages_);
@@ -154,8 +156,12 @@ void Environment::deliver(Napi::Env env, unsigned id, const Answer &answer, cons
 // ---- around a clone
 
 void Environment::on_clone(int) {
-  reseed_openssl();
   std::lock_guard lock(environments_mutex);
+  std::vector<void *> known;
+  for (const Environment *environment : environments) known.push_back(environment->isolate_);
+  // The one that stands still runs the handlers before anything else.
+  renew_isolates(guest::thread_pointers(), known,
+                 call_of_thread_ ? call_of_thread_->environment->isolate_ : nullptr);
   for (Environment *environment : environments)
     environment->post([](Napi::Env) {});  // wakes it: notice_clone()
 }

@@ -80,6 +80,7 @@ class Environment {
   static thread_local OpenCall *call_of_thread_;
 
   Napi::Env env_;
+  void *const isolate_;  // of its thread
   napi_threadsafe_function messages_ = nullptr;
   Napi::FunctionReference deliver_;
   Napi::FunctionReference cloned_;

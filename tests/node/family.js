@@ -20,13 +20,14 @@ const prelude = `
 `;
 
 /**
- * A test in both modes. body(run, context): run(script, { env, args, started, stderr }) runs the prelude and the script to
- * their end and gives what they wrote to standard output; stderr is what they may write there, a regular expression.
+ * A test in both modes. body(run, context): run(script, { env, args, started, stderr, start }) runs the prelude, or `start`, and
+ * the script to their end and gives what they wrote to standard output; stderr is what they may write there, a regular
+ * expression.
  */
 function inBothModes(title, body) {
   for (const mode of [undefined, 'plain']) {
-    const run = async (script, { env = {}, stderr = /^$/, ...options } = {}) => {
-      const ended = await node(prelude + script, {
+    const run = async (script, { env = {}, stderr = /^$/, start = prelude, ...options } = {}) => {
+      const ended = await node(start + script, {
         ...options,
         env: { GRIDCENTRIC_HOST: undefined, GRIDCENTRIC_GC: undefined, GRIDCENTRIC_CLONE_MODE: mode, ...env },
       });
