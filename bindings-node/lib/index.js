@@ -7,6 +7,7 @@ const check = require('./arguments.js');
 const { call } = require('./calls.js');
 const { on, off } = require('./after_clone.js');
 const { rehearse } = require('./rehearsal.js');
+const { repeating, strict } = require('./packages.js');
 
 const { version, vmid, ismaster, my_ip } = native;
 
@@ -34,6 +35,7 @@ function ticket_info(...given) {
 
 function clone(...given) {
   const parsed = check.parse('clone', given, { ticket: check.ticket });
+  parsed.values.push(strict() ? repeating() : []);
   // What is still in a stream's buffer would be written by the clones as well.
   return afterOutput(() => call('clone', parsed, (error) => -Math.abs(error.errno ?? 1)));
 }
@@ -73,7 +75,9 @@ function kill(...given) {
 }
 
 function explain(...given) {
-  return call('explain', check.parse('explain', given, {}));
+  const parsed = check.parse('explain', given, {});
+  parsed.values.push(repeating());
+  return call('explain', parsed);
 }
 
 module.exports = {

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "core/generators/known.hpp"
 #include "environment.hpp"
 #include "isolates.hpp"
 #include "random.hpp"
@@ -112,10 +113,24 @@ Napi::Object errors(Napi::Env env) {
   return table;
 }
 
+// generators: [{ name, evidence }]: the npm packages of the table whose numbers repeat
+Napi::Array repeating_packages(Napi::Env env) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const generators::Known &row : generators::known()) {
+    if (row.found_as != generators::FoundAs::PACKAGE || row.outcome != generators::InClone::REPEATS) continue;
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", std::string(row.name));
+    object.Set("evidence", std::string(row.evidence));
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("version", gc_version());
   exports.Set("errors", errors(env));
+  exports.Set("repeatingPackages", repeating_packages(env));
   exports.Set("connect", Napi::Function::New(env, connect));
   exports.Set("start", Napi::Function::New(env, start));
   exports.Set("cancel", Napi::Function::New(env, cancel));

@@ -27,6 +27,16 @@ class Arguments {
     const auto bytes = value.As<Napi::Buffer<char>>();
     return std::string(bytes.Data(), bytes.Length());
   }
+  std::vector<generators::Repeating> repeating(uint32_t index) const {
+    std::vector<generators::Repeating> found;
+    const auto list = array_.Get(index).As<Napi::Array>();
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const auto pair = list.Get(i).As<Napi::Array>();
+      found.push_back(
+          {pair.Get(0u).As<Napi::String>().Utf8Value(), pair.Get(1u).As<Napi::String>().Utf8Value()});
+    }
+    return found;
+  }
 
  private:
   Napi::Array array_;
@@ -109,8 +119,8 @@ const std::map<std::string, Maker> makers = {
      }},
     {"clone",
      [](const Arguments &a) -> Work {
-       return [ticket = a.text(0)](Call *call) -> Answer {
-         return [vmid = guest::clone(ticket, call)](Napi::Env env) -> Napi::Value {
+       return [ticket = a.text(0), repeating = a.repeating(1)](Call *call) -> Answer {
+         return [vmid = guest::clone(ticket, call, repeating)](Napi::Env env) -> Napi::Value {
            return Napi::Number::New(env, vmid);
          };
        };
@@ -144,9 +154,9 @@ const std::map<std::string, Maker> makers = {
        };
      }},
     {"explain",
-     [](const Arguments &) -> Work {
-       return [](Call *) -> Answer {
-         return [explanation = guest::explain()](Napi::Env env) -> Napi::Value {
+     [](const Arguments &a) -> Work {
+       return [repeating = a.repeating(0)](Call *) -> Answer {
+         return [explanation = guest::explain(repeating)](Napi::Env env) -> Napi::Value {
            Napi::Object object = Napi::Object::New(env);
            object.Set("can_clone", explanation.can_clone);
            object.Set("report", explanation.report);
