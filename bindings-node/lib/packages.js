@@ -7,6 +7,8 @@ const Module = require('node:module');
 const { fileURLToPath } = require('node:url');
 const { native } = require('./native.js');
 
+const MODULES = '/node_modules/';
+
 const strict = () => !['', '0', undefined].includes(process.env.GRIDCENTRIC_STRICT);
 
 /** Files of all scripts of this thread. Only a debugger is told of those that were loaded by import. */
@@ -40,8 +42,9 @@ function repeating() {
   const found = [];
   const required = /** @type {any} */ (Module)._cache;
   for (const file of scripts()) {
-    const folder = file.split('/node_modules/').pop();
-    if (folder === file) continue;
+    const at = file.lastIndexOf(MODULES);
+    if (at < 0) continue;
+    const folder = file.slice(at + MODULES.length);
     for (const { name, evidence } of native.repeatingPackages) {
       const [of, text] = evidence.split('|');
       if (!folder.startsWith(`${of}/`) || (name.endsWith('-esm') && file in required)) continue;

@@ -16,8 +16,11 @@ asks the host may raise HostUnreachable, InterruptedByClone (another thread clon
 in the clones) and ProtocolError. `gridcentric.aio` has the same functions to be awaited.
 
 The clone carries all threads. What it does not carry, and what Python programs must know, is in docs/live-clone.md; the
-random generators of `random`, `numpy.random` and OpenSSL draw anew in each clone, your own instances (random.Random(),
-numpy's default_rng()) repeat: reseed them in a handler of on_clone(). Child processes stay the master's: a clone can't wait
+random generators of `random`, `numpy.random`, torch, OpenSSL and others (docs/random-numbers.md) draw anew in each clone, your
+own instances (random.Random(), numpy's default_rng()) repeat: reseed them in a handler of on_clone(). explain() names loaded
+libraries whose numbers repeat; where GRIDCENTRIC_STRICT is set, clone() refuses them.
+
+Child processes stay the master's: a clone can't wait
 for them, and must leave process pools and their queues alone. What another thread or an open file other than sys.stdout and
 sys.stderr has buffered is written by every clone, as after fork(): flush it first. os.register_at_fork() handlers do not run.
 
@@ -126,5 +129,6 @@ def on_clone(handler: Handler) -> Handler:
 
 
 def explain() -> Explanation:
-    """Whether this process can be cloned here, and what stands in the way. Nothing is stopped or changed."""
+    """Whether this process can be cloned here, what stands in the way, and what repeats or is missing in clones. Nothing is
+    stopped or changed. Reads the files of the loaded libraries the first time."""
     return Explanation(*_native.explain())

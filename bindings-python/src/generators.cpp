@@ -125,7 +125,6 @@ void bson(py::handle module) {
 
 void faker(py::handle module) { seed_instance(module.attr("random")); }
 void factory_boy(py::handle module) { seed_instance(module.attr("randgen")); }
-void mimesis(py::handle module) { seed_instance(module.attr("random")); }
 
 void ddtrace(py::handle) {
   const py::object library = loaded({"ddtrace.internal.native._native", "ddtrace.internal._rand"});
@@ -150,7 +149,6 @@ constexpr Generator all[] = {
     {"bson", bson},
     {"faker", faker},
     {"factory_boy", factory_boy},
-    {"mimesis", mimesis},
     {"ssl", ssl},
     {"ddtrace", ddtrace},
     {"uuid_utils", uuid_utils},

@@ -53,6 +53,10 @@ constexpr std::pair<const char *, const char *> variables[] = {
     {"GRIDCENTRIC_ON_MASTER_EXIT",
      "end or keep: what becomes of the clones when the master ends. Unset: they go on after exit code 0, and "
      "end otherwise."},
+    {"GRIDCENTRIC_STRICT",
+     "1: clone is refused when a library is loaded whose random numbers repeat in clones."},
+    {"GRIDCENTRIC_RESEEDED",
+     "NAME,NAME: libraries that are not to be named for that, as the program reseeds them."},
     {"GRIDCENTRIC_HOOKS", "A folder with pre-clone, post-clone or both, instead of /etc/gridcentric."},
     {"NO_COLOR", "gc top is without colors and styles."},
 };

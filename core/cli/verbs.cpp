@@ -213,6 +213,8 @@ const std::vector<Verb> &verbs() {
        {{"--hypervisor", "NAME", "process (default) or qemu"},
         {"--clones", "N", "how many clones (default: 3)"},
         {"--without-node", nullptr, "leave Node's rows out, where there is no Node"},
+        {"--import", "MODULE", "a Python module to load: what repeats in it fails; more than once for more"},
+        {"--require", "PACKAGE", "the same of an npm package"},
         json},
        selftest,
        Shape::forwarded},

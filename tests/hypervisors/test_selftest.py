@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drivers import HANG_GUARD_S
 from runner.hosts import gc_binary
 
+from gridcentric import _model
 from gridcentric.selftest import rows
 
 MACHINES_ONLY = {"MAC address", "hostname", "machine-id", "boot_id", "random-seed file"}
@@ -56,7 +58,7 @@ def test_a_table_for_people() -> None:
     assert done.returncode == 0
     assert lines[0].split() == ["row", "result", "detail"]
     assert len(lines) == len(rows.ROWS) + 2
-    assert lines[-1] == f"process, 1 clones: {len(rows.ROWS) - 9} ok, 0 FAILED, 9 not applicable"
+    assert lines[-1] == f"process, 1 clones: {len(rows.ROWS) - 10} ok, 0 FAILED, 10 not applicable"
 
 
 def test_what_is_broken_fails(tmp_path: Path) -> None:
@@ -88,6 +90,23 @@ def test_what_could_not_be_checked_fails(tmp_path: Path) -> None:
     assert verdicts["clock"][1] == "could not be checked: the python probe ended with 1, and 0 domains have reported"
 
 
+def test_a_library_whose_random_numbers_repeat_fails(tmp_path: Path) -> None:
+    library = tmp_path / "some.so"
+    shutil.copy(_model.__file__ or "", library)
+    with library.open("ab") as file:
+        file.write(b"OpenSSL 3.0.17 1 Jul 2025")
+    (tmp_path / "its_user.py").write_text(f"import ctypes\nctypes.CDLL({str(library)!r})\n")
+    package = tmp_path / "node_modules" / "uuid"
+    package.mkdir(parents=True)
+    (package / "index.js").write_text("let _nodeId;\n")
+    words = ("--import", "its_user", "--require", str(package))
+    code, verdicts = uniqueness(*words, PYTHONPATH=str(tmp_path))
+    assert (code, failed(verdicts)) == (1, {"libraries loaded in Python", "libraries loaded in Node"})
+    assert f"static OpenSSL ({library}) repeat" in verdicts["libraries loaded in Python"][1]
+    assert f"uuid-v1 ({package}/index.js) repeat" in verdicts["libraries loaded in Node"][1]
+    assert uniqueness(*words, PYTHONPATH=str(tmp_path), GRIDCENTRIC_RESEEDED="some,uuid-v1")[0] == 0
+
+
 def test_wrong_words() -> None:
     for words, wanted in (
         (("uniqueness", "--clones", "0"), "expected 1 to 256"),
@@ -113,6 +132,7 @@ FAMILY = rows.Said(
     before={name: f"{name} before" for name in domain(0)["drawn"]},
     domains=[domain(vmid) for vmid in range(3)],
     asked=NOW,
+    repeats=[],
     clocks={vmid: (NOW + SECOND // 1000 * vmid, NOW + SECOND // 50) for vmid in range(3)},
 )
 
@@ -136,6 +156,8 @@ CHANGES: list[tuple[Callable[[rows.Said], object], str, str]] = [
     ),
     (lambda f: f.domains[2]["drawn"].pop("uuid"), "Python: uuid.uuid4", "clone 2 does not say"),
     (lambda f: f.before.update(secrets=""), "Python: secrets", "the master, before does not say"),
+    (lambda f: f.repeats.append("x repeat"), "libraries loaded in Python", "x repeat"),
+    (lambda f: setattr(f, "repeats", None), "libraries loaded in Python", "the master does not say"),
     (lambda f: f.domains[1].update(seed="5eed"), "random-seed file", "clone 1 has inherited one"),
     (lambda f: f.domains[0].update(seed=None), "random-seed file", "the master has none, so there was nothing to inherit"),
     (lambda f: f.domains[2].update(carries="clone 2"), "open connections", "that of clone 2 is not cut: clone 2"),

@@ -35,13 +35,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     uniqueness.add_argument("--clones", type=_clones, default=3, metavar="N", help="how many; default: %(default)s")
     uniqueness.add_argument("--without-node", action="store_true", help="leave Node's rows out, where there is no Node")
+    uniqueness.add_argument(
+        "--import", dest="python", action="append", default=[], metavar="MODULE",
+        help="a Python module that your program imports: a library in it whose random numbers repeat in clones fails",
+    )  # fmt: skip
+    uniqueness.add_argument(
+        "--require", dest="node", action="append", default=[], metavar="PACKAGE", help="the same of an npm package"
+    )
     uniqueness.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def _family(probe: str, hypervisor: str, clones: int) -> rows.Said | str:
+def _family(probe: str, hypervisor: str, clones: int, loads: Sequence[str]) -> rows.Said | str:
     try:
-        return run(probe, hypervisor, clones)
+        return run(probe, hypervisor, clones, loads)
     except Unheard as reason:
         return str(reason)
 
@@ -58,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     probes = [probe for probe in ("python", "node") if probe == "python" or not args.without_node]
     try:
-        said = {probe: _family(probe, args.hypervisor, args.clones) for probe in probes}
+        said = {probe: _family(probe, args.hypervisor, args.clones, getattr(args, probe)) for probe in probes}
     except KeyboardInterrupt:
         return 130
     verdicts = rows.judge(said, args.hypervisor == "qemu")

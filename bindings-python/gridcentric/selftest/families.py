@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Unheard(Exception):
     """The family has said nothing that could be judged; the text says why."""
 
 
-def _command(probe: str, machines: bool, clones: int) -> list[str]:
+def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> list[str]:
     """What `gc run` is to run, and its options before that."""
     if probe == "python":
         file, interpreter, last = "probe.py", sys.executable, "machine" if machines else "process"
@@ -32,14 +33,14 @@ def _command(probe: str, machines: bool, clones: int) -> list[str]:
             raise Unheard(f"there is {missing}; --without-node leaves Node out")
         file, interpreter, last = "probe.js", str(found), str(package)
     if not machines:
-        return ["--", interpreter, str(_HERE / file), str(clones), last]
+        return ["--", interpreter, str(_HERE / file), str(clones), last, *loads]
     runtime, last = ("python3", last) if probe == "python" else ("node", "gridcentric")
-    return ["--copy", f"{_HERE / file}:/root/{file}", "--", runtime, f"/root/{file}", str(clones), last]
+    return ["--copy", f"{_HERE / file}:/root/{file}", "--", runtime, f"/root/{file}", str(clones), last, *loads]
 
 
-def run(probe: str, hypervisor: str, clones: int) -> Said:
-    """Raises Unheard. The family has ended when this returns."""
-    command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, hypervisor == "qemu", clones)]
+def run(probe: str, hypervisor: str, clones: int, loads: Sequence[str] = ()) -> Said:
+    """loads: modules or packages that the probe loads first. Raises Unheard. The family has ended when this returns."""
+    command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, hypervisor == "qemu", clones, loads)]
     said = Said()
     whole = False
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -55,7 +56,7 @@ def run(probe: str, hypervisor: str, clones: int) -> Said:
                 elif "ns" in what:
                     said.clocks[what["vmid"]] = (what["ns"], heard)
                 elif "domains" in what:
-                    said.before, said.domains, whole = what["before"], what["domains"], True
+                    said.before, said.domains, said.repeats, whole = what["before"], what["domains"], what["repeats"], True
         except BaseException:
             process.terminate()  # gc ends the family
             raise

@@ -1,10 +1,13 @@
-"""Clones itself and says what each domain of the family draws, is called and has: python probe.py CLONES process|machine
+"""Clones itself and says what each domain of the family draws, is called and has.
+
+    python probe.py CLONES process|machine [MODULE...]
 
 Lines of JSON on standard output: {"now": true} (a line of input answers it: what is told of time lies between the two),
-{"vmid": ..., "ns": ...} of each domain, its clock; {"before": ..., "domains": [...]} at the end. Runs in a VM as well as in a
-process.
+{"vmid": ..., "ns": ...} of each domain, its clock; {"before": ..., "domains": [...], "repeats": [...]} at the end. The modules
+are imported first. Runs in a VM as well as in a process.
 """
 
+import importlib
 import json
 import os
 import random
@@ -73,6 +76,9 @@ def say(**what: object) -> None:
 
 
 clones, kind = int(sys.argv[1]), sys.argv[2]
+for name in sys.argv[3:]:
+    importlib.import_module(name)
+repeats = [line[6:] for line in guest.explain().report.splitlines() if line.startswith("note: random numbers of ")]
 if kind == "machine":
     SEED.parent.mkdir(parents=True, exist_ok=True)
     SEED.write_bytes(secrets.token_bytes(32))  # as a machine that has been shut down has it
@@ -101,4 +107,4 @@ for result in results:
     if result.how != "joined":
         sys.exit(f"clone {result.vmid} has ended before its report: {result.how} {result.status}")
     domains.append(json.loads(result.report or b""))
-say(before=before, domains=domains)
+say(before=before, domains=domains, repeats=repeats)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 SKEW_MS = 500  # a clock that is off by more is another time to programs that compare
 UNSURE_MS = 5000  # the time between question and answer, above which nothing is known of the clock
@@ -28,6 +28,7 @@ class Said:
     domains: list[dict[str, Any]] = field(default_factory=list)  # the master first
     asked: int = 0  # when they were asked for their clocks
     clocks: dict[int, tuple[int, int]] = field(default_factory=dict)  # vmid -> its clock, when it was heard
+    repeats: Optional[list[str]] = None  # what explain() says of random numbers that repeat
 
 
 Check = Callable[[Said], str]
@@ -63,6 +64,14 @@ def _seen(name: str) -> Check:
         return ", ".join(str(value) for _, value in values[:3]) + (", ..." if len(values) > 3 else "")
 
     return check
+
+
+def _libraries(said: Said) -> str:
+    if said.repeats is None:
+        raise Wrong("the master does not say")
+    if said.repeats:
+        raise Wrong("; ".join(said.repeats))
+    return "none is loaded whose random numbers repeat"
 
 
 def _seed(said: Said) -> str:
@@ -122,6 +131,8 @@ ROWS = (
     Row("Node: crypto.randomUUID", "node", _drawn("randomUUID")),
     Row("Node: crypto.getRandomValues", "node", _drawn("getRandomValues")),
     Row("Node: Math.random", "node", _drawn("Math.random")),
+    Row("libraries loaded in Python", "python", _libraries),
+    Row("libraries loaded in Node", "node", _libraries),
     Row("vmid", "python", _seen("vmid")),
     Row("IP address", "python", _seen("ip")),
     Row("MAC address", "python", _seen("mac"), _SHARED),

@@ -107,8 +107,10 @@ GC_API const char *gc_ticket_status_string(
     gc_ticket_status_t status); /* "reserved"; "unknown" out of range */
 
 /* Make the ticket's clones, all or none: 0 in the caller, the (positive) vmid in each clone.
- * Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED, CLONE_FAILED, NOT_SUPPORTED. After
- * CLONE_FAILED and NOT_SUPPORTED the ticket is reserved as before and nobody was cloned. */
+ * In each clone OpenSSL, SQLite and GnuTLS draw other random numbers; generators of your own are for gc_on_clone().
+ * Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED, CLONE_FAILED, NOT_SUPPORTED (also where
+ * GRIDCENTRIC_STRICT is set and a library is loaded whose random numbers repeat). After CLONE_FAILED and NOT_SUPPORTED the
+ * ticket is reserved as before and nobody was cloned. */
 GC_API int gc_clone(gc_uuid_t ticket);
 
 /* Who am I: from memory, below a microsecond. Asks the host only on a process's first call. -1 / NULL: no host. */
