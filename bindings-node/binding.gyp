@@ -7,7 +7,7 @@
     "root": "<!(node scripts/sources.js root)",
     "version": "<!(node scripts/sources.js version)",
     "parked_flags": [
-      "-fno-stack-protector", "-fno-plt", "-fno-asynchronous-unwind-tables", "-U_FORTIFY_SOURCE",
+      "-fno-stack-protector", "-fno-plt", "-U_FORTIFY_SOURCE",
       "<!@(node -p \"process.arch === 'x64' ? '-fcf-protection=none' : ''\")"
     ]
   },
@@ -100,7 +100,7 @@
       "target_name": "gc-reaper",
       "type": "executable",
       "sources": ["<!@(node scripts/sources.js reaper)"],
-      "cflags": ["<@(parked_flags)", "-Os", "-ffreestanding", "-fno-builtin", "-fno-pie", "-fno-tree-loop-distribute-patterns"],
+      "cflags": ["<@(parked_flags)", "-fno-asynchronous-unwind-tables", "-Os", "-ffreestanding", "-fno-builtin", "-fno-pie", "-fno-tree-loop-distribute-patterns"],
       "cflags!": ["-fPIC", "-pthread", "-O3"],
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
       "cflags_cc!": ["-fexceptions", "-frtti"],

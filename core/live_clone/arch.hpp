@@ -21,7 +21,17 @@ long gc_task_clone(unsigned long flags, void *stack_top, int *parent_tid, int *c
                    void (*fn)(void *), void *arg);
 /// clone3(2) on the stack that args names, in the child fn(arg), which may not return.
 long gc_task_clone3(const void *args, size_t size, void (*fn)(void *), void *arg);
+/// A system call whose interruption by a handler can be told from that handler's frame (resumed_wait), which then finds
+/// `mark`. The result or -errno.
+long gc_wait_call(long number, const uint64_t *args, void *mark);
+/// Where it returns to from the kernel.
+extern const char gc_wait_call_end[];
 /// The end of a signal handler: SA_RESTORER points here.
 void gc_signal_return();
+}
+
+/// The mark of the gc_wait_call that the signal of this frame interrupted; null: it was none.
+inline void *resumed_wait(const ucontext_t *frame) {
+  return returns_eintr(frame) && pc_of(frame) == (uint64_t)gc_wait_call_end ? mark_of(frame) : nullptr;
 }
 }  // namespace gridcentric::live_clone::arch

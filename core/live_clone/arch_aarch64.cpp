@@ -71,6 +71,34 @@ gc_function gc_task_clone3
   brk #0
 1: ret
 
+gc_function gc_wait_call
+  .cfi_startproc
+  stp x29, x30, [sp, #-32]!
+  .cfi_adjust_cfa_offset 32
+  .cfi_rel_offset x29, 0
+  .cfi_rel_offset x30, 8
+  str x19, [sp, #16]
+  .cfi_rel_offset x19, 16
+  mov x19, x2
+  mov x8, x0
+  mov x9, x1
+  ldp x0, x1, [x9]
+  ldp x2, x3, [x9, #16]
+  ldp x4, x5, [x9, #32]
+  svc #0
+  .globl gc_wait_call_end
+  .hidden gc_wait_call_end
+gc_wait_call_end:
+  ldr x19, [sp, #16]
+  .cfi_restore x19
+  ldp x29, x30, [sp], #32
+  .cfi_adjust_cfa_offset -32
+  .cfi_restore x29
+  .cfi_restore x30
+  ret
+  .cfi_endproc
+
+  nop
 gc_function gc_signal_return
   mov x8, #139
   svc #0

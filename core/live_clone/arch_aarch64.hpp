@@ -51,10 +51,12 @@ struct WaitingCall {
   uint64_t stack, pc;
 };
 
+inline bool returns_eintr(const ucontext_t *frame) { return (long)frame->uc_mcontext.regs[0] == -4; }
+
 /// x0 holds the result, so the first argument can't be compared; x8 still holds the number of the call.
 inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
   const auto &m = frame->uc_mcontext;
-  return call.known && (long)m.regs[0] == -4 /* EINTR */ && m.pc == call.pc && m.sp == call.stack &&
+  return call.known && returns_eintr(frame) && m.pc == call.pc && m.sp == call.stack &&
          (long)m.regs[8] == call.number && m.regs[1] == call.args[1] && m.regs[2] == call.args[2] &&
          m.regs[3] == call.args[3];
 }
@@ -63,6 +65,25 @@ inline void restart(ucontext_t *frame, const WaitingCall &call) {
   frame->uc_mcontext.pc -= 4;  // the length of the svc instruction
   frame->uc_mcontext.regs[0] = call.args[0];
 }
+
+inline bool begins_again(const ucontext_t *frame, const WaitingCall &call) {
+  const auto &m = frame->uc_mcontext;
+  return m.pc + 4 == call.pc && m.sp == call.stack && m.regs[0] == call.args[0] &&
+         (long)m.regs[8] == call.number;
+}
+
+inline void end_restarted(ucontext_t *frame) {
+  frame->uc_mcontext.pc += 4;
+  frame->uc_mcontext.regs[0] = (uint64_t)-4;
+}
+
+inline void end_call(ucontext_t *frame, long result) { frame->uc_mcontext.regs[0] = (uint64_t)result; }
+
+/// The result has taken the place of the first argument: a call that was not seen before is not known.
+inline constexpr size_t decoded_bytes = 4;
+inline bool decode_call(const ucontext_t *, const uint8_t *, WaitingCall *) { return false; }
+
+inline void *mark_of(const ucontext_t *frame) { return (void *)frame->uc_mcontext.regs[19]; }
 
 inline uint64_t pc_of(const ucontext_t *frame) { return frame->uc_mcontext.pc; }
 inline uint64_t stack_of(const ucontext_t *frame) { return frame->uc_mcontext.sp; }

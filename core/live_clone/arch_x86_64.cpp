@@ -66,8 +66,34 @@ gc_function gc_task_clone3
   hlt
 1: ret
 
+gc_function gc_wait_call
+  .cfi_startproc
+  push %rbx
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbx, 0
+  mov %rdx, %rbx
+  mov %rdi, %rax
+  mov %rsi, %r11
+  mov (%r11), %rdi
+  mov 8(%r11), %rsi
+  mov 16(%r11), %rdx
+  mov 24(%r11), %r10
+  mov 32(%r11), %r8
+  mov 40(%r11), %r9
+  syscall
+  .globl gc_wait_call_end
+  .hidden gc_wait_call_end
+gc_wait_call_end:
+  pop %rbx
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %rbx
+  ret
+  .cfi_endproc
+
+# Unwinders know the end of a signal's frame by these very instructions, where no function covers the byte before.
+  nop
 gc_function gc_signal_return
-  mov $15, %eax
+  movq $15, %rax
   syscall
 )");
 

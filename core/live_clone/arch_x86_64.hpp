@@ -62,10 +62,13 @@ struct WaitingCall {
   uint64_t stack, pc;
 };
 
+/// Did a system call return EINTR at the place where the signal came?
+inline bool returns_eintr(const ucontext_t *frame) { return frame->uc_mcontext.gregs[REG_RAX] == -4; }
+
 /// True when the signal interrupted exactly that call, before it did anything.
 inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
   const greg_t *r = frame->uc_mcontext.gregs;
-  return call.known && r[REG_RAX] == -4 /* EINTR */ && (uint64_t)r[REG_RIP] == call.pc &&
+  return call.known && returns_eintr(frame) && (uint64_t)r[REG_RIP] == call.pc &&
          (uint64_t)r[REG_RSP] == call.stack && (uint64_t)r[REG_RDI] == call.args[0] &&
          (uint64_t)r[REG_RSI] == call.args[1] && (uint64_t)r[REG_RDX] == call.args[2] &&
          (uint64_t)r[REG_R10] == call.args[3];
@@ -76,6 +79,40 @@ inline void restart(ucontext_t *frame, const WaitingCall &call) {
   frame->uc_mcontext.gregs[REG_RIP] -= 2;  // the length of the syscall instruction
   frame->uc_mcontext.gregs[REG_RAX] = call.number;
 }
+
+/// Is the frame about to make that call? The kernel lets those that it can restart begin again by itself.
+inline bool begins_again(const ucontext_t *frame, const WaitingCall &call) {
+  const greg_t *r = frame->uc_mcontext.gregs;
+  return (uint64_t)r[REG_RIP] + 2 == call.pc && (uint64_t)r[REG_RSP] == call.stack &&
+         r[REG_RAX] == call.number;
+}
+
+/// Takes that back: it has ended with EINTR.
+inline void end_restarted(ucontext_t *frame) {
+  frame->uc_mcontext.gregs[REG_RIP] += 2;
+  frame->uc_mcontext.gregs[REG_RAX] = -4;
+}
+
+/// The interrupted call has ended with this result.
+inline void end_call(ucontext_t *frame, long result) { frame->uc_mcontext.gregs[REG_RAX] = result; }
+
+/// The call that has returned EINTR, by the `decoded_bytes` before the place it returned to: mov $NUMBER, %eax; syscall.
+/// False: they are something else.
+inline constexpr size_t decoded_bytes = 7;
+inline bool decode_call(const ucontext_t *frame, const uint8_t *code, WaitingCall *call) {
+  if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05) return false;
+  const greg_t *r = frame->uc_mcontext.gregs;
+  *call = {true,
+           code[1] | code[2] << 8 | code[3] << 16 | long(code[4]) << 24,
+           {(uint64_t)r[REG_RDI], (uint64_t)r[REG_RSI], (uint64_t)r[REG_RDX], (uint64_t)r[REG_R10],
+            (uint64_t)r[REG_R8], (uint64_t)r[REG_R9]},
+           (uint64_t)r[REG_RSP],
+           (uint64_t)r[REG_RIP]};
+  return true;
+}
+
+/// What gc_wait_call keeps its mark in.
+inline void *mark_of(const ucontext_t *frame) { return (void *)frame->uc_mcontext.gregs[REG_RBX]; }
 
 inline uint64_t pc_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
 inline uint64_t stack_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RSP]; }

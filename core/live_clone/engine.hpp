@@ -12,6 +12,7 @@
 #include "arch.hpp"
 #include "status_page.hpp"
 #include "sys.hpp"
+#include "waits.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -69,9 +70,8 @@ struct Thread {
   std::atomic<int> state;
   arch::Context context;
   arch::ThreadRegisters registers;
-  arch::WaitingCall call;  ///< what it was waiting in, if known
-  ucontext_t *frame;       ///< where the signal left its registers; null for the caller
-  bool waited;             ///< the signal interrupted `call`
+  Wait wait;          ///< that the signal interrupted
+  ucontext_t *frame;  ///< where the signal left its registers; null for the caller
   void *robust_list;
   size_t robust_size;
   int robust_error;  ///< why the list is not known
@@ -178,6 +178,24 @@ Thread *thread_by_proc_tid(int proc_tid);
 void describe_thread(Thread &thread);
 /// Makes our handler of signal 33 the process's, keeping the one found for signals that are not ours.
 void install_park_handler();
+
+// ---- sleepers.cpp
+/// What the thread waits in, as seen from outside, before a signal takes it out of there.
+void look_at_call(Thread &thread);
+/// Since when it does: for waits with a limit.
+void look_at_sleep(Thread &thread);
+/// The scheduler's clock of the processor that the caller is on.
+SchedulerClock look_at_clock();
+/// When threads have been stopped: finds out until when those wait that are to go on waiting.
+void settle_deadlines();
+
+// ---- waits.cpp
+/// What the thread waits in and how long: before it gets the signal.
+void look_at_wait(Thread &thread);
+/// In the handler: what the signal has interrupted. `wait` is what was seen before, or empty.
+void note_interruption(Wait &wait, ucontext_t *frame);
+/// In the handler, when the thread is let go: waits for what is left.
+void go_on_waiting(const Wait &wait, ucontext_t *frame);
 
 // ---- thread_words.cpp
 bool plan_threads();

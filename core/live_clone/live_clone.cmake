@@ -3,11 +3,12 @@
 add_library(gc_parked OBJECT ${GC_SOURCES_parked})
 target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
 set(gc_parked_flags -fno-exceptions -fno-rtti -fno-stack-protector -fcf-protection=none -fno-plt
-  -fno-threadsafe-statics -fno-asynchronous-unwind-tables -fno-sanitize=all -U_FORTIFY_SOURCE -Wall -Wextra -Werror)
+  -fno-threadsafe-statics -fno-sanitize=all -U_FORTIFY_SOURCE -Wall -Wextra -Werror)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   list(REMOVE_ITEM gc_parked_flags -fcf-protection=none)
 endif()
-target_compile_options(gc_parked PRIVATE ${gc_parked_flags})
+# A thread may be cancelled while it waits within the handler of parker.cpp: unwinding has to find the way through it.
+target_compile_options(gc_parked PRIVATE ${gc_parked_flags} -fasynchronous-unwind-tables)
 
 # Fails the build when an object of the group refers to a symbol that may allocate, lock, throw or touch TLS.
 set(gc_parked_stamp ${CMAKE_CURRENT_BINARY_DIR}/parked-symbols.checked)
@@ -25,8 +26,8 @@ add_link_options(-Wl,-z,now)
 add_executable(gc-reaper ${GC_SOURCES_reaper})
 target_include_directories(gc-reaper PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 # What -fno-builtin is for clang needs a flag more for GCC, and clang does not know it: no calls made of loops.
-target_compile_options(gc-reaper PRIVATE ${gc_parked_flags} -Os -ffreestanding -fno-builtin -fno-pie
-  $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
+target_compile_options(gc-reaper PRIVATE ${gc_parked_flags} -fno-asynchronous-unwind-tables -Os
+  -ffreestanding -fno-builtin -fno-pie $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
 set_target_properties(gc-reaper PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 # The last, which clang's zig does not know, saves some pages.
 target_link_options(gc-reaper PRIVATE -nostdlib -static -no-pie -Wl,--build-id=none -s

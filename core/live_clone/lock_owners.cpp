@@ -247,7 +247,7 @@ uint64_t return_of_waiter(const Thread &t, const ProgramMemory &memory) {
   constexpr size_t innermost = 16;  // words of the stack
   const uint64_t pc = arch::pc_of(t.frame);
   if (pc + near < engine.lock_code_start || pc >= engine.lock_code_end + near) return 0;
-  const uint64_t waited_for = t.waited ? t.call.args[0] : arch::first_argument(t.frame);
+  const uint64_t waited_for = t.wait.interrupted ? t.wait.call.args[0] : arch::first_argument(t.frame);
   uint32_t mutex[5] = {};
   if ((waited_for & 7) || memory.read(waited_for, mutex, sizeof mutex) != sizeof mutex) return 0;
   const uint32_t kind = mutex[4] & kind_mask;

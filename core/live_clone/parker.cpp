@@ -1,6 +1,7 @@
 // Brings all threads of the process to a stop at a point from which each can go on, here and in a clone.
 // Every thread but the caller gets signal 33, which C libraries never let programs block; its handler writes
-// down what the thread is (describe_thread), saves its context and waits. Runs while threads are parked: see
+// down what the thread is (describe_thread), saves its context and waits. The system call that the signal interrupts goes
+// on afterwards (waits.cpp). Runs while threads are parked: see
 // sys.hpp.
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -34,50 +35,6 @@ unsigned long cookie(size_t slot) {
   return cookie_magic | (unsigned long)short_generation() << 32 | (unsigned long)slot;
 }
 
-// Calls that wait without a limit, or until a point in time, can be made again after the interruption; the
-// kernel restarts most others by itself (SA_RESTART). Finite relative sleeps end early with EINTR: their rest
-// is unknown.
-bool restartable(const arch::WaitingCall &call) {
-  const uint64_t *a = call.args;
-  switch (call.number) {
-#ifdef SYS_epoll_wait
-    case SYS_epoll_wait:
-      return (int)a[3] < 0;
-    case SYS_poll:
-      return (int)a[2] < 0;
-    case SYS_select:
-      return a[4] == 0;
-    case SYS_pause:
-      return true;
-#endif
-    case SYS_epoll_pwait:
-      return (int)a[3] < 0;
-    case SYS_epoll_pwait2:
-      return a[3] == 0;
-    case SYS_ppoll:
-      return a[2] == 0;
-    case SYS_pselect6:
-      return a[4] == 0;
-    case SYS_rt_sigsuspend:
-      return true;
-    case SYS_rt_sigtimedwait:
-      return a[2] == 0;
-    case SYS_clock_nanosleep:
-      return (a[1] & TIMER_ABSTIME) != 0;
-    case SYS_futex: {
-      const int op = a[1] & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
-      return op == FUTEX_WAIT_BITSET || (op == FUTEX_WAIT && a[3] == 0);
-    }
-    case SYS_msgrcv:
-    case SYS_msgsnd:
-    case SYS_semop:
-      return true;
-    case SYS_semtimedop:
-      return a[3] == 0;
-  }
-  return false;
-}
-
 void stay_parked(Thread &me, unsigned mine) {
   if (arch::gc_context_save(&me.context) != 0) return;  // in a clone
   me.state = thread_parked;
@@ -98,40 +55,23 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
   }
   // Whoever unmaps the arena first changes the generation and then waits until nobody is inside.
   inside++;
+  auto *frame = static_cast<ucontext_t *>(context);
   const size_t slot = value & 0xffffffff;
   const unsigned mine = value >> 32 & 0xffff;
-  if (mine == short_generation()) {
-    Thread &me = engine.threads[slot];
-    if (me.tid == sys(SYS_gettid) && me.state == thread_signalled) {
-      describe_thread(me);
-      me.frame = static_cast<ucontext_t *>(context);
-      me.waited = arch::interrupted(me.frame, me.call);
-      if (me.waited && restartable(me.call)) arch::restart(me.frame, me.call);
-      stay_parked(me, mine);
-    }
+  Wait wait{};  // of a thread that comes too late, if nothing else
+  Thread *me = mine == short_generation() ? &engine.threads[slot] : nullptr;
+  if (me && me->tid == sys(SYS_gettid) && me->state == thread_signalled) {
+    describe_thread(*me);
+    me->frame = frame;
+    note_interruption(me->wait, frame);
+    stay_parked(*me, mine);
+    wait = me->wait;
+  } else {
+    note_interruption(wait, frame);
   }
   inside--;
   futex_wake(inside);
-}
-
-// What the thread waits in, seen before the signal takes it out of there.
-void look_at_call(Thread &t) {
-  char text[256];
-  t.call.known = false;
-  if (read_file(Path("/proc/self/task/", t.proc_tid, "/syscall"), text, sizeof text) <= 0) return;
-  if (text[0] < '0' || text[0] > '9') return;  // "running", or -1: in no call
-  unsigned long v;
-  const char *p = parse_dec(text, &v);
-  t.call.number = (long)v;
-  uint64_t *out[8] = {&t.call.args[0], &t.call.args[1], &t.call.args[2], &t.call.args[3],
-                      &t.call.args[4], &t.call.args[5], &t.call.stack,   &t.call.pc};
-  for (uint64_t *o : out) {
-    p = find_in_line(p, "0x");
-    if (!p) return;
-    p = parse_hex(p + 2, &v);
-    *o = v;
-  }
-  t.call.known = true;
+  go_on_waiting(wait, frame);
 }
 
 // Inside a clone /proc shows the ids of an outer namespace; the last number of NSpid is the thread's own.
@@ -244,9 +184,9 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
       ok = add_thread((int)proc_tid, tid);
       if (!ok) break;
       Thread &t = engine.threads[engine.thread_count - 1];
-      look_at_call(t);
+      look_at_wait(t);
       // One of the kernel's shows no place in the program that it would go back to. It would keep the signal for ever.
-      if (!(t.call.known && t.call.pc) && works_for_a_ring(t.proc_tid))
+      if (!(t.wait.call.known && t.wait.call.pc) && works_for_a_ring(t.proc_tid))
         t.state = thread_of_kernel;
       else
         ok = send_signal(t, engine.thread_count - 1);

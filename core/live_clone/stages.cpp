@@ -69,8 +69,10 @@ bool detached() { return wait_for_clones(state_detached, engine.park_timeout_ms)
 bool run_stages() {
   Engine &e = engine;
   const double start = now_ms();
-  bool ok = stage(&e.park_ms, park_threads) && stage(&e.plan_ms, plan) &&
-            stage(&e.dofork_ms, allow_fork_everywhere) && (e.pidns || stage(&e.locks_ms, find_lock_owners));
+  bool ok = stage(&e.park_ms, park_threads);
+  settle_deadlines();  // also for those that are let go because others could not be stopped
+  ok = ok && stage(&e.plan_ms, plan) && stage(&e.dofork_ms, allow_fork_everywhere) &&
+       (e.pidns || stage(&e.locks_ms, find_lock_owners));
   // A clone goes on from here as well: its caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.threads[0].context) != 0) return true;
   ok = ok && stage(&e.fork_ms, spawn_clones) && detached();

@@ -30,11 +30,13 @@ inline long sys(long number, Args... args) {
   return arch::syscall6(number, v[0], v[1], v[2], v[3], v[4], v[5]);
 }
 
-inline double now_ms() {
+inline int64_t now_ns() {
   timespec t{};
   sys(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
+  return t.tv_sec * 1'000'000'000L + t.tv_nsec;
 }
+
+inline double now_ms() { return (double)now_ns() / 1e6; }
 
 /// Waits while `word` is `value`, at most `ms` milliseconds (negative: for ever). Spurious returns are
 /// normal.

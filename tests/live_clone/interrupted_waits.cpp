@@ -1,0 +1,241 @@
+// What ends a wait that goes on after a clone: an event, a signal of the program's, a cancellation; and waits that are too
+// short to be seen before they are interrupted.
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/io_uring.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "testee.hpp"
+
+using namespace testee;
+
+namespace {
+
+constexpr int far_ms = 100'000;  // beyond what a test may last
+
+void block_all_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+void wait_asleep(int tid, const char *where = "") {
+  until([&] {
+    char path[64], state[64] = {};
+    snprintf(path, sizeof path, "/proc/self/task/%d/wchan", tid);
+    FILE *f = fopen(path, "r");
+    CHECK(f != nullptr);
+    const bool asleep = fgets(state, sizeof state, f) && state[0] != '0' && strstr(state, where);
+    fclose(f);
+    return asleep;
+  });
+}
+
+}  // namespace
+
+TESTEE(an_event_ends_a_wait_that_goes_on) {
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  uint32_t word = 0;
+  std::atomic<int> tids[2] = {0, 0};
+  long polled = -1, woken = -1;
+  std::thread poller([&] {
+    tids[0] = gettid();
+    pollfd p{ends[0], POLLIN, 0};
+    polled = poll(&p, 1, far_ms);
+  });
+  std::thread waiter([&] {
+    tids[1] = gettid();
+    const timespec limit{far_ms / 1000, 0};
+    woken = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &limit, nullptr, 0);
+  });
+  until([&] { return tids[0] != 0 && tids[1] != 0; });
+  wait_asleep(tids[0], "poll");
+  wait_asleep(tids[1], "futex");
+  clone_here();
+  CHECK(write(ends[1], "x", 1) == 1);
+  poller.join();
+  CHECK_EQ(polled, 1L);
+  until([&] { return syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0) == 1; });
+  waiter.join();
+  CHECK_EQ(woken, 0L);
+}
+
+// A handler of the program's own ends a wait as ever, and the rest that is told is the rest of all.
+TESTEE(a_signal_ends_a_wait_that_goes_on) {
+  static std::atomic<int> handled;
+  struct sigaction action {};
+  action.sa_handler = [](int) { handled++; };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &action, nullptr);
+  std::atomic<int> tid{0};
+  int result = 0, error = 0;
+  timespec rest{};
+  std::thread sleeper([&] {
+    tid = gettid();
+    const timespec limit{far_ms / 1000, 0};
+    result = nanosleep(&limit, &rest);
+    error = errno;
+  });
+  until([&] { return tid != 0; });
+  wait_asleep(tid, "nanosleep");
+  clone_here();
+  // It may come before the wait goes on, as one may come before a wait begins.
+  until([&] {
+    pthread_kill(sleeper.native_handle(), SIGUSR1);
+    return result != 0;
+  });
+  sleeper.join();
+  CHECK(handled > 0);
+  CHECK(result == -1 && error == EINTR);
+  CHECK(rest.tv_sec < far_ms / 1000 && rest.tv_sec > 0);
+}
+
+TESTEE(a_wait_that_goes_on_can_be_cancelled) {
+  struct Freed {
+    std::atomic<bool> *flag;
+    ~Freed() { *flag = true; }
+  };
+  static std::atomic<bool> freed;
+  static std::atomic<int> tid;
+  pthread_t sleeper;
+  CHECK(pthread_create(
+            &sleeper, nullptr,
+            [](void *) -> void * {
+              const Freed on_the_way_out{&freed};
+              tid = gettid();
+              const timespec limit{far_ms / 1000, 0};
+              nanosleep(&limit, nullptr);
+              return nullptr;
+            },
+            nullptr) == 0);
+  until([] { return tid != 0; });
+  wait_asleep(tid, "nanosleep");
+  clone_here();
+  timespec moment{0, 5'000'000};
+  nanosleep(&moment, nullptr);  // mostly it waits again by then: the other case must work too
+  CHECK(pthread_cancel(sleeper) == 0);
+  void *result = nullptr;
+  CHECK(pthread_join(sleeper, &result) == 0);
+  CHECK(result == PTHREAD_CANCELED);
+  CHECK(freed);
+}
+
+// A handshake that nobody answers. In a clone the connection is a dead end.
+TESTEE(connecting_goes_on) {
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  CHECK(listen(listener, 0) == 0);
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  CHECK(getsockname(listener, (sockaddr *)&address, &size) == 0);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::vector<int> filling;
+  for (int i = 0; i < 3; i++) {
+    filling.push_back(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    connect(filling.back(), (sockaddr *)&address, sizeof address);
+  }
+  std::atomic<int> tid{0};
+  long result = 0, error = 0, lasted = 0;
+  std::thread connector([&] {
+    block_all_signals();
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    const timeval limit{1, 0};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    timespec begin{}, end{};
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    tid = gettid();
+    result = connect(fd, (sockaddr *)&address, sizeof address);
+    error = errno;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    lasted = (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1'000'000;
+  });
+  until([&] { return tid != 0; });
+  wait_asleep(tid);
+  const int index = clone_here();
+  connector.join();
+  CHECK(result == -1 && error != EINTR);
+  if (index == 0) CHECK_EQ(error, (long)EINPROGRESS);
+  if (index == 0) CHECK(lasted >= 1000);
+}
+
+TESTEE(waiting_for_a_ring_goes_on) {
+  io_uring_params layout{};
+  const int ring = (int)syscall(SYS_io_uring_setup, 4, &layout);
+  CHECK(ring >= 0);
+  const size_t size = layout.cq_off.cqes + layout.cq_entries * sizeof(io_uring_cqe);
+  void *memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+  void *entries = mmap(nullptr, layout.sq_entries * sizeof(io_uring_sqe), PROT_READ | PROT_WRITE, MAP_SHARED,
+                       ring, IORING_OFF_SQES);
+  CHECK(memory != MAP_FAILED && entries != MAP_FAILED);
+  std::atomic<int> tid{0};
+  long result = 0, error = 0;
+  std::thread waiter([&] {
+    block_all_signals();
+    const timespec limit{1, 0};
+    io_uring_getevents_arg argument{};
+    argument.ts = (uint64_t)&limit;
+    tid = gettid();
+    result = syscall(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS | 1u << 3 /* EXT_ARG */,
+                     &argument, sizeof argument);
+    error = errno;
+  });
+  until([&] { return tid != 0; });
+  if (layout.features & 1u << 8 /* EXT_ARG, Linux 5.11 */) wait_asleep(tid, "io_");
+  clone_here();
+  waiter.join();
+  CHECK(result == -1 && (error == ETIME || !(layout.features & 1u << 8)));
+}
+
+// A thread may begin to wait between the look at it and the signal. In a program that has blocked all signals no wait can be
+// interrupted, and none is.
+TESTEE(short_waits_are_not_interrupted) {
+  std::atomic<bool> stop{false};
+  std::atomic<long> rounds{0}, interrupted{0};
+  const auto repeat = [&](auto call) {
+    return std::thread([&, call] {
+      block_all_signals();
+      while (!stop) {
+        interrupted += call() == -1 && errno == EINTR;
+        rounds++;
+      }
+    });
+  };
+  const timespec brief{0, 300'000};
+  const int set = epoll_create1(0);
+  std::vector<std::thread> threads;
+  threads.push_back(repeat([] { return poll(nullptr, 0, 1); }));
+  threads.push_back(repeat([&] { return nanosleep(&brief, nullptr); }));
+  threads.push_back(repeat([&] {
+    epoll_event e;
+    return epoll_wait(set, &e, 1, 1);
+  }));
+  threads.push_back(repeat([] {
+    timeval t{0, 300};
+    return select(0, nullptr, nullptr, nullptr, &t);
+  }));
+  for (int i = 0; i < 20 && outcome().index <= 0; i++) {
+    const long before = rounds;
+    until([&] { return rounds > before + 20; });
+    clone_here();
+  }
+  const long before = rounds;
+  until([&] { return rounds > before + 100; });
+  stop = true;
+  for (auto &t : threads) t.join();
+  CHECK_EQ(interrupted.load(), 0L);
+}
