@@ -291,7 +291,7 @@ void Process::forked(DomainKey parent, std::string_view count) {
     Domain &domain = domains_[made.request.clones[i]];
     domain.pidfd = made.pidfds[i];
     domain.watched_pid = reapers[i];
-    std::tie(domain.pid, domain.process) = open_only_child_of(reapers[i]);
+    std::tie(domain.pid, domain.process) = open_clone_of(reapers[i]);
     domain.above = domains_.at(parent).above;
     domain.above.push_back(parent);
     domain.address = made.addresses[i];

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -86,13 +87,23 @@ int only_child_of(int pid) {
   return space == std::string::npos || space + 1 != children.size() ? -1 : std::atoi(children.c_str());
 }
 
+bool run_one_program(int pid, int other) {
+  struct stat its {
+  }, others{};
+  return stat(("/proc/" + std::to_string(pid) + "/exe").c_str(), &its) == 0 &&
+         stat(("/proc/" + std::to_string(other) + "/exe").c_str(), &others) == 0 &&
+         its.st_dev == others.st_dev && its.st_ino == others.st_ino;
+}
+
 }  // namespace
 
-std::pair<int, int> open_only_child_of(int pid) {
-  const int child = only_child_of(pid);
+std::pair<int, int> open_clone_of(int reaper) {
+  int parent = reaper, child = only_child_of(parent);
+  if (const int below = child < 0 ? -1 : only_child_of(child); below >= 0 && run_one_program(reaper, child))
+    parent = child, child = below;
   const int pidfd = child < 0 ? -1 : open_pidfd(child);
   // Still its child: so the number has not become another process's in between.
-  if (pidfd >= 0 && only_child_of(pid) == child) return {child, pidfd};
+  if (pidfd >= 0 && only_child_of(parent) == child) return {child, pidfd};
   if (pidfd >= 0) close(pidfd);
   return {-1, -1};
 }

@@ -22,8 +22,9 @@ int open_pidfd(int pid);
 // The process of a pidfd, in this pid namespace; -1: it has ended or is not of this namespace.
 int pid_of_pidfd(int pidfd);
 
-// The only child of a process and a pidfd of it; both are -1 when it has none or several.
-std::pair<int, int> open_only_child_of(int pid);
+// The clone of a gc-reaper and a pidfd of it: its only child, or that of another gc-reaper that stands between them (as the
+// clone's parent). Both are -1 when there is none or several.
+std::pair<int, int> open_clone_of(int reaper);
 // Has the process of a pidfd ended?
 bool is_gone(int pidfd);
 // The wait status of a process that has ended and need not be our child; pid is what it was. nullopt: the

@@ -103,7 +103,8 @@ struct Spawned;
 struct Engine {
   // Set before parking.
   bool pidns;
-  int pid;  ///< of the master, in its namespace
+  int pid;     ///< of the master, in its namespace
+  int parent;  ///< pid of its parent there; 0: that is outside
   int park_timeout_ms;
   int clones;
   const uint32_t *addresses;
@@ -242,7 +243,7 @@ void wait_for_helpers();
 // ---- rebuild.cpp
 /// The first thing a clone does, on a helper's stack: makes itself whole, waits at the gate, goes on as the
 /// leader.
-[[noreturn]] void rebuild_clone(int index, int reaper_pid);
+[[noreturn]] void rebuild_clone(int index, int parent);
 
 // ---- probe.cpp
 struct NamespaceTrial {

@@ -172,6 +172,7 @@ void fill_engine(const Order &order) {
   const LibcProfile libc = libc_profile();
   e.pidns = order.mode == Mode::pidns;
   e.pid = getpid();
+  e.parent = getppid();
   e.park_timeout_ms = order.park_timeout_ms;
   e.clones = (int)order.addresses.size();
   e.addresses = order.addresses.data();

@@ -121,11 +121,11 @@ void close_engine_descriptors() {
 
 }  // namespace
 
-void rebuild_clone(int index, int reaper_pid) {
+void rebuild_clone(int index, int parent) {
   Engine &e = engine;
   CloneStatus &s = e.status->clones[index - 1];
   const long bound = sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // to the life of its gc-reaper
-  if (sys(SYS_getppid) != (e.pidns ? 1 : reaper_pid)) end();              // it had died before
+  if (sys(SYS_getppid) != parent) end();                                  // it had died before
   e.index = index;
   s.state = state_rebuilding;
   e.failure.err = 0;

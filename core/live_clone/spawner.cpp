@@ -8,6 +8,8 @@
 //   its own. It
 //      forks the clone (the only copy of the memory that is ever made), then execs gc-reaper, which frees it
 //      from the master's memory and descriptors.
+//      In pidns mode a stand-in comes between them, a gc-reaper with the pid of the master's parent, and forks the clone:
+//      many programs end themselves when getppid() changes. Where the master's parent is pid 1 it is pid 1 again.
 //   3. The clone: begins in rebuild_clone() on the copy of the reaper's stack.
 // Runs while threads are parked: see sys.hpp.
 #include <linux/close_range.h>
@@ -17,6 +19,8 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+
+#include <initializer_list>
 
 #include "close_descriptors.hpp"
 #include "engine.hpp"
@@ -33,6 +37,8 @@ struct Spawned {
   int map_error;             ///< when they were refused
   int proc_pid;              ///< of the reaper, as /proc names it
   char *stack_top;
+  std::atomic<int> stand_in_in_our_memory;  ///< the same of the stand-in
+  char *stand_in_stack;                     ///< its lower end
 };
 
 namespace {
@@ -115,8 +121,8 @@ long fork_clone() {
 
 // Leaves the table of descriptors that it shares with the master, if it does, taking two along: the lifeline as 0, the
 // binary as 1. 0 or the error; then nothing was changed that is the master's.
-int keep_two_descriptors() {
-  int lifeline = engine.lifeline, binary = engine.reaper;
+int keep_two_descriptors(int lifeline) {
+  int binary = engine.reaper;
   const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
   const int high = low == binary ? lifeline : binary;
   const int last = high < 0 ? low : high;
@@ -145,6 +151,55 @@ long execute(const char *const *argv) {
   return r;
 }
 
+// Becomes gc-reaper, which waits for that child.
+[[noreturn]] void watch(size_t k, long child, int lifeline) {
+  char pid_text[24];
+  Text(pid_text, sizeof pid_text) << child;
+  const char *argv[] = {"gc-reaper", pid_text, lifeline >= 0 ? "lifeline" : "free", nullptr};
+  const int arranged = keep_two_descriptors(lifeline);
+  const int err = arranged ? arranged : (int)-execute(argv);
+  CloneStatus &s = status_of(k);  // until here it was the clone's
+  s.failure.err = err;
+  Text(s.failure.what, sizeof s.failure.what)
+      << (arranged ? "gc-reaper's descriptors can't be arranged with close_range, dup3 and /proc"
+                   : "gc-reaper can't be executed with execveat, nor by its name in /proc")
+      << " (error " << err << "): does a seccomp filter or a noexec mount forbid it?";
+  s.state = state_failed;  // noticed when the reaper ends, in a moment
+  sys(SYS_kill, child, SIGKILL);
+  for (;;) sys(SYS_exit_group, 1);
+}
+
+[[noreturn]] void fork_and_watch(size_t k, int lifeline) {
+  const int parent = (int)sys(SYS_getpid);
+  const long r = fork_clone();
+  if (r == 0) rebuild_clone(int(k) + 1, parent);
+  if (r < 0) {
+    fail_spawn(k, (int)-r, engine.pidns ? "clone3 can't fork the clone" : "clone can't fork the clone");
+    for (;;) sys(SYS_exit_group, 1);
+  }
+  watch(k, r, lifeline);
+}
+
+void stand_in_task(void *argument) {
+  fork_and_watch(size_t(static_cast<Spawned *>(argument) - engine.spawned), -1);
+}
+
+long make_stand_in(Spawned &me) {
+  int pid = engine.parent;
+  CloneArguments a{};
+  a.flags = CLONE_VM | CLONE_CHILD_CLEARTID | (shares_descriptors ? CLONE_FILES : 0);
+  a.exit_signal = SIGCHLD;
+  a.child_tid = (uint64_t)&me.stand_in_in_our_memory;
+  a.stack = (uint64_t)me.stand_in_stack;
+  a.stack_size = helper_stack_size;
+  a.set_tid = (uint64_t)&pid;
+  a.set_tid_size = 1;
+  me.stand_in_in_our_memory = 1;
+  const long r = arch::gc_task_clone3(&a, sizeof a, stand_in_task, &me);
+  if (r < 0) me.stand_in_in_our_memory = 0;
+  return r;
+}
+
 void reaper_task(void *argument) {
   Spawned &me = *static_cast<Spawned *>(argument);
   const size_t k = size_t(&me - engine.spawned);
@@ -166,27 +221,10 @@ void reaper_task(void *argument) {
     // rule.
     sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   }
-  const int reaper_pid = (int)sys(SYS_getpid);
-  const long r = fork_clone();
-  if (r == 0) rebuild_clone(int(k) + 1, reaper_pid);
-  if (r < 0) {
-    fail_spawn(k, (int)-r, engine.pidns ? "clone3 can't fork the clone" : "clone can't fork the clone");
-    for (;;) sys(SYS_exit_group, 1);
-  }
-  const bool lifeline = engine.lifeline >= 0;
-  char pid_text[24];
-  Text(pid_text, sizeof pid_text) << (long)r;
-  const char *argv[] = {"gc-reaper", pid_text, lifeline ? "lifeline" : "free", nullptr};
-  const int arranged = keep_two_descriptors();
-  const int err = arranged ? arranged : (int)-execute(argv);
-  CloneStatus &s = status_of(k);  // until here it was the clone's
-  s.failure.err = err;
-  Text(s.failure.what, sizeof s.failure.what)
-      << (arranged ? "gc-reaper's descriptors can't be arranged with close_range, dup3 and /proc"
-                   : "gc-reaper can't be executed with execveat, nor by its name in /proc")
-      << " (error " << err << "): does a seccomp filter or a noexec mount forbid it?";
-  s.state = state_failed;  // noticed when the reaper ends, in a moment
-  sys(SYS_kill, r, SIGKILL);
+  if (!engine.pidns || engine.parent <= 1) fork_and_watch(k, engine.lifeline);
+  const long r = make_stand_in(me);
+  if (r >= 0) watch(k, r, engine.lifeline);
+  fail_spawn(k, (int)-r, "clone3 can't make a process with the pid of the master's parent");
   for (;;) sys(SYS_exit_group, 1);
 }
 
@@ -233,11 +271,12 @@ bool prepare() {
   const size_t n = (size_t)e.clones;
   e.spawned = static_cast<Spawned *>(e.arena.take(n * sizeof(Spawned)));
   e.pidfds = static_cast<int *>(e.arena.take(n * sizeof(int)));
-  auto *stacks = static_cast<char *>(e.arena.take((n + 1) * helper_stack_size));
+  auto *stacks = static_cast<char *>(e.arena.take((2 * n + 1) * helper_stack_size));
   if (!e.spawned || !e.pidfds || !stacks) return fail_arena();
   for (size_t k = 0; k < n; k++) {
     e.pidfds[k] = -1;
     e.spawned[k].stack_top = stacks + (k + 1) * helper_stack_size;
+    e.spawned[k].stand_in_stack = stacks + (n + 1 + k) * helper_stack_size;
   }
   return true;
 }
@@ -326,10 +365,11 @@ void kill_clones() {
 void wait_for_helpers() {
   constexpr int look_again_ms = 20;
   for (int k = 0; engine.spawned && k < engine.clones; k++) {
-    auto &word = engine.spawned[k].in_our_memory;
     // The kernel clears the word with a shared wake, so the wait may not be a private one; ours never is. It does
     // neither for a reaper that was killed while the word's page had to be copied first.
-    for (int v = word; v != 0 && !has_ended(engine.pidfds[k]); v = word) futex_wait(word, v, look_again_ms);
+    for (auto *word : {&engine.spawned[k].in_our_memory, &engine.spawned[k].stand_in_in_our_memory})
+      for (int v = *word; v != 0 && !has_ended(engine.pidfds[k]); v = *word)
+        futex_wait(*word, v, look_again_ms);
   }
 }
 

@@ -141,6 +141,14 @@ TESTEE(reaper_killed_ends_clone) {
   pids.remove();
 }
 
+// What a clone's parent is in pidns mode: whoever ends it ends the clone, as in plain mode.
+TESTEE(stand_in_killed_ends_clone_pidns) {
+  if (clone_here()) {
+    kill(getppid(), SIGKILL);
+    for (;;) pause();
+  }
+}
+
 TESTEE(large_heap) {
   constexpr size_t size = size_t(500) << 20, page = 4096;
   std::vector<char> heap(size);

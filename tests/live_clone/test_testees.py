@@ -27,6 +27,7 @@ CLONES = 3
 UNCOUNTED = {
     "lifeline_closed_ends_clones",
     "reaper_killed_ends_clone",
+    "stand_in_killed_ends_clone_pidns",
     "descendants_end_with_the_clone",
     "clone_ended_by_signal",
     "refuses_without_main_thread_main",

@@ -200,10 +200,10 @@ TESTEE(what_belongs_to_a_thread) {
 }
 
 TESTEE(identity) {
-  const int pid = getpid(), tid = gettid();
+  const int pid = getpid(), tid = gettid(), parent = getppid();
   const int index = clone_here();
   const bool pidns = order().mode == live_clone::Mode::pidns;
-  if (index && pidns) CHECK(getpid() == pid && gettid() == tid && getppid() == 1);
+  if (!index || pidns) CHECK(getpid() == pid && gettid() == tid && getppid() == parent);
   if (index && !pidns) CHECK(getpid() != pid);
   CHECK(raise(0) == 0 && pthread_kill(pthread_self(), 0) == 0);
   const int child = fork();
