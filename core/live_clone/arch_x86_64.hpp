@@ -96,14 +96,16 @@ inline void end_restarted(ucontext_t *frame) {
 /// The interrupted call has ended with this result.
 inline void end_call(ucontext_t *frame, long result) { frame->uc_mcontext.gregs[REG_RAX] = result; }
 
-/// The call that has returned EINTR, by the `decoded_bytes` before the place it returned to: mov $NUMBER, %eax; syscall.
-/// False: they are something else.
+/// The call that has returned EINTR, by the `decoded_bytes` before the place it returned to: mov $NUMBER, %eax; syscall, or
+/// for read() xor %eax, %eax; syscall. False: they are something else.
 inline constexpr size_t decoded_bytes = 7;
 inline bool decode_call(const ucontext_t *frame, const uint8_t *code, WaitingCall *call) {
-  if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05) return false;
+  const bool zero = code[3] == 0x31 && code[4] == 0xc0;
+  if ((code[0] != 0xb8 && !zero) || code[5] != 0x0f || code[6] != 0x05) return false;
   const greg_t *r = frame->uc_mcontext.gregs;
+  const long number = zero ? 0 : code[1] | code[2] << 8 | code[3] << 16 | long(code[4]) << 24;
   *call = {true,
-           code[1] | code[2] << 8 | code[3] << 16 | long(code[4]) << 24,
+           number,
            {(uint64_t)r[REG_RDI], (uint64_t)r[REG_RSI], (uint64_t)r[REG_RDX], (uint64_t)r[REG_R10],
             (uint64_t)r[REG_R8], (uint64_t)r[REG_R9]},
            (uint64_t)r[REG_RSP],

@@ -100,6 +100,9 @@ struct LockOwner;
 struct HeldLock;
 struct Spawned;
 
+/// How long clone() waits for what passes: transactions, calls into a ring.
+inline constexpr int passing_timeout_ms = 5000;
+
 struct Engine {
   // Set before parking.
   bool pidns;
@@ -165,6 +168,7 @@ Text note();
 void end_note(const Text &text);
 
 // ---- parker.cpp
+inline constexpr int park_signal = 33;
 /// Brings every other thread to a stop. False (with a failure recorded) when one can't be stopped in time;
 /// then those that did stop must be released all the same.
 bool park_threads();

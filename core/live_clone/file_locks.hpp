@@ -20,9 +20,6 @@ enum class LockRule {
   leave,       ///< an ownership: stays the master's, whose file is read-only in the clone
 };
 
-/// How long clone() waits for what passes: transactions, calls into a ring.
-inline constexpr int passing_timeout_ms = 5000;
-
 /// The next lock in the text of an fdinfo file; what to go on from, or null when there is none.
 const char *next_lock(const char *text, FileLock *lock);
 

@@ -12,7 +12,6 @@
 namespace gridcentric::live_clone {
 namespace {
 
-constexpr int park_signal = 33;
 constexpr unsigned long cookie_magic = 0x6763UL << 48;
 
 struct KernelAction {

@@ -180,6 +180,7 @@ bool signal_is_due(const ucontext_t *frame) {
   __builtin_memcpy(&blocked, &frame->uc_sigmask, sizeof blocked);
   constexpr unsigned long ignored_by_default =
       1ul << (SIGCHLD - 1) | 1ul << (SIGCONT - 1) | 1ul << (SIGURG - 1) | 1ul << (SIGWINCH - 1);
+  pending &= ~(1ul << (park_signal - 1));  // the next cloning has begun: that interrupts nothing
   for (unsigned long due = pending & ~blocked; due; due &= due - 1) {
     const int signal = __builtin_ctzl(due) + 1;
     void *action[4] = {};  // the handler comes first

@@ -239,3 +239,24 @@ TESTEE(short_waits_are_not_interrupted) {
   for (auto &t : threads) t.join();
   CHECK_EQ(interrupted.load(), 0L);
 }
+
+// The next cloning may begin before a thread has taken up its wait again.
+TESTEE(waits_go_on_through_clones_back_to_back) {
+  std::atomic<int> asleep{0}, interrupted{0};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; i++)
+    threads.emplace_back([&] {
+      block_all_signals();
+      asleep++;
+      while (!stop) interrupted += poll(nullptr, 0, 500) != 0;
+    });
+  until([&] { return asleep == 8; });
+  auto failing = order();
+  failing.fail_at = 1;
+  for (int i = 0; i < 30; i++) CHECK(live_clone::clone(failing).index < 0);
+  clone_here();
+  stop = true;
+  for (auto &t : threads) t.join();
+  CHECK_EQ(interrupted.load(), 0);
+}
