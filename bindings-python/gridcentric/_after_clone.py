@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from typing import Callable
 
-from gridcentric import _native
+from gridcentric import _children, _native
 
 handlers: list[Callable[[int], object]] = []  # in the order of registration
 
 
 def run(vmid: int) -> None:
+    _children.run()
     for handler in handlers:
         _native.call_handler(handler, vmid)

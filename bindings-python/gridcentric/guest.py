@@ -20,8 +20,9 @@ random generators of `random`, `numpy.random`, torch, OpenSSL and others (docs/r
 own instances (random.Random(), numpy's default_rng()) repeat: reseed them in a handler of on_clone(). explain() names loaded
 libraries whose numbers repeat; where GRIDCENTRIC_STRICT is set, clone() refuses them.
 
-Child processes stay the master's: a clone can't wait
-for them, and must leave process pools and their queues alone. What another thread or an open file other than sys.stdout and
+Child processes stay the master's: in a clone the handles that subprocess, asyncio and multiprocessing have of them say that
+each has ended by SIGKILL, and pools of processes fail with an error that says why: make new ones. What another thread or an
+open file other than sys.stdout and
 sys.stderr has buffered is written by every clone, as after fork(): flush it first. os.register_at_fork() handlers do not run.
 
 Free-threaded builds: importing this turns the GIL on. Subinterpreters: the import is refused; only the main one may clone.

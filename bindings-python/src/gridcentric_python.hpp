@@ -40,6 +40,9 @@ void add_open_calls(py::module_ &module);
 // machine was cloned, so processes have their pids, threads and children as before.
 void make_right(pid_t master_pid);
 
+// In a copied process, with the GIL held since before: the handles of the master's child processes have ended.
+void end_children();
+
 // What holds Python still while the process is copied, and what runs in a clone first.
 void add_clone_hooks(py::module_ &module);
 

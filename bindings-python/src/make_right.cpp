@@ -10,7 +10,6 @@
 // would draw from a generator that is still the master's. Only modules that are loaded are touched: the
 // others have no state yet.
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "generators.hpp"
@@ -54,31 +53,6 @@ void threads(pid_t master_pid) {
   }
 }
 
-// The master's children are not the clone's: here each has ended, not with success, so that nobody waits for one or ends
-// what has its number (the master's own, in plain mode, as a pool that sees its pipes end would).
-void multiprocessing(py::handle module) {
-  for (const py::handle child : py::list(module.attr("_children"))) {
-    child.attr("_parent_pid") = getpid();
-    const py::object handle = child.attr("_popen");
-    if (!handle.is_none() && handle.attr("returncode").is_none()) handle.attr("returncode") = -SIGKILL;
-  }
-  module.attr("_children").attr("clear")();
-}
-
-// The same for their finalizers, which look for a changed pid.
-void finalizers(py::handle module) {
-  for (auto [key, finalizer] : py::dict(module.attr("_finalizer_registry"))) finalizer.attr("_pid") = 0;
-}
-
-struct Part {
-  const char *module;
-  void (*make_right)(py::handle);
-};
-constexpr Part parts[] = {
-    {"multiprocessing.process", multiprocessing},
-    {"multiprocessing.util", finalizers},
-};
-
 // One part gone wrong is said, and does not keep the others from being made right.
 template <class Work>
 void say_errors(const char *part, Work work) {
@@ -92,14 +66,11 @@ void say_errors(const char *part, Work work) {
 }  // namespace
 
 void make_right(pid_t master_pid) {
-  const bool copied = master_pid != 0;
-  if (copied) say_errors("threading", [&] { threads(master_pid); });
-  reseed_modules();
-  if (!copied) return;  // a whole machine was cloned, the children with it
-  for (const Part &part : parts) {
-    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), part.module);
-    if (module != nullptr && module != Py_None) say_errors(part.module, [&] { part.make_right(module); });
+  if (master_pid != 0) {  // a machine is cloned with its children, threads and pids
+    say_errors("threading", [&] { threads(master_pid); });
+    say_errors("children", end_children);
   }
+  reseed_modules();
 }
 
 }  // namespace gridcentric::python

@@ -1,0 +1,143 @@
+// In a clone: what stands for the master's child processes is made what it must be there (gridcentric/_children.py, which
+// defines it and says why). All of it is calls into C, as in make_right.cpp: no thread gets the GIL in between.
+#include <unistd.h>
+
+#include "gridcentric_python.hpp"
+
+namespace gridcentric::python {
+namespace {
+
+py::handle loaded(const char *module) {
+  PyObject *found = PyDict_GetItemString(PyImport_GetModuleDict(), module);
+  return found == Py_None ? nullptr : found;
+}
+
+// One kind of handles. A program may have replaced any module by something else: what fails is said, the others go on.
+template <class Work>
+void of_module(const char *name, Work work) {
+  const py::handle module = loaded(name);
+  if (!module) return;
+  try {
+    work(module);
+  } catch (py::error_already_set &error) {
+    error.discard_as_unraisable(py::str(name));
+  }
+}
+
+void subprocesses(py::handle children) {
+  // What has it as an attribute of its own is of another domain.
+  children.attr("here") =
+      py::reinterpret_steal<py::object>(PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type));
+  of_module("subprocess", [&](py::handle module) {
+    for (const char *name : {"returncode", "pid"}) module.attr("Popen").attr(name) = children.attr(name);
+  });
+}
+
+void asyncio(py::handle children) {
+  of_module("asyncio.base_subprocess", [&](py::handle module) {
+    const py::object transport = module.attr("BaseSubprocessTransport");
+    const py::object exited = children.attr("process_exited");
+    const py::object known = transport.attr("_process_exited");
+    if (known.is(exited)) return;  // this is the clone of a clone
+    children.attr("_process_exited") = known;
+    transport.attr("_process_exited") = exited;
+  });
+  of_module("threading", [&](py::handle module) {
+    children.attr("watchers") = py::reinterpret_steal<py::object>(PySet_New(module.attr("_active").ptr()));
+  });
+  of_module("asyncio.log", [&](py::handle module) {
+    py::list filters = module.attr("logger").attr("filters");
+    const py::object filter = children.attr("is_news");
+    if (!filters.contains(filter)) filters.append(filter);
+  });
+}
+
+// Each of these is remembered as running: it is not this domain's, and must be started anew when it is needed.
+void servants() {
+  for (const char *tracker : {"multiprocessing.resource_tracker", "loky.backend.resource_tracker",
+                              "joblib.externals.loky.backend.resource_tracker"}) {
+    of_module(tracker, [](py::handle module) {
+      const py::object tracker = module.attr("_resource_tracker");
+      for (const char *name : {"_fd", "_pid"}) tracker.attr(name) = py::none();
+    });
+  }
+  of_module("multiprocessing.forkserver", [](py::handle module) {
+    const py::object server = module.attr("_forkserver");
+    for (const char *name : {"_forkserver_pid", "_forkserver_alive_fd", "_forkserver_address"})
+      server.attr(name) = py::none();
+  });
+}
+
+void processes(py::handle children) {
+  of_module("multiprocessing.process", [&](py::handle module) {
+    const py::object all = module.attr("_children");
+    for (const py::handle child : py::list(all)) {
+      child.attr("_parent_pid") = getpid();
+      const py::object handle = child.attr("_popen");
+      if (handle.is_none() || !handle.attr("returncode").is_none()) continue;
+      handle.attr("returncode") = children.attr("ENDED");
+      handle.attr("pid") = children.attr("NO_PID");
+    }
+    all.attr("clear")();
+    const py::dict settings = module.attr("_current_process").attr("_config");
+    if (settings.contains("tempdir"))
+      PyDict_DelItemString(settings.ptr(), "tempdir");  // removed with the master
+  });
+}
+
+// Finalizers work in the process that made them, and here they would end what is the master's; those of pools of threads,
+// which live on, excepted.
+void pools(py::handle children) {
+  const py::handle module = loaded("multiprocessing.pool");
+  of_module("multiprocessing.util", [&](py::handle util) {
+    for (auto [key, finalizer] : py::dict(util.attr("_finalizer_registry"))) {
+      const py::object reference = py::getattr(finalizer, "_weakref", py::none());
+      const py::object owner = reference.is_none() ? reference : reference();
+      const bool is_pool = module && !owner.is_none() && py::isinstance(owner, module.attr("Pool"));
+      const bool lives = is_pool && py::isinstance(owner, module.attr("ThreadPool"));
+      finalizer.attr("_pid") = lives ? getpid() : 0;
+      if (!is_pool || lives) continue;
+      for (const char *part : {"_worker_handler", "_task_handler", "_result_handler"})
+        owner.attr(part).attr("_state") = module.attr("TERMINATE");
+      owner.attr("_state") = module.attr("TERMINATE");
+      py::list(children.attr("pools")).append(owner);
+    }
+  });
+}
+
+void executors(py::handle children) {
+  const py::object partial = children.attr("functools").attr("partial");
+  for (const char *name :
+       {"concurrent.futures.process", "loky.process_executor", "joblib.externals.loky.process_executor"}) {
+    of_module(name, [&](py::handle module) {
+      for (auto [reference, wakeup] : py::dict(module.attr("_threads_wakeups").attr("data"))) {
+        const py::object manager = reference();
+        if (manager.is_none()) continue;
+        manager.attr("terminate_broken") = partial(children.attr("break_executor"), manager);
+        py::list(children.attr("managers")).append(manager);
+        // Nothing is handed to it from here on.
+        if (py::hasattr(manager, "executor_flags")) {
+          manager.attr("executor_flags").attr("broken") =
+              module.attr("BrokenProcessPool")(children.attr("POOL_STAYED"));
+          continue;
+        }
+        const py::object executor = manager.attr("executor_reference")();
+        if (!executor.is_none()) executor.attr("_broken") = children.attr("POOL_STAYED");
+      }
+    });
+  }
+}
+
+}  // namespace
+
+void end_children() {
+  const py::handle children = loaded("gridcentric._children");
+  subprocesses(children);
+  asyncio(children);
+  servants();
+  processes(children);
+  pools(children);
+  executors(children);
+}
+
+}  // namespace gridcentric::python
