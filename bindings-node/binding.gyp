@@ -78,7 +78,10 @@
     },
     {
       "target_name": "gridcentric",
-      "sources": ["src/addon.cpp", "src/environment.cpp", "src/isolates.cpp", "src/own_symbols.cpp", "src/random.cpp", "src/verbs.cpp"],
+      "sources": [
+        "src/addon.cpp", "src/environment.cpp", "src/isolates.cpp", "src/loop.cpp", "src/own_symbols.cpp", "src/random.cpp",
+        "src/verbs.cpp"
+      ],
       "dependencies": ["gridcentric_core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # The last: a worker may be terminated while an answer is handed to it, and then nothing can be thrown there any more.

@@ -150,10 +150,12 @@ export function ticket_info(ticket: Ticket, options: CallOptions, callback: Call
 
 /**
  * Make the ticket's clones of this process, all or none: 0 in the caller, the positive vmid in each clone. The process is
- * copied between two turns of this thread's event loop; handlers of `on('clone')` run in each clone before anything
- * else does in this thread, and before the result is delivered.
- * Errors: `no_such_ticket`, `not_your_ticket`, `ticket_used`, `clone_failed`, `not_supported`; after the last two the
- * ticket is reserved as before.
+ * copied between two turns of this thread's event loop; handlers of `on('before')` have run in the caller by then. Handlers of
+ * `on('clone')` run in each clone before anything else does in this thread; then the child processes and the connections of
+ * the master that this thread has end there, and the result is delivered when their owners have been told: a pool makes a new
+ * connection for the first request.
+ * Errors: `no_such_ticket`, `not_your_ticket`, `ticket_used`, `clone_failed`, `not_supported` (also for a process that is in
+ * a cluster of node:cluster); after the last two the ticket is reserved as before.
  */
 export function clone(ticket: Ticket, options?: CallOptions): Promise<number>;
 export function clone(ticket: Ticket, callback: CloneCallback): void;
@@ -232,8 +234,16 @@ export function explain(options: CallOptions, callback: Callback<Explanation>): 
  * random numbers (crypto, Math.random of the main context) have been reseeded by then: do the same here for your own.
  */
 export function on(event: 'clone', handler: (vmid: number) => void): void;
+/**
+ * Run a handler in this thread each time it calls clone(), before the host is asked and before anybody is stopped: to flush what
+ * would otherwise be written by every clone, to close what they must not have. It may return a promise, which is waited for; the
+ * handlers run one after the other, in the order of registration, then stdout and stderr are flushed. What one throws or rejects
+ * with is clone()'s error: the others don't run, nobody is cloned, the ticket can be used again.
+ */
+export function on(event: 'before', handler: () => void | PromiseLike<void>): void;
 /** Takes a handler back; does nothing when it isn't registered. */
 export function off(event: 'clone', handler: (vmid: number) => void): void;
+export function off(event: 'before', handler: () => void | PromiseLike<void>): void;
 
 export {
   ismaster as isMaster,

@@ -1,12 +1,12 @@
 'use strict';
 // What makes a clone of a Node program right before the program itself goes on in it: what Node keeps in memory and must
-// not be the same in two processes. Then the program's own handlers (on('clone')). Runs in each thread's environment.
-// OpenSSL's generators are reseeded by the core, before this (core/generators).
+// not be the same in two processes. Then the program's own handlers (on('clone')), then the ends of children. Runs in each
+// thread's environment. OpenSSL's generators are reseeded by the core, before this (core/generators).
 // It must not know: calls, tickets.
 const crypto = require('node:crypto');
-const { inspect } = require('node:util');
 const { native } = require('./native.js');
-const { place, shown, wrong } = require('./arguments.js');
+const { forgetChildren, endChildren } = require('./children.js');
+const { handlersOf } = require('./handlers.js');
 const { renew } = require('./renew.js');
 
 /** xoshiro128**, for a V8 whose own generator can't be reseeded. */
@@ -40,24 +40,7 @@ function renewPid() {
   if (pid !== process.pid) Object.defineProperty(process, 'pid', { value: pid, enumerable: true, configurable: true });
 }
 
-const builtIn = [() => renew(require, true), reseedMathRandom, renewPid];
-const handlers = [];
-
-/**
- * Registers a handler for an event; the only one is 'clone': handler(vmid) runs in each clone, before clone()'s result
- * is delivered there, in the order of registration. An exception of it is an uncaught one; the others run all the same.
- */
-function on(event, handler) {
-  if (event !== 'clone') throw wrong(`${place('on', 0, 'event')} must be 'clone', not ${inspect(event)}.`);
-  if (typeof handler !== 'function') throw wrong(`${place('on', 1, 'handler')} must be a Function, not ${shown(handler)}.`);
-  handlers.push(handler);
-}
-
-/** Takes a handler back; does nothing when it isn't registered. */
-function off(event, handler) {
-  const index = event === 'clone' ? handlers.indexOf(handler) : -1;
-  if (index >= 0) handlers.splice(index, 1);
-}
+const builtIn = [forgetChildren, () => renew(require, true), reseedMathRandom, renewPid];
 
 /** An exception of one is an uncaught one; the others run all the same. */
 function runAll(list, vmid) {
@@ -73,7 +56,8 @@ function runAll(list, vmid) {
 }
 
 function runCloneHandlers(vmid) {
-  runAll([...builtIn, ...handlers], vmid);
+  runAll([...builtIn, ...handlersOf('clone')], vmid);
+  endChildren();
 }
 
-module.exports = { on, off, runCloneHandlers, runAll, renewPid };
+module.exports = { runCloneHandlers, runAll, renewPid };

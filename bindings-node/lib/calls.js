@@ -19,15 +19,13 @@ native.connect(gc, deliver, runCloneHandlers);
 process.once('exit', native.close);
 
 /**
- * Begins a call; settle(error, value) is called once, later.
+ * Begins a call; settle(error, value, ofThread) is called once, later. ofThread: the error comes from the call's thread.
  * @param {string} verb
  * @param {any[]} values
  * @param {{ signal?: AbortSignal, ref: boolean }} options
- * @param {(error: any, value?: any) => void} settle
+ * @param {(error: any, value?: any, ofThread?: boolean) => void} settle
  */
 function begin(verb, values, { signal, ref }, settle) {
-  const place = { stack: '' };
-  Error.captureStackTrace(place, call); // an error that comes from another thread has no frames of its own
   if (signal?.aborted) return void queueMicrotask(() => settle(signal.reason));
   let id;
   try {
@@ -40,27 +38,43 @@ function begin(verb, values, { signal, ref }, settle) {
   open.set(id, (error, value) => {
     signal?.removeEventListener('abort', abort);
     if (error === undefined) return settle(undefined, value);
-    if (error.code === 'cancelled' && signal?.aborted) return settle(signal.reason);
-    error.stack = `${error.name}: ${error.message}${place.stack.slice(place.stack.indexOf('\n    at '))}`;
-    settle(error);
+    settle(error.code === 'cancelled' && signal?.aborted ? signal.reason : error, undefined, true);
   });
 }
 
 /**
- * Makes a call: a promise, or undefined when there is a callback `done(result, error)`. `failed` makes the result that
- * a callback gets with an error.
+ * Makes a call: a promise, or undefined when there is a callback `done(result, error)`.
+ *   failed   makes the result that a callback gets with an error
+ *   before   what must have been done before the call begins: a promise, or undefined when nothing must; its error is the call's
+ *   after    gets the call's value, and a function to be called once with what is handed over for it
  * @param {string} verb
  * @param {{ values: any[], options: { signal?: AbortSignal, ref: boolean }, done?: (...args: any[]) => any }} parsed
- * @param {(error: any) => any} failed
+ * @param {{ failed?: (error: any) => any, before?: () => Promise<void> | undefined, after?: (value: any, then: (result: any) => void) => void }} way
  */
-function call(verb, { values, options, done }, failed = () => undefined) {
+function call(verb, { values, options, done }, { failed = () => undefined, before, after = (value, then) => then(value) } = {}) {
+  const place = { stack: '' };
+  Error.captureStackTrace(place, call); // an error that comes from another thread has no frames of its own
+  /** @type {(settle: (error: any, value?: any) => void) => void} */
+  const make = (settle) => {
+    const start = () => begin(verb, values, options, (error, value, ofThread) => {
+      if (error === undefined) return after(value, (result) => settle(undefined, result));
+      if (ofThread && error !== options.signal?.reason) {
+        error.stack = `${error.name}: ${error.message}${place.stack.slice(place.stack.indexOf('\n    at '))}`;
+      }
+      settle(error);
+    });
+    // The program's callback runs outside the promise: what it throws is an uncaught exception.
+    const waiting = options.signal?.aborted ? undefined : before?.();
+    if (!waiting) return start();
+    waiting.then(start, (error) => queueMicrotask(() => settle(error)));
+  };
   if (!done) {
     return new Promise((resolve, reject) => {
-      begin(verb, values, options, (error, value) => (error === undefined ? resolve(value) : reject(error)));
+      make((error, value) => (error === undefined ? resolve(value) : reject(error)));
     });
   }
   const resource = new AsyncResource('GRIDCENTRIC', { requireManualDestroy: true });
-  begin(verb, values, options, (error, value) => {
+  make((error, value) => {
     try {
       if (error === undefined) resource.runInAsyncScope(done, undefined, value, undefined);
       else resource.runInAsyncScope(done, undefined, failed(error), error);

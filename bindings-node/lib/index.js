@@ -5,7 +5,10 @@
 const { native } = require('./native.js');
 const check = require('./arguments.js');
 const { call } = require('./calls.js');
-const { on, off } = require('./after_clone.js');
+const { on, off } = require('./handlers.js');
+const { output, prepare } = require('./before_clone.js');
+const { explained } = require('./cluster.js');
+const { afterEnds } = require('./ends.js');
 const { rehearse } = require('./rehearsal.js');
 const { repeating, strict } = require('./packages.js');
 
@@ -36,8 +39,11 @@ function ticket_info(...given) {
 function clone(...given) {
   const parsed = check.parse('clone', given, { ticket: check.ticket });
   parsed.values.push(strict() ? repeating() : []);
-  // What is still in a stream's buffer would be written by the clones as well.
-  return afterOutput(() => call('clone', parsed, (error) => -Math.abs(error.errno ?? 1)));
+  return call('clone', parsed, {
+    failed: (error) => -Math.abs(error.errno ?? 1),
+    before: prepare,
+    after: (vmid, then) => (vmid > 0 ? afterEnds(() => then(vmid)) : then(vmid)),
+  });
 }
 
 function list_domains(...given) {
@@ -51,19 +57,12 @@ function sync(...given) {
 function join(...given) {
   const parsed = check.parse('join', given, { report: check.report });
   // It ends the process without exit handlers: what the program has printed must be out.
-  return afterOutput(() => call('join', parsed));
+  return call('join', parsed, { before: output });
 }
 
 function join_noreport(...given) {
   const { options, done } = check.parse('join_noreport', given, {});
-  return afterOutput(() => call('join', { values: [undefined], options, done }));
-}
-
-/** Makes a call once stdout and stderr have handed everything to the kernel, or can't any more; at once mostly. */
-function afterOutput(make) {
-  const full = [process.stdout, process.stderr].filter((stream) => stream.writable && stream.writableLength > 0);
-  if (full.length === 0) return make();
-  return Promise.all(full.map((stream) => new Promise((resolve) => stream.write('', resolve)))).then(make);
+  return call('join', { values: [undefined], options, done }, { before: output });
 }
 
 function wait(...given) {
@@ -77,7 +76,7 @@ function kill(...given) {
 function explain(...given) {
   const parsed = check.parse('explain', given, {});
   parsed.values.push(repeating());
-  return call('explain', parsed);
+  return call('explain', parsed, { after: (found, then) => then(explained(found)) });
 }
 
 module.exports = {

@@ -12,6 +12,7 @@
 #include "core/generators/known.hpp"
 #include "environment.hpp"
 #include "isolates.hpp"
+#include "loop.hpp"
 #include "random.hpp"
 #include "verbs.hpp"
 
@@ -81,6 +82,21 @@ Napi::Value reset_socket(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), pair[0]);
 }
 
+void forget_children_here(const Napi::CallbackInfo &info) { forget_children(info.Env()); }
+
+Napi::Value end_child_here(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), end_child(info.Env()));
+}
+
+// unfinishedEnds() -> [text, unread]
+Napi::Value unfinished_ends_here(const Napi::CallbackInfo &info) {
+  bool unread = false;
+  Napi::Array result = Napi::Array::New(info.Env(), 2);
+  result.Set(0u, unfinished_ends(info.Env(), unread));
+  result.Set(1u, unread);
+  return result;
+}
+
 Napi::Value vmid(const Napi::CallbackInfo &info) {
   try {
     return Napi::Number::New(info.Env(), guest::vmid());
@@ -140,6 +156,9 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("learnIsolates", Napi::Function::New(env, learn));
   exports.Set("pid", Napi::Function::New(env, pid));
   exports.Set("resetSocket", Napi::Function::New(env, reset_socket));
+  exports.Set("forgetChildren", Napi::Function::New(env, forget_children_here));
+  exports.Set("endChild", Napi::Function::New(env, end_child_here));
+  exports.Set("unfinishedEnds", Napi::Function::New(env, unfinished_ends_here));
   exports.Set("vmid", Napi::Function::New(env, vmid));
   exports.Set("ismaster", Napi::Function::New(env, ismaster));
   exports.Set("my_ip", Napi::Function::New(env, my_ip));
