@@ -30,6 +30,7 @@ enum class Kind : int {
   timer,
   signals,
   inotify,
+  process,        ///< a pidfd
   ring,           ///< io_uring
   file,           ///< regular file or directory: opened again, with an offset of its own
   shared_memory,  ///< memfd, or a file in memory: copied (memory.cpp)
@@ -140,6 +141,10 @@ bool plan_pipe(Descriptor &d);
 bool rebuild_pipe(Descriptor &d);
 bool plan_pipe_dead(Descriptor &d);
 bool rebuild_pipe_dead(Descriptor &d);
+
+// ---- pidfds.cpp
+bool plan_pidfd(Descriptor &d);
+bool rebuild_pidfd(Descriptor &d);
 
 // ---- ptys.cpp
 /// False when it is no side of a pseudo-terminal.

@@ -25,6 +25,7 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
     if (same_text(anonymous, "[eventpoll]")) d.kind = Kind::epoll;
     if (same_text(anonymous, "[timerfd]")) d.kind = Kind::timer;
     if (same_text(anonymous, "[signalfd]")) d.kind = Kind::signals;
+    if (same_text(anonymous, "[pidfd]")) d.kind = Kind::process;
     if (same_text(anonymous, "inotify") || same_text(anonymous, "[inotify]")) d.kind = Kind::inotify;
     return true;
   }

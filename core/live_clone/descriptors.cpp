@@ -186,6 +186,7 @@ constexpr Handler handlers[] = {
     {Kind::timer, "a timerfd", plan_timer, rebuild_timer},
     {Kind::signals, "a signalfd", plan_signals, rebuild_signals},
     {Kind::inotify, "inotify", plan_inotify, rebuild_inotify},
+    {Kind::process, "a pidfd", plan_pidfd, rebuild_pidfd},
     {Kind::ring, "an io_uring", plan_ring, rebuild_ring_at_once},
     {Kind::file, "a file", plan_file, rebuild_file},
     {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr},

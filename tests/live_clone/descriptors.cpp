@@ -11,7 +11,9 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <vector>
@@ -43,6 +45,38 @@ TESTEE(eventfd_keeps_its_count) {
   v = 7;
   CHECK(write(copy, &v, 8) == 8 && read(plain, &v, 8) == 8 && v == 7);  // still duplicates of each other
   CHECK(fcntl(copy, F_GETFD) == 0);
+}
+
+TESTEE(pidfds_of_children_are_dead_ends) {
+  const auto open_pidfd = [](pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); };
+  const auto send = [](int pidfd, int signal) {
+    return syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0);
+  };
+  constexpr auto by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, which glibc knows since 2.36
+  int gate[2];
+  CHECK(pipe(gate) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    char byte;
+    _exit(close(gate[1]) == 0 && read(gate[0], &byte, 1) == 0 ? 7 : 1);
+  }
+  const int of_child = open_pidfd(child), copy = dup(of_child), own = open_pidfd(getpid()),
+            of_parent = open_pidfd(getppid());
+  CHECK(of_child >= 0 && own >= 0 && of_parent >= 0);
+  siginfo_t ended{};
+  if (clone_here() > 0) {
+    for (const int fd : {of_child, copy}) {
+      CHECK(readable(fd));
+      CHECK(send(fd, SIGKILL) == -1 && errno == ESRCH);
+      CHECK(waitid(by_pidfd, (id_t)fd, &ended, WEXITED) == -1 && errno == ECHILD);
+    }
+    CHECK(!readable(own) && send(own, 0) == 0 && !readable(of_parent));
+    return;
+  }
+  wait_for_clones();
+  CHECK(!readable(of_child) && send(of_child, 0) == 0);
+  close(gate[1]);
+  CHECK(waitid(by_pidfd, (id_t)of_child, &ended, WEXITED) == 0 && ended.si_status == 7);
 }
 
 TESTEE(directory_is_kept) {
