@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gridcentric._native import TimedOut as TimedOut
     from gridcentric._native import TooLarge as TooLarge
     from gridcentric._native import __version__ as __version__
+    from gridcentric.guest import before_clone as before_clone
     from gridcentric.guest import explain as explain
     from gridcentric.guest import on_clone as on_clone
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "aio": "",
     "guest": "",
+    "before_clone": "guest",
     "explain": "guest",
     "on_clone": "guest",
     "WrongArgumentType": "_arguments",

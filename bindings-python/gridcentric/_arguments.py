@@ -89,9 +89,9 @@ def report_of(value: object) -> Optional[bytes]:
     raise WrongArgumentType(f"report must be bytes, str or None, not {_shown(value)} ({type(value).__qualname__})")
 
 
-def handler_of(value: object) -> None:
-    """A handler of on_clone(): something that can be called."""
+def handler_of(value: object, takes: str) -> None:
+    """A handler: something that can be called."""
     if not callable(value):
         raise WrongArgumentType(
-            f"handler must be a function that takes the vmid, not {_shown(value)} ({type(value).__qualname__})"
+            f"handler must be a function that takes {takes}, not {_shown(value)} ({type(value).__qualname__})"
         )

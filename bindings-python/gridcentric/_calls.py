@@ -5,11 +5,10 @@ faces of this file: each function takes the Call that its face made, which can b
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Optional, Union
 
-from gridcentric import _after_clone, _arguments, _native, _paths
-from gridcentric.results import Domain, Result, TicketInfo
+from gridcentric import _after_clone, _arguments, _before_clone, _ids, _native, _paths
+from gridcentric.results import Domain, Explanation, Result, TicketInfo
 
 if TYPE_CHECKING:
     import uuid
@@ -21,16 +20,6 @@ Report = Union[bytes, bytearray, memoryview, str, None]
 if _paths.GC.exists():
     os.environ.setdefault("GRIDCENTRIC_GC", str(_paths.GC))
 _native.set_after_clone(_after_clone.run)
-
-
-def _flush() -> None:
-    """Write out what is buffered: a clone would write it again, and join() ends without exit handlers."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # pythonw, daemons
-            try:
-                stream.flush()
-            except (OSError, ValueError):  # nobody reads it, or it is closed: nothing is written twice either
-                continue
 
 
 def request_ticket(call: _native.Call, maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -> str:
@@ -55,8 +44,12 @@ def ticket_info(call: _native.Call, ticket: Ticket) -> TicketInfo:
 
 
 def clone(call: _native.Call, ticket: Ticket) -> int:
-    _flush()
-    return call.clone(_arguments.ticket_of(ticket))
+    """The handlers of before_clone() have run."""
+    name = _arguments.ticket_of(ticket)
+    _ids.prepare()
+    _before_clone.flush_logging()
+    _before_clone.flush_streams()
+    return call.clone(name)
 
 
 def list_domains(call: _native.Call) -> list[Domain]:
@@ -75,7 +68,11 @@ def kill(call: _native.Call, vmid: int) -> None:
     call.kill(_arguments.count("vmid", vmid))
 
 
+def explain() -> Explanation:
+    return Explanation(*_ids.explained(*_native.explain()))
+
+
 def join(call: _native.Call, report: Report) -> None:
     data = _arguments.report_of(report)
-    _flush()
+    _before_clone.flush_streams()  # it ends without exit handlers
     call.join(data)

@@ -19,18 +19,22 @@ import asyncio
 import threading
 from typing import Callable, Optional, TypeVar
 
-from gridcentric import _calls, _native
+from gridcentric import _arguments, _before_clone, _calls, _native
 from gridcentric._calls import Report, Ticket
-from gridcentric.guest import on_clone
+from gridcentric.guest import before_clone, on_clone
 from gridcentric.results import Domain, Explanation, Result, TicketInfo
 
 __all__ = [
     "Domain", "Explanation", "Result", "TicketInfo",
-    "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
+    "before_clone", "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
     "release_ticket", "request_ticket", "sync", "ticket_info", "vmid", "wait",
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+# Each turn of a loop asks for all that is ready, and the end of a connection always is: it is read in the first, and the next
+# ones close it, TLS and what is built on it too.
+_TURNS = 16
 
 
 async def _run(work: Callable[[_native.Call], T], undo: Optional[Callable[[_native.Call, T], None]] = None) -> T:
@@ -100,8 +104,17 @@ async def ticket_info(ticket: Ticket) -> TicketInfo:
 
 
 async def clone(ticket: Ticket) -> int:
-    """See gridcentric.guest.clone. The handlers of on_clone() run in the thread of this call, not in the loop's."""
-    return await _run(lambda call: _calls.clone(call, ticket))
+    """See gridcentric.guest.clone. The handlers of before_clone() run in the event loop and may be asynchronous, those of
+    on_clone() run in the thread of this call. In a clone it returns when the loop has told the owners of the master's
+    connections that they are at their end: a pool makes a new one for the first request.
+    """
+    _arguments.ticket_of(ticket)
+    await _before_clone.run_and_await()
+    vmid = await _run(lambda call: _calls.clone(call, ticket))
+    if vmid:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+    return vmid
 
 
 async def vmid() -> int:
@@ -149,4 +162,4 @@ async def kill(vmid: int) -> None:
 
 async def explain() -> Explanation:
     """See gridcentric.guest.explain."""
-    return await _run(lambda _: Explanation(*_native.explain()))
+    return await _run(lambda _: _calls.explain())

@@ -21,9 +21,9 @@ own instances (random.Random(), numpy's default_rng()) repeat: reseed them in a 
 libraries whose numbers repeat; where GRIDCENTRIC_STRICT is set, clone() refuses them.
 
 Child processes stay the master's: in a clone the handles that subprocess, asyncio and multiprocessing have of them say that
-each has ended by SIGKILL, and pools of processes fail with an error that says why: make new ones. What another thread or an
-open file other than sys.stdout and
-sys.stderr has buffered is written by every clone, as after fork(): flush it first. os.register_at_fork() handlers do not run.
+each has ended by SIGKILL, and pools of processes fail with an error that says why: make new ones. What an open file other
+than sys.stdout and sys.stderr has buffered is written by every clone, as after fork(): flush it in a handler of
+before_clone(). os.register_at_fork() handlers do not run.
 
 Free-threaded builds: importing this turns the GIL on. Subinterpreters: the import is refused; only the main one may clone.
 """
@@ -32,18 +32,19 @@ from __future__ import annotations
 
 from typing import Callable, Optional, TypeVar
 
-from gridcentric import _after_clone, _arguments, _calls, _native
+from gridcentric import _after_clone, _arguments, _before_clone, _calls, _native
 from gridcentric._calls import Report, Ticket
 from gridcentric._native import ismaster, my_ip, vmid
 from gridcentric.results import Domain, Explanation, Result, TicketInfo
 
 __all__ = [
     "Domain", "Explanation", "Result", "TicketInfo",
-    "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
+    "before_clone", "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
     "release_ticket", "request_ticket", "sync", "ticket_info", "vmid", "wait",
 ]  # fmt: skip
 
 Handler = TypeVar("Handler", bound=Callable[[int], object])
+BeforeHandler = TypeVar("BeforeHandler", bound=Callable[[], object])
 
 
 def request_ticket(maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -> str:
@@ -74,10 +75,13 @@ def ticket_info(ticket: Ticket) -> TicketInfo:
 def clone(ticket: Ticket) -> int:
     """Make the ticket's clones of this program, all or none: 0 in the caller, the (positive) vmid in each clone.
 
-    sys.stdout and sys.stderr are flushed first; in each clone the handlers of on_clone() have run when this returns.
+    First the handlers of before_clone() run, and what sys.stdout, sys.stderr and logging have buffered goes out; in each clone
+    the handlers of on_clone() have run when this returns. What a handler of before_clone() raises is raised here.
     Raises NoSuchTicket, NotYourTicket, TicketUsed, CloneFailed, NotSupported (see explain()); after the last two the ticket
     is reserved as before and nobody was cloned. Taken back by Ctrl-C: nobody was cloned, the ticket is released.
     """
+    _arguments.ticket_of(ticket)
+    _before_clone.run()
     return _calls.clone(_native.Call(), ticket)
 
 
@@ -117,6 +121,19 @@ def kill(vmid: int) -> None:
     _calls.kill(_native.Call(), vmid)
 
 
+def before_clone(handler: BeforeHandler) -> BeforeHandler:
+    """Run handler() in the thread that calls clone(), before the host is asked and anybody is stopped; usable as a decorator.
+
+    For what every clone would do again, or must not have: flush a file, finish a transaction, close a connection. Handlers run
+    in the order of registration. What one raises is raised by clone(): the others don't run, nobody is cloned and the ticket
+    can be used again. One that is asynchronous needs gridcentric.aio.clone(), which awaits it in its event loop. While handlers
+    run another clone(), of a handler too, raises CloneFailed. There is no way to take a handler back.
+    """
+    _arguments.handler_of(handler, "no argument")
+    _before_clone.handlers.append(handler)
+    return handler
+
+
 def on_clone(handler: Handler) -> Handler:
     """Run handler(vmid) in each clone before clone() returns there, in the order of registration; usable as a decorator.
 
@@ -124,7 +141,7 @@ def on_clone(handler: Handler) -> Handler:
     go on meanwhile, whenever CPython switches threads.
     One that raises is reported through sys.unraisablehook; the clone goes on. There is no way to take a handler back.
     """
-    _arguments.handler_of(handler)
+    _arguments.handler_of(handler, "the vmid")
     _after_clone.handlers.append(handler)
     return handler
 
@@ -132,4 +149,4 @@ def on_clone(handler: Handler) -> Handler:
 def explain() -> Explanation:
     """Whether this process can be cloned here, what stands in the way, and what repeats or is missing in clones. Nothing is
     stopped or changed. Reads the files of the loaded libraries the first time."""
-    return Explanation(*_native.explain())
+    return _calls.explain()

@@ -233,6 +233,20 @@ int gc_on_clone(gc_clone_handler_t handler, void *data) {
   });
 }
 
+int gc_before_clone(gc_before_handler_t handler, void *data) {
+  return guarded([&] {
+    if (handler == nullptr) throw guest::Error(GC_E_INVALID_ARGUMENT, "handler is NULL, expected a function");
+    guest::before_clone([handler, data] {
+      const int refused = handler(data);
+      if (refused == 0) return;
+      throw guest::Error(GC_E_CLONE_FAILED, "a handler of gc_before_clone() returned " +
+                                                std::to_string(refused) +
+                                                ", not 0: nobody was cloned, the ticket is as it was");
+    });
+    return 0;
+  });
+}
+
 int gc_explain(char **report) {
   return guarded([&] {
     need(report, "report", "the address of a pointer");

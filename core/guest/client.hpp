@@ -111,8 +111,9 @@ void release_ticket(const std::string &ticket, Call *call = nullptr);
 std::vector<TicketInfo> list_tickets(Call *call = nullptr);
 TicketInfo ticket_info(const std::string &ticket, Call *call = nullptr);
 
-// 0 in the caller, the vmid in each clone. In each clone, before it returns: the handlers of on_clone(), then the
-// post-clone hook. found_by_binding: see explain(); with GRIDCENTRIC_STRICT they are refused.
+// 0 in the caller, the vmid in each clone. In the caller first of all: the handlers of before_clone(). In each clone, before
+// it returns: the handlers of on_clone(), then the post-clone hook. found_by_binding: see explain(); with GRIDCENTRIC_STRICT
+// they are refused.
 int clone(const std::string &ticket, Call *call = nullptr,
           const std::vector<generators::Repeating> &found_by_binding = {});
 
@@ -133,6 +134,10 @@ void sync(const std::optional<std::string> &ticket, int timeout, Call *call = nu
 
 std::vector<Result> wait(const std::string &ticket, int timeout, Call *call = nullptr);
 void kill(int vmid, Call *call = nullptr);
+
+// Runs in the thread that calls clone(), before the host is asked and anybody is stopped, in the order of registration; what it
+// throws leaves clone(): the others don't run, nobody is cloned and the ticket is as it was.
+void before_clone(std::function<void()> handler);
 
 // Runs in each clone, in the thread that called clone(), in the order of registration; what it throws leaves clone().
 void on_clone(std::function<void(int vmid)> handler);

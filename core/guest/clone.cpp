@@ -1,12 +1,12 @@
 // clone(): what the host orders, the engine does. The order of things and who undoes what is here and nowhere else:
 //
-//   caller: ask host -> "fork" -> pre-clone hook -> around_copy's before() -> engine holds N clones -> around_copy's after()
+//   caller: before_clone handlers -> ask host -> "fork" -> pre-clone hook -> around_copy's before() -> engine holds N clones -> around_copy's after()
 //           -> "pidfds", "forked" -> "ok" -> open the gate -> post-clone hook -> clone() returns 0
 //   clone:  gate opens -> new identity -> generators of libraries -> on_clone handlers -> around_copy's after() -> post-clone hook -> the vmid
 //
 // In a VM the hypervisor makes the clones itself:
 //
-//   caller: pre-clone hook -> ask host -> "ok 0" -> post-clone hook -> clone() returns 0
+//   caller: before_clone handlers -> pre-clone hook -> ask host -> "ok 0" -> post-clone hook -> clone() returns 0
 //   clone:  all programs of the machine go on -> on_clone handlers, in each process (clone_handlers.hpp) -> "ok VMID"
 //           -> post-clone hook -> the vmid
 #include <arpa/inet.h>
@@ -225,6 +225,7 @@ void prepare_machine(const std::string &ticket) {
 int clone(const std::string &ticket, Call *call, const std::vector<generators::Repeating> &found_by_binding) {
   const std::string request = "clone " + checked_ticket(ticket);
   if (generators::strict()) refuse_what_repeats(found_by_binding);
+  run_before_handlers();  // the host knows nothing yet: one that says no has changed nothing
   generators::find_libraries();
   if (in_machine()) prepare_machine(ticket);
   Exchange exchange(request, call);
@@ -242,6 +243,12 @@ int clone(const std::string &ticket, Call *call, const std::vector<generators::R
 }
 
 const std::vector<std::uintptr_t> &thread_pointers() noexcept { return pointers_of_threads; }
+
+void before_clone(std::function<void()> handler) {
+  if (!handler)
+    throw Error(GC_E_INVALID_ARGUMENT, "the handler of before_clone is empty, expected a function");
+  add_before_handler(std::move(handler));
+}
 
 void on_clone(std::function<void(int)> handler) {
   if (!handler) throw Error(GC_E_INVALID_ARGUMENT, "the handler of on_clone is empty, expected a function");

@@ -21,6 +21,8 @@ namespace {
 struct State {
   std::mutex lock;  // never held while a handler runs
   std::condition_variable finished;
+  std::vector<std::function<void()>> before;  // of before_clone()
+  bool preparing = false;                     // they run
   std::vector<std::function<void(int)>> handlers;
   std::atomic<std::uint32_t> seen{machine_generation()};  // the machine for which they run or have run
   std::uint32_t done = machine_generation();              // ... have run
@@ -72,6 +74,38 @@ std::vector<std::function<void(int)>> handlers() {
 }
 
 }  // namespace
+
+void add_before_handler(std::function<void()> handler) {
+  State &s = state();
+  std::lock_guard guard(s.lock);
+  s.before.push_back(std::move(handler));
+}
+
+void run_before_handlers() {
+  State &s = state();
+  std::vector<std::function<void()>> before;
+  {
+    std::lock_guard guard(s.lock);
+    if (s.before.empty()) return;
+    if (s.preparing)
+      throw Error(
+          GC_E_CLONE_FAILED,
+          "the handlers of before_clone() run for another clone of this process, maybe one that called this");
+    s.preparing = true;
+    before = s.before;
+  }
+  const auto end = [&s] {
+    std::lock_guard guard(s.lock);
+    s.preparing = false;
+  };
+  try {
+    for (const auto &handler : before) handler();
+  } catch (...) {
+    end();
+    throw;
+  }
+  end();
+}
 
 void add_clone_handler(std::function<void(int)> handler) {
   State &s = state();

@@ -1,4 +1,5 @@
-// The handlers of on_clone(): kept here, and run once in each clone by whoever notices first that it is one.
+// The handlers of before_clone(), which run in the thread that calls clone(), and those of on_clone(): kept here, and run once
+// in each clone by whoever notices first that it is one.
 //   a copied process      the thread that called clone(), before clone() returns (clone.cpp)
 //   a machine (VM)        any process of it, also one that never called clone(): the first thread that calls into the
 //                         library, or else the watcher, a thread that sleeps on the machine's page (machine_page.hpp)
@@ -7,6 +8,12 @@
 #include <functional>
 
 namespace gridcentric::guest {
+
+void add_before_handler(std::function<void()> handler);
+
+// Runs them in the order of registration; what one throws is thrown, and the others don't run. While it does, another call
+// (of any thread, of a handler too) throws GC_E_CLONE_FAILED.
+void run_before_handlers();
 
 void add_clone_handler(std::function<void(int vmid)> handler);
 

@@ -75,6 +75,7 @@ static void check_arguments(void) {
   FAILS(gc_kill(-1), GC_E_INVALID_ARGUMENT);
   FAILS(gc_kill(77), GC_E_NO_SUCH_DOMAIN);
   FAILS(gc_on_clone(NULL, NULL), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_before_clone(NULL, NULL), GC_E_INVALID_ARGUMENT);
   FAILS(gc_explain(NULL), GC_E_INVALID_ARGUMENT);
   CHECK(strcmp(gc_error_name(GC_E_TIMED_OUT), "timed_out") == 0);
   CHECK(gc_error_name(12345) == NULL);
@@ -125,6 +126,41 @@ static int calls = 0;
 
 static void on_clone(int vmid, void *data) { handled[calls++] = vmid * 10 + *(int *)data; }
 
+static gc_uuid_t refused; /* the ticket of a clone() that before_clone() refuses, twice */
+static int refusals = 0, prepared = 0;
+
+static int before_clone(void *data) {
+  int *left = data;
+  if (*left == 0) return 0;
+  FAILS(gc_clone(refused), GC_E_CLONE_FAILED); /* a handler may not clone */
+  ++refusals;
+  return (*left)--;
+}
+
+static int count_clones(void *data) {
+  (void)data;
+  ++prepared;
+  return 0;
+}
+
+static void check_before_clone(void) {
+  static int left = 2;
+  gc_ticket_info_t info;
+  gc_domain_t *domains = NULL;
+  size_t count = 0;
+  CHECK(gc_before_clone(before_clone, &left) == 0);
+  CHECK(gc_before_clone(count_clones, NULL) == 0);
+  CHECK(gc_request_ticket(1, 1, 1, 1000, &refused) == 0);
+  FAILS(gc_clone(refused), GC_E_CLONE_FAILED);
+  CHECK(strstr(gc_error_text(), "returned 2, not 0") != NULL);
+  FAILS(gc_clone(refused), GC_E_CLONE_FAILED);
+  CHECK(refusals == 2 && prepared == 0);
+  CHECK(gc_ticket_info(refused, &info) == 0 && info.status == GC_TICKET_RESERVED);
+  CHECK(gc_list_domains(&domains, &count) == 0 && count == 1);
+  gc_free(domains);
+  CHECK(gc_release_ticket(refused) == 0);
+}
+
 static void check_family(void) {
   static int first = 1, second = 2;
   gc_uuid_t ticket;
@@ -139,6 +175,7 @@ static void check_family(void) {
   CHECK(gc_explain(&report) == 1);
   CHECK(report != NULL && strstr(report, "can be cloned") != NULL);
   gc_free(report);
+  check_before_clone();
   CHECK(gc_on_clone(on_clone, &first) == 0);
   CHECK(gc_on_clone(on_clone, &second) == 0);
   CHECK(gc_request_ticket(4, 4, 1, 1000, &ticket) == 0);
@@ -152,6 +189,7 @@ static void check_family(void) {
   CHECK(gc_my_ip(ip, sizeof ip) == 0);
   if (vmid > 0) {
     char text[64];
+    CHECK(prepared == 1);
     CHECK(calls == 2 && handled[0] == vmid * 10 + 1 && handled[1] == vmid * 10 + 2);
     CHECK(strcmp(ip, mine) != 0);
     CHECK(gc_sync(GC_MY_TICKET, -1) == 0);

@@ -146,6 +146,14 @@ GC_API int gc_kill(int vmid);
 typedef void (*gc_clone_handler_t)(int vmid, void *data);
 GC_API int gc_on_clone(gc_clone_handler_t handler, void *data);
 
+/* Run handler(data) in the thread that calls gc_clone(), before the host is asked and anybody is stopped, in the order of
+ * registration: to flush what each clone would write again, to close what clones must not have. One that does not return 0
+ * aborts: gc_clone() fails with CLONE_FAILED, the others don't run, nobody is cloned and the ticket can be used again.
+ * While handlers run another gc_clone(), of a handler too, fails with CLONE_FAILED. There is no way to take a handler
+ * back. INVALID_ARGUMENT: handler NULL. */
+typedef int (*gc_before_handler_t)(void *data);
+GC_API int gc_before_clone(gc_before_handler_t handler, void *data);
+
 /* Can this process be cloned here? 1 yes, 0 no, -1 error; *report (for gc_free()) is a readable text with one line a
  * finding. Nothing is stopped or changed. */
 GC_API int gc_explain(char **report);

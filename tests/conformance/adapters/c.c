@@ -5,6 +5,7 @@
 #include <gridcentric/gc-guest.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,14 @@ static void cancel(int id) {
   pthread_mutex_unlock(&steps_lock);
 }
 
+static atomic_int prepared; /* how often a handler of before_clone() has run */
+
+static int refuse(void *data) {
+  int *left = data;
+  atomic_fetch_add(&prepared, 1);
+  return *left > 0 ? (*left)-- : 0;
+}
+
 static void run(struct step *step) {
   const struct arg *args = step->args;
   const char *call = step->call;
@@ -275,6 +284,12 @@ static void run(struct step *step) {
     fprintf(out, "\"ok\":");
     print_ticket(&info);
     end_reply();
+  } else if (strcmp(call, "refuse") == 0) {
+    int *left = malloc(sizeof *left); /* the handler has it from now on */
+    *left = number_of(&args[0]);
+    reply(step, gc_before_clone(refuse, left), NOTHING);
+  } else if (strcmp(call, "prepared") == 0) {
+    reply(step, atomic_load(&prepared), COUNT);
   } else if (strcmp(call, "clone") == 0) {
     reply(step, gc_clone(ticket_of(&args[0])), COUNT);
   } else if (strcmp(call, "list_domains") == 0) {

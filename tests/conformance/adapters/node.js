@@ -84,6 +84,17 @@ function begin(id, name, args, verb) {
   });
 }
 
+let prepared = 0; // how often a handler of on('before') has run
+
+/** Registers a handler that refuses as many clones; with promises it is asynchronous. */
+function refuse(times) {
+  const handler = () => {
+    ++prepared;
+    if (times-- > 0) throw Object.assign(new Error('refused'), { code: 'clone_failed', errno: 11 });
+  };
+  gridcentric.on('before', form === 'promise' ? async () => handler() : handler);
+}
+
 function run({ id, call, args: given }) {
   const args = given.map(argument);
   try {
@@ -91,6 +102,11 @@ function run({ id, call, args: given }) {
       if (args[0]) process.env.GRIDCENTRIC_ATTACH = args[0];
       domain = gridcentric.vmid();
       answer(id, { ok: domain });
+    } else if (call === 'refuse') {
+      refuse(...args);
+      answer(id, { ok: null });
+    } else if (call === 'prepared') {
+      answer(id, { ok: prepared });
     } else if (call === 'exit') {
       process.exit(args[0]);
     } else if (call === 'crash') {

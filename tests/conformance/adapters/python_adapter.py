@@ -7,6 +7,7 @@ It must not know what a call means: it hands arguments on and puts results into 
 import asyncio
 import base64
 import contextlib
+import inspect
 import json
 import os
 import select
@@ -74,6 +75,31 @@ def argument(value):
     return float(value["float"]) if isinstance(value, dict) else value
 
 
+prepared = []  # one for each time that a handler of before_clone() has run
+
+
+def refuse(times):
+    """Register a handler that refuses as many clones."""
+    left = [gridcentric.CloneFailed("refused")] * times
+
+    def handler():
+        prepared.append(True)
+        if left:
+            raise left.pop()
+
+    async def asynchronous():
+        handler()
+
+    api.before_clone(asynchronous if inspect.iscoroutinefunction(api.clone) else handler)
+
+
+def at_once(result):
+    """What api's functions give for a result that needs no waiting."""
+    if not inspect.iscoroutinefunction(api.clone):
+        return result
+    return asyncio.sleep(0, result)
+
+
 def begin(call, args):
     """Make the call: its result, or under aio something to await."""
     args = [argument(value) for value in args]
@@ -81,6 +107,10 @@ def begin(call, args):
         if args[0]:
             os.environ["GRIDCENTRIC_ATTACH"] = args[0]
         return api.vmid()
+    if call == "refuse":
+        return at_once(refuse(*args))
+    if call == "prepared":
+        return at_once(len(prepared))
     if call == "join" and isinstance(args[0], str):
         return api.join(base64.b64decode(args[0]))
     if call == "noreport":

@@ -1,0 +1,92 @@
+"""What is done in the caller before a clone is asked for: the user's handlers of before_clone(), then what Python has buffered
+goes out, as every clone would write it again. Nobody has been stopped by then, and the host knows nothing yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, Callable
+
+from gridcentric import _native
+from gridcentric._arguments import WrongArgumentType
+
+LISTENER_S = 1.0  # how long a listener of logging may take: it might wait for what the caller holds
+
+handlers: list[Callable[[], object]] = []  # in the order of registration
+_running = threading.Lock()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    if not handlers:
+        yield
+        return
+    if not _running.acquire(blocking=False):
+        raise _native.CloneFailed(
+            "the handlers of before_clone() run for another clone of this process, maybe one that called this"
+        )
+    try:
+        yield
+    finally:
+        _running.release()
+
+
+def run() -> None:
+    """For a caller that can't await."""
+    with _one_at_a_time():
+        for handler in list(handlers):
+            result = handler()
+            if not inspect.isawaitable(result):
+                continue
+            if inspect.iscoroutine(result):
+                result.close()
+            raise WrongArgumentType(
+                f"{handler!r} of before_clone() is asynchronous: clone with gridcentric.aio.clone(), which awaits it, or "
+                "register a plain function"
+            )
+
+
+async def run_and_await() -> None:
+    with _one_at_a_time():
+        for handler in list(handlers):
+            result = handler()
+            if inspect.isawaitable(result):
+                await result
+
+
+def flush_streams() -> None:
+    """Write out what sys.stdout and sys.stderr have buffered."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # pythonw, daemons
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # nobody reads it, or it is closed: nothing is written twice either
+                continue
+
+
+def flush_logging() -> None:
+    """Hand over what logging has kept for later: in a MemoryHandler, and in the queue of a listener that runs."""
+    handlers_of_logging = sys.modules.get("logging.handlers")
+    if handlers_of_logging is None:
+        return
+    for thread in threading.enumerate():
+        listener = getattr(getattr(thread, "_target", None), "__self__", None)
+        if isinstance(listener, handlers_of_logging.QueueListener) and thread is not threading.current_thread():
+            _drain(listener.queue)
+    for reference in list(sys.modules["logging"]._handlerList):
+        handler = reference()
+        if isinstance(handler, handlers_of_logging.MemoryHandler) and handler.target is not None:
+            with contextlib.suppress(OSError, ValueError):
+                handler.flush()
+
+
+def _drain(queue: Any) -> None:
+    """Wait until all that is in the queue has been taken care of, where it can say so."""
+    done = getattr(queue, "all_tasks_done", None)
+    if done is not None:
+        with done:
+            done.wait_for(lambda: not queue.unfinished_tasks, LISTENER_S)
