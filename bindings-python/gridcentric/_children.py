@@ -134,4 +134,5 @@ def run() -> None:
         _break_pool(pools.pop())
     while managers:
         # At the end of the results it looks at its processes; otherwise it might wait for the rest of a result for ever.
-        managers.pop().result_queue._writer.close()
+        with contextlib.suppress(OSError):  # closed already, by a thread that has seen the end of the processes
+            managers.pop().result_queue._writer.close()
