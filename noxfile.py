@@ -13,7 +13,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
-from sessions import fresh, kernels, languages, matrix, packages, quality, suites, vms
+from sessions import fresh, kernels, languages, matrix, packages, quality, suites, vms, zoo
 
 # A shell that starts us in the background has SIGINT ignored, and every program below us would inherit that: tests press
 # Ctrl-C and mean it.
@@ -24,7 +24,7 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
     "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "conformance",
-    "hypervisors", "live_clone", "denied", "autoscale", "demos", "readme", "packaging", "matrix-ci", "fresh", "qemu",
+    "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "demos", "readme", "packaging", "matrix-ci", "fresh", "qemu",
 ]  # fmt: skip
 
-__all__ = ["fresh", "kernels", "languages", "matrix", "packages", "quality", "suites", "vms"]
+__all__ = ["fresh", "kernels", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]

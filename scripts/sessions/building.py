@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nox
@@ -79,15 +79,20 @@ def needs(session: nox.Session, *parts: str) -> None:
     """Build the parts that are not there or not up to date."""
     if not Path(PYTHON).exists():
         subprocess.run([str(ROOT / "scripts" / "bootstrap")], check=True)
-    STAMPS.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        stamp, now = STAMPS / part, digest(PARTS[part])
-        if stamp.exists() and stamp.read_text() == now:
-            continue
-        session.log(f"building: {part}")
-        stamp.unlink(missing_ok=True)
-        {"dev": make_dev, "python": make_python, "node": make_node}[part](session)
-        stamp.write_text(now)
+        make_once(session, part, digest(PARTS[part]), {"dev": make_dev, "python": make_python, "node": make_node}[part])
+
+
+def make_once(session: nox.Session, part: str, now: str, make: Callable[[nox.Session], None]) -> None:
+    """Unless that was done before for what is there now."""
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    stamp = STAMPS / part
+    if stamp.exists() and stamp.read_text() == now:
+        return
+    session.log(f"building: {part}")
+    stamp.unlink(missing_ok=True)
+    make(session)
+    stamp.write_text(now)
 
 
 def make_dev(session: nox.Session) -> None:

@@ -1,0 +1,58 @@
+"""gRPC's server and channel in one process: an inherited channel connects anew, a stream under way ends with an error."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from harness import background, family, own_address, until
+
+from gridcentric import guest
+
+PIECES = 40
+
+
+class Service(grpc.GenericRpcHandler):
+    def service(self, call):
+        if call.method == "/echo":
+            return grpc.unary_unary_rpc_method_handler(lambda request, _: b"%d " % guest.vmid() + request)
+        return grpc.unary_stream_rpc_method_handler(self.pieces)
+
+    def pieces(self, request, context):
+        for n in range(PIECES):
+            time.sleep(0.01)
+            yield str(n).encode()
+
+
+server = grpc.server(ThreadPoolExecutor(4), handlers=[Service()])
+port = server.add_insecure_port("0.0.0.0:0")
+server.start()
+channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+assert channel.unary_unary("/echo")(b"before") == b"0 before"
+received, ended = [], []
+
+
+def receive() -> None:
+    try:
+        received.extend(channel.unary_stream("/pieces")(b""))
+        ended.append("all")
+    except grpc.RpcError as error:
+        ended.append(error.code().name)
+
+
+background(receive)
+until(lambda: len(received) > 0 or not time.sleep(0.05), "the stream")
+
+
+def work(vmid: int) -> list[str]:
+    inherited = channel.unary_unary("/echo")(b"x", wait_for_ready=True, timeout=60)
+    with grpc.insecure_channel(f"{own_address()}:{port}") as own:
+        mine = own.unary_unary("/echo")(b"x", timeout=60)
+    until(lambda: ended, "the end of the stream")
+    return [inherited.decode(), mine.decode(), ended[0]]
+
+
+master, clones = family(work)
+assert master == ["0 x", "0 x", "all"] and len(received) == PIECES, master
+# 127.0.0.1 is the master's address, in clones too.
+assert clones == [["0 x", f"{vmid} x", "UNAVAILABLE"] for vmid in (1, 2, 3)], clones
+server.stop(None)

@@ -1,0 +1,51 @@
+"""gunicorn with a worker of threads that clones itself: the clones live on and answer, though no arbiter knows them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from harness import CLONES, get, python, say, until
+
+from gridcentric import guest
+
+visits: list[int] = []
+
+
+def app(environ: dict, start_response) -> list[bytes]:
+    said: object = [guest.vmid(), os.getppid(), len(visits)]
+    if environ["PATH_INFO"] == "/clone":
+        said = guest.clone(guest.request_ticket(CLONES, CLONES, 1, 0))
+    elif environ["PATH_INFO"] == "/domains":
+        said = [[domain.vmid, domain.ip] for domain in guest.list_domains()]
+    else:
+        visits.append(1)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(said).encode()]
+
+
+if __name__ == "__main__":
+    folder, module = os.path.split(__file__)
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port, number = listener.getsockname()[1], listener.fileno()
+        options = ["-k", "gthread", "--threads", "3", "-t", "5", "--bind", f"fd://{number}", "--log-level", "warning"]
+        command = python("-m", "gunicorn", *options, "--chdir", folder, f"{module[:-3]}:app")
+        server = subprocess.Popen(command, pass_fds=[number], stderr=open("log", "w"))
+    parent = until(lambda: get("127.0.0.1", port), "gunicorn")[1]
+    assert parent == server.pid
+    assert get("127.0.0.1", port, "/clone") == 0
+    domains = get("127.0.0.1", port, "/domains")
+    assert len(domains) == 1 + CLONES
+    mode = os.environ["GRIDCENTRIC_CLONE_MODE"]
+    for _ in range(40):  # 2 seconds: a worker looks after its parent each second
+        for vmid, address in domains:
+            said = get(address if vmid else "127.0.0.1", port)
+            assert said[0] == vmid and (said[1] == parent or mode == "plain"), (said, open("log").read())
+        time.sleep(0.05)
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0, open("log").read()
+    say(f"{CLONES} clones reported")
+    sys.exit()
