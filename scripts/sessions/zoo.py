@@ -49,10 +49,12 @@ def zoo_ci(session: nox.Session) -> None:
 
 
 def play(session: nox.Session, env: dict[str, str], *options: str) -> None:
+    python = ":".join(str(ZOO / folder) for folder in PYTHON_PACKAGES)
+    node = ":".join(str(folder / "node_modules") for folder in (ZOO / "node", ZOO / "node-full", ROOT))
+    env = {**env, "PYTHONPATH": python, "NODE_PATH": node}
     pytest(session, "tests/zoo", *options, env=env)
     tests = sorted(str(path) for path in (ROOT / "tests" / "zoo" / "node").glob("*.test.js"))
-    if tests and not session.posargs:
-        env = {**env, "NODE_PATH": ":".join(str(path / "node_modules") for path in (ZOO / "node", ZOO / "node-full", ROOT))}
+    if tests and not session.posargs:  # those are pytest's
         run(session, node_under_test(), "--test", "--test-timeout=300000", *tests, env=env)
 
 

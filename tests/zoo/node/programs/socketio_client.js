@@ -15,6 +15,11 @@ play(async () => {
   await once(client, 'connect');
   let ended = 0;
   client.on('disconnect', () => ++ended);
+  // A clone's client that polls says goodbye with the session's id on a new connection: to the master's session.
+  const polling = io(`http://127.0.0.1:${port}`, { transports: ['polling'], reconnectionDelay: 10, forceNew: true });
+  await once(polling, 'connect');
+  let polled = 0;
+  polling.on('disconnect', () => ++polled);
   const [master, clones] = await family(async (vmid) => {
     if (vmid) await until(() => ended && client.connected, 'the client connects again');
     const own = io(`http://${ownAddress()}:${port}`, { transports: ['websocket'], forceNew: true });
@@ -25,4 +30,5 @@ play(async () => {
   assert.deepEqual(master, [0, 0, 0]);
   // The client's address is 127.0.0.1, the master's.
   assert.deepEqual(clones, [1, 2, 3].map((vmid) => [1, 0, vmid]));
+  await until(() => polled && polling.connected, 'the polling client connects again');
 });
