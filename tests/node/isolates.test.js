@@ -28,13 +28,13 @@ const workers = `
   const commonjs = "const crypto = require('node:crypto'), vm = require('node:vm'), { parentPort } = require('node:worker_threads');";
   const module = "import crypto from 'node:crypto'; import vm from 'node:vm'; import { parentPort } from 'node:worker_threads';";
   const answer = "parentPort.on('message', () => parentPort.postMessage(draw()));";
-  const spin = "let last; (function spin() { for (let i = 0; i < 100; ++i) last = draw(); setImmediate(spin); })();";
+  const spin = "(function spin() { for (let i = 0; i < 100; ++i) draw(); setImmediate(spin); })();";
   const url = new URL('data:text/javascript,' + encodeURIComponent(module + draw + answer));
   const nested = "const { Worker } = require('node:worker_threads'); const inner = new Worker(" + JSON.stringify(commonjs + draw + answer)
     + ", { eval: true }); inner.on('message', (drawn) => parentPort.postMessage(drawn)); parentPort.on('message', (message) => inner.postMessage(message));";
   const all = {
     idle: new Worker(commonjs + draw + answer, { eval: true }),
-    busy: new Worker(commonjs + draw + spin + "parentPort.on('message', () => parentPort.postMessage(last));", { eval: true }),
+    busy: new Worker(commonjs + draw + spin + answer, { eval: true }),
     'an ES module': new Worker(url),
     nested: new Worker(commonjs + nested, { eval: true }),
   };
