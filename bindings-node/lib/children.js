@@ -2,8 +2,10 @@
 // In a clone: the master's child processes stay the master's, and what this thread has of one, its ChildProcess, says that it
 // has ended by SIGKILL: 'exit' and 'close' come as for any child that is killed. From the start of the clone kill() reaches nobody.
 // It must not know: calls, tickets.
-const { ChildProcess } = require('node:child_process');
 const { native } = require('./native.js');
+
+/** @type {string[] | undefined} what Node has loaded of its own in this thread; not documented */
+const loaded = /** @type {any} */ (process).moduleLoadList;
 
 /** What `pid` of an ended one is: no process has it, so that process.kill() reaches nobody either. */
 const NO_PID = 2 ** 31 - 1;
@@ -13,15 +15,15 @@ function forgetChildren() {
   native.forgetChildren();
 }
 
-/** An 'exit' event of one gives its pid away first. */
-function emit(event, ...values) {
-  if (event === 'exit') this.pid = NO_PID;
-  return Object.getPrototypeOf(ChildProcess.prototype).emit.call(this, event, ...values);
-}
-
 /** After the handlers of on('clone'): each of them ends. An exception of a listener is an uncaught one, as always. */
 function endChildren() {
-  const prototype = /** @type {any} */ (ChildProcess.prototype);
+  if (loaded && !loaded.some((name) => name.endsWith('NativeModule child_process'))) return; // it has never had any
+  const prototype = /** @type {any} */ (require('node:child_process').ChildProcess.prototype);
+  /** An 'exit' event of one gives its pid away first. */
+  function emit(event, ...values) {
+    if (event === 'exit') this.pid = NO_PID;
+    return Object.getPrototypeOf(prototype).emit.call(this, event, ...values);
+  }
   const own = Object.getOwnPropertyDescriptor(prototype, 'emit');
   prototype.emit = emit;
   for (let more = true; more; ) {

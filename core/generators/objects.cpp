@@ -60,7 +60,7 @@ bool names(std::string_view evidence, std::string_view path) {
   }
 }
 
-std::vector<const Known *> found_in(const std::string &path, std::string_view bytes) {
+std::vector<const Known *> found_in(std::string_view bytes) {
   std::vector<const Known *> found;
   const ElfImage image(bytes);
   for (const Known &row : known()) {
@@ -107,7 +107,7 @@ std::optional<std::vector<const Known *>> repeating(const std::string &root, con
   if (before != seen.end()) return before->second;
   const FileInMemory mapped(root + path);
   if (mapped.bytes().empty()) return std::nullopt;
-  return seen.emplace(key, found_in(path, mapped.bytes())).first->second;
+  return seen.emplace(key, found_in(mapped.bytes())).first->second;
 }
 
 }  // namespace gridcentric::generators

@@ -82,7 +82,7 @@ test('options are a signal and ref', () => {
 
 test('on: the event and the handler', () => {
   assert.throws(() => gridcentric.on('fork', () => {}), wrong("on: argument 0 (event) must be 'clone' or 'before', not 'fork'."));
-  assert.throws(() => gridcentric.on(undefined, () => {}), wrong("on: argument 0 (event) must be 'clone', not undefined."));
-  assert.throws(() => gridcentric.on(Symbol('x'), () => {}), wrong("on: argument 0 (event) must be 'clone', not Symbol(x)."));
+  assert.throws(() => gridcentric.on(undefined, () => {}), wrong("on: argument 0 (event) must be 'clone' or 'before', not undefined."));
+  assert.throws(() => gridcentric.on(Symbol('x'), () => {}), wrong("on: argument 0 (event) must be 'clone' or 'before', not Symbol(x)."));
   assert.throws(() => gridcentric.on('clone'), wrong('on: argument 1 (handler) must be a Function, not undefined.'));
 });
