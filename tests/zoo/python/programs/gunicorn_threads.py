@@ -33,7 +33,9 @@ if __name__ == "__main__":
         port, number = listener.getsockname()[1], listener.fileno()
         options = ["-k", "gthread", "--threads", "3", "-t", "5", "--bind", f"fd://{number}", "--log-level", "warning"]
         command = python("-m", "gunicorn", *options, "--chdir", folder, f"{module[:-3]}:app")
-        server = subprocess.Popen(command, pass_fds=[number], stderr=open("log", "w"))
+        # The arbiter ends its worker; nobody but the host could end the clones with it.
+        end = {**os.environ, "GRIDCENTRIC_ON_MASTER_EXIT": "end"}
+        server = subprocess.Popen(command, pass_fds=[number], stderr=open("log", "w"), env=end)
     parent = until(lambda: get("127.0.0.1", port), "gunicorn")[1]
     assert parent == server.pid
     assert get("127.0.0.1", port, "/clone") == 0
