@@ -77,6 +77,24 @@ int connect_to(const std::string &path) {
 
 }  // namespace
 
+bool nobody_listens(const std::string &path) noexcept {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return false;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  // One that is being killed may take a moment to let go of its socket.
+  for (int i = 0; i < 50; ++i) {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return false;
+    const bool listens = ::connect(fd, reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0 ||
+                         (errno != ECONNREFUSED && errno != ENOENT);
+    ::close(fd);
+    if (!listens) return true;
+    ::poll(nullptr, 0, 10);
+  }
+  return false;
+}
+
 std::string system_text(int error) {
   char space[128];
   const std::string text = strerror_r(error, space, sizeof space);  // the GNU one: it returns the text

@@ -14,6 +14,9 @@ namespace gridcentric::guest {
 // What the system says of an error; of a limit, also what raises it.
 std::string system_text(int error);
 
+// Is there no host at this path any more? Waits for half a second for one that is ending.
+bool nobody_listens(const std::string &path) noexcept;
+
 // The other end closed, or the connection broke. What that means (host dead, process cloned) is the session's business.
 struct Disconnected {};
 

@@ -45,6 +45,7 @@ void tell_children(const std::string &value) {
     return;
   }
   // The first byte last: until then the variable is empty to whoever reads it.
+  std::atomic_ref<char>(*place).store('\0', std::memory_order_release);
   std::memcpy(place + 1, value.data() + 1, value.size() - 1);
   std::memset(place + value.size(), 0, longest_value - value.size());
   std::atomic_ref<char>(*place).store(value[0], std::memory_order_release);

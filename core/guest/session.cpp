@@ -42,6 +42,7 @@ struct State {
   std::vector<std::unique_ptr<const Identity>>
       identities;  // keeps every one: my_ip() may be reading an old one
   std::string host_path;
+  std::string started_path;  // the same where this process has started it
   std::atomic<bool> cloning{false};
   std::atomic<std::uint32_t> machine{0};  // of machine_page.hpp, as this process last saw it
   std::atomic<bool> forked{false};
@@ -143,10 +144,24 @@ void settle() {
   }
 }
 
-const std::string &host_path(State &s) {
+std::string host_path(State &s) {
   std::lock_guard guard(s.start_lock);
-  if (s.host_path.empty()) s.host_path = find_or_start_host();
+  if (s.host_path.empty()) {
+    const bool starts = !names_host() && !in_machine();
+    s.host_path = find_or_start_host();
+    if (starts) s.started_path = s.host_path;
+  }
   return s.host_path;
+}
+
+// The private host of a master may be gone (killed, out of memory), and its clones with it. The master goes on: as the master
+// of a new family, with a new private host. False: this is no such case.
+bool begin_anew(State &s, const std::string &path) {
+  std::lock_guard guard(s.start_lock);
+  if (s.host_path != path) return true;  // another thread has been here
+  if (s.started_path != path || s.master_pid != ::getpid() || !nobody_listens(path)) return false;
+  s.host_path = s.started_path = start_host();
+  return true;
 }
 
 // With s.lock held.
@@ -159,8 +174,14 @@ void publish(State &s, Identity identity) {
 
 std::unique_ptr<Connection> connect(Call *call, unsigned generation) {
   State &s = state();
-  const std::string handshake = attach_handshake(s.identity, s.forked);
-  auto connection = std::make_unique<Connection>(host_path(s), handshake, call);
+  const std::string handshake = attach_handshake(s.identity, s.forked), path = host_path(s);
+  std::unique_ptr<Connection> connection;
+  try {
+    connection = std::make_unique<Connection>(path, handshake, call);
+  } catch (const Error &error) {
+    if (error.code != GC_E_HOST_UNREACHABLE || !begin_anew(s, path)) throw;
+    connection = std::make_unique<Connection>(host_path(s), handshake, call);
+  }
   Identity identity = parse_greeting(connection->greeting());
   std::lock_guard guard(s.lock);
   s.open.push_back(connection->fd());
@@ -256,7 +277,7 @@ Error Lease::broken() const {
                  "again here");
   }
   return Error(GC_E_HOST_UNREACHABLE,
-               "the host at 'unix:" + state().host_path +
+               "the host at 'unix:" + host_path(state()) +
                    "' ended or hung up in the middle of the call; what it did of it is unknown");
 }
 

@@ -52,9 +52,11 @@ class Demo:
         env = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime), "GC_DEMO_MARK": self.mark, **environment}
         env.pop("GRIDCENTRIC_HOST", None)
         with self.log.open("wb") as log:
+            # As a terminal starts it, whatever signals the tests themselves were told to ignore.
             self.process = await asyncio.create_subprocess_exec(
-                *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                *("env", "--default-signal", *command), env=env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
 
     async def start_chat(self, language: str, options: str = "") -> None:
         """The chat server; options: more of GRIDCENTRIC_AUTOSCALE, as '"maxClones": 3'."""

@@ -15,6 +15,10 @@ const UNHEALTHY_AFTER = 3; // health checks failed in a row
 const DRAIN_GRACE_MS = 5000; // a clone that was asked to join and still lives is killed
 const CLOSE_GRACE_MS = 2000;
 
+const isHostsEnd = (error) => error.code === 'host_unreachable';
+/** Why there is no clone, for the world: where the host's socket is concerns nobody there. */
+const toUsers = (error) => (isHostsEnd(error) ? 'the host of the clones does not answer' : error.message);
+
 class Autoscaler {
   constructor(options) {
     this.options = options;
@@ -99,16 +103,17 @@ class Autoscaler {
   async #round() {
     let failure = null;
     try {
-      await this.#refresh();
+      // A private host that has died in the middle of a call has a successor with the next one.
+      await this.#refresh().catch((error) => (isHostsEnd(error) ? this.#refresh() : Promise.reject(error)));
       this.policy.expire(this.#now());
       const plan = this.closing ? { request: 0, drain: [] } : this.policy.plan(this.#now());
       for (const vmid of plan.drain) this.#drain(vmid);
       if (plan.request && (await this.#grow(plan.request))) return; // in the clone
       this.lastReason = null;
     } catch (error) {
-      failure = error.message;
-      if (failure !== this.lastReason) this.#tell('failed', `no clone could be made: ${failure}`, { reason: failure });
-      this.lastReason = failure;
+      failure = toUsers(error);
+      if (error.message !== this.lastReason) this.#tell('failed', `no clone could be made: ${error.message}`, { reason: error.message });
+      this.lastReason = error.message;
     }
     this.#settle(failure);
     for (const clone of this.policy.clones.values()) this.#check(clone);
@@ -231,7 +236,7 @@ class Autoscaler {
     try {
       await this.#refresh();
     } catch (error) {
-      throw new Refused(error.message); // the host does not answer
+      throw new Refused(toUsers(error));
     }
   }
 

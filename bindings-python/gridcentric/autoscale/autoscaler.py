@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from aiohttp import web
 
-from gridcentric import Error, aio, guest
+from gridcentric import Error, HostUnreachable, aio, guest
 from gridcentric.autoscale import clone_side
 from gridcentric.autoscale.dashboard import Dashboard
 from gridcentric.autoscale.family import Family
@@ -140,7 +140,11 @@ class Autoscaler:
     async def _one_round(self) -> None:
         failure = None
         try:
-            await self._refresh()
+            try:
+                await self._refresh()
+            except HostUnreachable:
+                # A private host that has died in the middle of a call has a successor with the next one.
+                await self._refresh()
             self.policy.expire(self._now())
             if not self._closing:
                 plan = self.policy.plan(self._now())
@@ -150,10 +154,10 @@ class Autoscaler:
                     return  # in the clone
             self._problem = None
         except Error as error:
-            failure = str(error)
-            if failure != self._problem:
-                self._tell("failed", f"no clone could be made: {failure}", reason=failure)
-            self._problem = failure
+            failure = _to_users(error)
+            if str(error) != self._problem:
+                self._tell("failed", f"no clone could be made: {error}", reason=str(error))
+            self._problem = str(error)
         self._settle(failure)
         for clone in list(self.policy.clones.values()):
             self._later(self._check(clone))
@@ -285,8 +289,8 @@ class Autoscaler:
     async def _lost(self) -> None:
         try:
             await self._refresh()
-        except Error as error:  # the host does not answer
-            raise Refused(str(error)) from error
+        except Error as error:
+            raise Refused(_to_users(error)) from error
 
     def _answered(self, clone: Clone) -> None:
         record = self._records.get(clone.vmid)
@@ -362,6 +366,11 @@ class Autoscaler:
 
     def _now(self) -> float:
         return self.options.clock()
+
+
+def _to_users(error: Error) -> str:
+    """Why there is no clone, for the world: where the host's socket is concerns nobody there."""
+    return "the host of the clones does not answer" if isinstance(error, HostUnreachable) else str(error)
 
 
 def _exit() -> None:
