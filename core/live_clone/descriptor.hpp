@@ -106,6 +106,9 @@ extern const char *const small_polled_ring;
 inline constexpr uint32_t most_no_ops = 65536;
 /// The same for a socket's family and type.
 const char *refused_socket(int family, int type, int protocol);
+/// How it is said of a descriptor; `more` is a second half of `what`.
+Text &tell_refused(Text &text, int fd, const char *what, const char *more = "");
+Text &tell_refused_mapping(Text &text, const char *why, const char *name);
 
 /// memory.cpp: is it memory of the program's that is mapped MAP_SHARED and writable?
 bool is_mapped_shared(const Descriptor &d);
@@ -190,6 +193,8 @@ bool rebuild_netlink(Descriptor &d);
 /// The clone's address (host byte order), for the sockets it rebuilds.
 void set_clone_address(uint32_t address);
 int socket_option(int fd, int level, int option);
+/// Limits of waiting, buffers' sizes and what else a socket like d takes over from the one it replaces.
+void copy_options(int from, int to, const Descriptor &d);
 
 // ---- unix_sockets.cpp
 /// Finds which Unix sockets are the two ends of a pair, and reads what is in flight in them.

@@ -13,10 +13,10 @@ long same_file(int a, int b) { return sys(SYS_kcmp, engine.pid, engine.pid, KCMP
 
 bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
   const unsigned mode = st.st_mode & S_IFMT;
-  if (const char *why = refused_file(link))
-    return fail(EOPNOTSUPP) << "descriptor " << d.fd << " is " << why
-                            << ", which can't be cloned; close it first",
-           false;
+  if (const char *why = refused_file(link)) {
+    Text text = fail(EOPNOTSUPP);
+    return tell_refused(text, d.fd, why), false;
+  }
   d.kind = Kind::kept;
   if (d.flags & O_PATH) return true;
   if (const char *anonymous = after(link, "anon_inode:")) {

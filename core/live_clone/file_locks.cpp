@@ -55,8 +55,8 @@ bool take_again(const HeldLock &held) {
     r = sys(SYS_fcntl, d.fd, held.lock.type == FileLock::posix ? F_SETLK : F_OFD_SETLK, &range);
   }
   if (r == 0) return true;
-  return fail_descriptor((int)-r, d) << "its shared lock can't be taken in the clone (error " << -r
-                                     << "): " << Link(d.fd).text,
+  return (fail_descriptor((int)-r, d) << "its shared lock can't be taken in the clone (error " << -r << "): ")
+             .path(Link(d.fd).text),
          false;
 }
 
@@ -115,7 +115,7 @@ bool is_owned_with(const char *path, const char *locked) {
 }
 
 Text &tell(Text &text, const FileLock &lock, int fd, const char *path) {
-  text << "descriptor " << fd << " (" << path << "): ";
+  (text << "descriptor " << fd << " (").path(path) << "): ";
   switch (rule_of(lock)) {
     case LockRule::take_again:
       return text << "clones take its shared lock again";

@@ -50,9 +50,8 @@ long make_ring(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_urin
 uint64_t whole_pages(uint64_t size) { return (size + 4095) & ~uint64_t(4095); }
 
 bool refuse_ring(const Descriptor &d, const char *why) {
-  fail(EOPNOTSUPP) << "descriptor " << d.fd << " is an io_uring " << why
-                   << ", which can't be cloned; close it first";
-  return false;
+  Text text = fail(EOPNOTSUPP);
+  return tell_refused(text, d.fd, "an io_uring ", why), false;
 }
 
 // Where the counters are differs by kernel; a new ring tells.

@@ -53,11 +53,12 @@ bool check_mapping(const MapsLine &m) {
   const char *n = m.name;
   const char *why = refused_mapping(n, m.permissions[3] == 's');
   if (!why) return true;
-  char name[80];
+  char name[text_size];
   size_t i = 0;
   while (n[i] && n[i] != '\n' && i < sizeof name - 1) name[i] = n[i], i++;
   name[i] = 0;
-  return fail(EOPNOTSUPP) << why << " can't be cloned: " << name << "; close it before the clone", false;
+  Text text = fail(EOPNOTSUPP);
+  return tell_refused_mapping(text, why, name), false;
 }
 
 // Of this object's mappings, does one let the program write?

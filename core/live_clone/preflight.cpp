@@ -66,6 +66,15 @@ std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
   return names;
 }
 
+// What the plan would write.
+template <typename Tell>
+std::string said(Tell tell) {
+  char line[text_size];
+  Text text(line, sizeof line);
+  tell(text);
+  return line;
+}
+
 unsigned long long size_of(const std::string &range) {  // START-END
   char *end = nullptr;
   const unsigned long long start = strtoull(range.c_str(), &end, 16);
@@ -97,6 +106,9 @@ class Examination {
  private:
   void refuse(int err, const std::string &what) { result_.refusals.push_back({err, what}); }
   void note(const std::string &what) { result_.notes.push_back(what); }
+  void refuse_descriptor(const std::string &fd, const char *what, const char *more = "") {
+    refuse(EOPNOTSUPP, said([&](Text &text) { tell_refused(text, atoi(fd.c_str()), what, more); }));
+  }
   void refuse_unread(int err, const std::string &what) {
     const char *way_out = self_ ? "" : ": run this as its user, or as root with CAP_SYS_PTRACE";
     refuse(err, what + " can't be read (" + strerror(err) + ")" + way_out);
@@ -170,7 +182,7 @@ class Examination {
       result_.descriptors++;
       if (is_ring(link.c_str())) ring(fd, closely);
       if (const char *why = refused_file(link.c_str()))
-        refuse(EOPNOTSUPP, "descriptor " + fd + " is " + why + ", which can't be cloned; close it first");
+        refuse_descriptor(fd, why);
       if (!closely) continue;
       if (link.rfind("socket:", 0) == 0)
         sockets_unseen += !socket(fd);
@@ -192,10 +204,7 @@ class Examination {
     if (why && why != ring_in_flight) refuse_ring(fd, why);
   }
 
-  void refuse_ring(const std::string &fd, const char *why) {
-    refuse(EOPNOTSUPP,
-           "descriptor " + fd + " is an io_uring " + why + ", which can't be cloned; close it first");
-  }
+  void refuse_ring(const std::string &fd, const char *why) { refuse_descriptor(fd, "an io_uring ", why); }
 
   void degraded_file(const std::string &fd, const std::string &link) {
     if (link != "anon_inode:inotify" && link != "anon_inode:[inotify]") return;
@@ -218,7 +227,7 @@ class Examination {
               type = socket_option(own, SOL_SOCKET, SO_TYPE),
               protocol = socket_option(own, SOL_SOCKET, SO_PROTOCOL);
     if (const char *why = family >= 0 ? refused_socket(family, type, protocol) : nullptr)
-      refuse(EOPNOTSUPP, "descriptor " + fd + " is " + why + ", which can't be cloned; close it first");
+      refuse_descriptor(fd, why, Path(" (family ", family, ")"));
     if (family == AF_UNIX && socket_option(own, SOL_SOCKET, SO_ACCEPTCONN) > 0)
       note("descriptor " + fd + ": listening Unix socket, its path stays the master's");
     if (!self_) close(own);
@@ -238,7 +247,7 @@ class Examination {
       const bool shared = permissions.ends_with('s');
       if (is_ring(name.c_str())) rings_.mapping(inode, strtoull(offset.c_str(), nullptr, 16), size_of(range));
       if (const char *why = refused_mapping(name.c_str(), shared))
-        refuse(EOPNOTSUPP, std::string(why) + " can't be cloned: " + name + "; close it before the clone");
+        refuse(EOPNOTSUPP, said([&](Text &text) { tell_refused_mapping(text, why, name.c_str()); }));
       if (shared && name.rfind("/SYSV", 0) == 0)
         note("System V shared memory: a copy of the clone's own, shmdt fails");
     }

@@ -1,5 +1,5 @@
-// What can't be cloned, by what an open file is: one table for the preflight (also of another process) and
-// the plan.
+// What can't be cloned, by what an open file is, and how that is said: one table for the preflight (also of another process)
+// and the plan.
 #include "descriptor.hpp"
 
 namespace gridcentric::live_clone {
@@ -89,6 +89,14 @@ const char *refused_socket(int family, int type, int protocol) {
   if (family == AF_PACKET) return "a packet socket";
   if (family == AF_VSOCK) return "a vsock socket";
   return "a socket of an unknown family";
+}
+
+Text &tell_refused(Text &text, int fd, const char *what, const char *more) {
+  return text << "descriptor " << fd << " is " << what << more << ", which can't be cloned; close it first";
+}
+
+Text &tell_refused_mapping(Text &text, const char *why, const char *name) {
+  return (text << why << " can't be cloned: ").path(name) << "; close it before the clone";
 }
 
 }  // namespace gridcentric::live_clone

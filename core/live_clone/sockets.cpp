@@ -48,20 +48,6 @@ void set_option(int fd, int level, int name, int value) {
   sys(SYS_setsockopt, fd, level, name, &value, sizeof value);
 }
 
-void copy_options(int from, int to, const Descriptor &d) {
-  for (const Option &o : options) {
-    if ((o.family && o.family != d.family) || (o.level == IPPROTO_TCP && d.type != SOCK_STREAM)) continue;
-    alignas(8) char value[32];
-    unsigned size = o.size;
-    if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
-      sys(SYS_setsockopt, to, o.level, o.name, value, size);
-  }
-  const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
-  for (const Option &o : buffer_sizes)
-    if (chosen > 0 && (chosen & (int)o.size))
-      set_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
-}
-
 // A socket like d; the old one is still there, so its options can be read from it.
 long fresh_socket(const Descriptor &d) {
   const long fd = sys(SYS_socket, d.family,
@@ -121,6 +107,21 @@ int socket_option(int fd, int level, int option) {
   return r < 0 ? (int)r : value;
 }
 
+void copy_options(int from, int to, const Descriptor &d) {
+  for (const Option &o : options) {
+    const bool tcp = d.family != AF_UNIX && d.type == SOCK_STREAM;
+    if ((o.family && o.family != d.family) || (o.level == IPPROTO_TCP && !tcp)) continue;
+    alignas(8) char value[32];
+    unsigned size = o.size;
+    if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
+      sys(SYS_setsockopt, to, o.level, o.name, value, size);
+  }
+  const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
+  for (const Option &o : buffer_sizes)
+    if (chosen > 0 && (chosen & (int)o.size))
+      set_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
+}
+
 void set_clone_address(uint32_t address) { clone_address = address; }
 
 bool classify_socket(Descriptor &d) {
@@ -128,10 +129,10 @@ bool classify_socket(Descriptor &d) {
   d.type = socket_option(d.fd, SOL_SOCKET, SO_TYPE);
   d.protocol = socket_option(d.fd, SOL_SOCKET, SO_PROTOCOL);
   const bool listening = socket_option(d.fd, SOL_SOCKET, SO_ACCEPTCONN) > 0;
-  if (const char *why = refused_socket(d.family, d.type, d.protocol))
-    return fail(EOPNOTSUPP) << "descriptor " << d.fd << " is " << why << " (family " << d.family
-                            << "), which can't be cloned; close it first",
-           false;
+  if (const char *why = refused_socket(d.family, d.type, d.protocol)) {
+    Text text = fail(EOPNOTSUPP);
+    return tell_refused(text, d.fd, why, Path(" (family ", d.family, ")")), false;
+  }
   if (d.family == AF_NETLINK) return d.kind = Kind::netlink, true;
   if (d.family == AF_UNIX) return d.kind = listening ? Kind::unix_listener : Kind::unix_dead, true;
   if (d.type == SOCK_DGRAM) return d.kind = Kind::udp, true;

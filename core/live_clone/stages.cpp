@@ -33,7 +33,7 @@ bool fail_arena() {
 
 Text note() {
   Engine &e = engine;
-  static char lost[256];
+  static char lost[text_size];
   if (e.notes_used + sizeof lost > notes_size) {
     e.notes_lost++;
     return Text(lost, sizeof lost);

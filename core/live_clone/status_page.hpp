@@ -16,9 +16,12 @@ enum CloneState : int {
   state_failed,
 };
 
+/// What a line for people may hold, with its NUL.
+inline constexpr size_t text_size = 512;
+
 struct FailureText {
   int err;
-  char what[240];
+  char what[text_size];
 };
 
 struct CloneStatus {

@@ -73,6 +73,20 @@ class Text {
   Text &address(uint32_t ip) {
     return *this << (ip >> 24) << "." << (ip >> 16 & 255) << "." << (ip >> 8 & 255) << "." << (ip & 255);
   }
+  /// A path. Of a long one the middle is left out: what is said after it has to be seen too.
+  Text &path(const char *s) {
+    constexpr size_t most = 240, half = most / 2;
+    size_t length = 0;
+    while (s[length]) length++;
+    if (length <= most) return *this << s;
+    // No character of several bytes is cut apart.
+    const auto continues = [s](size_t at) { return (s[at] & 0xc0) == 0x80; };
+    size_t head = half, tail = length - half;
+    while (head > 0 && continues(head)) head--;
+    while (continues(tail)) tail++;
+    for (size_t i = 0; i < head && at_ < end_; i++) *at_++ = s[i];
+    return *this << "..." << (s + tail);
+  }
   char *end() const { return at_; }
 
  private:

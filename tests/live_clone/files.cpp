@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -220,6 +221,34 @@ TESTEE(unfinished_transaction_is_refused_with_its_path) {
   CHECK(lock(fd, F_UNLCK, 120, 1));
   clone_here();
   unlink(name.c_str());
+}
+
+// What to do is said after the path, however long that is; it is cut between characters.
+TESTEE(advice_stays_behind_a_long_path) {
+  char folder[] = "/tmp/live-clone-testee-XXXXXX";
+  CHECK(mkdtemp(folder));
+  std::string name = folder;
+  for (int i = 0; i < 8; i++) {
+    name += "/";
+    for (int k = 0; k < 60; k++) name += "\u00e9";
+    if (i < 7) CHECK(mkdir(name.c_str(), 0700) == 0);
+  }
+  const int fd = open(name.c_str(), O_RDWR | O_CREAT, 0600);
+  CHECK(fd >= 0 && lock(fd, F_WRLCK, 120, 1));
+  const auto result = live_clone::clone(order());
+  CHECK_EQ(result.err, EBUSY);
+  CHECK(result.message.find(folder) != std::string::npos);
+  CHECK(result.message.ends_with("commit, roll back or close before it"));
+  for (size_t i = 0; i < result.message.size(); i++)
+    if (result.message[i] == '\xc3') CHECK(result.message.substr(i, 2) == "\u00e9");
+  CHECK(lock(fd, F_UNLCK, 120, 1) && lock(fd, F_WRLCK, 0, 0));
+  clone_here();
+  CHECK(degraded("in clones the file is read-only"));
+  if (outcome().index) return;
+  wait_for_clones();
+  unlink(name.c_str());
+  for (; name != folder; name.resize(name.rfind('/'))) rmdir(name.c_str());
+  rmdir(folder);
 }
 
 TESTEE(owned_files_are_read_only_in_clones) {
