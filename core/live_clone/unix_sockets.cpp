@@ -156,6 +156,7 @@ bool plan_unix_sockets() {
 bool rebuild_unix_listener(Descriptor &d) {
   const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
   if (fd >= 0) {
+    copy_options(d.fd, (int)fd, d);
     bind_anywhere((int)fd);
     sys(SYS_listen, fd, 128);
   }
@@ -170,6 +171,8 @@ bool rebuild_unix_pair(Descriptor &d) {
   int ends[2] = {-1, -1};
   const long r = sys(SYS_socketpair, AF_UNIX, d.type | SOCK_CLOEXEC, 0, ends);
   if (r < 0) return place((int)r, d);
+  copy_options(d.fd, ends[0], d);
+  copy_options(other.fd, ends[1], other);
   // Large enough for what waits: the master's may have been enlarged.
   const int room[2] = {socket_option(d.fd, SOL_SOCKET, SO_SNDBUF) / 2,
                        socket_option(other.fd, SOL_SOCKET, SO_SNDBUF) / 2};
@@ -192,6 +195,7 @@ bool rebuild_unix_dead(Descriptor &d) {
   if (d.type == SOCK_DGRAM && sys(SYS_getpeername, d.fd, &peer, &size) == 0 &&
       size > sizeof peer.sun_family) {
     const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
+    if (fd >= 0) copy_options(d.fd, (int)fd, d);
     if (fd >= 0) sys(SYS_connect, fd, &peer, size);
     return place_with_duplicates((int)fd, d);
   }
@@ -204,6 +208,7 @@ bool rebuild_unix_dead(Descriptor &d) {
 
 bool rebuild_unix_idle(Descriptor &d) {
   const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
+  if (fd >= 0) copy_options(d.fd, (int)fd, d);
   if (fd >= 0 && has_path(d.fd)) bind_anywhere((int)fd);
   return place_with_duplicates((int)fd, d);
 }

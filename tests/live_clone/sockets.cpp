@@ -168,6 +168,30 @@ TESTEE(unix_stream_pair) { pair_of(SOCK_STREAM, 40); }
 TESTEE(unix_datagram_pair) { pair_of(SOCK_DGRAM, 5); }
 TESTEE(unix_seqpacket_pair) { pair_of(SOCK_SEQPACKET, 5); }
 
+TESTEE(unix_sockets_keep_their_limits) {
+  int pair[2];
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  const int idle = socket(AF_UNIX, SOCK_DGRAM, 0), listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  CHECK(bind(listener, (sockaddr *)&name, sizeof name.sun_family) == 0 && listen(listener, 1) == 0);
+  const timeval limit{0, 20'000};
+  for (int fd : {pair[0], pair[1], idle, listener})
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
+          setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
+  clone_here();
+  for (int fd : {pair[0], pair[1], idle, listener})
+    for (int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+      timeval kept{};
+      socklen_t size = sizeof kept;
+      CHECK(getsockopt(fd, SOL_SOCKET, option, &kept, &size) == 0);
+      CHECK_EQ(kept.tv_usec, limit.tv_usec);
+    }
+  char c;
+  CHECK(recv(pair[0], &c, 1, 0) == -1 && errno == EAGAIN);
+  CHECK(accept(listener, nullptr, nullptr) == -1 && errno == EAGAIN);
+}
+
 TESTEE(unix_descriptor_in_flight_is_reported) {
   int ends[2];
   CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
