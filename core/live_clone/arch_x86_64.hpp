@@ -97,13 +97,17 @@ inline void end_restarted(ucontext_t *frame) {
 inline void end_call(ucontext_t *frame, long result) { frame->uc_mcontext.gregs[REG_RAX] = result; }
 
 /// The call that has returned EINTR, by the `decoded_bytes` before the place it returned to: mov $NUMBER, %eax; syscall, or
-/// for read() xor %eax, %eax; syscall. False: they are something else.
-inline constexpr size_t decoded_bytes = 7;
+/// for read() xor %eax, %eax; syscall. Glibc loads the first argument in between where it has six, mov N(%rsp), %edi.
+/// False: they are something else.
+inline constexpr size_t decoded_bytes = 11;
 inline bool decode_call(const ucontext_t *frame, const uint8_t *code, WaitingCall *call) {
-  const bool zero = code[3] == 0x31 && code[4] == 0xc0;
-  if ((code[0] != 0xb8 && !zero) || code[5] != 0x0f || code[6] != 0x05) return false;
+  if (code[9] != 0x0f || code[10] != 0x05) return false;
+  const bool loads_first = code[0] == 0xb8 && code[5] == 0x8b && code[6] == 0x7c && code[7] == 0x24;
+  const uint8_t *move = loads_first ? code : code + 4;
+  const bool zero = !loads_first && move[3] == 0x31 && move[4] == 0xc0;
+  if (move[0] != 0xb8 && !zero) return false;
   const greg_t *r = frame->uc_mcontext.gregs;
-  const long number = zero ? 0 : code[1] | code[2] << 8 | code[3] << 16 | long(code[4]) << 24;
+  const long number = zero ? 0 : move[1] | move[2] << 8 | move[3] << 16 | long(move[4]) << 24;
   *call = {true,
            number,
            {(uint64_t)r[REG_RDI], (uint64_t)r[REG_RSI], (uint64_t)r[REG_RDX], (uint64_t)r[REG_R10],

@@ -228,6 +228,22 @@ TESTEE(short_waits_are_not_interrupted) {
     timeval t{0, 300};
     return select(0, nullptr, nullptr, nullptr, &t);
   }));
+  threads.push_back(repeat([&] {
+    epoll_event e;
+    return epoll_pwait(set, &e, 1, 1, nullptr);
+  }));
+  int ends[2];
+  CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) == 0);
+  const timeval millisecond{0, 1000};
+  CHECK(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &millisecond, sizeof millisecond) == 0);
+  threads.push_back(repeat([&] {
+    char byte;
+    iovec part{&byte, 1};
+    mmsghdr message{};
+    message.msg_hdr.msg_iov = &part;
+    message.msg_hdr.msg_iovlen = 1;
+    return recvmmsg(ends[0], &message, 1, 0, nullptr);
+  }));
   for (int i = 0; i < 20 && outcome().index <= 0; i++) {
     const long before = rounds;
     until([&] { return rounds > before + 20; });
