@@ -61,6 +61,8 @@ struct Descriptor {
   int option;      ///< event: semaphore; timer: clock
   itimerspec setting;
   Ring *ring;
+  uint64_t *watches;  ///< inotify: a bit for each number that a watch has
+  uint32_t highest_watch;
   char *data;  ///< bytes in flight, or messages (see unix_sockets.cpp)
   size_t data_size;
   int family, type, protocol;
@@ -180,6 +182,12 @@ bool plan_ring_mappings();
 bool rebuild_ring(Descriptor &d);
 /// Is there a thread of the kernel that takes its requests?
 bool is_polled(const Descriptor &d);
+
+// ---- watches.cpp
+bool plan_inotify(Descriptor &d);
+bool rebuild_inotify(Descriptor &d);
+/// The numbers of the master's watches are used up, and its program is told that these have ended.
+bool end_watches(Descriptor &d);
 
 // ---- sockets.cpp
 bool classify_socket(Descriptor &d);

@@ -4,7 +4,6 @@
 // descriptor_table.cpp. Runs while threads are parked, or in a clone whose threads do not go on yet: see sys.hpp.
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -50,14 +49,6 @@ bool plan_signals(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
   d.count = number_in(info, "sigmask:", true);
-  return true;
-}
-
-bool plan_inotify(Descriptor &d) {
-  const char *info = fdinfo(d);
-  if (!info) return false;
-  if (field(info, "inotify "))
-    end_note(note() << "descriptor " << d.fd << ": inotify, its watches must be added again");
   return true;
 }
 
@@ -133,10 +124,6 @@ bool rebuild_timer(Descriptor &d) {
 bool rebuild_signals(Descriptor &d) {
   return place_with_duplicates((int)sys(SYS_signalfd4, -1, &d.count, 8, (d.flags & O_NONBLOCK) | SFD_CLOEXEC),
                                d);
-}
-
-bool rebuild_inotify(Descriptor &d) {
-  return place_with_duplicates((int)sys(SYS_inotify_init1, (d.flags & O_NONBLOCK) | IN_CLOEXEC), d);
 }
 
 bool rebuild_ring_at_once(Descriptor &d) { return is_polled(d) || rebuild_ring(d); }
@@ -256,6 +243,8 @@ bool complete_descriptors() {
   for (Descriptor &d : engine.descriptors)
     if (d.kind == Kind::ring && d.same_as < 0 && is_polled(d) && !rebuild_ring(d)) return false;
   end_exact_mapping();
+  for (Descriptor &d : engine.descriptors)
+    if (d.kind == Kind::inotify && d.same_as < 0 && !end_watches(d)) return false;
   return register_all();
 }
 

@@ -213,7 +213,7 @@ bool rebuild_memory();
 // ---- descriptors.cpp
 bool plan_descriptors();
 bool rebuild_descriptors(uint32_t address);
-/// When the clone has its threads: rings that bring another, and what is in epoll sets.
+/// When the clone has its threads: rings that bring another, what takes longer, and what is in epoll sets.
 bool complete_descriptors();
 
 // ---- exact_address.cpp

@@ -22,6 +22,7 @@
 #include "libc_profile.hpp"
 #include "preflight_files.hpp"
 #include "preflight_rings.hpp"
+#include "watches.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -181,8 +182,7 @@ class Examination {
       if (link.empty()) continue;
       result_.descriptors++;
       if (is_ring(link.c_str())) ring(fd, closely);
-      if (const char *why = refused_file(link.c_str()))
-        refuse_descriptor(fd, why);
+      if (const char *why = refused_file(link.c_str())) refuse_descriptor(fd, why);
       if (!closely) continue;
       if (link.rfind("socket:", 0) == 0)
         sockets_unseen += !socket(fd);
@@ -209,8 +209,9 @@ class Examination {
   void degraded_file(const std::string &fd, const std::string &link) {
     if (link != "anon_inode:inotify" && link != "anon_inode:[inotify]") return;
     const std::string info = read_text(proc_ + "/fdinfo/" + fd);
-    if (info.find("\ninotify ") != std::string::npos)
-      note("descriptor " + fd + ": inotify, its watches must be added again");
+    unsigned long number = 0;
+    if (next_watch(info.c_str(), &number))
+      note(said([&](Text &text) { tell_lost_watches(text, atoi(fd.c_str()), info.c_str()); }));
   }
 
   // Another process's socket is looked at through a copy of its descriptor.

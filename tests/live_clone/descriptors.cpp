@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
@@ -113,14 +112,6 @@ TESTEE(signalfd_receives) {
   CHECK(read(fd, &info, sizeof info) == -1 && errno == EAGAIN);
   CHECK(pthread_kill(pthread_self(), SIGUSR2) == 0);
   CHECK(read(fd, &info, sizeof info) == sizeof info && info.ssi_signo == SIGUSR2);
-}
-
-TESTEE(inotify_is_empty_and_said_so) {
-  const int fd = inotify_init1(IN_NONBLOCK);
-  CHECK(inotify_add_watch(fd, "/tmp", IN_CREATE) > 0);
-  const int index = clone_here();
-  CHECK(degraded("inotify"));
-  if (index) CHECK(inotify_add_watch(fd, "/", IN_CREATE) == 1);  // the first watch of an empty set
 }
 
 TESTEE(epoll_set_is_rebuilt) {
