@@ -205,6 +205,9 @@ int socket_option(int fd, int level, int option);
 void copy_options(int from, int to, const Descriptor &d);
 
 // ---- unix_sockets.cpp
+extern const char *const descriptors_in_flight, *const path_stays;
+/// The inode of the other end, by a socket that asks the kernel (NETLINK_SOCK_DIAG). 0: there is none, or it isn't told.
+uint32_t unix_peer(int diag, uint32_t inode);
 /// Finds which Unix sockets are the two ends of a pair, and reads what is in flight in them.
 bool plan_unix_sockets();
 bool rebuild_unix_listener(Descriptor &d);

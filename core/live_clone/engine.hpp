@@ -98,6 +98,7 @@ struct Registration;
 struct KernelTimer;
 struct LockOwner;
 struct HeldLock;
+struct Group;
 struct Spawned;
 
 /// How long clone() waits for what passes: transactions, calls into a ring.
@@ -133,6 +134,8 @@ struct Engine {
   Table<Guards> guards;  ///< in the clone, of its shared mappings
   Table<Descriptor> descriptors;
   Table<Registration> registrations;
+  Table<Group> groups;  ///< for multicast, that somebody on this computer is in
+  bool groups_known;
   Table<HeldLock> locks;  ///< on files, which the clone takes again
   bool passes;    ///< what keeps the process from being cloned is over in a moment, when its threads run
   int locked_fd;  ///< it is a transaction on this descriptor; -1: none

@@ -145,6 +145,8 @@ class Preparation {
     e.guards = {};
     e.descriptors = {};
     e.registrations = {};
+    e.groups = {};
+    e.groups_known = false;
     e.locks = {};
     e.passes = false;
     e.locked_fd = -1;

@@ -5,8 +5,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "arch.hpp"
@@ -22,17 +23,12 @@
 #include "libc_profile.hpp"
 #include "preflight_files.hpp"
 #include "preflight_rings.hpp"
+#include "preflight_sockets.hpp"
+#include "preflight_text.hpp"
 #include "watches.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
-
-std::string read_text(const std::string &path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::string value_of(const std::string &text, const std::string &key) {
   size_t at = text.rfind("\n" + key, text.size());
@@ -67,25 +63,43 @@ std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
   return names;
 }
 
-// What the plan would write.
-template <typename Tell>
-std::string said(Tell tell) {
-  char line[text_size];
-  Text text(line, sizeof line);
-  tell(text);
-  return line;
-}
-
 unsigned long long size_of(const std::string &range) {  // START-END
   char *end = nullptr;
   const unsigned long long start = strtoull(range.c_str(), &end, 16);
   return *end == '-' ? strtoull(end + 1, nullptr, 16) - start : 0;
 }
 
+pid_t pid_of(const std::string &proc) {
+  return proc == "/proc/self" ? getpid() : atoi(proc.c_str() + strlen("/proc/"));
+}
+
+// Duplicates share one open file, of which the plan says once what it says.
+class OpenFilesSeen {
+ public:
+  explicit OpenFilesSeen(pid_t pid) : pid_(pid) {}
+
+  bool is_first(int fd, const std::string &link) {
+    const bool anonymous = link.rfind("anon_inode:", 0) == 0;  // all of a kind have one name
+    for (int other : of_link_[link])
+      if (!anonymous || syscall(SYS_kcmp, pid_, pid_, KCMP_FILE, fd, other) == 0) return false;
+    of_link_[link].push_back(fd);
+    return true;
+  }
+
+ private:
+  const pid_t pid_;
+  std::map<std::string, std::vector<int>> of_link_;
+};
+
 class Examination {
  public:
   Examination(std::string proc, bool self, Mode mode)
-      : proc_(std::move(proc)), self_(self), mode_(mode), rings_(proc_, self) {}
+      : proc_(std::move(proc)),
+        self_(self),
+        mode_(mode),
+        rings_(proc_, self),
+        sockets_(proc_, self),
+        files_(pid_of(proc_)) {}
 
   Preflight all() {
     engine_itself();
@@ -172,7 +186,6 @@ class Examination {
   }
 
   void descriptors(bool closely, const std::vector<int> &left_out = {}) {
-    size_t sockets_unseen = 0;
     int err = 0;
     for (const std::string &fd : entries(proc_ + "/fd", &err)) {
       if (std::find(left_out.begin(), left_out.end(), atoi(fd.c_str())) != left_out.end()) continue;
@@ -184,16 +197,17 @@ class Examination {
       if (is_ring(link.c_str())) ring(fd, closely);
       if (const char *why = refused_file(link.c_str())) refuse_descriptor(fd, why);
       if (!closely) continue;
+      const bool shared = atoi(fd.c_str()) <= 2 || !files_.is_first(atoi(fd.c_str()), link);
       if (link.rfind("socket:", 0) == 0)
-        sockets_unseen += !socket(fd);
-      else
+        sockets_.look_at(atoi(fd.c_str()), link, shared);
+      else if (!shared)
         degraded_file(fd, link);
     }
     if (err) refuse_unread(err, "what its descriptors are");
-    if (closely)
-      for (const std::string &what : notes_on_files(proc_)) note(what);
-    if (sockets_unseen)
-      note(std::to_string(sockets_unseen) + " sockets could not be looked at (not permitted)");
+    if (!closely) return;
+    for (const Refusal &refusal : sockets_.refusals()) result_.refusals.push_back(refusal);
+    for (const std::string &what : sockets_.notes()) note(what);
+    for (const std::string &what : notes_on_files(proc_)) note(what);
   }
 
   // Whether a ring has work in flight is of the moment: when it matters, the plan looks, with all threads stopped.
@@ -212,27 +226,6 @@ class Examination {
     unsigned long number = 0;
     if (next_watch(info.c_str(), &number))
       note(said([&](Text &text) { tell_lost_watches(text, atoi(fd.c_str()), info.c_str()); }));
-  }
-
-  // Another process's socket is looked at through a copy of its descriptor.
-  bool socket(const std::string &fd) {
-    int own = atoi(fd.c_str());
-    if (!self_) {
-      const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc_.c_str() + strlen("/proc/")), 0);
-      if (pidfd < 0) return false;
-      own = (int)syscall(SYS_pidfd_getfd, pidfd, own, 0);
-      close(pidfd);
-      if (own < 0) return false;
-    }
-    const int family = socket_option(own, SOL_SOCKET, SO_DOMAIN),
-              type = socket_option(own, SOL_SOCKET, SO_TYPE),
-              protocol = socket_option(own, SOL_SOCKET, SO_PROTOCOL);
-    if (const char *why = family >= 0 ? refused_socket(family, type, protocol) : nullptr)
-      refuse_descriptor(fd, why, Path(" (family ", family, ")"));
-    if (family == AF_UNIX && socket_option(own, SOL_SOCKET, SO_ACCEPTCONN) > 0)
-      note("descriptor " + fd + ": listening Unix socket, its path stays the master's");
-    if (!self_) close(own);
-    return true;
   }
 
   void mappings() {
@@ -262,6 +255,8 @@ class Examination {
   const bool self_;
   const Mode mode_;
   RingsSeen rings_;
+  SocketsSeen sockets_;
+  OpenFilesSeen files_;
   Preflight result_;
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "descriptor.hpp"
+#include "groups.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -41,11 +42,28 @@ constexpr Option options[] = {
     {AF_INET6, IPPROTO_IPV6, IPV6_RECVPKTINFO, sizeof(int)},
 };
 
+constexpr Option multicast_options[] = {
+    {AF_INET, IPPROTO_IP, IP_MULTICAST_TTL, sizeof(int)},
+    {AF_INET, IPPROTO_IP, IP_MULTICAST_LOOP, sizeof(int)},
+    {AF_INET, IPPROTO_IP, IP_MULTICAST_ALL, sizeof(int)},
+    {AF_INET, IPPROTO_IP, IP_MULTICAST_IF, sizeof(in_addr)},
+    {AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, sizeof(int)},
+    {AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, sizeof(int)},
+    {AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_IF, sizeof(int)},
+};
+
 constexpr Option buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1},
                                    {0, SOL_SOCKET, SO_RCVBUF, 2}};  // size: the lock bit
 
 void set_option(int fd, int level, int name, int value) {
   sys(SYS_setsockopt, fd, level, name, &value, sizeof value);
+}
+
+void copy_option(int from, int to, const Option &o) {
+  alignas(8) char value[32];
+  unsigned size = o.size;
+  if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
+    sys(SYS_setsockopt, to, o.level, o.name, value, size);
 }
 
 // A socket like d; the old one is still there, so its options can be read from it.
@@ -98,6 +116,47 @@ bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   return false;
 }
 
+bool is_connected(int fd) {
+  AnyAddress peer;
+  unsigned size = sizeof peer;
+  return sys(SYS_getpeername, fd, &peer, &size) == 0;
+}
+
+// Once for all sockets; few computers have more than a dozen.
+bool find_groups() {
+  Engine &e = engine;
+  if (e.groups_known) return true;
+  e.groups_known = true;
+  for (const char *file : group_files) {
+    const bool v6 = file == group_files[1];
+    char path[64];
+    Text(path, sizeof path) << "/proc/self/" << file;
+    const long n = read_file(path, e.scratch, e.scratch_size);
+    if (n == -ENOBUFS) return fail_arena();
+    Group group{};
+    for (const char *text = n > 0 ? e.scratch : ""; next_group(&text, v6, &group);) {
+      Group *known = e.groups.add(e.arena);
+      if (!known) return fail_arena();
+      *known = group;
+    }
+  }
+  return true;
+}
+
+bool join_groups(int fd, const Descriptor &d) {
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  AnyAddress a{};
+  unsigned size = sizeof a;
+  long r = sys(SYS_getsockname, d.fd, &a, &size);
+  if (r == 0) r = sys(SYS_bind, fd, &a, size);
+  for (size_t i = 0; r >= 0 && i < engine.groups.count; i++)
+    if (is_member(d.fd, engine.groups[i])) r = join_as(d.fd, fd, engine.groups[i]);
+  if (r < 0)
+    fail_descriptor((int)-r, d) << "it can't join its multicast groups in the clone (error " << -r << ")";
+  return r >= 0;
+}
+
 }  // namespace
 
 int socket_option(int fd, int level, int option) {
@@ -108,14 +167,12 @@ int socket_option(int fd, int level, int option) {
 }
 
 void copy_options(int from, int to, const Descriptor &d) {
-  for (const Option &o : options) {
-    const bool tcp = d.family != AF_UNIX && d.type == SOCK_STREAM;
-    if ((o.family && o.family != d.family) || (o.level == IPPROTO_TCP && !tcp)) continue;
-    alignas(8) char value[32];
-    unsigned size = o.size;
-    if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
-      sys(SYS_setsockopt, to, o.level, o.name, value, size);
-  }
+  const bool tcp = d.family != AF_UNIX && d.type == SOCK_STREAM;
+  for (const Option &o : options)
+    if ((!o.family || o.family == d.family) && (o.level != IPPROTO_TCP || tcp)) copy_option(from, to, o);
+  if (d.kind == Kind::udp)
+    for (const Option &o : multicast_options)
+      if (o.family == d.family) copy_option(from, to, o);
   const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
   for (const Option &o : buffer_sizes)
     if (chosen > 0 && (chosen & (int)o.size))
@@ -162,9 +219,14 @@ bool plan_listener(Descriptor &d) {
 
 bool plan_udp(Descriptor &d) {
   set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  AnyAddress peer;
-  unsigned size = sizeof peer;
-  if (sys(SYS_getpeername, d.fd, &peer, &size) < 0) d.count = ntohs(bound_port(d.fd));
+  if (!find_groups()) return false;
+  const bool joins_too = receives_a_group_alone(d.fd);
+  if (!joins_too && !is_connected(d.fd)) d.count = ntohs(bound_port(d.fd));
+  for (const Group &group : engine.groups) {
+    if (joins_too || !is_member(d.fd, group)) continue;
+    Text text = note();
+    end_note(tell_lost_group(text, d.fd, group));
+  }
   return true;
 }
 
@@ -178,7 +240,7 @@ bool rebuild_listener(Descriptor &d) {
 }
 
 // A connected one keeps its peer and gets any port: bound to the clone's loopback address it could not reach
-// others.
+// others. One that is bound to a group's address has nothing of the master's: it is a member of its own.
 bool rebuild_udp(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
@@ -186,7 +248,9 @@ bool rebuild_udp(Descriptor &d) {
   unsigned size = sizeof peer;
   if (sys(SYS_getpeername, d.fd, &peer, &size) == 0)
     sys(SYS_connect, fd, &peer, size);
-  else if (d.count && !bind_to_clone((int)fd, d, htons((uint16_t)d.count)))
+  else if (receives_a_group_alone(d.fd)) {
+    if (!join_groups((int)fd, d)) return false;
+  } else if (d.count && !bind_to_clone((int)fd, d, htons((uint16_t)d.count)))
     return false;
   return place_with_duplicates((int)fd, d);
 }

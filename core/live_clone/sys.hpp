@@ -73,6 +73,18 @@ class Text {
   Text &address(uint32_t ip) {
     return *this << (ip >> 24) << "." << (ip >> 16 & 255) << "." << (ip >> 8 & 255) << "." << (ip & 255);
   }
+  /// An IPv6 address, all eight numbers.
+  Text &address(const uint8_t (&bytes)[16]) {
+    for (int i = 0; i < 16; i += 2) {
+      const unsigned v = unsigned(bytes[i]) << 8 | bytes[i + 1];
+      if (i) *this << ":";
+      int shift = 12;
+      while (shift && !(v >> shift)) shift -= 4;
+      for (; shift >= 0 && at_ < end_; shift -= 4) *at_++ = "0123456789abcdef"[v >> shift & 15];
+      *at_ = 0;
+    }
+    return *this;
+  }
   /// A path. Of a long one the middle is left out: what is said after it has to be seen too.
   Text &path(const char *s) {
     constexpr size_t most = 240, half = most / 2;
@@ -112,6 +124,8 @@ inline const char *parse_hex(const char *p, unsigned long *out) {
       c -= '0';
     else if (c >= 'a' && c <= 'f')
       c -= 'a' - 10;
+    else if (c >= 'A' && c <= 'F')
+      c -= 'A' - 10;
     else
       break;
     v = v * 16 + (unsigned)c;

@@ -17,9 +17,14 @@ namespace {
 
 int blocking_flags(const Descriptor &d) { return (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC; }
 
+}  // namespace
+
+const char *const descriptors_in_flight = "descriptors in flight (SCM_RIGHTS) are lost";
+const char *const path_stays = "listening Unix socket, its path stays the master's";
+
 // The kernel's diagnosis of one Unix socket tells the inode of its peer. Asked one by one, not by dumping the
-// sockets of the whole machine. 0: none, or not to be had.
-uint32_t peer_of(int diag, uint32_t inode) {
+// sockets of the whole machine.
+uint32_t unix_peer(int diag, uint32_t inode) {
   struct {
     nlmsghdr head;
     unix_diag_req request;
@@ -52,6 +57,8 @@ uint32_t peer_of(int diag, uint32_t inode) {
   }
   return 0;
 }
+
+namespace {
 
 struct Message {
   size_t size;
@@ -90,8 +97,7 @@ bool peek_data(Descriptor &d) {
     d.data_size++;
   }
   sys(SYS_setsockopt, d.fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof none);
-  if (descriptors_lost)
-    end_note(note() << "descriptor " << d.fd << ": descriptors in flight (SCM_RIGHTS) are lost");
+  if (descriptors_lost) end_note(note() << "descriptor " << d.fd << ": " << descriptors_in_flight);
   return ok;
 }
 
@@ -126,7 +132,7 @@ bool plan_unix_sockets() {
   long diag = -1;
   for (Descriptor &d : all) {
     if (d.kind == Kind::unix_listener && d.same_as < 0)
-      end_note(note() << "descriptor " << d.fd << ": listening Unix socket, its path stays the master's");
+      end_note(note() << "descriptor " << d.fd << ": " << path_stays);
     if (d.kind != Kind::unix_dead || d.same_as >= 0) continue;
     sockaddr_un peer{};
     unsigned size = sizeof peer;
@@ -135,7 +141,7 @@ bool plan_unix_sockets() {
       continue;
     }
     if (diag == -1) diag = sys(SYS_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-    if (diag >= 0) d.peer_inode = peer_of((int)diag, (uint32_t)d.inode);
+    if (diag >= 0) d.peer_inode = unix_peer((int)diag, (uint32_t)d.inode);
   }
   if (diag >= 0) sys(SYS_close, diag);
   if (diag < -1) end_note(note() << "sock_diag is not permitted: Unix socket pairs become dead ends");

@@ -1,0 +1,43 @@
+// The part of the preflight that looks at sockets: what the plan (sockets.cpp, unix_sockets.cpp) would refuse, and what clones
+// would lack.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "live_clone.hpp"
+
+namespace gridcentric::live_clone {
+
+class SocketsSeen {
+ public:
+  /// Of the process of this folder of /proc.
+  SocketsSeen(std::string proc, bool self) : proc_(std::move(proc)), self_(self) {}
+
+  /// `inode`: of its link, "socket:[INODE]". Only refusals matter of one that is `shared` with the master or seen before.
+  void look_at(int fd, const std::string &link, bool shared);
+
+  /// When all have been looked at.
+  std::vector<Refusal> refusals() const { return refusals_; }
+  std::vector<std::string> notes();
+
+ private:
+  struct InFlight {
+    int fd;
+    uint32_t inode;
+  };
+  void look_at_groups(int fd, int own);
+  void note(int fd, const std::string &what);
+
+  const std::string proc_;
+  const bool self_;
+  size_t unseen_ = 0;
+  std::vector<uint32_t> inodes_;
+  std::vector<InFlight> in_flight_;
+  std::vector<std::string> group_texts_;  // of /proc/net/igmp and igmp6, once they have been read
+  std::vector<Refusal> refusals_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace gridcentric::live_clone

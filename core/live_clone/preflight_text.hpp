@@ -1,0 +1,28 @@
+// Inside the preflight: reading files of /proc, and texts as the plan writes them.
+#pragma once
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "engine.hpp"
+
+namespace gridcentric::live_clone {
+
+inline std::string read_text(const std::string &path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// What the plan would write.
+template <typename Tell>
+std::string said(Tell tell) {
+  char line[text_size];
+  Text text(line, sizeof line);
+  tell(text);
+  return line;
+}
+
+}  // namespace gridcentric::live_clone
