@@ -151,7 +151,7 @@ TEST_CASE("process: the ports of a clone are kept from others until its family h
   const auto children = start_children(2);
   const auto address = addresses_of(order);
   family.master.write_with("2 pidfds 2\n", pidfds(children));
-  family.master.write_with("2 bound tcp4 7077\n2 bound tcp4 7077\n2 bound udp6 7078\n", {});
+  family.master.write_some("2 bound tcp4 7077\n2 bound tcp4 7077\n2 bound udp6 7078\n");
   CHECK(family.master.say("2 forked 2") == "2 ok 0");
   CHECK(meet(address[0], 7077) == "reset");
   CHECK(meet(address[1], 7077) == "reset");

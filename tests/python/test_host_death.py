@@ -51,7 +51,7 @@ def lose_host(rounds: int) -> list[Any]:
         def wait(ticket: str = ticket, waiting: list[BaseException] = waiting) -> None:
             try:
                 guest.wait(ticket)
-            except HostUnreachable as error:
+            except (HostUnreachable, NoSuchTicket) as error:  # the latter: it came too late for the old host
                 waiting.append(error)
 
         thread = threading.Thread(target=wait)

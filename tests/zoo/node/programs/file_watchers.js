@@ -1,5 +1,6 @@
 'use strict';
-// fs.watch and chokidar: the master's go on; a clone's inherited ones are silent, and new ones work.
+// fs.watch and chokidar: the master's go on; a clone's inherited ones are told once that they have ended ('rename'), never of
+// what new ones, which work, are for.
 const fs = require('node:fs');
 const chokidar = require('chokidar');
 const { assert, gridcentric, family, play, until } = require('../harness.js');
@@ -7,7 +8,7 @@ const { assert, gridcentric, family, play, until } = require('../harness.js');
 function watch(folder) {
   fs.mkdirSync(folder, { recursive: true });
   const seen = { watch: 0, chokidar: 0 };
-  fs.watch(folder, () => { ++seen.watch; });
+  fs.watch(folder, (event, name) => { if (name === 'file') ++seen.watch; });
   return new Promise((resolve) => {
     const watcher = chokidar.watch(folder, { ignoreInitial: true });
     watcher.on('add', () => { ++seen.chokidar; }).on('ready', () => resolve(seen));
@@ -25,8 +26,8 @@ play(async () => {
       fs.writeFileSync('shared/file', 'x');
       await until(() => inherited.watch && inherited.chokidar, 'what happens in the inherited folder');
     }
-    return inherited.watch + inherited.chokidar;
+    return inherited.watch;
   });
-  assert.ok(master >= 2);
+  assert.ok(master >= 1);
   assert.deepEqual(clones, [0, 0, 0]);
 });
