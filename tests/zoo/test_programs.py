@@ -25,7 +25,7 @@ def cases() -> Iterable[object]:
 
 
 @pytest.mark.parametrize("repeat", REPEAT)
-@pytest.mark.parametrize(("program", "mode"), cases())
+@pytest.mark.parametrize(("program", "mode"), list(cases()))
 def test_program(program: Program, mode: str, repeat: int, tmp_path: Path) -> None:
     assert PACKAGES.exists(), "nox -s zoo installs what the programs need"
     if missing := why_not(program):
