@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "engine.hpp"
+#include "epoll_sets.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -80,13 +81,6 @@ struct SharedMapping {
   bool ring;    ///< of an io_uring: made again by io_uring.cpp
   int ring_fd;  ///< of which one, -1: not known
   bool done;
-};
-
-/// One entry of an epoll set.
-struct Registration {
-  int fd;
-  uint32_t events;
-  uint64_t data;
 };
 
 // ---- refusals.cpp: null when it can be cloned
@@ -182,6 +176,12 @@ bool plan_ring_mappings();
 bool rebuild_ring(Descriptor &d);
 /// Is there a thread of the kernel that takes its requests?
 bool is_polled(const Descriptor &d);
+
+// ---- epoll_sets.cpp
+bool plan_epoll(Descriptor &d);
+bool rebuild_epoll(Descriptor &d);
+/// When all descriptors are in place: what was registered.
+bool register_all();
 
 // ---- watches.cpp
 bool plan_inotify(Descriptor &d);

@@ -2,7 +2,6 @@
 // open files with its parent, offsets, counters and all; a clone gets its own, with the same contents, under
 // the same numbers. Start at `handlers`, the table of kinds; what is open and of which kind is found in
 // descriptor_table.cpp. Runs while threads are parked, or in a clone whose threads do not go on yet: see sys.hpp.
-#include <linux/kcmp.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -57,51 +56,6 @@ bool plan_shared_memory(Descriptor &d) {
   return true;
 }
 
-// A registration outlives its descriptor when the open file lives on elsewhere; it can't be made again then.
-bool still_registered(const Descriptor &set, const Registration &r, unsigned long inode) {
-  const Descriptor *target = descriptor_of_fd(r.fd);
-  if (!target || target->inode != inode) return false;
-  struct {
-    uint32_t set, fd, nth;
-  } slot{(uint32_t)set.fd, (uint32_t)r.fd, 0};
-  const long same = sys(SYS_kcmp, engine.pid, engine.pid, KCMP_EPOLL_TFD, r.fd, &slot);
-  return same == 0 || same == -EPERM || same == -ENOSYS || same == -EOPNOTSUPP;
-}
-
-bool plan_epoll(Descriptor &d) {
-  const char *info = fdinfo(d);
-  if (!info) return false;
-  d.first_registration = (uint32_t)engine.registrations.count;
-  int stale = 0;
-  for (const char *p = info; *p; p = next_line(p)) {
-    const char *tfd = after(p, "tfd:");
-    const char *events = tfd ? find_in_line(p, "events:") : nullptr;
-    const char *data = events ? find_in_line(p, "data:") : nullptr;
-    const char *inode = data ? find_in_line(data, "ino:") : nullptr;
-    if (!inode) continue;
-    const auto value = [](const char *at, size_t skip, bool hexadecimal) {
-      at += skip;
-      while (*at == ' ') at++;
-      unsigned long v;
-      hexadecimal ? parse_hex(at, &v) : parse_dec(at, &v);
-      return v;
-    };
-    const Registration r{(int)value(p, 4, false), (uint32_t)value(events, 7, true), value(data, 5, true)};
-    if (!still_registered(d, r, value(inode, 4, true))) {
-      stale++;
-      continue;
-    }
-    Registration *kept = engine.registrations.add(engine.arena);
-    if (!kept) return fail_arena();
-    *kept = r;
-    d.registrations++;
-  }
-  if (stale)
-    end_note(note() << "descriptor " << d.fd << ": epoll, " << stale
-                    << " registrations of closed descriptors lost");
-  return true;
-}
-
 // ---- rebuild
 
 bool rebuild_event(Descriptor &d) {
@@ -127,26 +81,6 @@ bool rebuild_signals(Descriptor &d) {
 }
 
 bool rebuild_ring_at_once(Descriptor &d) { return is_polled(d) || rebuild_ring(d); }
-
-bool rebuild_epoll(Descriptor &d) {
-  return place_with_duplicates((int)sys(SYS_epoll_create1, EPOLL_CLOEXEC), d);
-}
-
-bool register_all() {
-  for (Descriptor &d : engine.descriptors) {
-    if (d.kind != Kind::epoll || d.same_as >= 0) continue;
-    for (uint32_t i = 0; i < d.registrations; i++) {
-      const Registration &r = engine.registrations[d.first_registration + i];
-      epoll_event event{};
-      event.events = r.events;
-      event.data.u64 = r.data;
-      const long done = sys(SYS_epoll_ctl, d.fd, EPOLL_CTL_ADD, r.fd, &event);
-      if (done < 0)
-        return fail_descriptor((int)-done, d) << "epoll_ctl of descriptor " << r.fd << " failed", false;
-    }
-  }
-  return true;
-}
 
 struct Handler {
   Kind kind;

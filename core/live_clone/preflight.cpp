@@ -69,6 +69,9 @@ unsigned long long size_of(const std::string &range) {  // START-END
   return *end == '-' ? strtoull(end + 1, nullptr, 16) - start : 0;
 }
 
+constexpr double passing_ms = 100;        // what a thread is in for longer, it may stay in
+constexpr timespec moment{0, 1'000'000};  // between two looks
+
 pid_t pid_of(const std::string &proc) {
   return proc == "/proc/self" ? getpid() : atoi(proc.c_str() + strlen("/proc/"));
 }
@@ -165,23 +168,49 @@ class Examination {
 
   void threads() {
     std::string filters;
+    std::map<std::string, const char *> stuck;
     for (const std::string &tid : entries(proc_ + "/task")) {
       const std::string status = read_text(proc_ + "/task/" + tid + "/status");
       if (status.empty()) continue;  // it has just ended
       const std::string name = value_of(status, "Name");
-      if (name.starts_with("iou-wrk-") || name.starts_with("iou-sqp-")) continue;  // the kernel's, for a ring
+      if (is_of_kernel(name)) continue;
       result_.threads++;
-      const std::string which = "thread " + tid + " (" + name + ")";
-      const unsigned long blocked = strtoul(value_of(status, "SigBlk").c_str(), nullptr, 16);
-      const std::string state = value_of(status, "State");
-      if (blocked >> 32 & 1)
-        note(which + " blocks signal 33 just now: if it stays so, it can't be stopped and the clone fails");
-      if (state.starts_with('D'))
-        note(which + " waits in the kernel just now (vfork, disk): if it stays so, it can't be stopped");
+      if (const char *why = why_stuck(status)) stuck[tid] = why;
       const std::string filter = value_of(status, "Seccomp") + "/" + value_of(status, "Seccomp_filters");
       if (filters.empty()) filters = filter;
       if (filter != filters)
-        refuse(EOPNOTSUPP, which + " has a seccomp filter of its own: the clone's could not be the same");
+        refuse(EOPNOTSUPP, "thread " + tid + " (" + name +
+                               ") has a seccomp filter of its own: the clone's could not be the same");
+    }
+    note_what_stays(stuck);
+  }
+
+  // It does work for a ring.
+  static bool is_of_kernel(const std::string &name) {
+    return name.starts_with("iou-wrk-") || name.starts_with("iou-sqp-");
+  }
+
+  static const char *why_stuck(const std::string &status) {
+    if (is_of_kernel(value_of(status, "Name"))) return nullptr;  // it had no name yet when it was seen first
+    if (strtoul(value_of(status, "SigBlk").c_str(), nullptr, 16) >> 32 & 1) return "blocks signal 33";
+    return value_of(status, "State").starts_with('D') ? "waits in the kernel (vfork, disk)" : nullptr;
+  }
+
+  // A thread that makes another blocks all signals for a moment, and so does the new one: only what stays is worth a word.
+  void note_what_stays(std::map<std::string, const char *> &stuck) {
+    const double end = now_ms() + passing_ms;
+    while (!stuck.empty()) {
+      const bool last = now_ms() >= end;
+      for (auto it = stuck.begin(); it != stuck.end();) {
+        const std::string status = read_text(proc_ + "/task/" + it->first + "/status");
+        const char *why = status.empty() ? nullptr : why_stuck(status);
+        if (why && last)
+          note("thread " + it->first + " (" + value_of(status, "Name") + ") " + why +
+               ": if it stays so, it can't be stopped and the clone fails");
+        it = why ? std::next(it) : stuck.erase(it);
+      }
+      if (last) return;
+      if (!stuck.empty()) nanosleep(&moment, nullptr);
     }
   }
 
@@ -201,7 +230,7 @@ class Examination {
       if (link.rfind("socket:", 0) == 0)
         sockets_.look_at(atoi(fd.c_str()), link, shared);
       else if (!shared)
-        degraded_file(fd, link);
+        degraded_file(atoi(fd.c_str()), link);
     }
     if (err) refuse_unread(err, "what its descriptors are");
     if (!closely) return;
@@ -220,12 +249,36 @@ class Examination {
 
   void refuse_ring(const std::string &fd, const char *why) { refuse_descriptor(fd, "an io_uring ", why); }
 
-  void degraded_file(const std::string &fd, const std::string &link) {
+  void degraded_file(int fd, const std::string &link) {
+    if (link == "anon_inode:[eventpoll]") epoll_set(fd);
     if (link != "anon_inode:inotify" && link != "anon_inode:[inotify]") return;
-    const std::string info = read_text(proc_ + "/fdinfo/" + fd);
+    const std::string info = read_text(proc_ + "/fdinfo/" + std::to_string(fd));
     unsigned long number = 0;
     if (next_watch(info.c_str(), &number))
-      note(said([&](Text &text) { tell_lost_watches(text, atoi(fd.c_str()), info.c_str()); }));
+      note(said([&](Text &text) { tell_lost_watches(text, fd, info.c_str()); }));
+  }
+
+  // The program goes on closing descriptors meanwhile: what is lost is lost at every look.
+  void epoll_set(int fd) {
+    size_t lost = stale_registrations(fd);
+    for (int looks = 1; lost && looks < 10; looks++) {
+      nanosleep(&moment, nullptr);
+      lost = std::min(lost, stale_registrations(fd));
+    }
+    if (lost) note(said([&](Text &text) { tell_lost_registrations(text, fd, lost); }));
+  }
+
+  size_t stale_registrations(int fd) {
+    const std::string info = read_text(proc_ + "/fdinfo/" + std::to_string(fd));
+    size_t stale = 0;
+    Registration entry{};
+    unsigned long inode = 0;
+    for (const char *text = info.c_str(); (text = next_registration(text, &entry, &inode));) {
+      struct stat st {};
+      const bool open = stat((proc_ + "/fd/" + std::to_string(entry.fd)).c_str(), &st) == 0;
+      stale += !open || st.st_ino != inode || !still_registered(pid_of(proc_), fd, entry.fd);
+    }
+    return stale;
   }
 
   void mappings() {

@@ -212,7 +212,7 @@ TESTEE(unfinished_transaction_is_refused_with_its_path) {
   std::string name;
   const int fd = temporary_file(&name);
   CHECK(lock(fd, F_WRLCK, 120, 1));
-  const auto result = live_clone::clone(order());
+  const auto result = refused_as_foretold(order());
   CHECK_EQ(result.index, -1);
   CHECK_EQ(result.err, EBUSY);
   CHECK(result.message.find(name) != std::string::npos &&
@@ -235,7 +235,7 @@ TESTEE(advice_stays_behind_a_long_path) {
   }
   const int fd = open(name.c_str(), O_RDWR | O_CREAT, 0600);
   CHECK(fd >= 0 && lock(fd, F_WRLCK, 120, 1));
-  const auto result = live_clone::clone(order());
+  const auto result = refused_as_foretold(order());
   CHECK_EQ(result.err, EBUSY);
   CHECK(result.message.find(folder) != std::string::npos);
   CHECK(result.message.ends_with("commit, roll back or close before it"));

@@ -30,12 +30,12 @@
 
 using namespace testee;
 
-// The clone must fail, with this errno and a message that says this.
-static void refused(int err, const std::string &text, int park_ms = 3000) {
+// The clone must fail, with this errno and a message that says this; what can be seen beforehand is said beforehand.
+static void refused(int err, const std::string &text, int park_ms = 3000, bool foreseen = true) {
   auto o = order();
   o.park_timeout_ms = park_ms;
   const size_t before = count_descriptors();
-  const auto r = live_clone::clone(o);
+  const auto r = foreseen ? refused_as_foretold(o) : live_clone::clone(o);
   if (r.index >= 0) fail(__FILE__, __LINE__, "cloned in spite of " + text);
   if (r.message.find(text) == std::string::npos)
     fail(__FILE__, __LINE__, "'" + r.message + "' does not say " + text);
@@ -158,7 +158,7 @@ static void holds_mutex(int protocol, int robust, const std::string &text) {
   pthread_mutexattr_setrobust(&a, robust);
   pthread_mutex_init(&m, &a);
   CHECK(pthread_mutex_lock(&m) == 0);
-  refused(EOPNOTSUPP, text);
+  refused(EOPNOTSUPP, text, 3000, false);
   CHECK(pthread_mutex_unlock(&m) == 0);
   clone_here();
 }
@@ -175,7 +175,7 @@ TESTEE(refuses_with_too_little_address_space) {
   getrlimit(RLIMIT_AS, &old);
   const rlimit low{pages * (size_t)getpagesize() + (16u << 20), old.rlim_max};
   CHECK(setrlimit(RLIMIT_AS, &low) == 0);
-  refused(ENOMEM, "RLIMIT_AS");
+  refused(ENOMEM, "RLIMIT_AS", 3000, false);
   CHECK(setrlimit(RLIMIT_AS, &old) == 0);
   clone_here();
 }
@@ -222,8 +222,8 @@ TESTEE(refuses_under_seccomp) {
   CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0);
   std::atomic<bool> stop{false};
   std::thread other([&] { until([&] { return stop.load(); }); });
-  refused(EPERM, "gc-reaper can't be executed");
-  refused(EPERM, "seccomp");
+  refused(EPERM, "gc-reaper can't be executed", 3000, false);
+  refused(EPERM, "seccomp", 3000, false);
   stop = true;
   other.join();
 }

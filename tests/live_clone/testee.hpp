@@ -36,6 +36,10 @@ live_clone::Order order();
 /// `passing`.
 int clone_here();
 int clone_here(const live_clone::Order &order, const std::string &passing = "");
+/// live_clone::clone(), which must do what has been said before by explain() and gc check: the first if it clones, the
+/// second if it refuses.
+live_clone::Outcome clone_as_foretold(const live_clone::Order &order);
+live_clone::Outcome refused_as_foretold(const live_clone::Order &order);
 /// What the last clone_here() returned.
 const live_clone::Outcome &outcome();
 /// Waits in the master until every clone made by clone_here() has ended.

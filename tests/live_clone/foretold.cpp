@@ -1,0 +1,105 @@
+// One policy: what is said of a process beforehand, by itself (explain()) and from outside (gc check), is what becomes of
+// it when it clones. Every testee is asked before its clone.
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+
+#include "testee.hpp"
+
+namespace testee {
+namespace {
+
+[[noreturn]] void differs(const std::string &who, const std::string &what) {
+  fail(__FILE__, __LINE__, who + " " + what);
+}
+
+// It ends, and when it has while clone() waits there is nothing to say.
+bool passes(const std::string &note) { return note.find("clone() waits for its end") != std::string::npos; }
+
+// Linux before 6.8 does not tell of them from outside.
+bool descriptors_in_flight_are_told() {
+  int ends[2];
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(ends[0]));
+  bool told = false;
+  for (std::string line; std::getline(info, line);) told |= line.rfind("scm_fds:", 0) == 0;
+  close(ends[0]);
+  close(ends[1]);
+  return told;
+}
+
+void compare(const std::string &who, const live_clone::Preflight &said, const live_clone::Order &order,
+             const live_clone::Outcome &result) {
+  if (!said.can_clone) differs(who, "refused what was cloned: " + said.refusals[0].what);
+  std::multiset<std::string> notes(said.notes.begin(), said.notes.end());
+  for (int fd : order.private_descriptors)  // these are not the program's
+    std::erase_if(notes, [&](const std::string &n) {
+      return n.rfind("descriptor " + std::to_string(fd) + ":", 0) == 0;
+    });
+  if (order.lifeline >= 0)
+    std::erase_if(notes, [&](const std::string &n) {
+      return n.rfind("descriptor " + std::to_string(order.lifeline) + ":", 0) == 0;
+    });
+  for (const auto &note : result.degraded) {
+    const auto found = notes.find(note);
+    const bool hidden = note.find("SCM_RIGHTS") != std::string::npos && !descriptors_in_flight_are_told();
+    if (found == notes.end() && !hidden) differs(who, "did not say '" + note + "'");
+    if (found != notes.end()) notes.erase(found);
+  }
+  std::erase_if(notes, passes);
+  if (!notes.empty()) differs(who, "said '" + *notes.begin() + "', which did not happen");
+}
+
+// As refused, by the very words; a thread that may yet stop, and a transaction that may yet end, are noted.
+void compare_refusal(const std::string &who, const live_clone::Preflight &said,
+                     const live_clone::Outcome &result) {
+  const std::string thread = result.message.substr(0, result.message.find(") ") + 1);
+  const bool refused = std::any_of(said.refusals.begin(), said.refusals.end(), [&](const auto &refusal) {
+    return refusal.what == result.message && refusal.err == result.err;
+  });
+  const bool noted = std::any_of(said.notes.begin(), said.notes.end(), [&](const std::string &note) {
+    return note == result.message || (result.err == ETIMEDOUT && note.rfind(thread, 0) == 0);
+  });
+  if (!refused && !noted) differs(who, "did not say '" + result.message + "'");
+}
+
+// In a clone with a pid namespace of its own /proc shows others under its numbers.
+bool is_seen_from_outside() {
+  char text[32] = {};
+  return readlink("/proc/self", text, sizeof text - 1) > 0 && atoi(text) == getpid();
+}
+
+struct Foretold {
+  live_clone::Preflight inside, outside;
+  bool seen;
+  explicit Foretold(live_clone::Mode mode)
+      : inside(live_clone::preflight(mode)), seen(is_seen_from_outside()) {
+    if (seen) outside = live_clone::preflight_of(getpid(), mode);
+  }
+};
+
+}  // namespace
+
+live_clone::Outcome clone_as_foretold(const live_clone::Order &order) {
+  const Foretold said(order.mode);
+  const auto result = live_clone::clone(order);
+  if (result.index < 0) return result;
+  compare("explain()", said.inside, order, result);
+  if (said.seen) compare("gc check", said.outside, order, result);
+  return result;
+}
+
+live_clone::Outcome refused_as_foretold(const live_clone::Order &order) {
+  const Foretold said(order.mode);
+  const auto result = live_clone::clone(order);
+  if (result.index >= 0) return result;
+  compare_refusal("explain()", said.inside, result);
+  if (said.seen) compare_refusal("gc check", said.outside, result);
+  return result;
+}
+
+}  // namespace testee
