@@ -180,7 +180,14 @@ long execute(const char *const *argv) {
   watch(k, r, lifeline);
 }
 
+bool is_mapped(Spawned &me) {
+  for (int v = me.mapping; v == map_unknown || v == map_asked; v = me.mapping) futex_wait(me.mapping, v);
+  return me.mapping == map_written;
+}
+
+// Begins while the ids are being mapped: that it starts takes as long.
 void stand_in_task(void *argument) {
+  while (!is_mapped(*static_cast<Spawned *>(argument))) sys(SYS_exit_group, 1);
   fork_and_watch(size_t(static_cast<Spawned *>(argument) - engine.spawned), -1);
 }
 
@@ -203,7 +210,10 @@ long make_stand_in(Spawned &me) {
 void reaper_task(void *argument) {
   Spawned &me = *static_cast<Spawned *>(argument);
   const size_t k = size_t(&me - engine.spawned);
+  const bool has_stand_in = engine.pidns && engine.parent > 1;
+  long stand_in = 0;
   if (engine.pidns) {
+    if (has_stand_in) stand_in = make_stand_in(me);
     char self[32] = {};
     sys(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
     unsigned long pid = 0;
@@ -211,8 +221,7 @@ void reaper_task(void *argument) {
     me.proc_pid = (int)pid;
     me.mapping = map_asked;
     futex_wake(me.mapping);
-    while (me.mapping == map_asked) futex_wait(me.mapping, map_asked);
-    if (me.mapping != map_written) {
+    if (!is_mapped(me)) {
       fail_spawn(k, me.map_error, "the user ids can't be mapped into the clone's user namespace");
       for (;;) sys(SYS_exit_group, 1);
     }
@@ -221,10 +230,9 @@ void reaper_task(void *argument) {
     // rule.
     sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   }
-  if (!engine.pidns || engine.parent <= 1) fork_and_watch(k, engine.lifeline);
-  const long r = make_stand_in(me);
-  if (r >= 0) watch(k, r, engine.lifeline);
-  fail_spawn(k, (int)-r, "clone3 can't make a process with the pid of the master's parent");
+  if (!has_stand_in) fork_and_watch(k, engine.lifeline);
+  if (stand_in > 0) watch(k, stand_in, engine.lifeline);
+  fail_spawn(k, (int)-stand_in, "clone3 can't make a process with the pid of the master's parent");
   for (;;) sys(SYS_exit_group, 1);
 }
 
