@@ -69,7 +69,8 @@ unsigned long long size_of(const std::string &range) {  // START-END
   return *end == '-' ? strtoull(end + 1, nullptr, 16) - start : 0;
 }
 
-constexpr double passing_ms = 100;        // what a thread is in for longer, it may stay in
+// What a thread is in for longer, it may stay in. One that waits for a processor can't leave it yet.
+constexpr double passing_ms = 100, waiting_ms = 3000;
 constexpr timespec moment{0, 1'000'000};  // between two looks
 
 pid_t pid_of(const std::string &proc) {
@@ -198,19 +199,18 @@ class Examination {
 
   // A thread that makes another blocks all signals for a moment, and so does the new one: only what stays is worth a word.
   void note_what_stays(std::map<std::string, const char *> &stuck) {
-    const double end = now_ms() + passing_ms;
-    while (!stuck.empty()) {
-      const bool last = now_ms() >= end;
+    for (const double begin = now_ms(); !stuck.empty(); nanosleep(&moment, nullptr)) {
+      const double waited = now_ms() - begin;
       for (auto it = stuck.begin(); it != stuck.end();) {
         const std::string status = read_text(proc_ + "/task/" + it->first + "/status");
         const char *why = status.empty() ? nullptr : why_stuck(status);
-        if (why && last)
+        const bool stays =
+            why && waited >= (value_of(status, "State").starts_with('R') ? waiting_ms : passing_ms);
+        if (stays)
           note("thread " + it->first + " (" + value_of(status, "Name") + ") " + why +
                ": if it stays so, it can't be stopped and the clone fails");
-        it = why ? std::next(it) : stuck.erase(it);
+        it = why && !stays ? std::next(it) : stuck.erase(it);
       }
-      if (last) return;
-      if (!stuck.empty()) nanosleep(&moment, nullptr);
     }
   }
 
