@@ -135,7 +135,8 @@ def make_tarball(session: nox.Session, into: Path) -> Path:
     wanted = json.loads((package / "package.json").read_text())["dependencies"]["node-addon-api"]
     run(session, *npm, f"node-addon-api@{wanted}", "node-api-headers@1.9.0")
     modules = headers / "node_modules"
-    includes = f"{modules / 'node-api-headers' / 'include'};{modules / 'node-addon-api'}"
+    copy_headers_of_libuv(session, headers / "uv")
+    includes = f"{modules / 'node-api-headers' / 'include'};{modules / 'node-addon-api'};{headers / 'uv'}"
 
     folder = str(WORK / "node")
     configure = ["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", folder, f"-DCMAKE_BUILD_TYPE={BUILD_TYPE}"]
@@ -150,6 +151,18 @@ def make_tarball(session: nox.Session, into: Path) -> Path:
             session.error(f"{file} needs glibc {'.'.join(map(str, newest_glibc(file)))}, expected at most {GLIBC}")
     (tarball,) = pack(session, package, into, "--ignore-scripts")
     return check_size(session, tarball)
+
+
+def copy_headers_of_libuv(session: nox.Session, folder: Path) -> None:
+    """Of Node's own headers, which come with it or with Debian's libnode-dev: npm has no package of them."""
+    node = Path(shutil.which("node", path=environment()["PATH"]) or "/usr/bin/node").resolve()
+    places = [node.parents[1] / "include" / "node", Path("/usr/include/node"), Path("/usr/include")]
+    found = next((place for place in places if (place / "uv.h").exists()), None)
+    if not found:
+        session.error(f"uv.h is in none of {', '.join(map(str, places))}: apt-get install libuv1-dev")
+    folder.mkdir()
+    shutil.copy(found / "uv.h", folder)
+    shutil.copytree(found / "uv", folder / "uv")
 
 
 def pack(session: nox.Session, folder: Path, into: Path, scripts: str) -> Iterable[Path]:
