@@ -288,6 +288,11 @@ class Program:
         self.events += state.pop("events")
         return state
 
+    def resident(self) -> int:
+        """Its memory, in KB."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.split("VmRSS:")[1].split()[0])
+
     async def stop(self) -> None:
         if self.process.returncode is None:
             await self.do("close")

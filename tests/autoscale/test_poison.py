@@ -84,12 +84,8 @@ def test_a_busy_clone_that_still_sends_is_not_ended(language: str, tmp_path: Pat
 
 def test_connections_that_say_nothing(language: str, tmp_path: Path) -> None:
     async def test(world: World, program: Program, user: User) -> None:
-        def resident() -> int:
-            text = Path(f"/proc/{program.process.pid}/status").read_text()
-            return int(text.split("VmRSS:")[1].split()[0])
-
         assert await user.get() == "clone 1"
-        before = resident()
+        before = program.resident()
         silent = [await asyncio.open_connection("127.0.0.1", world.listen_port) for _ in range(400)]
         for _, writer in silent[::2]:
             writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ")
@@ -97,7 +93,7 @@ def test_connections_that_say_nothing(language: str, tmp_path: Path) -> None:
         ends = [asyncio.ensure_future(reader.read()) for reader, _ in silent]
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         assert done
-        assert resident() - before < 60_000  # KB
+        assert program.resident() - before < 60_000  # KB
         await asyncio.wait(ends, timeout=60)
         assert all(end.done() for end in ends)
         for end in ends:
