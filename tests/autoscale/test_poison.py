@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,29 @@ def test_a_request_that_ended_its_clone_is_not_sent_to_another(method: str, kept
         assert await user.get() in {f"clone {vmid}" for vmid in (1, 2, 3) if vmid not in died}
 
     run(language, tmp_path, test, THREE)
+
+
+def test_a_clone_that_had_ended_before_the_request_has_not_got_it(language: str, tmp_path: Path) -> None:
+    """The end of its connection and the next request are there at once, as on a busy computer: the end was first."""
+
+    async def test(world: World, program: Program, user: User) -> None:
+        place = await user.get()
+        program.process.send_signal(signal.SIGSTOP)
+        await world.end(int(place.split()[1]))
+        async with asyncio.TaskGroup() as tasks:
+            answer = tasks.create_task(user.get())
+            while unread(program.process.pid, world.listen_port) == 0:
+                await asyncio.sleep(0.002)
+            program.process.send_signal(signal.SIGCONT)
+        assert answer.result().startswith("clone ") and answer.result() != place
+
+    run(language, tmp_path, test, THREE)
+
+
+def unread(pid: int, port: int) -> int:
+    """Bytes that wait in the connections to this port of 127.0.0.1, whose other end `pid` is to read."""
+    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].split(":")[1], 16) for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == "01")
 
 
 def test_a_websocket_that_ended_its_clone_is_not_sent_to_another(language: str, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class CloneAgent extends http.Agent {
       }
       socket.removeListener('error', fail);
       this.open.add(socket);
+      // Node leaves a kept connection that its other end has closed among the free ones for a moment more.
+      socket.once('end', () => { if (Object.values(this.freeSockets).flat().includes(socket)) socket.destroy(); });
       done(null, socket);
     });
     socket.once('close', () => this.open.delete(socket));
@@ -74,7 +76,10 @@ class Upstream {
    * @param body a Buffer, or undefined: the request itself is passed on as it comes
    * @param mark (headers) what is added to the answer's headers
    */
-  send(request, response, { body, timeout, trusted, fresh, mark }) {
+  async send(request, response, { body, timeout, trusted, fresh, mark }) {
+    // What the clone's end did to kept connections may have come together with this request, but is told after it.
+    if (!fresh) await new Promise(setImmediate);
+    if (response.destroyed) return;
     const headers = towardsClone(request, trusted);
     // An app that were told to close the connection might do so right after an early answer (413 to a large body), and the
     // answer would be lost in the reset. So each leg settles for itself whether its connection is kept.
