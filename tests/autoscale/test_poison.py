@@ -106,6 +106,18 @@ def test_a_busy_clone_that_still_sends_is_not_ended(language: str, tmp_path: Pat
     run(language, tmp_path, test)
 
 
+def test_what_a_busy_clone_sent_counts_when_its_connection_has_closed(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        world.deaf = {1}
+        for _ in range(8):
+            assert await user.get("/", "POST") == "clone 1"  # on a connection of its own
+            await program.do("state")
+            await program.do("tick")
+        assert [event for event in program.events if event["kind"] == "killed"] == []
+
+    run(language, tmp_path, test)
+
+
 def test_connections_that_say_nothing(language: str, tmp_path: Path) -> None:
     async def test(world: World, program: Program, user: User) -> None:
         assert await user.get() == "clone 1"

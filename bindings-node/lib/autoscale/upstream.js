@@ -15,9 +15,18 @@ const { towardsClient, towardsClone } = require('./headers');
  * connected to.
  */
 class CloneAgent extends http.Agent {
-  constructor(clone, family, keepAlive, open) {
+  constructor(clone, family, keepAlive) {
     super({ keepAlive });
-    Object.assign(this, { clone, family, open });
+    Object.assign(this, { clone, family });
+    this.open = new Set(); // sockets
+    this.readBefore = 0; // bytes, from those that have closed
+  }
+
+  /** All that has come from the clone, in bytes. */
+  get bytesRead() {
+    let sum = this.readBefore;
+    for (const socket of this.open) sum += socket.bytesRead;
+    return sum;
   }
 
   createConnection(options, done) {
@@ -39,7 +48,9 @@ class CloneAgent extends http.Agent {
       socket.once('end', () => { if (Object.values(this.freeSockets).flat().includes(socket)) socket.destroy(); });
       done(null, socket);
     });
-    socket.once('close', () => this.open.delete(socket));
+    socket.once('close', () => {
+      if (this.open.delete(socket)) this.readBefore += socket.bytesRead;
+    });
   }
 }
 
@@ -48,20 +59,16 @@ class Upstream {
   constructor(clone, family, port) {
     this.clone = clone;
     this.port = port;
-    this.open = new Set(); // sockets
-    this.kept = new CloneAgent(clone, family, true, this.open);
-    this.fresh = new CloneAgent(clone, family, false, this.open);
-    this.last = new WeakMap(); // socket -> bytes read when it was looked at
+    this.kept = new CloneAgent(clone, family, true);
+    this.fresh = new CloneAgent(clone, family, false);
+    this.looked = 0; // bytes read when it was asked last
   }
 
   /** Has anything come from the clone since this was asked last? */
   hasSpoken() {
-    let spoken = false;
-    for (const socket of this.open) {
-      if (socket.bytesRead > (this.last.get(socket) ?? 0)) spoken = true;
-      this.last.set(socket, socket.bytesRead);
-    }
-    return spoken;
+    const before = this.looked;
+    this.looked = this.kept.bytesRead + this.fresh.bytesRead;
+    return this.looked > before;
   }
 
   destroy() {
