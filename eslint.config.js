@@ -4,7 +4,7 @@ const js = require('@eslint/js');
 const globals = require('globals');
 
 module.exports = [
-  { ignores: ['**/node_modules/', '**/build/', 'bindings-node/core/', 'bindings-node/dashboard/', '.venv/', '.nox/', 'bench-out/'] },
+  { ignores: ['**/node_modules/', '**/build/', 'bindings-node/core/', 'bindings-node/autoscale/', '.venv/', '.nox/', 'bench-out/'] },
   js.configs.recommended,
   {
     files: ['**/*.js'],
@@ -19,7 +19,7 @@ module.exports = [
   },
   {
     // Pages that a browser runs.
-    files: ['dashboard/**/*.js', 'demos/**/public/**/*.js', 'demos/**/page/**/*.js'],
+    files: ['demos/**/public/**/*.js', 'demos/**/page/**/*.js'],
     languageOptions: { sourceType: 'script', globals: globals.browser },
   },
   { files: ['**/*.mjs'], languageOptions: { sourceType: 'module', globals: globals.node } },

@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { home } = require('./sources.js');
 
-const shared = ['LICENSE', 'VERSION', 'core', 'dashboard', 'demos/chat-node', 'demos/chat-page', 'demos/crowd', 'demos/run'];
+const shared = ['LICENSE', 'VERSION', 'autoscale', 'core', 'demos/chat-node', 'demos/chat-page', 'demos/crowd', 'demos/run'];
 const checkout = path.join(home, '..');
 
 function copy() {

@@ -27,8 +27,8 @@ STAMPS = BUILD / "stamps"
 CORE = ["VERSION", "CMakeLists.txt", "cmake", "core"]
 PARTS: dict[str, list[str]] = {
     "dev": ["scripts/requirements-dev.txt"],
-    "python": [*CORE, "pyproject.toml", "bindings-python", "dashboard", "demos"],
-    "node": [*CORE, "package.json", "package-lock.json", "bindings-node", "dashboard"],
+    "python": [*CORE, "pyproject.toml", "bindings-python", "autoscale", "demos"],
+    "node": [*CORE, "package.json", "package-lock.json", "bindings-node", "autoscale"],
 }
 NOT_SOURCES = {"build", "core.packed", "node_modules", "__pycache__", ".mypy_cache", ".pytest_cache", ".hypothesis"}
 

@@ -12,7 +12,7 @@ const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'gridcentric-build-'));
 after(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 const isMade = (file) => ['node_modules', 'build', 'prebuilds'].includes(path.basename(file));
-for (const name of ['VERSION', 'core', 'bindings-node', 'dashboard']) {
+for (const name of ['VERSION', 'core', 'bindings-node', 'autoscale']) {
   fs.cpSync(path.join(root, name), path.join(folder, name), { recursive: true, filter: (file) => !isMade(file) });
 }
 fs.symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'));

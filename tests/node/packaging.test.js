@@ -110,7 +110,7 @@ for (const npm of ['10.9.4', '11.6.2']) {
 test('npm pack leaves no copy of the core in the checkout', () => {
   const source = checkout('checkout');
   run(path.join(source, 'bindings-node'), 'npm', 'pack', '--ignore-scripts=false');
-  for (const copy of ['core', 'demos', 'dashboard', 'VERSION']) {
+  for (const copy of ['core', 'autoscale', 'demos', 'VERSION']) {
     assert.equal(fs.existsSync(path.join(source, 'bindings-node', copy)), false, copy);
   }
 });

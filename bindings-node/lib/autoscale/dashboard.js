@@ -1,16 +1,11 @@
 'use strict';
 // The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
 // Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
-// dashboard/index.html.
+// autoscale/dashboard.html.
 
 const { timingSafeEqual } = require('node:crypto');
-const { existsSync, readFileSync } = require('node:fs');
-const { join } = require('node:path');
 const { addressOf } = require('./headers');
-
-// In the packed package the page lies in it; in a checkout beside it, as Python shares it.
-const HOME = join(__dirname, '..', '..');
-const PAGE = [HOME, join(HOME, '..')].map((folder) => join(folder, 'dashboard', 'index.html')).find(existsSync);
+const { shared } = require('./shared');
 
 const PREFIX = '/_gridcentric';
 const HISTORY = 900; // points kept for the chart of a page that opens later
@@ -29,7 +24,7 @@ class Dashboard {
   constructor({ admits, trusted, snapshot, me, clock }) {
     Object.assign(this, { admits, trusted, snapshot, me, clock });
     this.started = clock();
-    this.page = admits ? readFileSync(PAGE) : null;
+    this.page = admits ? shared('dashboard.html') : null;
     this.history = []; // [ms, users, clones]
     this.events = []; // { t, kind, text }
     this.readers = new Set();

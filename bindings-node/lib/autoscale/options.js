@@ -1,65 +1,49 @@
 'use strict';
-// The options of autoscale.setup(): their defaults, what each may be, and the error when it is something else.
-// docs/autoscale.md holds the same table in words; gridcentric/autoscale/options.py is its twin in Python.
-// Knows nothing of sockets or clones.
+// Checks the options of autoscale.setup() by the table that both languages share, autoscale/options.json: names, defaults and
+// what each takes. gridcentric/autoscale/options.py is its twin in Python. Knows nothing of sockets or clones.
 
-const STRATEGIES = ['latest', 'round-robin', 'least-loaded', 'random'];
+const { shared } = require('./shared');
 
-const MAX_MS = 2 ** 31 - 1; // what setTimeout takes
+const TABLE = JSON.parse(shared('options.json'));
 
-const integer = (low, high) => ({
-  expected: `a whole number from ${low} to ${high}`,
-  holds: (value) => Number.isInteger(value) && value >= low && value <= high,
-});
-const orFalse = (rule) => ({
-  expected: `${rule.expected}, or false`,
-  holds: (value) => value === false || rule.holds(value),
-});
-const aFunction = { expected: 'a function', holds: (value) => typeof value === 'function' };
-const aBoolean = { expected: 'true or false', holds: (value) => typeof value === 'boolean' };
+// What only this language can say.
+const FUNCTIONS = {
+  onScale: () => {},
+  log: (text) => process.stderr.write(`gridcentric: ${text}\n`),
+  clock: () => performance.now(),
+  random: Math.random,
+};
 
 const isRecord = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
-const ofUsers = {
-  expected: "'cookie', 'address', { header: NAME } or a function",
-  holds: (value) => value === 'cookie' || value === 'address' || typeof value === 'function'
-    || (isRecord(value) && Object.keys(value).length === 1 && typeof value.header === 'string' && value.header !== ''),
-};
-const ofDashboard = {
-  expected: "true, false, { token: TEXT of at least 16 characters } or a function",
-  holds: (value) => typeof value === 'boolean' || typeof value === 'function'
-    || (isRecord(value) && Object.keys(value).length === 1 && typeof value.token === 'string' && value.token.length >= 16),
+
+// The words of the table that are no values themselves.
+const KINDS = {
+  true: (value) => value === true,
+  false: (value) => value === false,
+  'a function': (value) => typeof value === 'function',
+  'an address to listen on': (value) => typeof value === 'string',
 };
 
-/** name: [default, rule]. A default of undefined: nothing unless given. */
-const TABLE = {
-  listenPort: [undefined, integer(1, 65535)],
-  appPort: [undefined, integer(1, 65535)],
-  usersPerClone: [2, integer(1, 1e6)],
-  minClones: [0, integer(0, 1024)],
-  maxClones: [32, integer(1, 1024)],
-  interval: [1000, integer(10, MAX_MS)],
-  strategy: ['latest', {
-    expected: `one of ${STRATEGIES.join(', ')}, or a function`,
-    holds: (value) => STRATEGIES.includes(value) || typeof value === 'function',
-  }],
-  cooldown: [0, integer(0, MAX_MS)],
-  drain: [60000, orFalse(integer(0, MAX_MS))],
-  userTimeout: [30000, integer(1, MAX_MS)],
-  holdTimeout: [15000, integer(1, MAX_MS)],
-  maxHeld: [1000, integer(0, 1e6)],
-  requestTimeout: [60000, integer(1, MAX_MS)],
-  maxConnections: [10000, integer(1, 1e6)],
-  users: ['cookie', ofUsers],
-  trustProxy: [false, aBoolean],
-  host: [undefined, { expected: 'an address to listen on', holds: (value) => typeof value === 'string' }],
-  dashboard: [true, ofDashboard],
-  signals: [true, aBoolean],
-  onScale: [() => {}, aFunction],
-  log: [(text) => process.stderr.write(`gridcentric: ${text}\n`), aFunction],
-  // What tests put in the place of the world.
-  clock: [() => performance.now(), aFunction],
-  random: [Math.random, aFunction],
-};
+/** One of the things that an option takes: is it this, and how is it called? */
+function rule(taken) {
+  if (taken.whole) {
+    const [low, high] = taken.whole;
+    return [(value) => Number.isInteger(value) && value >= low && value <= high, `a whole number from ${low} to ${high}`];
+  }
+  if (taken.record) {
+    const [key, least, text] = taken.record;
+    const holds = (value) => isRecord(value) && Object.keys(value).length === 1
+      && typeof value[key] === 'string' && value[key].length >= least;
+    return [holds, `{ ${key}: ${text} }`];
+  }
+  return [KINDS[taken] ?? ((value) => value === taken.slice(1, -1)), taken]; // a word in quotes
+}
+
+const RULES = Object.fromEntries(Object.entries(TABLE).map(([name, { takes }]) => {
+  const rules = takes.map(rule);
+  const expected = rules.map(([, text]) => text).join(', ').replace(/, ([^,]*)$/, ' or $1');
+  return [name, { holds: (value) => rules.some(([holds]) => holds(value)), expected }];
+}));
 
 /**
  * What GRIDCENTRIC_AUTOSCALE says: a JSON object of options, listenPort and appPort among them, that a program is
@@ -71,7 +55,7 @@ function fromEnvironment() {
   if (!text) return {};
   try {
     const value = JSON.parse(text);
-    if (value && typeof value === 'object' && !Array.isArray(value)) return value;
+    if (isRecord(value)) return value;
   } catch { /* said below */ }
   throw new TypeError(`autoscale: GRIDCENTRIC_AUTOSCALE is ${show(text)}, expected a JSON object of options`);
 }
@@ -86,14 +70,14 @@ function readOptions(listenPort, appPort, options = {}) {
   }
   const given = { listenPort, appPort, ...options, ...fromEnvironment() };
   const read = {};
-  for (const [name, [standard]] of Object.entries(TABLE)) read[name] = standard;
+  for (const [name, { default: standard }] of Object.entries(TABLE)) read[name] = standard ?? FUNCTIONS[name];
   for (const [name, value] of Object.entries(given)) {
     if (!Object.hasOwn(TABLE, name)) {
       throw new TypeError(`autoscale: there is no option '${name}'; there are ${Object.keys(TABLE).slice(2).join(', ')}`);
     }
     if (value === undefined && name in options) continue;
-    const [, rule] = TABLE[name];
-    if (!rule.holds(value)) throw new TypeError(`autoscale: ${name} is ${show(value)}, expected ${rule.expected}`);
+    const { holds, expected } = RULES[name];
+    if (!holds(value)) throw new TypeError(`autoscale: ${name} is ${show(value)}, expected ${expected}`);
     read[name] = value;
   }
   if (read.listenPort === read.appPort) {

@@ -1,7 +1,7 @@
 """The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
 
 Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
-dashboard/index.html.
+autoscale/dashboard.html.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import hmac
 import ipaddress
 import json
 from collections import deque
-from pathlib import Path
 from typing import Any, Callable, Optional, Union
 from urllib.parse import parse_qs, quote, unquote
 
 from aiohttp import web
 
 from gridcentric.autoscale.headers import address_of
+from gridcentric.autoscale.shared import shared
 
 PREFIX = "/_gridcentric"
 HISTORY = 900  # points kept for the chart of a page that opens later
@@ -27,9 +27,6 @@ UNREAD = 200  # messages a page may leave unread before it is cut off
 AT_MOST_EVERY_S = 0.1
 TOKEN_COOKIE = "gridcentric-dashboard"
 
-# In the installed package the page lies beside this file; in a checkout in a folder of its own, as Node shares it.
-_HERE = Path(__file__).resolve().parent
-_PAGES = [_HERE / "dashboard" / "index.html", _HERE.parents[2] / "dashboard" / "index.html"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
@@ -50,7 +47,7 @@ class Dashboard:
         self._admits, self._trusted = admits, trusted
         self._snapshot, self._me, self._clock = snapshot, me, clock
         self.started = clock()
-        self._page = next((page for page in _PAGES if page.exists()), _PAGES[0]).read_bytes() if admits else b""
+        self._page = shared("dashboard.html").encode() if admits else b""
         self._history: deque[list[int]] = deque(maxlen=HISTORY)  # [ms, users, clones]
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._readers: set[asyncio.Queue[Optional[bytes]]] = set()

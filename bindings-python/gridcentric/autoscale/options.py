@@ -1,6 +1,6 @@
-"""The options of autoscale.setup(): their defaults, what each may be, and the error when it is something else.
+"""Checks the options of autoscale.setup() by the table that both languages share, autoscale/options.json.
 
-docs/autoscale.md holds the same table in words; bindings-node/lib/autoscale/options.js is its twin.
+It holds the names, the defaults and what each takes. bindings-node/lib/autoscale/options.js is this file's twin.
 Knows nothing of sockets or clones.
 """
 
@@ -12,113 +12,97 @@ import random
 import re
 import sys
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
-STRATEGIES = ("latest", "round-robin", "least-loaded", "random")
-MAX_MS = 2**31 - 1
+from gridcentric.autoscale.shared import shared
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _python_name(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+
+
+_TABLE: dict[str, dict[str, Any]] = {_python_name(name): row for name, row in json.loads(shared("options.json")).items()}
 
 
 def _log(text: str) -> None:
     print(f"gridcentric: {text}", file=sys.stderr, flush=True)
 
 
-def _whole(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
-    def holds(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-    return holds, f"a whole number from {low} to {high}"
-
-
-def _strategy(value: Any) -> bool:
-    return callable(value) or (isinstance(value, str) and value in STRATEGIES)
-
-
-def _one_text(value: Any, key: str, least: int) -> bool:
-    return isinstance(value, dict) and list(value) == [key] and isinstance(value[key], str) and len(value[key]) >= least
-
-
-def _users(value: Any) -> bool:
-    return value in ("cookie", "address") or callable(value) or _one_text(value, "header", 1)
-
-
-def _dashboard(value: Any) -> bool:
-    return isinstance(value, bool) or callable(value) or _one_text(value, "token", 16)
-
-
-_PORT = _whole(1, 65535)
-_FUNCTION = (callable, "a function")
-_BOOLEAN = (lambda value: isinstance(value, bool), "True or False")
-_DRAIN = _whole(0, MAX_MS)
-
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "listen_port": _PORT,
-    "app_port": _PORT,
-    "users_per_clone": _whole(1, 10**6),
-    "min_clones": _whole(0, 1024),
-    "max_clones": _whole(1, 1024),
-    "interval": _whole(10, MAX_MS),
-    "strategy": (_strategy, f"one of {', '.join(STRATEGIES)}, or a function"),
-    "cooldown": _whole(0, MAX_MS),
-    "drain": (lambda value: value is False or _DRAIN[0](value), f"{_DRAIN[1]}, or False"),
-    "user_timeout": _whole(1, MAX_MS),
-    "hold_timeout": _whole(1, MAX_MS),
-    "max_held": _whole(0, 10**6),
-    "request_timeout": _whole(1, MAX_MS),
-    "max_connections": _whole(1, 10**6),
-    "users": (_users, "'cookie', 'address', {'header': NAME} or a function"),
-    "trust_proxy": _BOOLEAN,
-    "host": (lambda value: value is None or isinstance(value, str), "an address to listen on"),
-    "dashboard": (_dashboard, "True, False, {'token': TEXT of at least 16 characters} or a function"),
-    "signals": _BOOLEAN,
-    "on_scale": _FUNCTION,
-    "log": _FUNCTION,
-    "clock": _FUNCTION,
-    "random": _FUNCTION,
+# What only this language can say.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "on_scale": lambda event: None,
+    "log": _log,
+    "clock": lambda: time.monotonic() * 1000,
+    "random": random.random,
 }
+
+# The words of the table that are no values themselves.
+_KINDS: dict[str, Rule] = {
+    "true": (lambda value: value is True, "True"),
+    "false": (lambda value: value is False, "False"),
+    "a function": (callable, "a function"),
+    "an address to listen on": (lambda value: isinstance(value, str), "an address to listen on"),
+}
+
+
+def _rule(taken: Any) -> Rule:
+    """One of the things that an option takes: is it this, and how is it called?"""
+    if isinstance(taken, str):
+        return _KINDS.get(taken) or (lambda value: isinstance(value, str) and value == taken[1:-1], taken)
+    if "whole" in taken:
+        low, high = taken["whole"]
+        return (
+            lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+            f"a whole number from {low} to {high}",
+        )
+    key, least, text = taken["record"]
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and list(value) == [key] and isinstance(value[key], str) and len(value[key]) >= least
+
+    return holds, f"{{{key!r}: {text}}}"
+
+
+_RULES: dict[str, list[Rule]] = {name: [_rule(taken) for taken in row["takes"]] for name, row in _TABLE.items()}
+
+
+def _check(name: str, value: Any) -> None:
+    if not any(holds(value) for holds, _ in _RULES[name]):
+        *others, last = (text for _, text in _RULES[name])
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"autoscale: {name} is {repr(value)[:80]}, expected {expected}")
 
 
 @dataclass(frozen=True)
 class Options:
-    """All options with their defaults. A wrong one raises ValueError naming it, what was given and what was expected."""
+    """All options, checked. read_options() makes them."""
 
     listen_port: int
     app_port: int
-    users_per_clone: int = 2
-    min_clones: int = 0
-    max_clones: int = 32
-    interval: int = 1000
-    strategy: Union[str, Callable[[list[dict[str, Any]], str], Any]] = "latest"
-    cooldown: int = 0
-    drain: Union[int, bool] = 60000
-    user_timeout: int = 30000
-    hold_timeout: int = 15000
-    max_held: int = 1000
-    request_timeout: int = 60000
-    max_connections: int = 10000
-    users: Union[str, dict[str, str], Callable[[Any], Any]] = "cookie"
-    trust_proxy: bool = False
-    host: Optional[str] = None
-    dashboard: Union[bool, dict[str, str], Callable[[Any], Any]] = True
-    signals: bool = True
-    on_scale: Callable[[dict[str, Any]], Any] = lambda event: None
-    log: Callable[[str], Any] = _log
-    # What tests put in the place of the world.
-    clock: Callable[[], float] = field(default=lambda: time.monotonic() * 1000)
-    random: Callable[[], float] = random.random
-
-    def __post_init__(self) -> None:
-        for name, (holds, expected) in _RULES.items():
-            value = getattr(self, name)
-            if not holds(value):
-                raise ValueError(f"autoscale: {name} is {repr(value)[:80]}, expected {expected}")
-        if self.listen_port == self.app_port:
-            raise ValueError(
-                f"autoscale: listen_port and app_port are both {self.app_port}; "
-                "the app needs a port of its own behind the proxy"
-            )
-        if self.min_clones > self.max_clones:
-            raise ValueError(f"autoscale: min_clones ({self.min_clones}) is above max_clones ({self.max_clones})")
+    users_per_clone: int
+    min_clones: int
+    max_clones: int
+    interval: int
+    strategy: Union[str, Callable[[list[dict[str, Any]], str], Any]]
+    cooldown: int
+    drain: Union[int, bool]
+    user_timeout: int
+    hold_timeout: int
+    max_held: int
+    request_timeout: int
+    max_connections: int
+    users: Union[str, dict[str, str], Callable[[Any], Any]]
+    trust_proxy: bool
+    on_scale: Callable[[dict[str, Any]], Any]
+    host: Optional[str]
+    dashboard: Union[bool, dict[str, str], Callable[[Any], Any]]
+    signals: bool
+    log: Callable[[str], Any]
+    clock: Callable[[], float]
+    random: Callable[[], float]
 
 
 def from_environment() -> dict[str, Any]:
@@ -136,13 +120,24 @@ def from_environment() -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise ValueError(f"autoscale: GRIDCENTRIC_AUTOSCALE is {text[:80]!r}, expected a JSON object of options")
-    return {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): value for name, value in value.items()}
+    return {_python_name(name): value for name, value in value.items()}
 
 
 def read_options(listen_port: int, app_port: int, given: dict[str, Any]) -> Options:
-    """The options, or ValueError."""
-    known = [option.name for option in fields(Options)][2:]
-    for name in given:
-        if name not in known:
-            raise ValueError(f"autoscale: there is no option '{name}'; there are {', '.join(known)}")
-    return Options(listen_port, app_port, **given)
+    """All options with their defaults. A wrong one raises ValueError naming it, what was given and what was expected."""
+    read: dict[str, Any] = {name: row.get("default", _FUNCTIONS.get(name)) for name, row in _TABLE.items()}
+    for name, value in {"listen_port": listen_port, "app_port": app_port, **given}.items():
+        if name not in _TABLE:
+            raise ValueError(f"autoscale: there is no option '{name}'; there are {', '.join(list(_TABLE)[2:])}")
+        if value is None and read[name] is None and name not in ("listen_port", "app_port"):
+            continue
+        _check(name, value)
+        read[name] = value
+    options = Options(**read)
+    if listen_port == app_port:
+        raise ValueError(
+            f"autoscale: listen_port and app_port are both {app_port}; the app needs a port of its own behind the proxy"
+        )
+    if options.min_clones > options.max_clones:
+        raise ValueError(f"autoscale: min_clones ({options.min_clones}) is above max_clones ({options.max_clones})")
+    return options

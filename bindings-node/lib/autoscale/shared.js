@@ -1,0 +1,13 @@
+'use strict';
+// Where the files lie that the autoscalers of Node and Python share: in the packed package in it, in a checkout beside it.
+
+const { existsSync, readFileSync } = require('node:fs');
+const { join } = require('node:path');
+
+const HOME = join(__dirname, '..', '..');
+const FOLDER = [HOME, join(HOME, '..')].map((folder) => join(folder, 'autoscale')).find(existsSync);
+
+/** The text of the file. */
+const shared = (name) => readFileSync(join(FOLDER, name), 'utf8');
+
+module.exports = { shared };
