@@ -1,10 +1,10 @@
 """gRPC's server and channel in one process: an inherited channel connects anew, a stream under way ends with an error."""
 
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from harness import background, family, own_address, until
+from harness import HANG_GUARD_S, background, family, own_address, until
 
 from gridcentric import guest
 
@@ -19,8 +19,8 @@ class Service(grpc.GenericRpcHandler):
 
     def pieces(self, request, context):
         for n in range(PIECES):
-            time.sleep(0.01)
             yield str(n).encode()
+            cloned.wait()
 
 
 server = grpc.server(ThreadPoolExecutor(4), handlers=[Service()])
@@ -28,7 +28,7 @@ port = server.add_insecure_port("0.0.0.0:0")
 server.start()
 channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 assert channel.unary_unary("/echo")(b"before") == b"0 before"
-received, ended = [], []
+received, ended, cloned = [], [], threading.Event()
 
 
 def receive() -> None:
@@ -40,14 +40,16 @@ def receive() -> None:
 
 
 background(receive)
-until(lambda: len(received) > 0 or not time.sleep(0.05), "the stream")
+until(lambda: received, "the stream")
 
 
 def work(vmid: int) -> list[str]:
+    cloned.set()
+    # In a clone gRPC's threads see then that the connection has ended; what is sent before that fails like the stream.
+    until(lambda: ended, "the end of the stream")
     inherited = channel.unary_unary("/echo")(b"x", wait_for_ready=True, timeout=60)
     with grpc.insecure_channel(f"{own_address()}:{port}") as own:
         mine = own.unary_unary("/echo")(b"x", timeout=60)
-    until(lambda: ended, "the end of the stream")
     return [inherited.decode(), mine.decode(), ended[0]]
 
 
@@ -55,4 +57,6 @@ master, clones = family(work)
 assert master == ["0 x", "0 x", "all"] and len(received) == PIECES, master
 # 127.0.0.1 is the master's address, in clones too.
 assert clones == [["0 x", f"{vmid} x", "UNAVAILABLE"] for vmid in (1, 2, 3)], clones
-server.stop(None)
+# A server that is stopped at once tells clients that are still connected of an error, which they log.
+channel.close()
+server.stop(HANG_GUARD_S).wait()
