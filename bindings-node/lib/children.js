@@ -2,10 +2,8 @@
 // In a clone: the master's child processes stay the master's, and what this thread has of one, its ChildProcess, says that it
 // has ended by SIGKILL: 'exit' and 'close' come as for any child that is killed. From the start of the clone kill() reaches nobody.
 // It must not know: calls, tickets.
+const { isLoaded } = require('./builtins.js');
 const { native } = require('./native.js');
-
-/** @type {string[] | undefined} what Node has loaded of its own in this thread; not documented */
-const loaded = /** @type {any} */ (process).moduleLoadList;
 
 /** What `pid` of an ended one is: no process has it, so that process.kill() reaches nobody either. */
 const NO_PID = 2 ** 31 - 1;
@@ -17,7 +15,7 @@ function forgetChildren() {
 
 /** After the handlers of on('clone'): each of them ends. An exception of a listener is an uncaught one, as always. */
 function endChildren() {
-  if (loaded && !loaded.some((name) => name.endsWith('NativeModule child_process'))) return; // it has never had any
+  if (isLoaded('child_process') === false) return; // it has never had any
   const prototype = /** @type {any} */ (require('node:child_process').ChildProcess.prototype);
   /** An 'exit' event of one gives its pid away first. */
   function emit(event, ...values) {

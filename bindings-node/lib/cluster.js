@@ -1,12 +1,11 @@
 'use strict';
 // Node's cluster: a program of several processes that share their listening sockets, of which only one would be cloned. It is
 // refused, by name, before anybody is stopped.
-/** @type {string[]} what Node has loaded of its own; not documented */
-const loaded = /** @type {any} */ (process).moduleLoadList ?? [];
+const { isLoaded } = require('./builtins.js');
 
 /** Why this process can't be cloned; undefined: not because of a cluster. */
 function refusalOfCluster() {
-  if (!loaded.some((name) => name.endsWith('NativeModule cluster') || name.includes('internal/cluster/'))) return undefined;
+  if (!isLoaded('cluster')) return undefined; // a worker has loaded it before the program begins
   const cluster = /** @type {any} */ (require('node:cluster'));
   if (cluster.isWorker) {
     return (

@@ -4,6 +4,7 @@
 // could see, and takes some milliseconds.
 // It must not know: calls, tickets, the program's own handlers.
 const vm = require('node:vm');
+const { isLoaded } = require('./builtins.js');
 const { native } = require('./native.js');
 const { renewPid, runAll } = require('./after_clone.js');
 const { renew, source } = require('./renew.js');
@@ -18,14 +19,11 @@ function readFromReset() {
   if (fd >= 0) new Socket({ fd }).on('error', () => {}).resume();
 }
 
-/** @type {string[]} what Node has loaded of its own; not documented: where there is none, less is rehearsed */
-const loaded = /** @type {any} */ (process).moduleLoadList ?? [];
-
 let steps = [
   { concerns: () => true, run: () => native.canReseedMathRandom() },
   { concerns: () => true, run: () => native.learnIsolates(() => vm.createContext(), source) },
   { concerns: () => true, run: () => runAll([...Array(ROUNDS).fill(() => renew(require, false)), renewPid], 0) },
-  { concerns: () => loaded.includes('NativeModule net'), run: readFromReset },
+  { concerns: () => isLoaded('net'), run: readFromReset },
 ];
 
 /**
