@@ -5,11 +5,15 @@ import subprocess
 from harness import background, family, python, until
 
 LINES = 3000
-child = subprocess.Popen(
-    python("-c", f"for i in range({LINES}): print(i); i % 20 or __import__('time').sleep(0.005)"),
-    stdout=subprocess.PIPE,
-    text=True,
-)
+# It writes on while clones are made, and says the last third when the master tells it to.
+CHILD = f"""
+import time
+for i in range({LINES}):
+    if i == {LINES * 2 // 3}: input()
+    print(i)
+    i % 20 or time.sleep(0.005)
+"""
+child = subprocess.Popen(python("-c", CHILD), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 got: list[int] = []
 
 
@@ -23,6 +27,8 @@ until(lambda: len(got) > 100, "the first lines")
 
 
 def work(vmid: int) -> int:
+    if not vmid:
+        print(file=child.stdin, flush=True)
     reader.join()  # both see an end
     assert got == list(range(len(got))), "lines are missing in between"
     return len(got)

@@ -31,7 +31,7 @@ if __name__ == "__main__":
     folder, module = os.path.split(__file__)
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port, number = listener.getsockname()[1], listener.fileno()
-        options = ["-k", "gthread", "--threads", "3", "-t", "5", "--bind", f"fd://{number}", "--log-level", "warning"]
+        options = ["-k", "gthread", "--threads", "3", "-t", "60", "--bind", f"fd://{number}", "--log-level", "warning"]
         command = python("-m", "gunicorn", *options, "--chdir", folder, f"{module[:-3]}:app")
         # The arbiter ends its worker; nobody but the host could end the clones with it.
         end = {**os.environ, "GRIDCENTRIC_ON_MASTER_EXIT": "end"}
