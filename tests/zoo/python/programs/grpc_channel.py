@@ -8,8 +8,6 @@ from harness import HANG_GUARD_S, background, family, own_address, until
 
 from gridcentric import guest
 
-PIECES = 40
-
 
 class Service(grpc.GenericRpcHandler):
     def service(self, call):
@@ -18,8 +16,8 @@ class Service(grpc.GenericRpcHandler):
         return grpc.unary_stream_rpc_method_handler(self.pieces)
 
     def pieces(self, request, context):
-        for n in range(PIECES):
-            yield str(n).encode()
+        for n in range(40):
+            yield b"%d" % n
             cloned.wait()
 
 
@@ -45,17 +43,15 @@ until(lambda: received, "the stream")
 
 def work(vmid: int) -> list[str]:
     cloned.set()
-    # In a clone gRPC's threads see then that the connection has ended; what is sent before that fails like the stream.
-    until(lambda: ended, "the end of the stream")
+    until(lambda: ended, "the end of the stream")  # what a clone sends before that fails as it does
+    # 127.0.0.1 is the master's address, in clones too.
     inherited = channel.unary_unary("/echo")(b"x", wait_for_ready=True, timeout=60)
     with grpc.insecure_channel(f"{own_address()}:{port}") as own:
-        mine = own.unary_unary("/echo")(b"x", timeout=60)
-    return [inherited.decode(), mine.decode(), ended[0]]
+        return [inherited.decode(), own.unary_unary("/echo")(b"x", timeout=60).decode(), *ended]
 
 
 master, clones = family(work)
-assert master == ["0 x", "0 x", "all"] and len(received) == PIECES, master
-# 127.0.0.1 is the master's address, in clones too.
+assert master == ["0 x", "0 x", "all"] and len(received) == 40, master
 assert clones == [["0 x", f"{vmid} x", "UNAVAILABLE"] for vmid in (1, 2, 3)], clones
 # A server that is stopped at once tells clients that are still connected of an error, which they log.
 channel.close()
