@@ -1,4 +1,6 @@
 """watchdog: the master's observer goes on; a clone's inherited one is silent, one that it makes itself sees its own files."""
+# Said when an observer is stopped just as an event comes, cloned or not:
+# stderr: InotifyEmitter.queue_events\(\) called when the thread is inactive
 
 from pathlib import Path
 
