@@ -1,4 +1,4 @@
-"""In a clone, the handles of the master's child processes: subprocess, asyncio, multiprocessing and pools of processes.
+"""In a clone, the handles of the master's child processes: subprocess, asyncio, gevent, multiprocessing, pools of processes.
 
 Those processes stay the master's. In the clone each has ended as if by SIGKILL, under a pid that no process has, so that
 nobody waits for one, takes it for a success or signals what has its number by now: the master's own, in plain mode, or a
@@ -128,8 +128,25 @@ def _break_pool(pool: Any) -> None:
     pool._outqueue._writer.close()
 
 
+class _EndedChild:
+    """What gevent's functions ask a watcher of a child that has ended."""
+
+    rstatus = signal.SIGKILL
+
+    def __init__(self, watcher: Any) -> None:
+        self.pid, self.stop, self.close = watcher.pid, watcher.stop, watcher.close
+
+
+def _end_child_of_gevent(watcher: Any) -> None:
+    if watcher.callback is not None:  # not ended meanwhile
+        watcher.callback(_EndedChild(watcher), *watcher.args[1:])
+
+
 def run() -> None:
     """In a clone, before the program's own handlers."""
+    for watcher in list(getattr(sys.modules.get("gevent.os"), "_watched_children", {}).values()):
+        if not isinstance(watcher, tuple):  # of one that has ended
+            watcher.loop.run_callback_threadsafe(_end_child_of_gevent, watcher)
     while pools:
         _break_pool(pools.pop())
     while managers:

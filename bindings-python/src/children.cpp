@@ -28,9 +28,12 @@ void subprocesses(py::handle children) {
   // What has it as an attribute of its own is of another domain.
   children.attr("here") =
       py::reinterpret_steal<py::object>(PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type));
-  of_module("subprocess", [&](py::handle module) {
-    for (const char *name : {"returncode", "pid"}) module.attr("Popen").attr(name) = children.attr(name);
-  });
+  for (const char *name : {"subprocess", "gevent.subprocess"}) {
+    of_module(name, [&](py::handle module) {
+      for (const char *attribute : {"returncode", "pid"})
+        module.attr("Popen").attr(attribute) = children.attr(attribute);
+    });
+  }
 }
 
 void asyncio(py::handle children) {

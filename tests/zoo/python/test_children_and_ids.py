@@ -1,9 +1,13 @@
-"""Names made of the pid that packages keep, and their idle connections, in clones: prometheus_client, pyzmq, requests."""
+"""Children that packages have started, names made of the pid that they keep, and their idle connections, in clones: gevent,
+prometheus_client, pyzmq, requests.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +23,48 @@ from family import clone_all, reports
 from gridcentric import guest
 
 __all__ = ["run"]
+
+
+def of_gevent(patched: bool) -> list[Any]:
+    if patched:
+        from gevent import monkey
+
+        monkey.patch_all()
+    import gevent
+    from gevent import os as gevent_os
+    from gevent.subprocess import PIPE, Popen
+
+    def spawn(stdin: int = PIPE) -> Any:
+        return Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=stdin, stdout=PIPE)
+
+    read, write = os.pipe()  # communicate() would close one of its own
+    polled, killed, waited, talked = *(spawn() for _ in range(3)), spawn(read)
+    waiting, talking = gevent.spawn(waited.wait), gevent.spawn(talked.communicate)
+    gevent.sleep(0)
+    vmid, ticket = clone_all(2)
+    if vmid:
+        found = [polled.poll(), polled.pid]
+        killed.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(killed.pid, signal.SIGKILL)
+        found += [killed.wait(), waiting.get(), talking.get()[0].decode(), talked.returncode]
+        own = spawn()
+        still = own.poll()
+        own.kill()
+        guest.join(json.dumps([*found, still, own.wait(), gevent_os.waitpid(own.pid, os.WNOHANG)[1]]))
+    clones = reports(ticket)
+    still = [child.poll() for child in (polled, killed, waited, talked)]
+    for child in (polled, killed, waited):
+        child.stdin.close()
+    os.close(write)
+    return [still, [child.wait() for child in (polled, killed, waited, talked)], waiting.get(), clones]
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_children_of_gevent_have_ended(run: Callable[..., Any], patched: bool) -> None:
+    still, ends, waited, clones = run(of_gevent, patched)
+    assert (still, ends, waited) == ([None] * 4, [0] * 4, 0)
+    assert clones == [[-9, 2**31 - 1, -9, -9, "", -9, None, -9, 9]] * 2
 
 
 def prometheus(folder: str) -> list[Any]:
