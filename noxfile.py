@@ -19,6 +19,8 @@ from sessions import fresh, kernels, languages, matrix, packages, quality, suite
 # Ctrl-C and mean it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# SIGTERM ends what a session runs too, as Ctrl-C does: without this pytest and all that it started would go on.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False

@@ -9,11 +9,12 @@ from sessions.building import PYTHON, make_core_tests, needs, run
 GUARD = "--timeout=3600"  # a VM is emulated: minutes of a busy computer
 
 
-def play(session: nox.Session, tests: str, chosen_by: str = "") -> None:
-    """Testees of the core with tests/kernels/TESTS; what is chosen on the command line is told by a variable."""
+def play(session: nox.Session, *tests: str, chosen_by: str = "") -> None:
+    """Testees of the core with TESTS of tests/kernels; what is chosen on the command line is told by a variable."""
     folder = make_core_tests(session, "core")
     chosen = {chosen_by: " ".join(session.posargs)} if chosen_by and session.posargs else {}
-    run(session, PYTHON, "-m", "pytest", "-q", GUARD, f"tests/kernels/{tests}", env={"GC_BUILD": folder} | chosen)
+    paths = [f"tests/kernels/{name}" for name in tests]
+    run(session, PYTHON, "-m", "pytest", "-q", GUARD, *paths, env={"GC_BUILD": folder} | chosen)
 
 
 @nox.session
@@ -27,11 +28,11 @@ def denied(session: nox.Session) -> None:
 def kernels(session: nox.Session) -> None:
     """The testees, a Python and a Node program on Linux 5.10, 6.1 and 6.12, in VMs (-- 5.10 for one). Many minutes."""
     needs(session, "dev", "python", "node")
-    play(session, "test_kernels.py", "GC_KERNELS")
+    play(session, "test_vm.py", "test_kernels.py", chosen_by="GC_KERNELS")
 
 
 @nox.session
 def glibcs(session: nox.Session) -> None:
     """The same with the C library of Debian sid (-- bookworm trixie sid for others), in both modes."""
     needs(session, "dev", "python", "node")
-    play(session, "test_glibcs.py", "GC_SUITES")
+    play(session, "test_glibcs.py", chosen_by="GC_SUITES")

@@ -6,14 +6,13 @@ Needs the core's tests: `nox -s kernels` builds them.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from kernels import parts
+from kernels.processes import of_session
 
 TESTEES = parts.CORE / "tests/live_clone/live-clone-testees"
 DENY = parts.CORE / "tests/live_clone/deny"
@@ -61,19 +60,6 @@ ROWS += [
 pytestmark = pytest.mark.skipif(not DENY.exists(), reason="build the core's tests first: nox -s kernels")
 
 
-def left_of(session: int) -> list[str]:
-    """The processes of a session that live."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == session and fields[0] not in "ZX":
-            found.append(pid)
-    return found
-
-
 def played(*command: object) -> str:
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -84,9 +70,9 @@ def played(*command: object) -> str:
     finally:
         process.kill()
     guard = time.monotonic() + HANG_S
-    while left_of(process.pid) and time.monotonic() < guard:
+    while of_session(process.pid) and time.monotonic() < guard:
         time.sleep(0.005)  # what was killed is gone a moment later
-    assert left_of(process.pid) == []
+    assert of_session(process.pid) == {}
     assert process.returncode == 0, output
     return output
 
