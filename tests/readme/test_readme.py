@@ -1,4 +1,4 @@
-"""Every example of the README runs as it stands and prints what a reader would expect."""
+"""Every example of the README, and of the Node package's, runs as it stands and prints what a reader would expect."""
 
 import os
 import re
@@ -11,9 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def examples(language: str, document: str = "README.md") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.S | re.M)
+
+
 def example(language: str) -> str:
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
-    longest: str = max(blocks, key=len)
+    longest: str = max(examples(language), key=len)
     return longest
 
 
@@ -32,6 +35,18 @@ def run(tmp_path: Path):
 def test_node(run, tmp_path: Path) -> None:
     (tmp_path / "example.js").write_text(example("js"))
     assert run("node", "example.js") == [f"vmid {k}, visit 42" for k in range(4)]
+
+
+def test_node_package(run, tmp_path: Path) -> None:
+    callbacks, handlers = examples("js", "bindings-node/README.md")
+    (tmp_path / "callbacks.js").write_text(callbacks)
+    said = sorted(run("node", "callbacks.js"))
+    assert said[0] == "[ 'done', 'done' ]"
+    assert [line.partition(" at ")[0] for line in said[1:]] == ["vmid 0", "vmid 1", "vmid 2"]
+    (tmp_path / "handlers.js").write_text(handlers)
+    assert run("node", "handlers.js") == []
+    first, *others = (tmp_path / "example.log").read_text().splitlines()
+    assert (first, sorted(others)) == ("the master begins", ["clone 1 goes on", "clone 2 goes on"])
 
 
 def test_python(run, tmp_path: Path) -> None:
