@@ -6,7 +6,7 @@ import nox
 
 from sessions.building import PYTHON, make_core_tests, needs, run
 
-GUARD = "--timeout=3600"  # a VM is emulated: minutes of a busy computer
+GUARD = "--timeout=18000"  # a VM is emulated, on a computer that may be busy
 
 
 def play(session: nox.Session, *tests: str, chosen_by: str = "") -> None:

@@ -14,7 +14,7 @@ from kernels import parts, vm
 from kernels.kernels import SUITES, kernel, missing_tools
 
 KERNELS = os.environ.get("GC_KERNELS", " ".join(SUITES)).split()
-TESTEES = os.environ.get("GC_TESTEES", "not thread]")
+TESTEES = os.environ.get("GC_TESTEES", "not thread-")
 PLAYED = [
     parts.play("tests/live_clone/test_testees.py", some=TESTEES),
     parts.play("tests/kernels/programs"),

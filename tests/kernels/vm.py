@@ -22,7 +22,7 @@ from .archive import Archive
 from .kernels import STORE
 
 MEMORY_MB = 3072
-HANG_S = 1800  # a guard: an emulated computer that is shared is slow
+HANG_S = 4 * 3600  # a guard: an emulated computer that is shared is slow
 
 
 @dataclass

@@ -34,18 +34,6 @@ void block_all_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
-void wait_asleep(int tid, const char *where = "") {
-  until([&] {
-    char path[64], state[64] = {};
-    snprintf(path, sizeof path, "/proc/self/task/%d/wchan", tid);
-    FILE *f = fopen(path, "r");
-    CHECK(f != nullptr);
-    const bool asleep = fgets(state, sizeof state, f) && state[0] != '0' && strstr(state, where);
-    fclose(f);
-    return asleep;
-  });
-}
-
 }  // namespace
 
 TESTEE(an_event_ends_a_wait_that_goes_on) {
@@ -65,8 +53,8 @@ TESTEE(an_event_ends_a_wait_that_goes_on) {
     woken = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &limit, nullptr, 0);
   });
   until([&] { return tids[0] != 0 && tids[1] != 0; });
-  wait_asleep(tids[0], "poll");
-  wait_asleep(tids[1], "futex");
+  wait_asleep(tids[0], {SYS_poll, SYS_ppoll});
+  wait_asleep(tids[1], {SYS_futex});
   clone_here();
   CHECK(write(ends[1], "x", 1) == 1);
   poller.join();
@@ -93,7 +81,7 @@ TESTEE(a_signal_ends_a_wait_that_goes_on) {
     error = errno;
   });
   until([&] { return tid != 0; });
-  wait_asleep(tid, "nanosleep");
+  wait_asleep(tid, {SYS_nanosleep, SYS_clock_nanosleep});
   clone_here();
   // It may come before the wait goes on, as one may come before a wait begins.
   until([&] {
@@ -125,7 +113,7 @@ TESTEE(a_wait_that_goes_on_can_be_cancelled) {
             },
             nullptr) == 0);
   until([] { return tid != 0; });
-  wait_asleep(tid, "nanosleep");
+  wait_asleep(tid, {SYS_nanosleep, SYS_clock_nanosleep});
   clone_here();
   timespec moment{0, 5'000'000};
   nanosleep(&moment, nullptr);  // mostly it waits again by then: the other case must work too
@@ -165,7 +153,7 @@ TESTEE(connecting_goes_on) {
     lasted = (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1'000'000;
   });
   until([&] { return tid != 0; });
-  wait_asleep(tid);
+  wait_asleep(tid, {SYS_connect});
   const int index = clone_here();
   connector.join();
   CHECK(result == -1 && error != EINTR);
@@ -195,7 +183,7 @@ TESTEE(waiting_for_a_ring_goes_on) {
     error = errno;
   });
   until([&] { return tid != 0; });
-  if (layout.features & 1u << 8 /* EXT_ARG, Linux 5.11 */) wait_asleep(tid, "io_");
+  if (layout.features & 1u << 8 /* EXT_ARG, Linux 5.11 */) wait_asleep(tid, {SYS_io_uring_enter});
   clone_here();
   waiter.join();
   CHECK(result == -1 && (error == ETIME || !(layout.features & 1u << 8)));

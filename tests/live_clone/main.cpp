@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <thread>
@@ -101,6 +102,17 @@ void until(const std::function<bool()> &condition) {
     timespec t{0, 1000000};
     nanosleep(&t, nullptr);
   }
+}
+
+void wait_asleep(int tid, std::initializer_list<long> calls) {
+  const std::string path = "/proc/self/task/" + std::to_string(tid) + "/syscall";
+  until([&] {
+    std::ifstream file(path);
+    CHECK(file);
+    long call = 0;
+    if (!(file >> call)) return false;  // "running"
+    return call >= 0 && (calls.size() == 0 || std::find(calls.begin(), calls.end(), call) != calls.end());
+  });
 }
 
 size_t count_descriptors() { return count_entries("/proc/self/fd"); }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <string>
 
 #include "core/live_clone/live_clone.hpp"
@@ -48,6 +49,8 @@ void wait_for_clones();
 bool degraded(const std::string &text);
 /// Polls until the condition holds; the driver's hang guard is the limit.
 void until(const std::function<bool()> &condition);
+/// Until a thread sleeps in one of these system calls, in any if none is named. Not in a clone: /proc has other numbers there.
+void wait_asleep(int tid, std::initializer_list<long> calls = {});
 
 /// Open descriptors, mappings and children of this process: must be the same before and after a clone.
 size_t count_descriptors();

@@ -283,18 +283,6 @@ void block_all_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
-void wait_asleep(int tid) {
-  until([tid] {
-    char path[64], state[64] = {};
-    snprintf(path, sizeof path, "/proc/self/task/%d/wchan", tid);
-    FILE *f = fopen(path, "r");
-    if (!f) return true;  // inside a clone /proc has other numbers
-    const bool asleep = fgets(state, sizeof state, f) && state[0] != '0';
-    fclose(f);
-    return asleep;
-  });
-}
-
 bool sleeps_are_recorded() { return access("/proc/thread-self/sched", R_OK) == 0; }
 
 }  // namespace
