@@ -179,7 +179,7 @@ def pack(session: nox.Session, folder: Path, into: Path, scripts: str) -> Iterab
 @nox.session
 def wheels(session: nox.Session) -> None:
     """A wheel for each supported CPython, into dist/; -- VERSION ... for some of them, as -- 3.9 3.13. With the CPythons that
-    are here, else, for root, with that of a Debian release."""
+    are here, else, for root with mmdebstrap, with that of a Debian release."""
     needs(session)
     DIST.mkdir(exist_ok=True)
     for version, python in pythons_here():
@@ -187,7 +187,7 @@ def wheels(session: nox.Session) -> None:
             continue
         if python:
             make_wheel(session, python, DIST)
-        elif version in DEBIAN_WITH and os.geteuid() == 0:
+        elif version in DEBIAN_WITH and os.geteuid() == 0 and shutil.which("mmdebstrap"):
             make_wheel_in_debian(session, DEBIAN_WITH[version], DIST)
         else:
             session.warn(f"there is no CPython {version} here, on PATH or with pyenv: no wheel for it")
