@@ -17,13 +17,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
-from machines import Machine, root
+from machines import Machine, Started, root
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, USER = os.environ.get("GC_FRESH", "trixie root").split()
 ADVICE = re.compile(r"^    (apt-get update && apt-get install .*)$", re.M)
+CHAT, DASHBOARD = (re.compile(rf"{what} at +(http://\S+)") for what in ("the chat", "the dashboard"))
 # No step takes this long unless it hangs.
 HANG_GUARD_S = 3600
 
@@ -122,23 +124,33 @@ def page(url: str) -> str:
         return ""
 
 
-@pytest.mark.parametrize("app", ["node", "python"])
-def test_make_demo_until_ctrl_c(built: Machine, app: str) -> None:
-    port = free_port()
+def answered(demo: Started, output: IO[bytes], address: re.Pattern[str]) -> None:
+    """Until there is a page at the address that the demo has said."""
+    while True:
+        said = os.pread(output.fileno(), 1 << 20, 0).decode(errors="replace")  # the demo writes where we would read
+        assert demo.poll() is None, said
+        where = address.search(said)
+        if where and "<title>" in page(where[1]):
+            return
+        time.sleep(0.2)
+
+
+def demonstrate(machine: Machine, *words: str) -> None:
+    """`make demo` answers, and Ctrl-C ends it with all that it has started."""
     with tempfile.TemporaryFile() as output:
-        demo = built.start(
-            "make", "demo", f"PORT={port}", f"APP={app}", "CROWD=2", folder=f"{built.home}/gridcentric", output=output
-        )
-        while "<title>" not in page(f"http://127.0.0.1:{port}/_gridcentric"):
-            output.seek(0)
-            assert demo.poll() is None, output.read().decode()
-            time.sleep(0.1)
-        assert "<title>" in page(f"http://127.0.0.1:{port}/")
+        demo = machine.start("make", "demo", *words, folder=f"{machine.home}/gridcentric", output=output)
+        answered(demo, output, CHAT)
+        answered(demo, output, DASHBOARD)
         demo.signal(signal.SIGINT)
         assert demo.wait(HANG_GUARD_S) != 0
-    while left := built.processes():  # a reaper may still be on its way out
+    while left := machine.processes():  # a reaper may still be on its way out
         print("still there:", left)
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("app", ["node", "python"])
+def test_make_demo_until_ctrl_c(built: Machine, app: str) -> None:
+    demonstrate(built, f"PORT={free_port()}", f"APP={app}", "CROWD=2")
 
 
 def test_npm_install_of_the_folder_from_another_project(built: Machine) -> None:
@@ -164,15 +176,4 @@ def test_what_make_test_needs_is_brought(built: Machine) -> None:
 def test_make_demo_with_vms(built: Machine) -> None:
     """What it needs is brought or named, an image is built, a VM boots and answers."""
     make(built, "build", "HYPERVISOR=qemu")
-    port = free_port()
-    with tempfile.TemporaryFile() as output:
-        demo = built.start("make", "demo", f"PORT={port}", "HYPERVISOR=qemu", folder=f"{built.home}/gridcentric", output=output)
-        while "<title>" not in page(f"http://127.0.0.1:{port}/_gridcentric"):
-            output.seek(0)
-            assert demo.poll() is None, output.read().decode()
-            time.sleep(0.5)
-        demo.signal(signal.SIGINT)
-        demo.wait(HANG_GUARD_S)
-    while left := built.processes():
-        print("still there:", left)
-        time.sleep(0.1)
+    demonstrate(built, f"PORT={free_port()}", "HYPERVISOR=qemu")
