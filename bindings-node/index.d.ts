@@ -120,7 +120,7 @@ export function my_ip(): string;
 /**
  * Reserve CPUs for clones: the largest multiple of `mincpuspervm` that is free and at most `maxcpus`, granted once it is
  * enough for `minvms` clones; until then it waits in line, first come first served. Counts are 1 to 2^31 - 1.
- * Errors: `invalid_argument` (it can never be granted), `timed_out`.
+ * Errors: `invalid_argument` (it can never be granted), `timed_out`, `clone_failed` (the host has no descriptors for so many).
  */
 export function request_ticket(
   maxcpus: number, minvms: number, mincpuspervm: number, timeout: number, options?: CallOptions,

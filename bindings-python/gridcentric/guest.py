@@ -52,7 +52,7 @@ def request_ticket(maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -
 
     The largest multiple of `mincpuspervm` that is free and at most `maxcpus`, granted as soon as it is enough for `minvms`
     clones; until then the request waits in line, first come, first served, for `timeout` milliseconds.
-    Raises InvalidArgument (a count below 1, more than the host has in all), TimedOut.
+    Raises InvalidArgument (a count below 1, more than the host has in all), TimedOut, CloneFailed (no descriptors for so many).
     """
     return _calls.request_ticket(_native.Call(), maxcpus, minvms, mincpuspervm, timeout)
 

@@ -225,6 +225,8 @@ void Host::forget_everything(Session &but, bool control_too) {
   for (Session *session : others) session->connection.close();
   lost_replies_.clear();
   settle();
+  promised_.clear();
+  being_made_ = 0;
 }
 
 }  // namespace gridcentric::host

@@ -1,6 +1,9 @@
 // Requests: from a line to a call of the rules; the calls of domains.
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "core/host/descriptors.hpp"
 #include "core/host/host.hpp"
 #include "core/wire/text.hpp"
 
@@ -8,6 +11,7 @@ namespace gridcentric::host {
 namespace {
 
 constexpr std::size_t most_open_calls = 1024;
+constexpr std::int64_t spare_descriptors = 4;  // for what comes and goes
 
 }  // namespace
 
@@ -115,9 +119,7 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
                     {"timeout", &timeout}},
                    0))
         return;
-      if (const auto call = open_call(session, request))
-        rules_.request_ticket(*call, me, maxcpus, minvms, mincpuspervm, timeout, now);
-      return;
+      return request_ticket(session, request, maxcpus, minvms, mincpuspervm, timeout);
     case wire::Command::clone:
       if (const auto call = open_call(session, request)) rules_.clone(*call, me, args[0], now);
       return;
@@ -182,6 +184,36 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
     default:
       return;  // the table of commands lets no other through to a domain
   }
+}
+
+// A ticket is granted for as many clones as there are descriptors for. What can't be granted anyway is the rules' to refuse.
+void Host::request_ticket(Session &session, const wire::Request &request, std::int64_t maxcpus,
+                          std::int64_t minvms, std::int64_t mincpuspervm, std::int64_t timeout) {
+  const std::int64_t cpus = std::min(maxcpus, rules_.cpus());
+  if (minvms > 0 && mincpuspervm > 0 && minvms <= cpus / mincpuspervm) {
+    std::int64_t promised = being_made_, most = 0;
+    for (const auto &[domain, clones] : promised_) promised += clones;
+    const Answer bad = check_descriptors(cpus / mincpuspervm, promised, &most);
+    if (!bad.ok() && most < minvms) return answer(session, request, bad);
+    if (!bad.ok()) maxcpus = most * mincpuspervm;
+  }
+  if (const auto call = open_call(session, request))
+    rules_.request_ticket(*call, session.domain, maxcpus, minvms, mincpuspervm, timeout, loop_.now_ms());
+}
+
+Answer Host::check_descriptors(std::int64_t clones, std::int64_t promised, std::int64_t *most) const {
+  if (hypervisor_.descriptors_a_clone() == 0) return {};
+  const std::int64_t each = hypervisor_.descriptors_a_clone() + 1;  // and its connection
+  const auto known = static_cast<std::int64_t>(loop_.watched());
+  const std::int64_t left = free_descriptors(known, (promised + clones) * each) - spare_descriptors;
+  *most = std::max<std::int64_t>(0, left / each - promised);
+  if (*most >= clones) return {};
+  return {Code::CLONE_FAILED, "the host may open " + std::to_string(std::max<std::int64_t>(0, left)) +
+                                  " more descriptors of " + std::to_string(descriptor_limit()) +
+                                  " (ulimit -n), a clone takes " + std::to_string(each) + " of them, and " +
+                                  std::to_string(promised) + " clones are promised: there is room for " +
+                                  std::to_string(*most) + " more, not for " + std::to_string(clones) +
+                                  "; ask for fewer, or start the host with a higher limit"};
 }
 
 // --- lists -----------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ class EpollLoop final : public Loop {
   void watch_events(int fd, std::uint32_t events, std::function<void(std::uint32_t)> work);
   void change_events(int fd, std::uint32_t events);
 
+  std::size_t watched() const { return watches_.size(); }
+
   // Real time, whatever the clock.
   std::int64_t real_now_ms() const;
   std::uint64_t call_after_real(std::int64_t ms, std::function<void()> work);

@@ -221,7 +221,14 @@ void Host::settle() {
       for (Event &event : events) carry_out(event);
       events = rules_.take_events();
     }
-    for (const auto &[domain, clones] : rules_.take_expectations()) hypervisor_.expect(domain, clones);
+    for (const auto &[domain, clones] : rules_.take_expectations()) {
+      if (clones > 0) {
+        promised_[domain] = clones;
+      } else {
+        promised_.erase(domain);
+      }
+      hypervisor_.expect(domain, clones);
+    }
   } while (loop_.run_posted());
   if (!awaits_.empty()) answer_awaits();
   settling_ = false;
@@ -247,6 +254,12 @@ void Host::carry_out(Event &event) {
     case Event::Kind::cancel_clone:
       return hypervisor_.cancel_clone(event.domain);
     case Event::Kind::start_clone: {
+      // Others may have opened descriptors since the ticket was granted.
+      const auto clones = static_cast<std::int64_t>(event.clones.size());
+      std::int64_t most = 0;
+      if (Answer bad = check_descriptors(clones, being_made_, &most); !bad.ok())
+        return rules_.clone_done(event.call, std::move(bad), loop_.now_ms());
+      being_made_ += clones;
       OpenCall &call = calls_.at(event.call);
       call.caller = std::make_shared<CloneCaller>(*this, *call.session, call.id);
       CloneRequest request;
@@ -256,13 +269,14 @@ void Host::carry_out(Event &event) {
       request.ticket = std::move(event.ticket);
       request.cpus_per_vm = event.cpus_per_vm;
       request.caller = call.caller;
-      return hypervisor_.clone(
-          std::move(request), [this, id = event.call, caller = call.caller](const CloneResult &result) {
-            caller->done();
-            rules_.clone_done(id, result.ok ? Answer{} : Answer{code_of(result.error), result.reason},
-                              loop_.now_ms());
-            settle();
-          });
+      return hypervisor_.clone(std::move(request), [this, clones, id = event.call,
+                                                    caller = call.caller](const CloneResult &result) {
+        being_made_ -= clones;
+        caller->done();
+        rules_.clone_done(id, result.ok ? Answer{} : Answer{code_of(result.error), result.reason},
+                          loop_.now_ms());
+        settle();
+      });
     }
     case Event::Kind::drop:
     case Event::Kind::reply:

@@ -108,6 +108,10 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   std::optional<CallId> number_call(Session &session, const wire::Request &request);
   std::optional<CallId> open_call(Session &session, const wire::Request &request);
   void take_back(CallId call);
+  // Are there descriptors for so many clones more, beside those that are promised? Else CLONE_FAILED, and *most is how many.
+  Answer check_descriptors(std::int64_t clones, std::int64_t promised, std::int64_t *most) const;
+  void request_ticket(Session &session, const wire::Request &request, std::int64_t maxcpus,
+                      std::int64_t minvms, std::int64_t mincpuspervm, std::int64_t timeout);
   void answer_order(Session &session, const wire::Request &request, std::string_view line);
   void info(Session &session, const wire::Request &request);
   void kill_domain(Session &session, const wire::Request &request);
@@ -140,6 +144,8 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   CallId last_call_ = 0;
   bool settling_ = false;
   bool had_family_ = false;
+  std::unordered_map<DomainKey, int> promised_;  // clones that reserved tickets are for
+  std::int64_t being_made_ = 0;                  // clones
   std::unordered_map<Connection *, std::unique_ptr<Session>> sessions_;
   std::vector<std::unique_ptr<Session>> closed_sessions_;
   std::unordered_set<Session *> unflushed_;

@@ -19,6 +19,10 @@ namespace {
 constexpr int accepts_a_turn = 64;
 constexpr std::time_t forming_s = 60;  // a folder without a socket may be one in the making
 constexpr const char *socket_name = "/host.sock";
+constexpr const char *no_descriptor =
+    "gridcentric/1 error host_unreachable the host has no descriptor left for another connection (ulimit "
+    "-n): end "
+    "clones, or start the host with a higher limit\n";
 
 std::string runtime_folder() {
   const char *folder = std::getenv("XDG_RUNTIME_DIR");
@@ -125,13 +129,12 @@ bool Listener::open_at(const std::string &path, std::string *error) {
           "a host listens on \"" + path + "\" already: use that one, or name another place with --socket";
       return false;
     case Found::dead:
+    case Found::nothing:  // a link that leads nowhere is there all the same
       if (lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) {
         *error = "\"" + path + "\" exists and is not a socket: name another place with --socket";
         return false;
       }
       break;  // replaced by rename()
-    case Found::nothing:
-      break;
   }
   return listen_at(path, error);
 }
@@ -192,7 +195,10 @@ void Listener::accept_some() {
       // Without a descriptor the connection could be neither served nor refused, and the loop would spin.
       close(spare_);
       fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-      if (fd >= 0) close(fd);
+      if (fd >= 0) {
+        send(fd, no_descriptor, std::strlen(no_descriptor), MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+      }
       spare_ = open("/dev/null", O_RDONLY | O_CLOEXEC);
       continue;
     }

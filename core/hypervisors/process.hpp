@@ -19,6 +19,7 @@ class Process final : public Hypervisor {
   std::string_view name() const override { return "process"; }
   Capabilities capabilities() const override;
   void set_listener(Listener *listener) override { listener_ = listener; }
+  int descriptors_a_clone() const override { return 3; }  // pidfds of it and of its gc-reaper, a refuser
   std::string adopt(DomainKey domain, const Peer &peer, std::string *error) override;
   void clone(CloneRequest request, std::function<void(CloneResult)> done) override;
   void cancel_clone(DomainKey parent) override;

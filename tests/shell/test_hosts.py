@@ -121,6 +121,10 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path, name: str) -> No
     assert (said.returncode, said.stdout) == (1, "")
     assert f'"{tmp_path}/{name}" exists and is not a socket' in said.stderr
     assert (tmp_path / name).read_text() == "precious"
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("a disk that is not mounted")
+    assert f'"{tmp_path}/{name}" exists and is not a socket' in gc("host", "--socket", str(tmp_path / "host.sock")).stderr
+    assert (tmp_path / name).is_symlink()
 
 
 def test_the_socket_is_of_this_user_alone(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ GC_API const char *gc_version(void);
 /* Reserve CPUs for clones: the largest multiple of mincpuspervm that is free and at most maxcpus, granted once it is
  * enough for minvms clones; else waits in line, first come first served. All counts are at least 1.
  * Errors: INVALID_ARGUMENT (a count below 1, minvms * mincpuspervm above maxcpus or above what the host has, ticket
- * NULL), TIMED_OUT, INTERRUPTED_BY_CLONE, HOST_UNREACHABLE, PROTOCOL; those three last ones any call may meet. */
+ * NULL), TIMED_OUT, CLONE_FAILED (the host has no descriptors for minvms clones more), INTERRUPTED_BY_CLONE,
+ * HOST_UNREACHABLE, PROTOCOL; those three last ones any call may meet. */
 GC_API int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, gc_uuid_t *ticket);
 
 /* Give back a ticket that was not used. Errors: INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED. */

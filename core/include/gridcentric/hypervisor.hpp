@@ -86,6 +86,9 @@ class Hypervisor {
   virtual std::string_view name() const = 0;  // "fake", "process", "qemu"
   virtual Capabilities capabilities() const = 0;
   virtual void set_listener(Listener *listener) = 0;
+  // How many descriptors of the host's process the driver keeps open for each clone; 0: none worth counting. The host promises
+  // no more clones than it has descriptors for, these and its connections.
+  virtual int descriptors_a_clone() const { return 0; }
 
   // A program said hello and becomes the master of a new family: watch it, give it an address (numeric).
   // "" and *error set when it can't be had.
