@@ -1,5 +1,5 @@
 'use strict';
-// The API of DESIGN's table for Node: names, arguments and forms. index.d.ts documents every call. Start reading here.
+// The API for Node: names, arguments and forms. index.d.ts documents every call. Start reading here.
 // Quick calls (vmid, ismaster, my_ip) are synchronous; all others take a callback last, called with the result first, or
 // return a promise.
 const { native } = require('./native.js');

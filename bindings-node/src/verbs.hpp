@@ -1,4 +1,4 @@
-// The calls that wait, by their names in DESIGN's table: arguments from JavaScript in, guest::function,
+// The calls that wait, by the names that all languages share: arguments from JavaScript in, guest::function,
 // result as a JavaScript value out. lib/index.js has checked the arguments. It must not know: threads, the
 // event loop (environment.cpp).
 #pragma once

@@ -1,4 +1,4 @@
-// The files pre-clone and post-clone that run around a clone (DESIGN section 3, "Hooks").
+// The files pre-clone and post-clone that run around a clone (docs/semantics.md).
 // They run under `gc hook`, which hands their exit status over a socket: a program that reaps all children takes nothing away.
 // It must not know: when a hook is due, what a failure means.
 #pragma once

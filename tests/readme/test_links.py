@@ -44,3 +44,15 @@ def test_the_readme_of_the_python_package_has_no_link_into_the_checkout() -> Non
 def test_the_readme_of_the_node_package_has_no_link_into_the_checkout() -> None:
     links = LINK.findall(text_of(ROOT / "bindings-node" / "README.md"))
     assert all(re.match(r"https?:|#", link) for link in links), links
+
+
+PLACES = re.compile(r"`((?:core|autoscale|bindings-(?:python|node)|scripts|tests|docs|bench)/[\w./{},-]*)`")
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md"])
+def test_the_places_that_a_document_names_are_there(name: str) -> None:
+    for place in PLACES.findall((ROOT / name).read_text()):
+        head, brace, rest = place.partition("{")
+        inner, _, tail = rest.partition("}")
+        for one in inner.split(",") if brace else [""]:
+            assert (ROOT / f"{head}{one}{tail}").exists(), f"{name} names {place}"
