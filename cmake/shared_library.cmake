@@ -16,7 +16,7 @@ set_target_properties(gridcentric_shared PROPERTIES OUTPUT_NAME gridcentric EXPO
 
 set(gc_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/gridcentric)
 install(TARGETS gridcentric_shared EXPORT gridcentricTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT gridcentric)
-install(FILES core/include/gridcentric/gc-guest.h core/include/gridcentric/errors.def
+install(FILES core/include/gridcentric/gc-guest.h core/include/gridcentric/gc-binding.h core/include/gridcentric/errors.def
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gridcentric COMPONENT gridcentric)
 install(EXPORT gridcentricTargets NAMESPACE gridcentric:: DESTINATION ${gc_package_dir} COMPONENT gridcentric)
 

@@ -1,55 +1,18 @@
 // The C API (gridcentric/gc-guest.h): checks pointers, calls client.hpp, turns errors into errno and structs into blocks.
-#include <gridcentric/gc-guest.h>
+#include "core/guest/capi.hpp"
 
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <new>
-
-#include "core/guest/client.hpp"
+namespace guest = gridcentric::guest;
+using namespace guest::capi;
 
 namespace {
 
-namespace guest = gridcentric::guest;
+using guest::capi::fill;
 
 thread_local std::string last_error;
-thread_local guest::Call *used_call = nullptr;  // of gc_use_call()
-
-int fail(int code, const std::string &text) {
-  last_error = text;
-  errno = code;
-  return -1;
-}
-
-// Runs work; no exception gets past here into C.
-template <typename Work>
-int guarded(Work work) noexcept {
-  try {
-    return work();
-  } catch (const guest::Error &error) {
-    return fail(error.code, error.text);
-  } catch (const std::bad_alloc &) {
-    errno = ENOMEM;
-    return -1;
-  } catch (const std::exception &error) {
-    return fail(GC_E_PROTOCOL, error.what());
-  } catch (...) {
-    return fail(GC_E_PROTOCOL, "a handler of the program threw something that is not a std::exception");
-  }
-}
-
-void need(const void *pointer, const char *name, const char *expected) {
-  if (pointer != nullptr) return;
-  throw guest::Error(GC_E_INVALID_ARGUMENT, std::string(name) + " is NULL, expected " + expected);
-}
+thread_local guest::Call *call_in_use = nullptr;  // of gc_use_call()
 
 std::string text_of(const gc_uuid_t &ticket) {
   return std::string(ticket.value, strnlen(ticket.value, sizeof ticket.value));
-}
-
-void fill(char *place, std::size_t size, const std::string &text) {
-  const std::size_t length = text.copy(place, size - 1);
-  std::memset(place + length, 0, size - length);
 }
 
 void fill(gc_uuid_t *ticket, const std::string &text) { fill(ticket->value, sizeof ticket->value, text); }
@@ -68,14 +31,6 @@ void fill(gc_domain_t *place, const guest::Domain &domain) {
   fill(place->ip, sizeof place->ip, domain.ip);
   fill(&place->ticket, domain.ticket);
   fill(place->state, sizeof place->state, domain.state);
-}
-
-// Never NULL, so that an empty list is a block like any other.
-template <typename Type>
-Type *block(std::size_t count, std::size_t more_bytes = 0) {
-  auto *memory = static_cast<Type *>(std::calloc(1, count * sizeof(Type) + more_bytes + 1));
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
 }
 
 template <typename Type, typename Source>
@@ -107,9 +62,13 @@ int give_results(const std::vector<guest::Result> &source, gc_result_t **results
 
 }  // namespace
 
-struct gc_call {
-  guest::Call call;
-};
+int guest::capi::fail(int code, const std::string &text) noexcept {
+  last_error = text;
+  errno = code;
+  return -1;
+}
+
+guest::Call *guest::capi::used_call() noexcept { return call_in_use; }
 
 extern "C" {
 
@@ -125,14 +84,14 @@ const char *gc_version(void) { return GC_VERSION; }
 int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, gc_uuid_t *ticket) {
   return guarded([&] {
     need(ticket, "ticket", "the address of a gc_uuid_t");
-    fill(ticket, guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout, used_call));
+    fill(ticket, guest::request_ticket(maxcpus, minvms, mincpuspervm, timeout, used_call()));
     return 0;
   });
 }
 
 int gc_release_ticket(gc_uuid_t ticket) {
   return guarded([&] {
-    guest::release_ticket(text_of(ticket), used_call);
+    guest::release_ticket(text_of(ticket), used_call());
     return 0;
   });
 }
@@ -141,7 +100,7 @@ int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count) {
   return guarded([&] {
     need(tickets, "tickets", "the address of a pointer");
     need(count, "count", "the address of a size_t");
-    return give_list(guest::list_tickets(used_call), tickets, count);
+    return give_list(guest::list_tickets(used_call()), tickets, count);
   });
 }
 
@@ -149,7 +108,7 @@ int gc_ticket_info(gc_uuid_t ticket, gc_ticket_info_t *info) {
   return guarded([&] {
     const std::string name = text_of(ticket);
     need(info, "info", "the address of a gc_ticket_info_t");
-    fill(info, guest::ticket_info(name, used_call));
+    fill(info, guest::ticket_info(name, used_call()));
     return 0;
   });
 }
@@ -157,21 +116,21 @@ int gc_ticket_info(gc_uuid_t ticket, gc_ticket_info_t *info) {
 const char *gc_ticket_status_string(gc_ticket_status_t status) { return guest::ticket_status_name(status); }
 
 int gc_clone(gc_uuid_t ticket) {
-  return guarded([&] { return guest::clone(text_of(ticket), used_call); });
+  return guarded([&] { return guest::clone(text_of(ticket), used_call(), found_by_runtime()); });
 }
 
 int gc_vmid(void) {
-  return guarded([] { return guest::vmid(used_call); });
+  return guarded([] { return guest::vmid(used_call()); });
 }
 
 int gc_ismaster(void) {
-  return guarded([] { return guest::ismaster(used_call) ? 1 : 0; });
+  return guarded([] { return guest::ismaster(used_call()) ? 1 : 0; });
 }
 
 int gc_my_ip(char *ip, size_t size) {
   return guarded([&] {
     need(ip, "ip", "the address of a buffer of 46 bytes");
-    const std::string address = guest::my_ip(used_call);
+    const std::string address = guest::my_ip(used_call());
     if (address.size() >= size) {
       throw guest::Error(GC_E_INVALID_ARGUMENT,
                          "size is " + std::to_string(size) + ", the address '" + address + "' needs " +
@@ -186,14 +145,14 @@ int gc_list_domains(gc_domain_t **domains, size_t *count) {
   return guarded([&] {
     need(domains, "domains", "the address of a pointer");
     need(count, "count", "the address of a size_t");
-    return give_list(guest::list_domains(used_call), domains, count);
+    return give_list(guest::list_domains(used_call()), domains, count);
   });
 }
 
 int gc_sync(gc_uuid_t ticket, int timeout) {
   return guarded([&] {
     const std::string name = text_of(ticket);
-    guest::sync(name.empty() ? std::nullopt : std::optional(name), timeout, used_call);
+    guest::sync(name.empty() ? std::nullopt : std::optional(name), timeout, used_call());
     return 0;
   });
 }
@@ -201,12 +160,12 @@ int gc_sync(gc_uuid_t ticket, int timeout) {
 int gc_join(const void *report, size_t size) {
   return guarded([&]() -> int {
     if (size > 0) need(report, "report", "the address of size bytes, or size 0");
-    guest::join(std::string_view(static_cast<const char *>(report), size), used_call);
+    guest::join(std::string_view(static_cast<const char *>(report), size), used_call());
   });
 }
 
 int gc_join_noreport(void) {
-  return guarded([]() -> int { guest::join(std::nullopt, used_call); });
+  return guarded([]() -> int { guest::join(std::nullopt, used_call()); });
 }
 
 int gc_wait(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count) {
@@ -214,13 +173,13 @@ int gc_wait(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count)
     const std::string name = text_of(ticket);
     need(results, "results", "the address of a pointer");
     need(count, "count", "the address of a size_t");
-    return give_results(guest::wait(name, timeout, used_call), results, count);
+    return give_results(guest::wait(name, timeout, used_call()), results, count);
   });
 }
 
 int gc_kill(int vmid) {
   return guarded([&] {
-    guest::kill(vmid, used_call);
+    guest::kill(vmid, used_call());
     return 0;
   });
 }
@@ -250,7 +209,7 @@ int gc_before_clone(gc_before_handler_t handler, void *data) {
 int gc_explain(char **report) {
   return guarded([&] {
     need(report, "report", "the address of a pointer");
-    const auto explanation = guest::explain();
+    const auto explanation = guest::explain(found_by_runtime());
     *report = block<char>(explanation.report.size());
     std::memcpy(*report, explanation.report.data(), explanation.report.size());
     return explanation.can_clone ? 1 : 0;
@@ -266,14 +225,14 @@ gc_call_t *gc_call_new(void) {
   return made;
 }
 
-void gc_use_call(gc_call_t *call) { used_call = call != nullptr ? &call->call : nullptr; }
+void gc_use_call(gc_call_t *call) { call_in_use = call != nullptr ? &call->call : nullptr; }
 
 void gc_cancel(gc_call_t *call) {
   if (call != nullptr) call->call.cancel();
 }
 
 void gc_call_free(gc_call_t *call) {
-  if (call != nullptr && used_call == &call->call) used_call = nullptr;
+  if (call != nullptr && call_in_use == &call->call) call_in_use = nullptr;
   delete call;
 }
 

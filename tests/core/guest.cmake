@@ -7,11 +7,14 @@ add_dependencies(guest_tests gc)
 add_test(NAME guest COMMAND guest_tests)
 
 # Against the shared library, as a user's C program is built.
-add_executable(guest_capi_test tests/core/guest_capi.c)
-set_target_properties(guest_capi_test PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
-target_compile_options(guest_capi_test PRIVATE -Wall -Wextra -Werror -pedantic)
-target_link_libraries(guest_capi_test PRIVATE gridcentric_shared Threads::Threads)
-add_dependencies(guest_capi_test gc gc-reaper)
+foreach(program capi binding)
+  add_executable(guest_${program}_test tests/core/guest_${program}.c)
+  set_target_properties(guest_${program}_test PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
+  target_compile_options(guest_${program}_test PRIVATE -Wall -Wextra -Werror -pedantic)
+  target_include_directories(guest_${program}_test PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(guest_${program}_test PRIVATE gridcentric_shared Threads::Threads)
+  add_dependencies(guest_${program}_test gc gc-reaper)
+endforeach()
 
 # Listings of 2010, by the letter of three standards; GC_MY_TICKET unused or used, no warning is let pass.
 add_executable(listings_c99 tests/core/listings.c)
@@ -34,7 +37,7 @@ target_link_libraries(guest_live_test PRIVATE gridcentric_static gc_warnings)
 add_dependencies(guest_live_test gc gc-reaper)
 
 foreach(mode pidns plain)
-  foreach(program capi live)
+  foreach(program capi binding live)
     add_test(NAME guest_${program}_${mode} COMMAND guest_${program}_test)
     set_property(TEST guest_${program}_${mode} PROPERTY ENVIRONMENT GRIDCENTRIC_GC=$<TARGET_FILE:gc>
                                                                     GRIDCENTRIC_CLONE_MODE=${mode})

@@ -9,25 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int failures = 0;
-
-#define CHECK(condition)                                                                              \
-  do {                                                                                                \
-    if (!(condition)) {                                                                               \
-      printf("%s:%d: vmid %d: %s (errno %d, %s)\n", __FILE__, __LINE__, gc_vmid(), #condition, errno, \
-             gc_error_text());                                                                        \
-      ++failures;                                                                                     \
-    }                                                                                                 \
-  } while (0)
-
-/* The call fails with this code, says so in errno and has a text. */
-#define FAILS(call, code)              \
-  do {                                 \
-    errno = 0;                         \
-    CHECK((call) == -1);               \
-    CHECK(errno == (code));            \
-    CHECK(gc_error_text()[0] != '\0'); \
-  } while (0)
+#include "tests/core/guest_checks.h"
 
 static void check_arguments(void) {
   gc_uuid_t ticket, unknown = {"8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11"}, malformed = {"what"}, endless;
