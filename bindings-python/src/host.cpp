@@ -28,6 +28,8 @@ using gridcentric::EndKind;
 using gridcentric::Hypervisor;
 using gridcentric::Loop;
 using gridcentric::Peer;
+using gridcentric::Reservation;
+using gridcentric::TicketRequest;
 
 EndKind end_kind(const std::string &word) {
   if (word == "joined") return EndKind::joined;
@@ -36,6 +38,18 @@ EndKind end_kind(const std::string &word) {
   if (word == "lost") return EndKind::lost;
   throw py::value_error("how: expected joined, exited, killed or lost, got " + word);
 }
+
+// A driver's answer to reserve(), given once, from any thread.
+class Answer {
+ public:
+  explicit Answer(std::function<void(Reservation)> give) : give_(std::move(give)) {}
+  void give(Reservation reservation) {
+    if (auto give = std::exchange(give_, nullptr)) give(std::move(reservation));
+  }
+
+ private:
+  std::function<void(Reservation)> give_;
+};
 
 // The way back to the host's loop. Outlives the host: what comes after its end is dropped.
 class Ears {
@@ -50,6 +64,11 @@ class Ears {
     const EndKind kind = end_kind(how);
     post([this, domain, kind, status] {
       if (listener != nullptr) listener->ended(domain, kind, status);
+    });
+  }
+  void room() {
+    post([this] {
+      if (listener != nullptr) listener->room();
     });
   }
   void host_is_gone() {
@@ -77,6 +96,7 @@ class PythonHypervisor final : public Hypervisor {
     const py::gil_scoped_acquire gil;
     name_ = py::cast<std::string>(driver_.attr("name"));
     heeds_hints_ = py::hasattr(driver_, "expect");
+    counts_ = py::hasattr(driver_, "reserve");
     driver_.attr("attach")(ears_);
   }
   ~PythonHypervisor() override {
@@ -113,6 +133,24 @@ class PythonHypervisor final : public Hypervisor {
       *error = text_of(raised);
       return "";
     }
+  }
+
+  void reserve(TicketRequest request, std::function<void(Reservation)> answer) override {
+    if (!counts_) return answer(Reservation::granted(request.most_vms));
+    const py::gil_scoped_acquire gil;
+    const auto answered =
+        std::make_shared<Answer>([ears = ears_, answer = std::move(answer)](Reservation reservation) {
+          ears->post([answer, reservation = std::move(reservation)] { answer(reservation); });
+        });
+    try {
+      driver_.attr("reserve")(request.ticket, request.domain, request.least_vms, request.most_vms,
+                              request.cpus_per_vm, answered);
+    } catch (py::error_already_set &raised) {
+      answered->give(Reservation::refused(text_of(raised)));
+    }
+  }
+  void release(const std::string &ticket) override {
+    if (counts_) tell("release", ticket);
   }
 
   void clone(CloneRequest request, std::function<void(CloneResult)> done) override {
@@ -176,7 +214,7 @@ class PythonHypervisor final : public Hypervisor {
 
   py::object driver_;
   std::string name_;
-  bool heeds_hints_;  // a driver may be without the method
+  bool heeds_hints_, counts_;  // a driver may be without these methods
   std::shared_ptr<Ears> ears_;
 };
 
@@ -213,7 +251,21 @@ PYBIND11_MODULE(_host, module) {
   module.doc() = "A host in this process, on a driver written in Python (gridcentric.hypervisors.Driver).";
   py::class_<Ears, std::shared_ptr<Ears>>(module, "Ears", "What a driver tells its host. Thread-safe.")
       .def("ended", &Ears::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
-           "A domain is gone: how is joined, exited, killed or lost. Once for each domain.");
+           "A domain is gone: how is joined, exited, killed or lost. Once for each domain.")
+      .def("room", &Ears::room, "What reserve() has answered with later() may be granted now.");
+  py::class_<Answer, std::shared_ptr<Answer>>(module, "Answer",
+                                              "A driver's answer to reserve(). Once, from any thread.")
+      .def(
+          "granted", [](Answer &answer, std::int64_t vms) { answer.give(Reservation::granted(vms)); },
+          py::arg("vms"), "There is room for that many VMs, and it is kept until release().")
+      .def(
+          "refused",
+          [](Answer &answer, std::string reason) { answer.give(Reservation::refused(std::move(reason))); },
+          py::arg("reason"), "There never will be room.")
+      .def(
+          "later",
+          [](Answer &answer, std::string reason) { answer.give(Reservation::later(std::move(reason))); },
+          py::arg("reason"), "There is no room yet; asked again after room() and each release().");
   module.def("run_host", &run_host, py::arg("driver"), py::arg("socket"), py::arg("cpus"),
              py::arg("relay_secret"), py::arg("control"), py::arg("on_ready"),
              "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "

@@ -41,7 +41,8 @@ py::list list(const Container &container, Convert convert) {
 }
 
 // ("reply", call, error, ticket, results), ("drop", call), ("start_clone", call, domain, clones),
-// ("cancel_clone", call, domain), ("end_domain", domain)
+// ("cancel_clone", call, domain), ("end_domain", domain), ("reserve", call, domain, ticket, least, most, cpus_per_vm),
+// ("release", ticket)
 py::tuple event(const Event &event) {
   switch (event.kind) {
     case Event::Kind::reply:
@@ -55,6 +56,11 @@ py::tuple event(const Event &event) {
       return py::make_tuple("cancel_clone", event.call, event.domain);
     case Event::Kind::end_domain:
       return py::make_tuple("end_domain", event.domain);
+    case Event::Kind::reserve:
+      return py::make_tuple("reserve", event.call, event.domain, event.ticket, event.least, event.most,
+                            event.cpus_per_vm);
+    case Event::Kind::release:
+      return py::make_tuple("release", event.ticket);
   }
   throw py::value_error("an event of an unknown kind");
 }
@@ -77,6 +83,13 @@ Answer clone_answer(const std::string &code, const std::string &reason) {
   for (const Code one : {Code::OK, Code::CLONE_FAILED, Code::NOT_SUPPORTED})
     if (code_word(one) == code) return {one, reason};
   throw py::value_error("a cloning is answered ok, clone_failed or not_supported, not " + code);
+}
+
+Reservation reservation(const std::string &kind, std::int64_t vms) {
+  if (kind == "granted") return Reservation::granted(vms);
+  if (kind == "refused") return Reservation::refused("as scripted");
+  if (kind == "later") return Reservation::later("as scripted");
+  throw py::value_error("a reservation is answered granted, refused or later, not " + kind);
 }
 
 }  // namespace
@@ -130,6 +143,9 @@ PYBIND11_MODULE(_model, module) {
       .def("sync", &Rules::sync)
       .def("wait", &Rules::wait)
       .def("cancel", &Rules::cancel)
+      .def("reserved", [](Rules &rules, CallId call, const std::string &kind, Time vms,
+                          Time now) { rules.reserved(call, reservation(kind, vms), now); })
+      .def("ask_again", &Rules::ask_again)
       .def("clone_done", [](Rules &rules, CallId call, const std::string &code, const std::string &reason,
                             Time now) { rules.clone_done(call, clone_answer(code, reason), now); })
       .def("advance", &Rules::advance)

@@ -253,6 +253,18 @@ void Host::carry_out(Event &event) {
       return hypervisor_.end(event.domain);
     case Event::Kind::cancel_clone:
       return hypervisor_.cancel_clone(event.domain);
+    case Event::Kind::reserve:
+      return hypervisor_.reserve({.ticket = std::move(event.ticket),
+                                  .domain = event.domain,
+                                  .least_vms = event.least,
+                                  .most_vms = event.most,
+                                  .cpus_per_vm = event.cpus_per_vm},
+                                 [this, id = event.call](const Reservation &answer) {
+                                   rules_.reserved(id, answer, loop_.now_ms());
+                                   settle();
+                                 });
+    case Event::Kind::release:
+      return hypervisor_.release(event.ticket);
     case Event::Kind::start_clone: {
       // Others may have opened descriptors since the ticket was granted.
       const auto clones = static_cast<std::int64_t>(event.clones.size());
@@ -304,6 +316,11 @@ void Host::ended(DomainKey domain, EndKind how, int status) {
   auto of = sessions_of_.extract(domain);
   if (!of.empty())
     for (Session *session : of.mapped()) session->connection.close_after_output();
+  settle();
+}
+
+void Host::room() {
+  rules_.ask_again(loop_.now_ms());
   settle();
 }
 

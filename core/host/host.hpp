@@ -83,6 +83,7 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   void line_too_long(Connection &connection, std::string_view beginning) override;
   void closed(Connection &connection) override;
   void ended(DomainKey domain, EndKind how, int status) override;
+  void room() override;
 
   // Handshake
   void hello(Session &session, std::string_view line);

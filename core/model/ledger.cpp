@@ -10,14 +10,10 @@ bool Ledger::possible(const Request &request) const {
   return least <= request.maxcpus && least <= total_;
 }
 
-std::int64_t Ledger::take(const Request &request) {
+std::int64_t Ledger::vms_for(const Request &request) const {
   const std::int64_t vms = std::min(free_, request.maxcpus) / request.mincpuspervm;
-  if (vms < request.minvms) return 0;
-  free_ -= vms * request.mincpuspervm;
-  return vms * request.mincpuspervm;
+  return vms < request.minvms ? 0 : vms;
 }
-
-std::int64_t Ledger::take_now(const Request &request) { return line_.empty() ? take(request) : 0; }
 
 void Ledger::wait_in_line(const Request &request) {
   place_.emplace(request.call, line_.insert(line_.end(), request));
@@ -30,16 +26,17 @@ void Ledger::leave_line(std::uint64_t call) {
   place_.erase(found);
 }
 
-std::vector<Ledger::Grant> Ledger::serve() {
-  std::vector<Grant> grants;
-  while (!line_.empty()) {
-    const std::int64_t cpus = take(line_.front());
-    if (cpus == 0) break;
-    grants.push_back({line_.front().call, cpus});
-    place_.erase(line_.front().call);
-    line_.pop_front();
-  }
-  return grants;
+std::optional<Ledger::Offer> Ledger::offer() const {
+  const std::int64_t vms = line_.empty() ? 0 : vms_for(line_.front());
+  if (vms == 0) return std::nullopt;
+  return Offer{line_.front(), vms};
+}
+
+std::int64_t Ledger::take(std::int64_t vms) {
+  const Request head = line_.front();
+  leave_line(head.call);
+  free_ -= vms * head.mincpuspervm;
+  return vms * head.mincpuspervm;
 }
 
 }  // namespace gridcentric

@@ -1,10 +1,10 @@
 // The CPUs of the host and the line of those who wait for them. Strictly first come, first served (rule 11).
-// Knows neither tickets nor domains: a request is a call, a grant a number of CPUs.
+// Knows neither tickets nor domains: a request is a call, an offer the VMs that there are CPUs for.
 #pragma once
 #include <cstdint>
 #include <list>
+#include <optional>
 #include <unordered_map>
-#include <vector>
 
 namespace gridcentric {
 
@@ -16,9 +16,9 @@ class Ledger {
     std::int64_t minvms;
     std::int64_t mincpuspervm;
   };
-  struct Grant {
-    std::uint64_t call;
-    std::int64_t cpus;
+  struct Offer {
+    Request request;
+    std::int64_t vms;
   };
 
   explicit Ledger(std::int64_t cpus) : total_(cpus), free_(cpus) {}
@@ -27,19 +27,20 @@ class Ledger {
   std::int64_t free() const { return free_; }
   std::size_t waiting() const { return line_.size(); }
 
-  // Would it ever be granted (rule 1)?
+  // Would there ever be CPUs enough for it (rule 1)?
   bool possible(const Request &request) const;
-  // The CPUs taken, 0 when somebody waits already or there are not enough.
-  std::int64_t take_now(const Request &request);
+  // Nobody waits, and there are CPUs for it.
+  bool at_once(const Request &request) const { return line_.empty() && vms_for(request) > 0; }
   void wait_in_line(const Request &request);
   void leave_line(std::uint64_t call);  // ignored when it is not in line
+  // The head of the line, when there are CPUs for it. It stays where it is, and they stay free, until take().
+  std::optional<Offer> offer() const;
+  // The head of the line leaves it with the CPUs of that many VMs; how many CPUs that is.
+  std::int64_t take(std::int64_t vms);
   void give_back(std::int64_t cpus) { free_ += cpus; }
-  // Those at the head that can be served now leave the line with their CPUs. Due after each give_back and
-  // leave_line.
-  std::vector<Grant> serve();
 
  private:
-  std::int64_t take(const Request &request);
+  std::int64_t vms_for(const Request &request) const;  // 0: too few
 
   std::int64_t total_;
   std::int64_t free_;

@@ -1,5 +1,5 @@
-// Tickets and the calls that wait. Domains, clonings and ends: rules_domains.cpp; what observers see:
-// rules_view.cpp.
+// Tickets and the calls that wait. The line of requests: rules_line.cpp; domains, clonings and ends: rules_domains.cpp; what
+// observers see: rules_view.cpp.
 #include "core/model/rules.hpp"
 
 #include <algorithm>
@@ -48,6 +48,7 @@ void Rules::clear() {
   s.expectations.clear();
   s.registry.clear();
   s.ledger = Ledger(s.ledger.total());
+  s.asked = s.must_wait = 0;
 }
 
 std::vector<Event> Rules::take_events() { return std::exchange(state_->events, {}); }
@@ -76,8 +77,7 @@ void Rules::request_ticket(CallId call, DomainKey caller, std::int64_t maxcpus, 
                           ", expected at most maxcpus (" + number(maxcpus) +
                           ") and at most the host's CPUs (" + number(s.ledger.total()) + "): ask for fewer"));
 
-  const std::int64_t cpus = s.ledger.take_now(request);
-  if (cpus == 0 && timeout == 0)
+  if (timeout == 0 && !s.ledger.at_once(request))
     return refuse({Code::TIMED_OUT, number(minvms * mincpuspervm) + " CPUs wanted, " +
                                         number(s.ledger.free()) + " free, " +
                                         number(static_cast<std::int64_t>(s.ledger.waiting())) +
@@ -85,12 +85,9 @@ void Rules::request_ticket(CallId call, DomainKey caller, std::int64_t maxcpus, 
   Ticket &ticket = s.registry.new_ticket(s.uuids.next(), *domain);
   ticket.mincpuspervm = mincpuspervm;
   s.open(call, Verb::request_ticket, *domain, ticket, timeout, now);
-  if (cpus > 0) {
-    s.grant(ticket, cpus);
-    s.finish(call, {}).ticket = ticket.id.text();
-  } else {
-    s.ledger.wait_in_line(request);
-  }
+  const bool is_head = s.ledger.waiting() == 0;
+  s.ledger.wait_in_line(request);
+  if (is_head) s.serve_line();
 }
 
 Answer Rules::release_ticket(DomainKey caller, std::string_view id, std::int64_t now) {
@@ -114,9 +111,8 @@ Answer Rules::release_ticket(DomainKey caller, std::string_view id, std::int64_t
   const auto waiting = std::find_if(domain->calls.begin(), domain->calls.end(),
                                     [&](CallId call) { return s.calls.at(call).ticket == ticket; });
   const CallId call = *waiting;
-  s.ledger.leave_line(call);
   s.finish(call, {Code::NO_SUCH_TICKET, "ticket " + std::string(id) + " was released while it waited"});
-  s.registry.forget(*ticket);
+  s.leave_line(call, *ticket);
   s.serve_line();
   return {};
 }
@@ -218,6 +214,7 @@ void Rules::State::open(CallId call, Verb verb, Domain &domain, Ticket &ticket, 
                         std::int64_t now) {
   OpenCall &open = calls.emplace(call, OpenCall{verb, &domain, &ticket, std::nullopt}).first->second;
   domain.calls.insert(call);
+  open.once = timeout == 0;
   if (timeout <= 0) return;  // 0 is answered at once by those who open it, negative waits for ever
   open.deadline = now + timeout;
   deadlines.emplace(*open.deadline, call);
@@ -255,9 +252,7 @@ void Rules::State::withdraw(CallId call) {
   const OpenCall open = close_call(call);
   switch (open.verb) {
     case Verb::request_ticket:
-      ledger.leave_line(call);
-      registry.forget(*open.ticket);
-      return;
+      return leave_line(call, *open.ticket);
     case Verb::sync:
       return open.ticket->barrier->withdraw(open.domain->key, call);
     case Verb::wait:
@@ -276,8 +271,7 @@ void Rules::State::time_out(CallId call) {
     case Verb::request_ticket:
       finish(call,
              {Code::TIMED_OUT, "not enough CPUs became free in time: try later or with a longer timeout"});
-      ledger.leave_line(call);
-      registry.forget(*open.ticket);
+      leave_line(call, *open.ticket);
       return serve_line();
     case Verb::wait:
       finish(call, {Code::TIMED_OUT,
@@ -320,38 +314,11 @@ Answer Rules::State::find_ticket(DomainKey caller, std::string_view id, Domain *
   return {};
 }
 
-void Rules::State::grant(Ticket &ticket, std::int64_t cpus) {
-  ticket.status = TicketStatus::reserved;
-  ticket.cpus = cpus;
-  ticket.vms = cpus / ticket.mincpuspervm;
-  expect(ticket, 1);
-}
-
-void Rules::State::expect(const Ticket &ticket, int sign) {
-  if (!ticket.owner) return;
-  ticket.owner->expected += sign * ticket.vms;
-  expectations[ticket.owner->key] = ticket.owner->expected;
-}
-
-void Rules::State::serve_line() {
-  for (const Ledger::Grant &served : ledger.serve()) {
-    Ticket &ticket = *calls.at(served.call).ticket;
-    grant(ticket, served.cpus);
-    finish(served.call, {}).ticket = ticket.id.text();
-  }
-}
-
-void Rules::State::release(Ticket &ticket) {
-  const std::int64_t cpus = ticket.cpus;
-  expect(ticket, -1);
-  registry.forget(ticket);
-  ledger.give_back(cpus);
-}
-
 void Rules::State::close_ticket(Ticket &ticket) {
   std::sort(ticket.results.begin(), ticket.results.end(),
             [](const Result &a, const Result &b) { return a.vmid < b.vmid; });
   Family &family = *ticket.family;
+  const Uuid id = ticket.id;
   const std::int64_t cpus = ticket.cpus;
   registry.close(ticket);
   for (const CallId call : std::exchange(ticket.waiters, {})) answer_wait(call, ticket);
@@ -360,7 +327,7 @@ void Rules::State::close_ticket(Ticket &ticket) {
   } else if (family.closed.size() > max_closed) {
     registry.forget(*family.closed.begin()->second);
   }
-  ledger.give_back(cpus);
+  give_back(id, cpus);
 }
 
 void Rules::State::answer_wait(CallId call, const Ticket &ticket) {

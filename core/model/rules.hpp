@@ -79,7 +79,9 @@ struct Event {
     start_clone,   // make `clones` of `domain` for `call`; then clone_done(call, ...)
     cancel_clone,  // the cloning `call` of `domain` is not wanted any more: undo it; then clone_done(call,
                    // ...)
-    end_domain,    // end `domain`; then ended(domain, ...)
+    reserve,       // can the driver make `least` to `most` VMs for `ticket`? Then reserved(call, ...)
+    release,  // `ticket` needs its VMs no longer, or not any more before reserved() has said that it has them
+    end_domain,  // end `domain`; then ended(domain, ...)
   };
   Kind kind{};
   CallId call = 0;
@@ -91,6 +93,7 @@ struct Event {
   std::vector<DomainKey> clones;
   std::vector<int> vmids;
   int cpus_per_vm = 1;
+  std::int64_t least = 0, most = 0;
 };
 
 // What a domain may ask for next.
@@ -141,6 +144,11 @@ class Rules {
   // The asker is gone or took its call back: as if it had never waited, no event for it. Unknown calls are
   // ignored.
   void cancel(CallId call, std::int64_t now);
+
+  // The answer to reserve. Ignored when the request has gone meanwhile: release has said so.
+  void reserved(CallId call, const Reservation &answer, std::int64_t now);
+  // What was answered `later` may be granted now: the head of the line is asked for again.
+  void ask_again(std::int64_t now);
 
   // The answer to start_clone or cancel_clone, once for each start_clone. code: CLONE_FAILED or
   // NOT_SUPPORTED.

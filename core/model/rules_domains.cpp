@@ -125,10 +125,11 @@ void Rules::clone_done(CallId call, Answer answer, std::int64_t now) {
     for (Domain *clone : cloning.clones) s.registry.forget(*clone);
     return;
   }
+  const Uuid ticket_id = ticket.id;
   const std::int64_t cpus = ticket.cpus;
   s.registry.forget(ticket);  // before the clones: the family may go with the last of them
   for (Domain *clone : cloning.clones) s.registry.forget(*clone);
-  s.ledger.give_back(cpus);
+  s.give_back(ticket_id, cpus);
   s.serve_line();
 }
 

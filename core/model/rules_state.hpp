@@ -15,6 +15,7 @@ struct OpenCall {
   Domain *domain;
   Ticket *ticket;
   std::optional<std::int64_t> deadline;
+  bool once = false;  // its time was 0: answered as soon as it is known whether it must wait
 };
 
 // From clone() to clone_done(); outlives its call and its parent when they go before.
@@ -36,6 +37,10 @@ struct Rules::State {
   std::set<std::pair<std::int64_t, CallId>> deadlines;
   std::vector<Event> events;
   std::map<DomainKey, std::int64_t> expectations;  // that have changed
+  CallId asked = 0;  // the head of the line, while the driver has not said whether it can be granted; 0: none
+  bool freed = false;  // something has become free since
+  CallId must_wait =
+      0;  // the head of the line, when the driver had no room for it and nothing has become free since
 
   // Calls. open() keeps a call until finish(), which replies, or close_call(), which says nothing.
   void open(CallId call, Verb verb, Domain &domain, Ticket &ticket, std::int64_t timeout, std::int64_t now);
@@ -52,9 +57,12 @@ struct Rules::State {
   Answer find_ticket(DomainKey caller, std::string_view id, Domain **domain, Ticket **ticket);
 
   // CPUs and tickets.
-  void serve_line();  // due after each withdraw(), release() and close_ticket()
+  void serve_line();                             // due after each leave_line(), release() and close_ticket()
+  void leave_line(CallId call, Ticket &ticket);  // forgets the ticket
   void grant(Ticket &ticket, std::int64_t cpus);
   void release(Ticket &ticket);  // forgets it, its CPUs are free
+  void give_back(const Uuid &ticket, std::int64_t cpus);
+  void has_room();
   void close_ticket(Ticket &ticket);
   // A ticket's clones may be asked for (1) or may not (-1) any more; nothing when its owner has ended.
   void expect(const Ticket &ticket, int sign);

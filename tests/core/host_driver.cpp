@@ -1,7 +1,9 @@
 // What the host tells a driver beside the calls of its guests: a driver that writes down what it hears.
 #include <gridcentric/gc-guest.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -120,4 +122,81 @@ TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
   CHECK(diary.next(4) == Entries{"expect 1 3", "clone 1 3", "expect 1 0", "expect 1 3"});
   CHECK(host.guest("observe").say("1 kill_domain " + word_of(master.greeting, 2) + " 0") == "1 ok");
   CHECK(diary.next(1) == Entries{"expect 1 0"});
+}
+
+namespace {
+
+// Has room for so many VMs and answers when the host is in its loop again, as a driver does that asks other computers.
+class Counter final : public gridcentric::Hypervisor {
+ public:
+  Counter(gridcentric::Loop &loop, Diary &diary, std::int64_t room) : Counter(loop, diary, room, room) {}
+
+  std::string_view name() const override { return "counter"; }
+  gridcentric::Capabilities capabilities() const override { return {}; }
+  void set_listener(Listener *listener) override { listener_ = listener; }
+  std::string adopt(DomainKey, const gridcentric::Peer &, std::string *) override { return "10.0.0.1"; }
+  void reserve(gridcentric::TicketRequest request,
+               std::function<void(gridcentric::Reservation)> answer) override {
+    diary_.write(entry("reserve", request.domain, static_cast<std::size_t>(request.most_vms)));
+    loop_.post([this, request, answer = std::move(answer)] {
+      if (request.least_vms > room_)
+        return answer(gridcentric::Reservation::refused("there is room for " + std::to_string(room_)));
+      if (request.least_vms > free_) return answer(gridcentric::Reservation::later("all of it is taken"));
+      kept_[request.ticket] = std::min(request.most_vms, free_);
+      free_ -= kept_[request.ticket];
+      answer(gridcentric::Reservation::granted(kept_[request.ticket]));
+    });
+  }
+  void release(const std::string &ticket) override {
+    if (kept_.contains(ticket)) free_ += kept_.extract(ticket).mapped();
+    diary_.write(entry("release", 0, static_cast<std::size_t>(free_)));
+  }
+  void clone(gridcentric::CloneRequest, std::function<void(gridcentric::CloneResult)> done) override {
+    loop_.post([done = std::move(done)] { done({true, 0, ""}); });
+  }
+  void cancel_clone(DomainKey) override {}
+  void end(DomainKey domain) override {
+    loop_.post([this, domain] { listener_->ended(domain, EndKind::killed, 9); });
+  }
+  void joined(DomainKey domain) override { end(domain); }
+  std::string address_of(DomainKey) const override { return "10.0.0.1"; }
+  int pid_of(DomainKey) const override { return -1; }
+  DomainKey domain_of(int) const override { return 0; }
+
+ private:
+  Counter(gridcentric::Loop &loop, Diary &diary, std::int64_t room, std::int64_t free)
+      : loop_(loop), diary_(diary), room_(room), free_(free) {}
+
+  gridcentric::Loop &loop_;
+  Diary &diary_;
+  Listener *listener_ = nullptr;
+  std::int64_t room_, free_;
+  std::map<std::string, std::int64_t> kept_;
+};
+
+}  // namespace
+
+TEST_CASE("a driver that counts grants fewer, refuses and lets wait, and the line stays in order") {
+  Diary diary;
+  TestHost host(true, 16, "",
+                [&](gridcentric::Loop &loop) { return std::make_unique<Counter>(loop, diary, 4); });
+  Guest master = host.guest("attach");
+  CHECK(master.say("1 request_ticket 5 5 1 -1") == "1 error not_supported there is room for 4");
+  CHECK(diary.next(1) == Entries{"reserve 1 5"});
+  const std::string all = word_of(master.say("1 request_ticket 16 2 2 -1"), 2);
+  CHECK(master.say("2 ticket_info " + all) == "2 ok " + all + " reserved 8 4 2");
+  CHECK(error_of(master.say("3 request_ticket 1 1 1 0")) == "3 error timed_out");
+  CHECK(diary.next(2) == Entries{"reserve 1 8", "reserve 1 1"});
+
+  // The head waits for the driver while there are CPUs, and who comes after it waits for the head.
+  master.write("4 request_ticket 2 2 1 -1\n5 request_ticket 1 1 1 -1\n");
+  Guest observer = host.guest("control");
+  CHECK(observer.say("1 await request_ticket 2") == "1 ok");
+  CHECK(diary.next(1) == Entries{"reserve 1 2"});
+  CHECK(master.say("6 clone " + all) == "6 ok 0");
+  for (const char *clone : {"1", "2", "3"}) CHECK(master.say("7 kill " + std::string(clone)) == "7 ok");
+  CHECK(master.say("8 kill 4") == "8 ok");
+  CHECK(word_of(master.read(), 0) == "4");
+  CHECK(word_of(master.read(), 0) == "5");
+  CHECK(diary.next(3) == Entries{"release 0 4", "reserve 1 2", "reserve 1 1"});
 }

@@ -283,3 +283,31 @@ TEST_CASE("times run out in the order of times, then of calls") {
   CHECK(p.order == std::vector<CallId>{b, a, c});
   CHECK(p.rules.queue_length() == 0);
 }
+
+TEST_CASE("rule 11: the driver is asked about the head of the line alone, and hears of every end once") {
+  Player p(8);
+  p.grants = false;
+  const auto me = p.master(), other = p.master();
+  const auto first = p.request(me, 8, 2, 1), second = p.request(other, 1, 1, 1);
+  REQUIRE(p.asked.size() == 1);
+  CHECK(p.asked[0].call == first);
+  CHECK(p.asked[0].least == 2);
+  CHECK(p.asked[0].most == 8);
+  p.reserved(first, Reservation::later("full"));
+  CHECK(p.asked.size() == 1);
+  p.room();
+  REQUIRE(p.asked.size() == 2);
+  p.reserved(first, Reservation::granted(99));  // a driver that does not keep to the offer: the ledger does
+  CHECK(p.code(first) == Code::OK);
+  CHECK(p.rules.cpus_free() == 0);
+  CHECK(p.open(second));
+  CHECK(p.rules.release_ticket(me, p.replies.at(first).ticket, 0).ok());
+  p.settle();
+  CHECK(p.released.size() == 1);
+  REQUIRE(p.asked.size() == 3);
+  p.end(other, EndKind::lost);
+  CHECK(p.released.size() == 2);
+  p.reserved(second, Reservation::granted(1));
+  CHECK(p.dropped == std::vector<CallId>{second});
+  CHECK(p.rules.cpus_free() == 8);
+}

@@ -1,5 +1,5 @@
 // Plays calls against the rules and keeps what comes of them, for the tests of the model. Plays the driver
-// too: clones are there at once unless `drives` is false.
+// too: clones are there at once unless `drives` is false, and tickets are granted unless `grants` is false.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -13,12 +13,15 @@ struct Player {
   gridcentric::Rules rules;
   std::int64_t now = 0;
   bool drives = true;
+  bool grants = true;
   gridcentric::CallId last = 0;
   std::map<gridcentric::CallId, gridcentric::Event> replies;
   std::vector<gridcentric::CallId> order;  // of replies
   std::vector<gridcentric::CallId> dropped, cancelled, started;
   std::vector<gridcentric::DomainKey> ended;  // that the driver was told to end
   std::map<gridcentric::CallId, std::vector<gridcentric::DomainKey>> clones;
+  std::vector<gridcentric::Event> asked;  // of the driver, by requests
+  std::vector<std::string> released;      // tickets
 
   // (domain, clones) of each expectation since the last time.
   std::vector<std::pair<gridcentric::DomainKey, int>> expectations() {
@@ -39,6 +42,11 @@ struct Player {
         if (event.kind == Kind::drop) dropped.push_back(event.call);
         if (event.kind == Kind::cancel_clone) cancelled.push_back(event.call);
         if (event.kind == Kind::end_domain) ended.push_back(event.domain);
+        if (event.kind == Kind::release) released.push_back(event.ticket);
+        if (event.kind == Kind::reserve) {
+          asked.push_back(event);
+          if (grants) rules.reserved(event.call, gridcentric::Reservation::granted(event.most), now);
+        }
         if (event.kind == Kind::start_clone) {
           started.push_back(event.call);
           clones[event.call] = event.clones;
@@ -103,6 +111,14 @@ struct Player {
   }
   void done(gridcentric::CallId call, gridcentric::Answer answer = {}) {
     rules.clone_done(call, std::move(answer), now);
+    settle();
+  }
+  void reserved(gridcentric::CallId call, const gridcentric::Reservation &answer) {
+    rules.reserved(call, answer, now);
+    settle();
+  }
+  void room() {
+    rules.ask_again(now);
     settle();
   }
   void advance(std::int64_t to) {

@@ -59,6 +59,25 @@ class NamesThatHeed(Names):
         return self.heard.get(timeout=HANG_GUARD_S)
 
 
+class NamesThatCount(Names):
+    """There is room for 4 at a time, and never for more. The test answers for it, from its own thread."""
+
+    def __init__(self) -> None:
+        self.asked: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self.released: queue.Queue[str] = queue.Queue()
+
+    def reserve(self, *request: Any) -> None:
+        if request[2] > 4:
+            raise RuntimeError(f"{request[2]} VMs wanted, there is room for 4")
+        self.asked.put(request)
+
+    def release(self, ticket: str) -> None:
+        self.released.put(ticket)
+
+    def next(self) -> tuple[Any, ...]:
+        return self.asked.get(timeout=HANG_GUARD_S)
+
+
 @contextlib.contextmanager
 def host_of(driver: Names, folder: Path) -> Iterator[Connection]:
     """A host on the driver, and its first master."""
@@ -88,6 +107,38 @@ def test_a_driver_hears_what_to_expect(tmp_path: Path) -> None:
         master.call("release_ticket", ticket)
         assert driver.next() == (1, 0)
         assert driver.heard.empty()
+
+
+def test_a_driver_that_counts(tmp_path: Path) -> None:
+    driver = NamesThatCount()
+    with host_of(driver, tmp_path) as master:
+        with pytest.raises(Refused, match="5 VMs wanted, there is room for 4") as refused:
+            master.call("request_ticket", 5, 5, 1, -1)
+        assert refused.value.code == "not_supported"
+
+        first = master.start("request_ticket", 8, 1, 2, -1)
+        ticket, domain, least, most, cpus_per_vm, answer = driver.next()
+        assert (domain, least, most, cpus_per_vm) == (1, 1, 4, 2)
+        behind = master.start("request_ticket", 1, 1, 1, -1)
+        answer.later("not now")
+        driver.ears.room()
+        answer = driver.next()[-1]  # of the first again: nobody overtakes
+        answer.granted(3)
+        answer.refused("what is said twice is not heard")
+        assert master.finish(first)[1] == [ticket]
+        assert master.call("ticket_info", ticket)[1][1:4] == ["reserved", "6", "3"]
+
+        other = driver.next()
+        other[-1].granted(1)
+        assert master.finish(behind)[1] == [other[0]]
+        master.call("release_ticket", ticket)
+        assert driver.released.get(timeout=HANG_GUARD_S) == ticket
+
+        once = master.start("request_ticket", 1, 1, 1, 0)
+        driver.next()[-1].later("there is no room now")
+        with pytest.raises(Refused, match="there is no room now") as refused:
+            master.finish(once)
+        assert refused.value.code == "timed_out"
 
 
 def test_a_driver_without_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

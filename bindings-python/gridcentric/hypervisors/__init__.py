@@ -12,12 +12,28 @@ class Ears(Protocol):
     def ended(self, domain: int, how: str, status: int) -> None:
         """A domain is gone: joined, exited, killed or lost. Once for each domain."""
 
+    def room(self) -> None:
+        """What `reserve` has answered with `later` may be granted now: it is asked for again."""
+
+
+class Answer(Protocol):
+    """What a driver says to `reserve`: one of these, once, at once or later and from any thread."""
+
+    def granted(self, vms: int) -> None:
+        """There is room for that many VMs, `least` to `most`, and it is kept until `release`."""
+
+    def refused(self, reason: str) -> None:
+        """There never will be room; the reason is said to the guest."""
+
+    def later(self, reason: str) -> None:
+        """There is no room yet: the request stays at the head of the line. A request that does not wait gets the reason."""
+
 
 class Driver(Protocol):
     """The driver contract in Python. A domain is named by its key, the host's number for it.
 
     All methods are called on the host's thread, which waits meanwhile: none may block. An exception is a refusal in
-    adopt() and clone() (its text is said to the guest) and a bug anywhere else.
+    adopt(), reserve() and clone() (its text is said to the guest) and a bug anywhere else.
     """
 
     name: str
@@ -30,6 +46,14 @@ class Driver(Protocol):
 
     def adopt(self, domain: int, pid: int) -> str:
         """A program said hello and is the master of a new family; its address."""
+
+    def reserve(self, ticket: str, domain: int, least: int, most: int, cpus_per_vm: int, answer: Answer) -> None:
+        """Can this ticket be granted? Asked before it is, one at a time and in the order of the line, which waits for the
+        answer. An exception is a refusal. A driver without this method grants all and hears of no `release`."""
+
+    def release(self, ticket: str) -> None:
+        """The ticket is over: given back, or all its clones have ended. Once for each that was granted; also of one that is
+        not answered yet: its asker has gone, and the answer is ignored."""
 
     def clone(
         self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Callable
 
-from .calls import Answered, Call, CallRefused, Deadlines, EndDomain, Event
+from .calls import Answered, Call, CallRefused, Deadlines, EndDomain, Event, Release, Reserve
 from .checks import check_uuid
 from .errors import BARRIER_BROKEN, INVALID_ARGUMENT, NO_SUCH_DOMAIN, NO_SUCH_TICKET, NOT_YOUR_TICKET, Refused
 from .ledger import Ledger
-from .registry import ACTIVE, CLOSED, PENDING, RESERVED, RUNNING, STARTING, Domain, Family, Registry, Ticket
+from .registry import ACTIVE, CLOSED, PENDING, RUNNING, STARTING, Domain, Family, Registry, Ticket
 
 
 class Books:
@@ -26,6 +26,9 @@ class Books:
         self.calls: dict[int, Call] = {}  # those that are open, in the order of asking
         self.events: deque[Event] = deque()
         self._clonings: dict[int, Ticket] = {}  # by call, until the hypervisor is done
+        self._asked: Ticket | None = None  # the head of the line, while the hypervisor has not said whether it has room
+        self._freed = False  # something has become free since
+        self._must_wait: Ticket | None = None  # the head, when the hypervisor had no room and nothing has become free since
 
     def _caller(self, key: int) -> Domain:
         """A domain that has joined, or is gone, may not call."""
@@ -71,17 +74,42 @@ class Books:
 
     def _release(self, ticket: Ticket) -> None:
         """The ticket is gone and holds nothing any more. The line is to be served afterwards."""
-        if ticket.status == PENDING:
-            self.ledger.leave(ticket.id)
+        if ticket.status != PENDING:
+            self._give_back(ticket)
         else:
-            self.ledger.give_back(ticket.id)
+            self.ledger.leave(ticket.id)
+            if self._asked is ticket:
+                self._asked = None
+                self._has_room()
+                self.events.append(Release(ticket.id))
         self.registry.forget_ticket(ticket)
 
+    def _give_back(self, ticket: Ticket) -> None:
+        """Its CPUs are free, and its room in the hypervisor."""
+        self.ledger.give_back(ticket.id)
+        self._has_room()
+        self.events.append(Release(ticket.id))
+
     def _serve_line(self) -> None:
-        for ticket_id, cpus in self.ledger.serve():
-            ticket = self.registry.tickets[ticket_id]
-            ticket.status, ticket.cpus = RESERVED, cpus
-            self._answer(Answered(ticket.request, ticket=ticket_id))
+        """The hypervisor is asked about the head of the line, as soon as there are CPUs for it; about one at a time."""
+        offer = self.ledger.offer()
+        if self._asked is not None or offer is None:
+            return
+        ticket = self.registry.tickets[offer[0]]
+        if ticket is not self._must_wait:
+            self._asked, self._freed, want = ticket, False, ticket.want
+            self.events.append(Reserve(ticket.request, ticket.owner.key, ticket.id, want.minvms, offer[1], want.mincpuspervm))
+
+    def _has_room(self) -> None:
+        self._freed, self._must_wait = True, None
+
+    def _take_asked(self, call: int) -> Ticket | None:
+        """The ticket that the hypervisor answers about; None when its request has gone meanwhile."""
+        ticket = self._asked
+        if ticket is None or ticket.request != call:
+            return None
+        self._asked = None
+        return ticket
 
     def _break_barrier(self, ticket: Ticket, ended: Domain) -> None:
         for call in ticket.barrier.end():

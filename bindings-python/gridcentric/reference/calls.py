@@ -51,6 +51,26 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Can the hypervisor make `least` to `most` VMs for this ticket of `domain`? One of `reserved`, `reservation_refused` and
+    `reserve_later` is to follow."""
+
+    call: int
+    domain: int
+    ticket: str
+    least: int
+    most: int
+    cpus_per_vm: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """The hypervisor need not keep room for this ticket any more, or need not answer any more whether it has."""
+
+    ticket: str
+
+
+@dataclass(frozen=True)
 class MakeClones:
     """The hypervisor is to make these clones of `parent`, all or none; `cloned` or `clone_failed` is to follow."""
 
@@ -74,7 +94,7 @@ class EndDomain:
     domain: int
 
 
-Event = Union[Answered, CallRefused, Dropped, MakeClones, UndoClones, EndDomain]
+Event = Union[Answered, CallRefused, Dropped, Reserve, Release, MakeClones, UndoClones, EndDomain]
 
 
 class Deadlines:

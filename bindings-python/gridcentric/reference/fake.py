@@ -17,6 +17,14 @@ from .registry import EXITED, KILLED, LOST
 
 
 @dataclass(frozen=True)
+class Reserved:
+    """There is room for so many VMs of a request."""
+
+    call: int
+    vms: int
+
+
+@dataclass(frozen=True)
 class Cloned:
     """All clones of a cloning are there."""
 
@@ -39,7 +47,7 @@ class Ended:
     status: int
 
 
-Happened = Union[Cloned, NotCloned, Ended]
+Happened = Union[Reserved, Cloned, NotCloned, Ended]
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,13 @@ class Fake:
 
     def address_of(self, domain: int) -> str:
         return self._address[domain]
+
+    def reserve(self, call: int, most: int) -> None:
+        """Memory alone has room for all that are asked for."""
+        self.happened.append(Reserved(call, most))
+
+    def release(self, ticket: str) -> None:
+        """Nothing was kept for it."""
 
     def clone(self, call: int, clones: tuple[int, ...]) -> None:
         """Begin to make clones. Their addresses are taken now; so are the scripted faults, one for each cloning."""

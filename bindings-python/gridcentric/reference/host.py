@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Callable, Protocol
 
-from .calls import Answered, CallRefused, Dropped, EndDomain, Event, MakeClones
+from .calls import Answered, CallRefused, Dropped, EndDomain, Event, MakeClones, Release, Reserve
 from .errors import INVALID_ARGUMENT, Refused
-from .fake import Cloned, Ended, Fake, Happened, NotCloned
+from .fake import Cloned, Ended, Fake, Happened, NotCloned, Reserved
 from .registry import EXITED, LOST, Domain, Result
 from .rules import Rules
 from .wire import write_report
@@ -130,7 +130,11 @@ class Host:
                 self._report(self.fake.happened.popleft())
 
     def _carry_out(self, event: Event) -> None:
-        if isinstance(event, MakeClones):
+        if isinstance(event, Reserve):
+            self.fake.reserve(event.call, event.most)
+        elif isinstance(event, Release):
+            self.fake.release(event.ticket)
+        elif isinstance(event, MakeClones):
             self.fake.clone(event.call, event.clones)
             self.fake.run_due()
         elif isinstance(event, EndDomain):
@@ -149,7 +153,9 @@ class Host:
             self.fake.undo(event.call)
 
     def _report(self, event: Happened) -> None:
-        if isinstance(event, Cloned):
+        if isinstance(event, Reserved):
+            self.rules.reserved(event.call, event.vms)
+        elif isinstance(event, Cloned):
             self.rules.cloned(event.call)
         elif isinstance(event, NotCloned):
             self.rules.clone_failed(event.call, event.code, event.reason)

@@ -25,11 +25,10 @@ class Want:
         """The CPUs without which the request cannot be granted."""
         return self.minvms * self.mincpuspervm
 
-    def grant(self, free: int) -> int:
-        """The CPUs it gets of `free` ones: the largest multiple of `mincpuspervm` that is free and at most `maxcpus`;
-        0 when these would make fewer than `minvms` VMs."""
-        cpus = min(self.maxcpus, free) // self.mincpuspervm * self.mincpuspervm
-        return cpus if cpus >= self.least else 0
+    def vms(self, free: int) -> int:
+        """The VMs that `free` CPUs are enough for: as many as `maxcpus` allows, 0 when they would be fewer than `minvms`."""
+        vms = min(self.maxcpus, free) // self.mincpuspervm
+        return vms if vms >= self.minvms else 0
 
 
 class Ledger(Generic[Key]):
@@ -42,25 +41,25 @@ class Ledger(Generic[Key]):
         self.line: OrderedDict[Key, Want] = OrderedDict()
 
     def ask(self, key: Key, want: Want) -> None:
-        """Go to the end of the line. Nothing is granted before `serve`."""
+        """Go to the end of the line. Nothing is granted before `grant`."""
         self.line[key] = want
 
-    def serve(self) -> list[tuple[Key, int]]:
-        """Grant from the head of the line, each as much as it can have, as long as the head can be granted.
+    def offer(self) -> tuple[Key, int] | None:
+        """The head of the line and the VMs that there are CPUs for; None while it must wait.
 
         The line is strict: while the head waits nobody behind it is served, however little it asks for.
         """
-        granted = []
-        while self.line:
-            key, want = next(iter(self.line.items()))
-            cpus = want.grant(self.free)
-            if not cpus:
-                break
-            del self.line[key]
-            self.free -= cpus
-            self.held[key] = cpus
-            granted.append((key, cpus))
-        return granted
+        for key, want in self.line.items():
+            vms = want.vms(self.free)
+            return (key, vms) if vms else None
+        return None
+
+    def grant(self, key: Key, vms: int) -> int:
+        """`key` leaves the line with the CPUs of that many VMs; how many CPUs that is."""
+        cpus = vms * self.line.pop(key).mincpuspervm
+        self.free -= cpus
+        self.held[key] = cpus
+        return cpus
 
     def leave(self, key: Key) -> None:
         """Step out of the line. Whoever is behind a head that left may be served now."""

@@ -45,6 +45,7 @@ class Ticket:
     status: str = PENDING
     cpus: int = 0
     request: int = 0  # the call that waits while it is pending
+    tries_once: bool = False  # and would rather have a refusal than wait
     clones: list[Domain] = field(default_factory=list)
     alive: set[int] = field(default_factory=set)  # vmids of its clones that have not ended
     results: dict[int, Result] = field(default_factory=dict)  # by vmid, of those that have

@@ -19,6 +19,7 @@ from .errors import (
     CLONE_FAILED,
     INVALID_ARGUMENT,
     NO_SUCH_TICKET,
+    NOT_SUPPORTED,
     NOT_YOUR_TICKET,
     TICKET_USED,
     TIMED_OUT,
@@ -66,12 +67,48 @@ class Rules(Books):
                     "such a ticket can never be granted, ask for less",
                 )
         ticket = self.registry.add_ticket(domain, want)
-        ticket.request = call
+        ticket.request, ticket.tries_once = call, timeout == 0
         self._open(call, domain, REQUEST_TICKET, ticket)
         self.ledger.ask(ticket.id, want)
-        self._serve_line()
-        if ticket.status == PENDING:
+        if len(self.ledger.line) == 1:
+            self._serve_line()
+        if timeout or self._asked is not ticket:
             self._wait_until(call, timeout)
+
+    def reserved(self, call: int, vms: int) -> None:
+        """The hypervisor has room for so many VMs of the request, and keeps it: the ticket is granted."""
+        ticket = self._take_asked(call)
+        if ticket is not None:
+            ticket.status, ticket.cpus = RESERVED, self.ledger.grant(ticket.id, vms)
+            self._answer(Answered(call, ticket=ticket.id))
+            self._serve_line()
+
+    def reservation_refused(self, call: int, reason: str) -> None:
+        """The hypervisor never has room for this request."""
+        ticket = self._take_asked(call)
+        if ticket is not None:
+            self._refuse(call, NOT_SUPPORTED, reason)
+            self._release(ticket)
+            self._serve_line()
+
+    def reserve_later(self, call: int, reason: str) -> None:
+        """The hypervisor has no room yet: the request stays the head of the line, unless it wanted to try once."""
+        ticket = self._take_asked(call)
+        if ticket is None:
+            return
+        if self._freed:
+            self._serve_line()
+            return
+        self._must_wait = ticket
+        if ticket.tries_once:
+            self._refuse(call, TIMED_OUT, f"{reason}: wait longer or ask for less")
+            self._release(ticket)
+            self._serve_line()
+
+    def ask_again(self) -> None:
+        """The hypervisor may have room now for what it had none for."""
+        self._has_room()
+        self._serve_line()
 
     def release_ticket(self, caller: int, ticket_id: str) -> None:
         """Give back a ticket that has not been cloned with; the request of a pending one is refused. It is gone then."""
@@ -263,7 +300,7 @@ class Rules(Books):
         self._break_barrier(ticket, clone)
         if not ticket.alive:
             self.registry.close_ticket(ticket)
-            self.ledger.give_back(ticket.id)
+            self._give_back(ticket)
             self._answer_waiters(ticket)
 
     # --- time and second thoughts ------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two words that the rules and the driver contract share.
+// The words that the rules and the driver contract share.
 #pragma once
 #include <cstdint>
+#include <string>
+#include <utility>
 
 namespace gridcentric {
 
@@ -9,5 +11,21 @@ namespace gridcentric {
 using DomainKey = std::uint64_t;
 
 enum class EndKind { joined, exited, killed, lost };
+
+// A driver's answer to a request for a ticket (Hypervisor::reserve()).
+struct Reservation {
+  enum class Kind {
+    granted,  // the VMs can be made: the driver keeps what they need until the ticket is released
+    refused,  // they never can
+    later,    // not yet: the request keeps its place at the head of the line
+  };
+  Kind kind = Kind::granted;
+  std::int64_t vms = 0;  // granted: how many
+  std::string reason;    // refused, later: said to the guest as it is
+
+  static Reservation granted(std::int64_t vms) { return {Kind::granted, vms, ""}; }
+  static Reservation refused(std::string reason) { return {Kind::refused, 0, std::move(reason)}; }
+  static Reservation later(std::string reason) { return {Kind::later, 0, std::move(reason)}; }
+};
 
 }  // namespace gridcentric

@@ -50,6 +50,15 @@ class Caller {
   virtual void on_answer(std::function<void(std::string_view line, std::vector<int> fds)> handler) = 0;
 };
 
+// A ticket that a domain asks for. The host has the CPUs for most_vms; a driver may have room for fewer.
+struct TicketRequest {
+  std::string ticket;
+  DomainKey domain = 0;
+  std::int64_t least_vms = 1;
+  std::int64_t most_vms = 1;
+  int cpus_per_vm = 1;
+};
+
 struct CloneRequest {
   DomainKey parent;
   std::vector<DomainKey> clones;  // to be made, all or none, in the order of their vmids
@@ -80,6 +89,8 @@ class Hypervisor {
    public:
     virtual ~Listener() = default;
     virtual void ended(DomainKey domain, EndKind how, int status) = 0;  // once for each domain
+    // What reserve() has answered with `later` may be granted now: it is asked for again.
+    virtual void room() = 0;
   };
 
   virtual ~Hypervisor() = default;
@@ -93,6 +104,17 @@ class Hypervisor {
   // A program said hello and becomes the master of a new family: watch it, give it an address (numeric).
   // "" and *error set when it can't be had.
   virtual std::string adopt(DomainKey domain, const Peer &peer, std::string *error) = 0;
+
+  // Can a ticket be granted? Asked before it is, one at a time and in the order of the line, which waits for the answer: that
+  // comes once, at once or later. Of VMs that are granted, least_vms to most_vms, the driver is sure that it can make them.
+  // Answered with `later` it is asked again after room(), and each time a ticket is released. A driver that counts nothing
+  // grants all.
+  virtual void reserve(TicketRequest request, std::function<void(Reservation)> answer) {
+    answer(Reservation::granted(request.most_vms));
+  }
+  // The ticket is over: never used and given back, or all its clones have ended. Once for each that was granted. Also of one
+  // that is not answered yet: its asker has gone, and the answer is ignored.
+  virtual void release(const std::string & /*ticket*/) {}
 
   // Make the clones, all or none; calls done exactly once, later, never from inside clone(). After !ok nothing of them is left.
   virtual void clone(CloneRequest request, std::function<void(CloneResult)> done) = 0;

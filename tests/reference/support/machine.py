@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from subjects import Lockstep, State, Step
+from names import State, Step
+from subjects import Lockstep
 
 CPUS = 12
 SMALL = st.integers(1, 4)
@@ -35,6 +36,9 @@ class RulesMachine(RuleBasedStateMachine):
         self.syncs: dict[int, tuple[str, str]] = {}  # open call -> (ticket, domain)
         self.seen_vmids: set[str] = set()
         self.line: list[str] = []  # pending tickets in the order of asking
+        self.grants = True  # the hypervisor grants everything at once; else it is played by answer_reservation
+        self.asked: list[tuple[Any, ...]] = []  # (call, domain, ticket, least, most, cpus_per_vm), one at most
+        self.kept: set[str] = set()  # tickets that the hypervisor has granted and keeps room for
         self.state: State = self.rules.look()
 
     # --- choosing ----------------------------------------------------------------------------------------------------
@@ -77,6 +81,7 @@ class RulesMachine(RuleBasedStateMachine):
         self.seen_vmids.update(self.domains())
         self.check_barriers(step)
         self.check_line(before, step)
+        self.check_reservations(step)
         return step
 
     def check_barriers(self, step: Step) -> None:
@@ -103,14 +108,27 @@ class RulesMachine(RuleBasedStateMachine):
         self.line = waiting
         assert all(t not in still or still[t] != "pending" or t in self.line for t in was_pending)
 
+    def check_reservations(self, step: Step) -> None:
+        """The hypervisor is asked about one ticket at a time, and hears of each end once."""
+        asked = [*self.asked, *(tuple(rest) for kind, *rest in step.happened if kind == "reserve")]
+        released = [rest[0] for kind, *rest in step.happened if kind == "release"]
+        assert len(released) == len(set(released))
+        assert set(released) <= self.kept | {ticket for _, _, ticket, *_ in asked}
+        self.asked = [one for one in asked if one[2] not in released]
+        self.kept -= set(released)
+        assert len(self.asked) <= 1
+        assert all(one[2] == self.line[0] for one in self.asked), "only the head of the line is asked about"
+
     def new_call(self) -> int:
         self.last_call += 1
         return self.last_call
 
     # --- the calls ---------------------------------------------------------------------------------------------------
 
-    @initialize()
-    def first_family(self) -> None:
+    @initialize(grants=st.booleans())
+    def first_family(self, grants: bool) -> None:
+        self.grants = grants
+        self.rules.grant_at_once(grants)
         self.adopt("")
 
     @precondition(lambda self: len(self.masters) < 4)
@@ -144,6 +162,28 @@ class RulesMachine(RuleBasedStateMachine):
     def clone(self, data: st.DataObject) -> None:
         caller = self.a_domain(data)
         self.did(self.rules.clone(self.new_call(), caller, self.a_ticket(data, caller, "reserved")))
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), kind=st.sampled_from(["granted", "granted", "granted", "refused", "later"]))
+    def answer_reservation(self, data: st.DataObject, kind: str) -> None:
+        call, _, ticket, least, most, _ = self.asked.pop()
+        vms = data.draw(st.integers(least, most)) if kind == "granted" else 0
+        if kind == "granted":
+            self.kept.add(ticket)
+        self.did(self.rules.reserved(call, kind, vms))
+        if kind == "granted":
+            assert next(t[2:5] for t in self.state.tickets if t[1] == ticket)[::2] == ("reserved", vms)
+
+    @rule()
+    def ask_again(self) -> None:
+        self.did(self.rules.ask_again())
+
+    @precondition(lambda self: self.last_call)
+    @rule()
+    def answer_too_late(self) -> None:
+        """About a request that has gone, or was answered already: nothing happens."""
+        if not any(call == self.last_call for call, *_ in self.asked):
+            assert self.did(self.rules.reserved(self.last_call, "granted", 1)).happened == ()
 
     @precondition(lambda self: self.clonings)
     @rule(data=st.data(), outcome=st.sampled_from(["ok", "ok", "ok", "clone_failed", "not_supported"]))
@@ -236,6 +276,12 @@ class RulesMachine(RuleBasedStateMachine):
         assert held + self.state.free == CPUS
 
     @invariant()
+    def room_is_kept_for_what_was_granted(self) -> None:
+        masters_own = {t for d, _, t, *_ in self.state.domains if d.endswith("/0")}
+        held = {t[1] for t in self.state.tickets if t[2] in ("reserved", "cloning", "active")} - masters_own
+        assert self.grants or held == self.kept
+
+    @invariant()
     def tickets_are_whole(self) -> None:
         for _, ticket, status, cpus, vms, per, _ in self.state.tickets:
             assert (cpus == vms == 0) if status == "pending" else (cpus == vms * per > 0), ticket
@@ -264,3 +310,4 @@ class RulesMachine(RuleBasedStateMachine):
         for domain in self.domains():
             self.did(self.rules.ended(domain, "lost", 0))
         assert self.state == State(CPUS, 0, 0, None, (), (), ()), "something is left over"
+        assert not self.asked and not self.kept

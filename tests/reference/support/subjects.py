@@ -1,59 +1,20 @@
 """Two implementations of the rules behind one face, so that one machine can drive both and compare.
 
-Names instead of UUIDs and keys: families are f1, f2, ..., tickets t1, t2, ... in the order of birth, domains
-"f1/0" (family/vmid). Every step returns its refusal (a code, or None) and what it made happen, sorted: the order in which
-several calls are answered is not part of the rules, nor is how often the hypervisor is told to end the same domain.
+Names instead of UUIDs and keys (names.py). Every step returns its refusal (a code, or None) and what it made happen, sorted:
+the order in which several calls are answered is not part of the rules, nor is how often the hypervisor is told to end the same
+domain.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
+
+from names import Names, State, Step
 
 from gridcentric.reference import calls
 from gridcentric.reference.errors import Refused
 from gridcentric.reference.registry import Domain, Result, Ticket
 from gridcentric.reference.rules import Rules
-
-
-class Step(NamedTuple):
-    """`happened`: ("answer", call, code, ticket, results), ("drop", call), ("make", call, parent, clones), ("undo", call,
-    parent), ("end", domain). `code` is None when the call succeeded."""
-
-    code: Optional[str]
-    happened: tuple[tuple[Any, ...], ...]
-    value: Any = None
-
-
-class State(NamedTuple):
-    """Everything that can be observed."""
-
-    free: int
-    line: int
-    families: int
-    deadline: Optional[int]
-    domains: tuple[tuple[Any, ...], ...]  # (domain, parent, ticket, state, born)
-    tickets: tuple[tuple[Any, ...], ...]  # (family, ticket, status, cpus, vms, mincpuspervm, owner)
-    calls: tuple[tuple[Any, ...], ...]  # (call, domain, verb)
-
-
-class Names:
-    """UUIDs by their names and back; every new one gets the next name of its kind."""
-
-    def __init__(self) -> None:
-        self.name: dict[str, str] = {}
-        self.uuid: dict[str, str] = {}
-        self._count = {"f": 0, "t": 0}
-
-    def give(self, kind: str, uuid: str) -> str:
-        if uuid not in self.name:
-            self._count[kind] += 1
-            self.name[uuid] = f"{kind}{self._count[kind]}"
-            self.uuid[self.name[uuid]] = uuid
-        return self.name[uuid]
-
-    def ticket(self, name: str) -> str:
-        """The UUID; what is no name (malformed, unknown, "-") is itself."""
-        return self.uuid.get(name, name)
 
 
 class Subject:
@@ -65,12 +26,32 @@ class Subject:
         self.domain: dict[int, str] = {}
         self._told_to_end: set[str] = set()
         self.looks = True  # for new names, after each step
+        self.grants = True  # every reservation, within the step that asks for it
 
     def happened(self, events: list[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
         """The events of a step as they are compared."""
         first = [event for event in events if event[0] != "end" or event[1] not in self._told_to_end]
         self._told_to_end.update(event[1] for event in first if event[0] == "end")
         return tuple(sorted(first, key=repr))
+
+    def events(self) -> list[tuple[Any, ...]]:
+        """What there is now, taken out."""
+        raise NotImplementedError
+
+    def reserve(self, call: int, kind: str, vms: int) -> None:
+        raise NotImplementedError
+
+    def drain(self) -> tuple[tuple[Any, ...], ...]:
+        """All that a step has made happen."""
+        happened: list[tuple[Any, ...]] = []
+        while events := self.events():
+            happened += [event for event in events if not self.grants or event[0] not in ("reserve", "release")]
+            for event in events if self.grants else []:
+                if event[0] == "reserve":
+                    self.reserve(event[1], "granted", event[5])
+            if self.looks:
+                self.look()
+        return self.happened(happened)
 
     def _granted(self, ticket: str) -> str:
         return self.names.give("t", ticket) if ticket else ""
@@ -131,9 +112,26 @@ class Reference(Subject):
             code = refused.code
         if self.looks:
             self.look()
-        happened = self.happened([self._event(event) for event in self.rules.events])
+        return Step(code, self.drain(), None if code else write(value))
+
+    def events(self) -> list[tuple[Any, ...]]:
+        events = [self._event(event) for event in self.rules.events]
         self.rules.events.clear()
-        return Step(code, happened, None if code else write(value))
+        return events
+
+    def reserve(self, call: int, kind: str, vms: int) -> None:
+        if kind == "granted":
+            self.rules.reserved(call, vms)
+        elif kind == "refused":
+            self.rules.reservation_refused(call, "as scripted")
+        else:
+            self.rules.reserve_later(call, "as scripted")
+
+    def reserved(self, call: int, kind: str, vms: int) -> Step:
+        return self._step(lambda: self.reserve(call, kind, vms))
+
+    def ask_again(self) -> Step:
+        return self._step(self.rules.ask_again)
 
     def _event(self, event: calls.Event) -> tuple[Any, ...]:
         if isinstance(event, calls.Answered):
@@ -142,6 +140,11 @@ class Reference(Subject):
             return ("answer", event.call, event.code, "", ())
         if isinstance(event, calls.Dropped):
             return ("drop", event.call)
+        if isinstance(event, calls.Reserve):
+            ticket = self.names.give("t", event.ticket)
+            return ("reserve", event.call, self.name_of(event.domain), ticket, event.least, event.most, event.cpus_per_vm)
+        if isinstance(event, calls.Release):
+            return ("release", self.names.give("t", event.ticket))
         if isinstance(event, calls.MakeClones):
             return ("make", event.call, self.name_of(event.parent), tuple(map(self.name_of, event.clones)))
         if isinstance(event, calls.UndoClones):
@@ -249,8 +252,20 @@ class Cpp(Subject):
         error, value = answer if isinstance(answer, tuple) and not isinstance(answer[0], str) else (answer, None)
         if self.looks:
             self.look()
-        happened = self.happened([self._event(event) for event in self.rules.take_events()])
+        happened = self.drain()
         return Step(error[0], happened) if error else Step(None, happened, write(value))
+
+    def events(self) -> list[tuple[Any, ...]]:
+        return [self._event(event) for event in self.rules.take_events()]
+
+    def reserve(self, call: int, kind: str, vms: int) -> None:
+        self.rules.reserved(call, kind, vms, self.now)
+
+    def reserved(self, call: int, kind: str, vms: int) -> Step:
+        return self._step(self.reserve(call, kind, vms))
+
+    def ask_again(self) -> Step:
+        return self._step(self.rules.ask_again(self.now))
 
     def _event(self, event: tuple[Any, ...]) -> tuple[Any, ...]:
         kind, *rest = event
@@ -262,6 +277,11 @@ class Cpp(Subject):
             return ("drop", *rest)
         if kind == "start_clone":
             return ("make", rest[0], self.name_of(rest[1]), tuple(map(self.name_of, rest[2])))
+        if kind == "reserve":
+            call, domain, ticket, *sizes = rest
+            return ("reserve", call, self.name_of(domain), self.names.give("t", ticket), *sizes)
+        if kind == "release":
+            return ("release", self.names.give("t", rest[0]))
         if kind == "cancel_clone":
             return ("undo", rest[0], self.name_of(rest[1]))
         return ("end", self.name_of(rest[0]))
@@ -335,6 +355,11 @@ class Lockstep:
         """Whether everything is compared after each step: with 1,000 tickets that takes too long."""
         for one in [self, *self.subjects]:
             one.looks = looks
+
+    def grant_at_once(self, grants: bool) -> None:
+        """Whether the hypervisor grants every reservation, or is played by the test."""
+        for one in self.subjects:
+            one.grants = grants
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         def step(*arguments: Any) -> Any:
