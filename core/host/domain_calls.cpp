@@ -5,6 +5,7 @@
 
 #include "core/host/descriptors.hpp"
 #include "core/host/host.hpp"
+#include "core/wire/cloning.hpp"
 #include "core/wire/text.hpp"
 
 namespace gridcentric::host {
@@ -28,9 +29,7 @@ void Host::request(Session &session, std::string_view line) {
   wire::Request request;
   const Answer bad = wire::parse_request(line, session.role, &request);
   if (!bad.ok()) return refuse(session, request.id, "", bad);
-  if (request.command == wire::Command::pidfds || request.command == wire::Command::bound ||
-      request.command == wire::Command::forked || request.command == wire::Command::failed)
-    return answer_order(session, request, line.substr(line.find(' ') + 1));
+  if (wire::answers_order(request.command)) return answer_order(session, request);
   if (session.open.contains(request.id))
     return refuse(
         session, request.id, "",
@@ -38,16 +37,14 @@ void Host::request(Session &session, std::string_view line) {
   run(session, request);
 }
 
-// `line` without its ID is what the driver waits for, when it does.
-void Host::answer_order(Session &session, const wire::Request &request, std::string_view line) {
-  std::vector<int> fds = session.connection.take_descriptors();
+void Host::answer_order(Session &session, const wire::Request &request) {
+  std::vector<OwnedFd> descriptors;
+  for (const int fd : session.connection.take_descriptors()) descriptors.emplace_back(fd);
   const auto open = session.open.find(request.id);
   const auto call = open == session.open.end() ? calls_.end() : calls_.find(open->second);
   if (call != calls_.end() && call->second.caller) {
     const std::shared_ptr<CloneCaller> caller = call->second.caller;
-    if (caller->answered(line, std::move(fds))) return;
-  } else {
-    for (const int fd : fds) ::close(fd);
+    if (caller->answered(wire::read_answer(request, std::move(descriptors)))) return;
   }
   refuse(
       session, request.id, "",

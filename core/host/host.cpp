@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/hypervisors/fake.hpp"
+#include "core/wire/cloning.hpp"
 #include "core/wire/text.hpp"
 
 namespace gridcentric::host {
@@ -329,21 +330,14 @@ void Host::room() {
 CloneCaller::CloneCaller(Host &host, Session &session, std::uint32_t id)
     : host_(host), session_(&session), id_(id), peer_(session.connection.peer()), mode_(session.mode) {}
 
-void CloneCaller::order(std::string_view line) {
-  if (session_) host_.send(*session_, std::to_string(id_) + " " + std::string(line));
+void CloneCaller::order(const CloneOrder &order) {
+  if (session_) host_.send(*session_, std::to_string(id_) + " " + wire::write_order(order));
 }
 
-void CloneCaller::on_answer(std::function<void(std::string_view, std::vector<int>)> handler) {
-  handler_ = std::move(handler);
-}
-
-bool CloneCaller::answered(std::string_view line, std::vector<int> fds) {
-  if (!handler_) {
-    for (const int fd : fds) ::close(fd);
-    return false;
-  }
+bool CloneCaller::answered(CloneAnswer answer) {
+  if (!handler_) return false;
   const auto handler = handler_;  // it may end the cloning, and itself with it
-  handler(line, std::move(fds));
+  handler(std::move(answer));
   return true;
 }
 

@@ -113,7 +113,7 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   Answer check_descriptors(std::int64_t clones, std::int64_t promised, std::int64_t *most) const;
   void request_ticket(Session &session, const wire::Request &request, std::int64_t maxcpus,
                       std::int64_t minvms, std::int64_t mincpuspervm, std::int64_t timeout);
-  void answer_order(Session &session, const wire::Request &request, std::string_view line);
+  void answer_order(Session &session, const wire::Request &request);
   void info(Session &session, const wire::Request &request);
   void kill_domain(Session &session, const wire::Request &request);
   void list_all(Session &session, const wire::Request &request);
@@ -165,13 +165,13 @@ class CloneCaller final : public Caller {
   CloneCaller(Host &host, Session &session, std::uint32_t id);
   Peer peer() const override { return peer_; }
   std::string mode() const override { return mode_; }
-  void order(std::string_view line) override;
-  void on_answer(std::function<void(std::string_view, std::vector<int>)> handler) override;
+  void order(const CloneOrder &order) override;
+  void on_answer(std::function<void(CloneAnswer)> handler) override { handler_ = std::move(handler); }
 
   void detach() { session_ = nullptr; }
   void done() { handler_ = nullptr; }
   // False: the driver expects no answer.
-  bool answered(std::string_view line, std::vector<int> fds);
+  bool answered(CloneAnswer answer);
 
  private:
   Host &host_;
@@ -179,7 +179,7 @@ class CloneCaller final : public Caller {
   std::uint32_t id_;
   Peer peer_;
   std::string mode_;
-  std::function<void(std::string_view, std::vector<int>)> handler_;
+  std::function<void(CloneAnswer)> handler_;
 };
 
 }  // namespace gridcentric::host

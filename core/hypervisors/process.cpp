@@ -6,11 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <tuple>
 #include <utility>
 
 #include "core/hypervisors/processes.hpp"
@@ -21,7 +19,6 @@ namespace {
 
 constexpr const char *masters_address = "127.0.0.1";
 constexpr std::int64_t join_grace_ms = 2'000;
-constexpr std::size_t most_ports = 1'000;  // docs/protocol.md, "Cloning"
 
 // Ignores one that has ended.
 void kill_process(int pidfd) { syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
@@ -36,36 +33,17 @@ std::pair<EndKind, int> how_it_ended(std::optional<int> status, bool clone) {
   return {EndKind::exited, code};
 }
 
-std::optional<std::int64_t> number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::string_view take_word(std::string_view *rest) {
-  const std::string_view word = rest->substr(0, rest->find(' '));
-  rest->remove_prefix(std::min(rest->size(), word.size() + 1));
-  return word;
-}
-
 }  // namespace
 
 Process::~Process() {
   for (auto &[parent, cloning] : clonings_)
-    for (const int pidfd : cloning.pidfds) {
-      kill_process(pidfd);
-      close(pidfd);
-    }
+    for (const OwnedFd &pidfd : cloning.pidfds) kill_process(pidfd.get());
   for (auto &[key, domain] : domains_) {
-    if (domain.address != 0) kill_process(domain.pidfd);
+    if (domain.address != 0) kill_process(domain.pidfd.get());
     forget(&domain.process);
     forget(&domain.pidfd);
   }
-  for (const auto &[pidfd, address] : buried_) {
-    loop_.unwatch(pidfd);
-    close(pidfd);
-  }
+  for (const auto &[pidfd, buried] : buried_) loop_.unwatch(pidfd);
 }
 
 Capabilities Process::capabilities() const {
@@ -85,14 +63,14 @@ Capabilities Process::capabilities() const {
 // --- domains ---------------------------------------------------------------------------------------------
 
 std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) {
-  const int pidfd = open_pidfd(peer.pid);
-  if (pidfd < 0) {
+  OwnedFd pidfd(open_pidfd(peer.pid));
+  if (pidfd.get() < 0) {
     *error =
         "process " + std::to_string(peer.pid) + " can't be watched with pidfd_open: " + std::strerror(errno);
     return "";
   }
   Domain &domain = domains_[key];
-  domain.pidfd = pidfd;
+  domain.pidfd = std::move(pidfd);
   domain.watched_pid = domain.pid = peer.pid;
   by_pid_[peer.pid] = key;
   watch(key);
@@ -102,12 +80,12 @@ std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) 
 void Process::watch(DomainKey key) {
   const Domain &domain = domains_.at(key);
   // Asked again: what woke us may have been meant for a descriptor that had this number before.
-  loop_.watch(domain.pidfd, [this, key] {
-    if (is_gone(domains_.at(key).pidfd)) has_ended(key);
+  loop_.watch(domain.pidfd.get(), [this, key] {
+    if (is_gone(domains_.at(key).pidfd.get())) has_ended(key);
   });
-  if (domain.process < 0) return;
-  loop_.watch(domain.process, [this, key] {
-    if (is_gone(domains_.at(key).process)) process_has_ended(key);
+  if (domain.process.get() < 0) return;
+  loop_.watch(domain.process.get(), [this, key] {
+    if (is_gone(domains_.at(key).process.get())) process_has_ended(key);
   });
 }
 
@@ -121,28 +99,27 @@ void Process::process_has_ended(DomainKey key) {
   forget(&domain.process);  // its gc-reaper follows, as soon as what the clone left behind has gone
 }
 
-void Process::forget(int *pidfd) {
-  if (*pidfd < 0) return;
-  loop_.unwatch(*pidfd);
-  close(*pidfd);
-  *pidfd = -1;
+void Process::forget(OwnedFd *pidfd) {
+  if (pidfd->get() < 0) return;
+  loop_.unwatch(pidfd->get());
+  pidfd->reset();
 }
 
 void Process::has_ended(DomainKey key) {
   const auto found = domains_.extract(key);
   Domain &domain = found.mapped();
-  const bool gone = is_gone(domain.pidfd);  // else its gc-reaper stays for a while
+  const bool gone = is_gone(domain.pidfd.get());  // else its gc-reaper stays for a while
   const auto [how, status] =
-      gone ? how_it_ended(wait_status_of(domain.pidfd, domain.watched_pid), domain.address != 0)
-           : how_it_ended(wait_status_of(domain.process, domain.pid), false);
+      gone ? how_it_ended(wait_status_of(domain.pidfd.get(), domain.watched_pid), domain.address != 0)
+           : how_it_ended(wait_status_of(domain.process.get(), domain.pid), false);
   if (domain.grace != 0) loop_.cancel(domain.grace);
   forget(&domain.process);
   if (gone) {
     forget(&domain.pidfd);
     if (domain.address != 0) addresses_.give_back(domain.address);
   } else {
-    loop_.unwatch(domain.pidfd);
-    free_with(domain.pidfd, domain.address);
+    loop_.unwatch(domain.pidfd.get());
+    free_with(std::move(domain.pidfd), domain.address);
   }
   by_pid_.erase(domain.watched_pid);
   const DomainKey family = domain.above.empty() ? key : domain.above.front();
@@ -155,7 +132,7 @@ void Process::end(DomainKey key) {
   if (found == domains_.end()) return;
   // Its own process where that is known: with its gc-reaper all would end that is in its namespace, its clones, too.
   const Domain &domain = found->second;
-  kill_process(domain.process >= 0 ? domain.process : domain.pidfd);
+  kill_process(domain.process.get() >= 0 ? domain.process.get() : domain.pidfd.get());
 }
 
 void Process::joined(DomainKey key) {
@@ -216,66 +193,51 @@ void Process::clone(CloneRequest request, std::function<void(CloneResult)> done)
   if (cloning.addresses.empty()) return refuse(GC_E_CLONE_FAILED, error);
   for (const std::uint32_t address : cloning.addresses) refusers_.remove(address);
 
-  std::string order = "fork " + cloning.mode;
+  CloneOrder order{cloning.mode, {}};
   for (std::size_t i = 0; i < request.clones.size(); ++i)
-    order += " " + std::to_string(request.vmids[i]) + "@" + address_text(cloning.addresses[i]);
+    order.clones.push_back({request.vmids[i], address_text(cloning.addresses[i])});
   const std::shared_ptr<Caller> caller = request.caller;
   cloning.request = std::move(request);
   cloning.done = std::move(done);
   clonings_.insert_or_assign(parent, std::move(cloning));
-  caller->on_answer([this, parent](std::string_view line, std::vector<int> fds) {
-    answered(parent, line, std::move(fds));
+  caller->on_answer([this, parent](CloneAnswer answer) {
+    std::visit([&](auto &said) { answered(parent, std::move(said)); }, answer);
   });
   caller->order(order);
 }
 
-void Process::answered(DomainKey parent, std::string_view line, std::vector<int> fds) {
+void Process::answered(DomainKey parent, clone_answer::Held held) {
   Cloning &cloning = clonings_.at(parent);
-  std::string_view rest = line;
-  const std::string_view what = take_word(&rest);
-  cloning.pidfds.insert(cloning.pidfds.end(), fds.begin(), fds.end());
-  if (what == "failed") return failed(parent, rest);
-  if (what == "bound") return bound(parent, rest);
-  if (what == "forked") return forked(parent, rest);
-  if (number(rest) != static_cast<std::int64_t>(fds.size()) || fds.empty() ||
-      cloning.pidfds.size() > cloning.request.clones.size())
+  for (OwnedFd &pidfd : held.pidfds) cloning.pidfds.push_back(std::move(pidfd));
+  if (cloning.pidfds.size() > cloning.request.clones.size())
     give_up(parent, GC_E_CLONE_FAILED,
-            "pidfds " + std::string(rest.substr(0, 20)) + " came with " + std::to_string(fds.size()) +
-                " descriptors, expected as many, and one for each clone in all (has the host run out of "
-                "descriptors?)");
+            std::to_string(cloning.pidfds.size()) + " pidfds for " +
+                std::to_string(cloning.request.clones.size()) + " clones, expected one for each");
 }
 
-void Process::failed(DomainKey parent, std::string_view what) {
-  const auto error = number(take_word(&what));
-  give_up(parent, error == EOPNOTSUPP ? GC_E_NOT_SUPPORTED : GC_E_CLONE_FAILED, std::string(what));
+void Process::answered(DomainKey parent, const clone_answer::Failed &failed) {
+  give_up(parent, failed.error == EOPNOTSUPP ? GC_E_NOT_SUPPORTED : GC_E_CLONE_FAILED, failed.reason);
 }
 
-void Process::bound(DomainKey parent, std::string_view where) {
+void Process::answered(DomainKey parent, const clone_answer::Bound &bound) {
   std::vector<BoundPort> &ports = clonings_.at(parent).ports;
-  std::string_view port = where;
-  const std::string_view kind = take_word(&port);
-  const auto parsed = parse_bound_port(kind, port);
-  if (!parsed)
+  if (ports.size() == most_bound_ports)
     return give_up(parent, GC_E_CLONE_FAILED,
-                   "bound " + std::string(where.substr(0, 20)) +
-                       ", expected tcp4, tcp6, udp4 or udp6 and a port of 1 to 65535");
-  if (ports.size() == most_ports)
-    return give_up(parent, GC_E_CLONE_FAILED,
-                   "more than " + std::to_string(most_ports) + " bound ports of a clone");
-  ports.push_back(*parsed);
+                   "more than " + std::to_string(most_bound_ports) + " bound ports of a clone");
+  ports.push_back(bound.port);
 }
 
-void Process::forked(DomainKey parent, std::string_view count) {
+void Process::answered(DomainKey parent, const clone_answer::Forked &forked) {
   Cloning &cloning = clonings_.at(parent);
   const std::size_t clones = cloning.request.clones.size();
-  if (number(count) != static_cast<std::int64_t>(clones) || cloning.pidfds.size() != clones)
+  if (forked.clones != static_cast<std::int64_t>(clones) || cloning.pidfds.size() != clones)
     return give_up(parent, GC_E_CLONE_FAILED,
-                   "forked " + std::string(count.substr(0, 20)) + " after " +
+                   "forked " + std::to_string(forked.clones) + " after " +
                        std::to_string(cloning.pidfds.size()) + " descriptors, expected " +
                        std::to_string(clones) + " of both");
   std::vector<int> reapers;
-  for (const int pidfd : cloning.pidfds) {
-    const int reaper = pid_of_pidfd(pidfd);
+  for (const OwnedFd &pidfd : cloning.pidfds) {
+    const int reaper = pid_of_pidfd(pidfd.get());
     // A gc-reaper is nobody's descendant (the program must not see it end), so that more can't be asked of
     // it.
     if (!may_be_clone(reaper))
@@ -289,9 +251,11 @@ void Process::forked(DomainKey parent, std::string_view count) {
   Cloning made = std::move(taken.mapped());
   for (std::size_t i = 0; i < clones; ++i) {
     Domain &domain = domains_[made.request.clones[i]];
-    domain.pidfd = made.pidfds[i];
+    domain.pidfd = std::move(made.pidfds[i]);
     domain.watched_pid = reapers[i];
-    std::tie(domain.pid, domain.process) = open_clone_of(reapers[i]);
+    const auto [pid, process] = open_clone_of(reapers[i]);
+    domain.pid = pid;
+    domain.process = OwnedFd(process);
     domain.above = domains_.at(parent).above;
     domain.above.push_back(parent);
     domain.address = made.addresses[i];
@@ -317,12 +281,11 @@ void Process::give_up(DomainKey parent, int error, std::string reason) {
   Cloning cloning = std::move(taken.mapped());
   for (std::size_t i = 0; i < cloning.addresses.size(); ++i) {
     if (i < cloning.pidfds.size()) {
-      bury(cloning.pidfds[i], cloning.addresses[i]);
+      bury(std::move(cloning.pidfds[i]), cloning.addresses[i]);
     } else {
       addresses_.give_back(cloning.addresses[i]);
     }
   }
-  for (std::size_t i = cloning.addresses.size(); i < cloning.pidfds.size(); ++i) close(cloning.pidfds[i]);
   cloning.done({false, error, std::move(reason)});
 }
 
@@ -338,21 +301,18 @@ bool Process::has_family(DomainKey family) const {
 
 bool Process::may_be_clone(int pid) const { return pid > 0 && pid != getpid() && !by_pid_.contains(pid); }
 
-void Process::bury(int pidfd, std::uint32_t address) {
-  if (!may_be_clone(pid_of_pidfd(pidfd))) {
-    close(pidfd);
-    return addresses_.give_back(address);
-  }
-  kill_process(pidfd);
-  free_with(pidfd, address);
+void Process::bury(OwnedFd pidfd, std::uint32_t address) {
+  if (!may_be_clone(pid_of_pidfd(pidfd.get()))) return addresses_.give_back(address);
+  kill_process(pidfd.get());
+  free_with(std::move(pidfd), address);
 }
 
-void Process::free_with(int pidfd, std::uint32_t address) {
-  buried_[pidfd] = address;
-  loop_.watch(pidfd, [this, pidfd] {
-    loop_.unwatch(pidfd);
-    close(pidfd);
-    addresses_.give_back(buried_.extract(pidfd).mapped());
+void Process::free_with(OwnedFd pidfd, std::uint32_t address) {
+  const int fd = pidfd.get();
+  buried_[fd] = {std::move(pidfd), address};
+  loop_.watch(fd, [this, fd] {
+    loop_.unwatch(fd);
+    addresses_.give_back(buried_.extract(fd).mapped().address);
   });
 }
 

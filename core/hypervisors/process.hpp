@@ -31,11 +31,11 @@ class Process final : public Hypervisor {
 
  private:
   struct Domain {
-    int pidfd = -1;        // of the master, or of the clone's gc-reaper, whose end is its end
+    OwnedFd pidfd;         // of the master, or of the clone's gc-reaper, whose end is its end
     int watched_pid = -1;  // the process of pidfd
     int pid = -1;          // the domain's own process; -1: not known
     // A clone's own process. It ends before its gc-reaper, which stays while clones of the clone are in its namespace.
-    int process = -1;
+    OwnedFd process;
     std::vector<DomainKey> above;  // the domains it descends from
     std::uint32_t address = 0;     // 0: a master, which stays where it is
     std::string mode;              // how it clones itself
@@ -46,27 +46,32 @@ class Process final : public Hypervisor {
     std::function<void(CloneResult)> done;
     std::vector<std::uint32_t> addresses;
     std::string mode;
-    std::vector<int> pidfds;
+    std::vector<OwnedFd> pidfds;
     std::vector<BoundPort> ports;
   };
 
-  void answered(DomainKey parent, std::string_view line, std::vector<int> fds);
-  void bound(DomainKey parent, std::string_view where);
-  void forked(DomainKey parent, std::string_view count);
-  void failed(DomainKey parent, std::string_view what);
+  struct Buried {
+    OwnedFd pidfd;
+    std::uint32_t address;
+  };
+
+  void answered(DomainKey parent, clone_answer::Held held);
+  void answered(DomainKey parent, const clone_answer::Bound &bound);
+  void answered(DomainKey parent, const clone_answer::Forked &forked);
+  void answered(DomainKey parent, const clone_answer::Failed &failed);
   // Nothing of it is left but what is being killed.
   void give_up(DomainKey parent, int error, std::string reason);
   DomainKey family_of(DomainKey domain) const;  // its master
   bool has_family(DomainKey family) const;      // is somebody of it left?
   bool may_be_clone(int pid) const;             // what a guest hands over as one
   // Kill it; its address is free when it has gone.
-  void bury(int pidfd, std::uint32_t address);
+  void bury(OwnedFd pidfd, std::uint32_t address);
   void has_ended(DomainKey domain);
   void process_has_ended(DomainKey domain);
   void watch(DomainKey domain);
-  void forget(int *pidfd);
+  void forget(OwnedFd *pidfd);
   // The address is free when the process has gone.
-  void free_with(int pidfd, std::uint32_t address);
+  void free_with(OwnedFd pidfd, std::uint32_t address);
 
   Loop &loop_;
   Listener *listener_ = nullptr;
@@ -75,7 +80,7 @@ class Process final : public Hypervisor {
   std::unordered_map<DomainKey, Domain> domains_;
   std::unordered_map<int, DomainKey> by_pid_;        // masters, and gc-reapers of clones
   std::unordered_map<DomainKey, Cloning> clonings_;  // by parent
-  std::unordered_map<int, std::uint32_t> buried_;    // pidfd -> address
+  std::unordered_map<int, Buried> buried_;           // by pidfd
 };
 
 }  // namespace gridcentric

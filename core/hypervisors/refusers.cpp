@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 #include "core/hypervisors/processes.hpp"
@@ -80,17 +79,6 @@ int accept_one(int fd) {
 }
 
 }  // namespace
-
-std::optional<BoundPort> parse_bound_port(std::string_view kind, std::string_view port) {
-  BoundPort bound;
-  bound.tcp = kind.starts_with("tcp");
-  bound.v6 = kind.ends_with('6');
-  if (kind != "tcp4" && kind != "tcp6" && kind != "udp4" && kind != "udp6") return std::nullopt;
-  const char *end = port.data() + port.size();
-  const auto [stop, error] = std::from_chars(port.data(), end, bound.port);
-  if (error != std::errc() || stop != end || bound.port == 0) return std::nullopt;
-  return bound;
-}
 
 Refusers::~Refusers() {
   for (const auto &[address, held] : held_) close_all(held);

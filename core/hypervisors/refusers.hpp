@@ -6,21 +6,10 @@
 #pragma once
 #include <cstdint>
 #include <gridcentric/hypervisor.hpp>
-#include <optional>
-#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 namespace gridcentric {
-
-struct BoundPort {
-  bool tcp = false, v6 = false;
-  std::uint16_t port = 0;
-  bool operator==(const BoundPort &) const = default;
-};
-
-// "tcp4", "tcp6", "udp4" or "udp6" and a port of 1 to 65535, as docs/protocol.md has it; nullopt when it is something else.
-std::optional<BoundPort> parse_bound_port(std::string_view kind, std::string_view port);
 
 class Refusers {
  public:

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "core/wire/cloning.hpp"
 #include "core/wire/lines.hpp"
 #include "core/wire/request.hpp"
 #include "core/wire/text.hpp"
@@ -18,6 +19,7 @@ void must(bool holds) {
 }
 
 void take(std::string_view line) {
+  if (const auto order = read_order(line)) must(read_order(write_order(*order).substr(5)).has_value());
   Hello hello;
   if (parse_hello(line, &hello).ok() && hello.name)
     must(percent_decode(percent_encode(*hello.name)) == *hello.name);
@@ -27,6 +29,7 @@ void take(std::string_view line) {
     must(is_utf8(answer.text) || answer.ok());
     must(one_line(answer.text).size() <= 1000);
     if (!answer.ok()) continue;
+    if (answers_order(request.command)) must(is_utf8(write_answer(read_answer(request, {}))));
     for (const std::string_view arg : request.args) {
       must(!arg.empty());
       if (const auto number = parse_number(arg)) must(std::to_string(*number) == arg);

@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <gridcentric/cloning.hpp>
 #include <gridcentric/domain.hpp>
 #include <memory>
 #include <string>
@@ -37,17 +38,16 @@ struct Peer {
 };
 
 // The call that asked for a cloning. Drivers that need the guest to clone itself (process) talk to it through this;
-// others ignore it. Lines are as docs/protocol.md has them, without the ID and the newline.
+// others ignore it.
 class Caller {
  public:
   virtual ~Caller() = default;
   virtual Peer peer() const = 0;
   virtual std::string mode()
       const = 0;  // how its handshake said it can be cloned: "pidns", "plain"; "": it did not say
-  virtual void order(std::string_view line) = 0;  // "fork pidns 1@127.77.0.1 ..."
-  // The guest's answers to the order, with the descriptors that came along (they become the callee's).
-  // Not called again after the driver's done().
-  virtual void on_answer(std::function<void(std::string_view line, std::vector<int> fds)> handler) = 0;
+  virtual void order(const CloneOrder &order) = 0;
+  // The guest's answers to the order. Not called again after the driver's done().
+  virtual void on_answer(std::function<void(CloneAnswer)> handler) = 0;
 };
 
 // A ticket that a domain asks for. The host has the CPUs for most_vms; a driver may have room for fewer.
