@@ -38,7 +38,7 @@ def table(outcome: str) -> str:
     lines = [f"| {'reseeded' if outcome == 'RESEEDED' else 'repeats'} | known by | what | tried with |", "|---|---|---|---|"]
     for name, found_as, text, its_outcome, tried, what in rows():
         if its_outcome == outcome:
-            lines.append(f"| {name} | {evidence(found_as, text)} | {what} | {tried or 'a library that looks like it'} |")
+            lines.append(f"| {name} | {evidence(found_as, text)} | {what} | {tried or 'an imitation of the library'} |")
     return "\n".join(lines)
 
 
