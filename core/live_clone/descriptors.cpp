@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 
 #include "descriptor.hpp"
 
@@ -27,11 +28,22 @@ timespec time_pair(const char *text, const char *key) {
 
 // ---- plan: one function a kind that has something to remember
 
+// Before Linux 6.5 only a read tells whether an eventfd is a semaphore: of one it takes 1, otherwise all. What is taken is put
+// back at once. Another process that has it may have been faster: then nothing is said, and nobody waits.
+bool takes_one(int fd) {
+  uint64_t taken = 0;
+  const iovec into{&taken, sizeof taken};
+  if (sys(SYS_preadv2, fd, &into, 1, -1L, -1L, RWF_NOWAIT) != sizeof taken) return false;
+  sys(SYS_write, fd, &taken, sizeof taken);
+  return taken == 1;
+}
+
 bool plan_event(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
   d.count = number_in(info, "eventfd-count:", true);
-  d.option = number_in(info, "eventfd-semaphore:") != 0;
+  const bool told = field(info, "eventfd-semaphore:") != nullptr;
+  d.option = told ? number_in(info, "eventfd-semaphore:") != 0 : d.count > 1 && takes_one(d.fd);
   return true;
 }
 
