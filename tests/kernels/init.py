@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -40,6 +41,7 @@ def main() -> None:
     for fd in (0, 1, 2):
         os.dup2(console, fd)
     bring_loopback_up()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))  # what init has is less than any program is given
     plan = json.loads(Path("/commands.json").read_text())
     os.environ.update(plan["environment"])
     for number, command in enumerate(plan["commands"]):
