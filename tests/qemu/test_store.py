@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gridcentric.hypervisors.qemu import bases, images, layer
-from gridcentric.hypervisors.qemu.building import ImageError, run, store
+from gridcentric.hypervisors.qemu.building import ImageError, need, run, store
 
 DIGEST = "0123456789abcdef"
 
@@ -83,6 +83,14 @@ def test_a_tool_that_fails_is_named() -> None:
     with pytest.raises(ImageError) as failed:
         run(["sh", "-c", "echo its last word; exit 3"], print, "image x")
     assert str(failed.value) == "image x failed: sh ended with 3:\n  its last word"
+
+
+def test_tools_that_are_not_on_the_path_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's PATH of an ordinary user: kmod is installed there, and depmod is not found."""
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    assert shutil.which("ldconfig") is None
+    need(("ldconfig", "libc-bin"))
+    run(["ldconfig", "--version"], print, "looking")
 
 
 def test_a_kernel_that_can_not_be_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

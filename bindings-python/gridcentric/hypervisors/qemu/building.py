@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from gridcentric.hypervisors.qemu.children import tool_path
+
 BUILDING = ".building-"
 EPOCH = "1700000000"  # all times of files in an image, so that the same input gives the same bytes
 # So is the file systems' UUID. A guest reads them, and never writes.
@@ -32,7 +34,7 @@ def store() -> Path:
 
 def need(*commands: tuple[str, str]) -> None:
     """Raises ImageError unless all are there: (command, Debian's package)."""
-    missing = [package for command, package in commands if shutil.which(command) is None]
+    missing = [package for command, package in commands if shutil.which(command, path=tool_path()) is None]
     if missing:
         raise ImageError(f"building an image needs Debian's {' and '.join(missing)}: apt-get install {' '.join(missing)}")
 
@@ -75,7 +77,7 @@ def run(
     process = subprocess.Popen(
         command, stdin=stdin or subprocess.DEVNULL, stdout=stdout or subprocess.PIPE,
         stderr=subprocess.PIPE if stdout else subprocess.STDOUT, text=True, errors="replace",
-        env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
+        env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH, "PATH": tool_path()},
     )  # fmt: skip
     said = process.stderr if stdout else process.stdout
     assert said is not None

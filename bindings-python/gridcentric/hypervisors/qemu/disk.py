@@ -24,11 +24,12 @@ from typing import Any, Protocol
 
 from qemu.qmp import QMPClient
 
+from gridcentric.hypervisors.qemu.children import tool_path
+
 SHORT = 4  # layers: a chain of so many is left alone
 LONG = 16  # layers: a longer one is copied together
 MIN_FREE = 64 << 20  # bytes of the place: with less no disk is frozen, as its writes would soon fail
 _CLUSTER = 1 << 16
-_SBIN = "/usr/sbin:/sbin"  # not on the PATH of users
 
 
 class DiskError(OSError):
@@ -72,7 +73,7 @@ def _nameless() -> int:
 
 def _file_system(size: int) -> int:
     """A file of this size with an empty ext4: as little of it as can be, as it never outlives its machine."""
-    mke2fs = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    mke2fs = shutil.which("mke2fs", path=tool_path())
     if mke2fs is None:
         raise DiskError("--disk needs mke2fs to make the file system: apt-get install e2fsprogs")
     fd = _nameless()
