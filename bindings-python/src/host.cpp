@@ -32,10 +32,9 @@ using gridcentric::Reservation;
 using gridcentric::TicketRequest;
 
 EndKind end_kind(const std::string &word) {
-  if (word == "joined") return EndKind::joined;
-  if (word == "exited") return EndKind::exited;
-  if (word == "killed") return EndKind::killed;
-  if (word == "lost") return EndKind::lost;
+#define GC_END_KIND(NAME, kind) \
+  if (word == #kind) return EndKind::kind;
+#include <gridcentric/vocabulary.def>
   throw py::value_error("how: expected joined, exited, killed or lost, got " + word);
 }
 

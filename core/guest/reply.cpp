@@ -7,8 +7,29 @@
 namespace gridcentric::guest {
 namespace {
 
-constexpr const char *status_names[] = {"pending", "reserved", "cloning", "active", "closed"};
-constexpr const char *end_names[] = {"joined", "exited", "killed", "lost"};
+constexpr const char *status_names[] = {
+#define GC_TICKET_STATUS(NAME, word) #word,
+#include <gridcentric/vocabulary.def>
+};
+constexpr const char *end_names[] = {
+#define GC_END_KIND(NAME, word) #word,
+#include <gridcentric/vocabulary.def>
+};
+
+// gc-guest.h spells the enumerations out for its readers, in the order of the table.
+enum class TableStatus {
+#define GC_TICKET_STATUS(NAME, word) NAME,
+#include <gridcentric/vocabulary.def>
+};
+enum class TableEnd {
+#define GC_END_KIND(NAME, word) NAME,
+#include <gridcentric/vocabulary.def>
+};
+#define GC_TICKET_STATUS(NAME, word) \
+  static_assert(static_cast<int>(TableStatus::NAME) == static_cast<int>(GC_TICKET_##NAME));
+#define GC_END_KIND(NAME, word) \
+  static_assert(static_cast<int>(TableEnd::NAME) == static_cast<int>(GC_END_##NAME));
+#include <gridcentric/vocabulary.def>
 
 template <typename Enum, std::size_t count>
 std::optional<Enum> find_name(const char *const (&names)[count], std::string_view word) {

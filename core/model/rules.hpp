@@ -20,9 +20,18 @@ namespace gridcentric {
 
 using CallId = std::uint64_t;  // a waiting call; chosen by the user of the rules, increasing, never reused
 
-enum class Verb { request_ticket, clone, sync, wait };
-enum class TicketStatus { pending, reserved, cloning, active, closed };
-enum class DomainState { starting, running, ending };
+enum class Verb {  // calls that the rules may keep open
+#define GC_WAITING_CALL(word) word,
+#include <gridcentric/vocabulary.def>
+};
+enum class TicketStatus {
+#define GC_TICKET_STATUS(NAME, word) word,
+#include <gridcentric/vocabulary.def>
+};
+enum class DomainState {
+#define GC_DOMAIN_STATE(word) word,
+#include <gridcentric/vocabulary.def>
+};
 enum class OnExit {
   by_bye,
   end,

@@ -5,56 +5,40 @@ namespace gridcentric {
 
 std::string_view word(Verb verb) {
   switch (verb) {
-    case Verb::request_ticket:
-      return "request_ticket";
-    case Verb::clone:
-      return "clone";
-    case Verb::sync:
-      return "sync";
-    case Verb::wait:
-      return "wait";
+#define GC_WAITING_CALL(word) \
+  case Verb::word:            \
+    return #word;
+#include <gridcentric/vocabulary.def>
   }
   return "";
 }
 
 std::string_view word(TicketStatus status) {
   switch (status) {
-    case TicketStatus::pending:
-      return "pending";
-    case TicketStatus::reserved:
-      return "reserved";
-    case TicketStatus::cloning:
-      return "cloning";
-    case TicketStatus::active:
-      return "active";
-    case TicketStatus::closed:
-      return "closed";
+#define GC_TICKET_STATUS(NAME, word) \
+  case TicketStatus::word:           \
+    return #word;
+#include <gridcentric/vocabulary.def>
   }
   return "";
 }
 
 std::string_view word(DomainState state) {
   switch (state) {
-    case DomainState::starting:
-      return "starting";
-    case DomainState::running:
-      return "running";
-    case DomainState::ending:
-      return "ending";
+#define GC_DOMAIN_STATE(word) \
+  case DomainState::word:     \
+    return #word;
+#include <gridcentric/vocabulary.def>
   }
   return "";
 }
 
 std::string_view word(EndKind how) {
   switch (how) {
-    case EndKind::joined:
-      return "joined";
-    case EndKind::exited:
-      return "exited";
-    case EndKind::killed:
-      return "killed";
-    case EndKind::lost:
-      return "lost";
+#define GC_END_KIND(NAME, word) \
+  case EndKind::word:           \
+    return #word;
+#include <gridcentric/vocabulary.def>
   }
   return "";
 }

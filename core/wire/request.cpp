@@ -12,41 +12,14 @@ struct Row {
   std::string_view name;
   Command command;
   unsigned who;
-  std::size_t args;   // number of arguments
-  bool text = false;  // the last one is a text: the rest of the line, spaces and all
+  std::size_t args;
+  bool text;
 };
 
 constexpr Row table[] = {
-    {"request_ticket", Command::request_ticket, domain, 4},
-    {"release_ticket", Command::release_ticket, domain, 1},
-    {"list_tickets", Command::list_tickets, domain, 0},
-    {"ticket_info", Command::ticket_info, domain, 1},
-    {"clone", Command::clone, domain, 1},
-    {"whoami", Command::whoami, domain, 0},
-    {"list_domains", Command::list_domains, domain, 0},
-    {"sync", Command::sync, domain, 2},
-    {"join", Command::join, domain, 1},
-    {"wait", Command::wait, domain, 2},
-    {"kill", Command::kill, domain, 1},
-    {"bye", Command::bye, domain, 0},
-    {"pidfds", Command::pidfds, domain, 1},
-    {"bound", Command::bound, domain, 2},
-    {"forked", Command::forked, domain, 1},
-    {"failed", Command::failed, domain, 2, true},
-    {"cancel", Command::cancel, domain, 1},
-    {"info", Command::info, domain | observer, 0},
-    {"list_all", Command::list_all, observer, 0},
-    {"kill_domain", Command::kill_domain, observer, 2},
-    {"now", Command::now, tester, 0},
-    {"advance", Command::advance, tester, 1},
-    {"await", Command::await, tester, 2},
-    {"latency", Command::latency, tester, 2},
-    {"fault", Command::fault, tester, 1, true},
-    {"end", Command::end, tester, 4},
-    {"bye", Command::control_bye, tester, 2},
-    {"domains", Command::domains, tester, 0},
-    {"dump", Command::dump, tester, 0},
-    {"reset", Command::reset, tester, 0},
+#define GC_VERB(command, name, who, arguments, text) {name, Command::command, who, arguments, text},
+#include "core/wire/verbs.def"
+#undef GC_VERB
 };
 
 unsigned who(Role role) {

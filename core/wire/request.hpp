@@ -1,4 +1,4 @@
-// A line -> a request, a hello or an error; and the one table of commands: name, role, number of arguments.
+// A line -> a request, a hello or an error; by the table of commands, verbs.def.
 // Views point into the line. Knows nothing of what a command does.
 #pragma once
 #include <cstdint>
@@ -18,40 +18,9 @@ inline constexpr std::size_t longest_name = 64;  // bytes of the key `name`
 enum class Role { attach, ask, observe, act_as, control, lifeline };
 
 enum class Command {
-  // of a domain
-  request_ticket,
-  release_ticket,
-  list_tickets,
-  ticket_info,
-  clone,
-  whoami,
-  list_domains,
-  sync,
-  join,
-  wait,
-  kill,
-  bye,
-  // of a domain, to answer the order `fork`
-  pidfds,
-  bound,
-  forked,
-  failed,
-  cancel,
-  info,  // observers' too
-  // of observers
-  list_all,
-  kill_domain,
-  // of the control channel
-  now,
-  advance,
-  await,
-  latency,
-  fault,
-  end,
-  control_bye,
-  domains,
-  dump,
-  reset,
+#define GC_VERB(command, name, who, arguments, text) command,
+#include "core/wire/verbs.def"
+#undef GC_VERB
 };
 
 struct Hello {

@@ -10,7 +10,10 @@ namespace gridcentric {
 // A domain for as long as the host runs; never reused. The host's numbering, not the driver's. 0: none.
 using DomainKey = std::uint64_t;
 
-enum class EndKind { joined, exited, killed, lost };
+enum class EndKind {
+#define GC_END_KIND(NAME, word) word,
+#include <gridcentric/vocabulary.def>
+};
 
 // A driver's answer to a request for a ticket (Hypervisor::reserve()).
 struct Reservation {
