@@ -42,7 +42,8 @@
     {
       "target_name": "gridcentric_hypervisors",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core hypervisors)"]
+      "sources": ["<!@(node scripts/sources.js core hypervisors)"],
+      "defines": ["GC_DRIVERS=<!(node scripts/sources.js drivers)"]
     },
     {
       "target_name": "gridcentric_live_clone",

@@ -1,7 +1,8 @@
 'use strict';
-// Tells binding.gyp which files to compile: `sources.js root|version|GROUP [FOLDER]`. GROUP is one of core/sources.txt,
-// whose paths are printed relative to this package; FOLDER narrows it to those below core/FOLDER. It must not know what the
-// files are for.
+// Tells binding.gyp which files to compile: `sources.js root|version|drivers|GROUP [FOLDER]`. GROUP is one of
+// core/sources.txt, whose paths are printed relative to this package; FOLDER narrows it to those below core/FOLDER. The group
+// "driver" is compiled with "core", and `drivers` prints what names them to core/hypervisors/drivers.cpp. It must not know what
+// the files are for.
 const fs = require('node:fs');
 const path = require('node:path');
 
@@ -33,9 +34,14 @@ function group(name) {
   return entries.map(([, file]) => file);
 }
 
+/** Names the drivers that are compiled in. */
+function drivers() {
+  return group('driver').map((file) => `GC_DRIVER(${path.basename(file, '.cpp')})`).join('');
+}
+
 /** The sources of one group, or of those the ones below a folder of the core, relative to this package. */
 function sources(name, folder) {
-  const files = group(name);
+  const files = name === 'core' ? [...group('core'), ...group('driver')] : group(name);
   const folderOf = (file) => file.split('/')[1];
   const unknown = folder && files.find((file) => !folders.includes(folderOf(file)));
   if (unknown) throw new Error(`${unknown} is in no target of bindings-node/binding.gyp: add one for core/${folderOf(unknown)}`);
@@ -50,6 +56,7 @@ if (require.main === module) {
   const what = process.argv[2];
   if (what === 'root') console.log(path.relative(home, root()) || '.');
   else if (what === 'version') console.log(version());
+  else if (what === 'drivers') console.log(drivers());
   else console.log(sources(what, process.argv[3]).join('\n'));
 }
 

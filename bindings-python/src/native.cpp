@@ -189,6 +189,15 @@ void add_calls(py::module_ &module) {
       "The numeric address of this domain. From memory.");
   module.def(
       "identity_known", [] { return identity_known; }, "Whether vmid() and its like answer from memory.");
+  module.def(
+      "hypervisors",
+      [] {
+        std::vector<std::pair<std::string, bool>> all;
+        for (const gridcentric::Driver *driver : gridcentric::drivers())
+          if (!driver->scripted) all.emplace_back(driver->name, driver->can.whole_machine);
+        return all;
+      },
+      "(name, clones whole machines) of each hypervisor that is not for tests, the default one first.");
   module.def("known_generators", [] {
     constexpr const char *found_as[] = {"FUNCTION", "OBJECT", "TEXT", "MODULE", "PACKAGE", "NODE"};
     py::list rows;

@@ -2,16 +2,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <gridcentric/host.hpp>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/hypervisors.hpp"
 #include "core/cli/json.hpp"
 #include "core/cli/observe.hpp"
 #include "core/cli/output.hpp"
 #include "core/cli/python.hpp"
-#include "core/guest/explain.hpp"
+#include "core/guest/client.hpp"
 #include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
 
@@ -22,12 +24,13 @@ using Info = std::vector<std::pair<std::string, std::string>>;
 
 // Without a host: what one would do here.
 Info info_without_host() {
-  const auto probe = live_clone::probe();
+  const Driver &driver = default_driver();
+  const Capabilities can = driver.here();
   return {{"host", "none"},
           {"version", GC_VERSION},
-          {"hypervisor", "process"},
-          {"mode", live_clone::mode_name(guest::mode_here())},
-          {"why", guest::mode_here() == probe.mode ? probe.why : "forced by GRIDCENTRIC_CLONE_MODE"}};
+          {"hypervisor", driver.name},
+          {"mode", can.mode},
+          {"why", can.why}};
 }
 
 Info info_of(const std::string &host) {
@@ -95,29 +98,31 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// What is left of hosts of processes, and then what is left of hosts of machines.
+// What private hosts have left, and then what drivers in Python have.
 int collect_garbage() {
   for (const auto &folder : remove_dead_hosts()) std::printf("removed %s\n", folder.c_str());
   std::fflush(stdout);
   try {
-    return become_qemu({"gc"});
+    return become_python("gridcentric.hypervisors", {"gc"});
   } catch (const guest::Error &) {
-    return 0;  // without Python there were no machines
+    return 0;  // without Python there were none
   }
 }
 
-int host_machines(const Arguments &arguments) {
+int host_in_python(const Driver &driver, const Arguments &arguments) {
   std::vector<std::string> words = {"host", "--socket", arguments.value("--socket", default_socket_path())};
   for (const auto &[name, value] : arguments.options) {
     if (name == "--cpus") {
       words.insert(words.end(), {"--cpus", std::to_string(count(arguments, "--cpus", 1, 0))});
-    } else if (name == "--outside") {
-      words.push_back(name);
     } else if (name != "--socket" && name != "--hypervisor") {
-      throw UsageError{name + " does not go with --hypervisor qemu"};
+      const auto options = driver.host_options;
+      if (std::none_of(options.begin(), options.end(), [&](const auto &one) { return name == one.name; }))
+        throw UsageError{name + " does not go with --hypervisor " + driver.name};
+      words.push_back(name);
+      if (takes_value(options, name)) words.push_back(value);
     }
   }
-  return become_qemu(words);
+  return become_driver(driver, words);
 }
 
 }  // namespace
@@ -129,14 +134,12 @@ int host(const Arguments &arguments) {
   }
   if (arguments.has("--json")) throw UsageError{"--json goes with --info"};
   if (arguments.has("--gc")) return collect_garbage();
-  const std::string hypervisor = arguments.value("--hypervisor", "process");
-  if (hypervisor != "process" && hypervisor != "qemu" && hypervisor != "fake")
-    throw UsageError{"--hypervisor is '" + hypervisor + "', expected process, qemu or fake"};
-  if (hypervisor == "qemu") return host_machines(arguments);
-  if (arguments.has("--outside")) throw UsageError{"--outside goes with --hypervisor qemu"};
+  const Driver &driver = chosen_driver(arguments, true);
+  check_options_of_others(arguments, driver, &Driver::host_options);
+  if (driver.in_python) return host_in_python(driver, arguments);
   HostOptions options;
   options.socket = arguments.value("--socket");
-  options.hypervisor = hypervisor;
+  options.hypervisor = driver.name;
   options.control = arguments.has("--control");
   options.seed = static_cast<std::uint64_t>(count(arguments, "--seed", 0, 0));
   options.address_base = arguments.value("--address-base", options.address_base);

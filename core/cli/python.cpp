@@ -31,8 +31,10 @@ except ModuleNotFoundError as error:
         raise
     if sys.argv[1:] == ["gc"]:
         sys.exit(0)  # nothing of it can be left
-    print(f"gc: {module.rpartition('.')[2]} comes with the Python package, which {sys.executable} does not have: "
-          f"in a checkout of gridcentric, {sys.executable} -m pip install '.[qemu]'", file=sys.stderr)
+    extra = module.endswith(".hypervisors")
+    name = sys.argv[1] if extra else module.rpartition(".")[2]
+    print(f"gc: {name} comes with the Python package, which {sys.executable} does not have: "
+          f"in a checkout of gridcentric, {sys.executable} -m pip install '.{f'[{name}]' if extra else ''}'", file=sys.stderr)
     sys.exit(24)
 sys.exit(main())
 )";
@@ -50,7 +52,7 @@ std::string own_python() {
     if (is_there(python, X_OK)) return python;
   }
   glob_t found{};
-  const std::string modules = folder + "/../lib/python3*/*-packages/gridcentric/hypervisors/qemu";
+  const std::string modules = folder + "/../lib/python3*/*-packages/gridcentric/hypervisors";
   const bool installed = ::glob(modules.c_str(), 0, nullptr, &found) == 0;
   ::globfree(&found);
   return installed && is_there(folder + "/python3", X_OK) ? folder + "/python3" : "";
@@ -75,11 +77,13 @@ int become_python(const char *module, const std::vector<std::string> &words) {
   throw guest::Error(GC_E_NOT_SUPPORTED, std::string(module) + " needs Python, and '" + command[0] +
                                              "' can't be run (" + std::strerror(errno) +
                                              "): apt-get install python3-venv, then in a venv and a checkout "
-                                             "of gridcentric, pip install '.[qemu]'");
+                                             "of gridcentric, pip install '.'");
 }
 
-int become_qemu(const std::vector<std::string> &words) {
-  return become_python("gridcentric.hypervisors.qemu", words);
+int become_driver(const Driver &driver, const std::vector<std::string> &words) {
+  std::vector<std::string> all = {driver.name};
+  all.insert(all.end(), words.begin(), words.end());
+  return become_python("gridcentric.hypervisors", all);
 }
 
 int selftest(const Arguments &arguments) { return become_python("gridcentric.selftest", arguments.words); }
@@ -87,7 +91,9 @@ int selftest(const Arguments &arguments) { return become_python("gridcentric.sel
 int image(const Arguments &arguments) {
   std::vector<std::string> words = {"image"};
   words.insert(words.end(), arguments.words.begin(), arguments.words.end());
-  return become_qemu(words);
+  for (const Driver *driver : drivers())
+    if (driver->images) return become_driver(*driver, words);
+  throw UsageError{"no hypervisor of this gc has images"};
 }
 
 }  // namespace gridcentric::cli

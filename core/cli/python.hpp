@@ -1,5 +1,6 @@
 // The way to what is written in Python, and comes with the Python package: gc becomes its command line.
 #pragma once
+#include <gridcentric/drivers.hpp>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,7 @@ std::string own_folder();
 // says so and exits with the code of not_supported. Throws guest::Error when there is no Python.
 int become_python(const char *module, const std::vector<std::string> &words);
 
-// The qemu hypervisor.
-int become_qemu(const std::vector<std::string> &words);
+// The command line of a driver that is written in Python (gridcentric.hypervisors).
+int become_driver(const Driver &driver, const std::vector<std::string> &words);
 
 }  // namespace gridcentric::cli

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/hypervisors.hpp"
 #include "core/cli/output.hpp"
 #include "core/cli/python.hpp"
 #include "core/guest/attach.hpp"
@@ -48,30 +49,24 @@ void offer_gc_on_path() {
     ::setenv("PATH", (folder + ":" + path).c_str(), 1);
 }
 
-constexpr const char *of_machines[] = {"--memory",  "--disk", "--init",   "--image",
-                                       "--publish", "--copy", "--outside"};
-
-int run_machine(const Arguments &arguments) {
+int run_in_python(const Driver &driver, const Arguments &arguments) {
   std::vector<std::string> words = {"run"};
   for (const auto &[name, value] : arguments.options) {
-    if (name != "--hypervisor") words.push_back(name);
-    if (name != "--hypervisor" && name != "--outside") words.push_back(value);
+    if (name == "--hypervisor") continue;
+    words.push_back(name);
+    if (!value.empty() || takes_value(driver.run_options, name)) words.push_back(value);
   }
   words.push_back("--");
   words.insert(words.end(), arguments.words.begin(), arguments.words.end());
-  return become_qemu(words);
+  return become_driver(driver, words);
 }
 
 }  // namespace
 
 int run(const Arguments &arguments) {
-  const std::string hypervisor = arguments.value("--hypervisor", "process");
-  if (hypervisor == "qemu") return run_machine(arguments);
-  if (hypervisor != "process")
-    throw UsageError{"--hypervisor is '" + hypervisor + "', expected process or qemu"};
-  for (const char *option : of_machines) {
-    if (arguments.has(option)) throw UsageError{std::string(option) + " goes with --hypervisor qemu"};
-  }
+  const Driver &driver = chosen_driver(arguments, false);
+  check_options_of_others(arguments, driver, &Driver::run_options);
+  if (driver.in_python) return run_in_python(driver, arguments);
   if (arguments.has("--cpus")) {
     if (parse_integer(arguments.value("--cpus"), "--cpus") < 1) throw UsageError{"--cpus must be at least 1"};
     ::setenv("GRIDCENTRIC_CPUS", arguments.value("--cpus").c_str(), 1);

@@ -2,6 +2,7 @@
 #include <gridcentric/gc-guest.h>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/hypervisors.hpp"
 
 namespace gridcentric::cli {
 namespace {
@@ -43,7 +44,7 @@ const std::vector<Verb> &verbs() {
        "make the ticket's clones of this machine",
        "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole machine, as "
        "only a hypervisor\n"
-       "of machines can (qemu); a program under the process hypervisor calls clone() itself.",
+       "of machines can; elsewhere a program calls clone() itself.",
        1,
        1,
        {json},
@@ -111,32 +112,18 @@ const std::vector<Verb> &verbs() {
       {"run",
        "[--] COMMAND [ARGUMENT ...]",
        "start a program as the master of a new family",
-       "process: starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit "
-       "code it has.\n"
-       "qemu: boots a VM and runs COMMAND in it, on a host of its own or on the one GRIDCENTRIC_HOST names "
-       "(gc host --hypervisor\n"
-       "qemu). A clone is a clone of that VM. The exit code is COMMAND's in the master, when all clones have "
-       "ended. Standard input,\n"
-       "output and errors are carried; they are no terminal in the VM.",
+       run_help(),
        1,
        any_number,
-       {{"--hypervisor", "NAME", "process (default) or qemu"},
-        {"--cpus", "N",
-         "process: CPUs that the private host offers (default: 64 a core); qemu: of the VM (1)"},
-        {"--memory", "SIZE", "qemu: the VM's memory (default: 256M)"},
-        {"--disk", "SIZE",
-         "qemu: files that the VM writes go to a disk of this size (default: to its memory)"},
-        {"--init", "PATH",
-         "qemu: boot the image's init system, as /sbin/init, and run COMMAND beside it (default: none)"},
-        {"--image", "NAME", "qemu: what the VM boots (gc image ls); default: default"},
-        {"--publish", "HERE:THERE", "qemu: lead port HERE of 127.0.0.1 to THERE of the master", true},
-        {"--copy", "FROM:TO", "qemu: copy a file or folder into the VM first", true},
-        {"--outside", nullptr, "qemu: the VMs reach what this machine reaches, but not its loopback"}},
+       with_options_of_drivers({{"--hypervisor", "NAME", hypervisor_help(false)},
+                                {"--cpus", "N",
+                                 "CPUs that the private host offers (default: 64 a core); of a VM: its own (1)"}},
+                               &Driver::run_options),
        run,
        Shape::command},
       {"image",
        "build|ls|rm [ARGUMENT ...]",
-       "build, list and remove images of VMs (qemu)",
+       "build, list and remove images of VMs",
        "build [--name NAME] [--from debian|DIR|TAR] [--packages PACKAGE ...]: Debian with Node, Python and "
        "gridcentric.\n"
        "ls: a line 'NAME DIGEST SIZE from WHAT: PACKAGES' each, and the bases they are made on. rm NAME: by "
@@ -159,17 +146,17 @@ const std::vector<Verb> &verbs() {
        "SIGINT with all its domains.",
        0,
        0,
+       with_options_of_drivers(
        {{"--socket", "PATH", "where to listen (default: $XDG_RUNTIME_DIR/gridcentric/host.sock)"},
-        {"--hypervisor", "NAME", "process (default), qemu or fake"},
+        {"--hypervisor", "NAME", hypervisor_help(true)},
         {"--cpus", "N", "CPUs to offer (default: 64 a core, an overcommit)"},
-        {"--outside", nullptr, "qemu: its VMs reach what this machine reaches, but not its loopback"},
         {"--control", nullptr, "for tests: a control channel and a virtual clock"},
         {"--seed", "N", "for tests: seed of UUIDs"},
-        {"--address-base", "IP", "for tests: addresses of fake domains count from here (default: 10.77.0.0)"},
+        {"--address-base", "IP", "for tests: addresses of domains without a process count from here (default: 10.77.0.0)"},
         {"--private", "FD", "used by the library: the host of one family"},
         {"--info", nullptr, "print what the host says about itself, and end"},
         {"--gc", nullptr, "remove what killed hosts have left, say what that was, and end"},
-        json},
+        json}, &Driver::host_options),
        host},
       {"ps", "", "list the domains of all your hosts", "", 0, 0, {json}, list_all},
       {"top",
@@ -210,7 +197,7 @@ const std::vector<Verb> &verbs() {
        "with 0 only when all that apply to the hypervisor have passed. What could not be checked has failed.",
        1,
        any_number,
-       {{"--hypervisor", "NAME", "process (default) or qemu"},
+       {{"--hypervisor", "NAME", hypervisor_help(false)},
         {"--clones", "N", "how many clones (default: 3)"},
         {"--without-node", nullptr, "leave Node's rows out, where there is no Node"},
         {"--import", "MODULE", "a Python module to load: what repeats in it fails; more than once for more"},

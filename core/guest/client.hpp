@@ -102,7 +102,7 @@ struct Identity {
   int vmid;
   std::string ip;
   int parent;              // -1: the master has none
-  std::string hypervisor;  // "fake", "process", "qemu"
+  std::string hypervisor;  // its name
 };
 
 // What a call means is said in gc-guest.h; an argument that is out of range is GC_E_INVALID_ARGUMENT.

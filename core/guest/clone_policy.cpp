@@ -1,6 +1,7 @@
 #include "core/guest/clone_policy.hpp"
 
 #include <cerrno>
+#include <gridcentric/drivers.hpp>
 
 #include "core/generators/reseed.hpp"
 #include "core/guest/attach.hpp"
@@ -23,16 +24,15 @@ std::optional<CloneRefusal> why_not_this_process() {
   if (only_asks())
     return CloneRefusal{
         EOPNOTSUPP,
-        "gc clone would clone the gc command alone, as the process hypervisor clones one process: call "
-        "clone() in the "
-        "program itself (C, C++, Python, Node), or use the qemu hypervisor, which clones the shell with its "
-        "whole machine"};
+        "gc clone would clone the gc command alone, as this hypervisor clones one process: call clone() in "
+        "the program itself (C, C++, Python, Node)" +
+            who_can(&Capabilities::whole_machine)};
   if (is_forked_child())
     return CloneRefusal{
         EOPNOTSUPP,
-        "this process is a child of the domain's own process, and the process hypervisor clones that one "
-        "only: call "
-        "clone() there, or use the qemu hypervisor, which clones every process of a machine"};
+        "this process is a child of the domain's own process, and this hypervisor clones that one only: "
+        "call clone() there" +
+            who_can(&Capabilities::whole_machine)};
   if (find_reaper().empty())
     return CloneRefusal{
         ENOENT,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/host/control.hpp"
 #include "core/host/descriptors.hpp"
 #include "core/host/host.hpp"
 #include "core/wire/cloning.hpp"
@@ -23,6 +24,26 @@ Answer read_number(const char *name, std::string_view text, std::int64_t *value)
                                         "\", expected a decimal number of 64 bits without leading zeros"};
   *value = *number;
   return {};
+}
+
+Answer read_range(const char *name, std::string_view text, std::int64_t low, std::int64_t high,
+                  std::int64_t *value) {
+  if (Answer bad = read_number(name, text, value); !bad.ok()) return bad;
+  if (*value >= low && *value <= high) return {};
+  return {Code::INVALID_ARGUMENT, std::string(name) + " is " + std::to_string(*value) + ", expected " +
+                                      std::to_string(low) + " to " + std::to_string(high)};
+}
+
+Answer Host::find_domain(std::string_view family, std::string_view vmid, DomainKey *domain) const {
+  if (!Uuid::parse(family))
+    return {Code::INVALID_ARGUMENT, "family is \"" + wire::one_line(family.substr(0, 64)) +
+                   "\", expected a UUID in lower case"};
+  std::int64_t number = 0;
+  if (Answer bad = read_range("vmid", vmid, 0, int32_max, &number); !bad.ok()) return bad;
+  *domain = rules_.find(family, number);
+  if (*domain != 0) return {};
+  return {Code::NO_SUCH_DOMAIN,
+          "family " + std::string(family) + " has no living domain " + std::string(vmid)};
 }
 
 void Host::request(Session &session, std::string_view line) {
@@ -52,7 +73,7 @@ void Host::answer_order(Session &session, const wire::Request &request) {
 }
 
 void Host::run(Session &session, const wire::Request &request) {
-  if (session.role == wire::Role::control) return run_control_call(session, request);
+  if (session.role == wire::Role::control) return control_->run(session, request);
   switch (request.command) {
     case wire::Command::info:
       return info(session, request);
@@ -85,7 +106,7 @@ std::optional<CallId> Host::open_call(Session &session, const wire::Request &req
 }
 
 void Host::take_back(CallId call) {
-  awaits_.erase(call);
+  if (control_) control_->take_back(call);
   const auto found = calls_.find(call);
   if (found == calls_.end()) return;
   if (found->second.caller) found->second.caller->detach();

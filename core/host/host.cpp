@@ -6,7 +6,7 @@
 
 #include <utility>
 
-#include "core/hypervisors/fake.hpp"
+#include "core/host/control.hpp"
 #include "core/wire/cloning.hpp"
 #include "core/wire/text.hpp"
 
@@ -19,12 +19,13 @@ Code code_of(int error) { return error == GC_E_NOT_SUPPORTED ? Code::NOT_SUPPORT
 
 }  // namespace
 
-Host::Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, const Options &options)
+Host::Host(EpollLoop &loop, Hypervisor &hypervisor, const Options &options, std::unique_ptr<Control> control)
     : loop_(loop),
       hypervisor_(hypervisor),
-      fake_(fake),
       options_(options),
-      rules_(options.cpus, options.seed) {
+      rules_(options.cpus, options.seed),
+      control_(std::move(control)) {
+  if (control_) control_->belongs_to(*this);
   hypervisor_.set_listener(this);
 }
 
@@ -104,7 +105,7 @@ Answer Host::take_role(Session &session, const wire::Hello &hello) {
       return {};
     case wire::Role::control:
     case wire::Role::act_as:
-      if (!options_.control && !is_relay(hello))
+      if (!control_ && !is_relay(hello))
         return {Code::NOT_SUPPORTED, "this is for tests: start the host with --control"};
       if (hello.role == wire::Role::control) return {};
       if (Answer bad = find_domain(hello.args[0], hello.args[1], &session.domain); !bad.ok()) return bad;
@@ -114,9 +115,9 @@ Answer Host::take_role(Session &session, const wire::Hello &hello) {
     case wire::Role::ask:
       if (Answer bad = join_family(session, hello); !bad.ok()) return bad;
   }
-  if (!hello.mode.empty() && hello.role == wire::Role::attach) {
-    session.mode = mode_ = hello.mode;
-    why_ = hello.why;
+  if (hello.role == wire::Role::attach) {
+    session.mode = hello.mode;
+    session.why = hello.why;
   }
   // A child of the domain (a gc command) speaks for it, but is not it.
   if (session.is_domains_own && hello.keep)
@@ -164,10 +165,7 @@ void Host::send(Session &session, std::string_view line) {
 }
 
 bool Host::lose_reply(Session &session, std::string_view verb) {
-  if (lost_replies_.empty() || session.role == wire::Role::control) return false;
-  const auto found = lost_replies_.find(verb);
-  if (found == lost_replies_.end()) return false;
-  if (--found->second == 0) lost_replies_.erase(found);
+  if (!control_ || !control_->loses_reply(session, verb)) return false;
   session.connection.close();
   return true;
 }
@@ -231,7 +229,7 @@ void Host::settle() {
       hypervisor_.expect(domain, clones);
     }
   } while (loop_.run_posted());
-  if (!awaits_.empty()) answer_awaits();
+  if (control_) control_->answer_awaits();
   settling_ = false;
   schedule_deadline();
 }

@@ -1,9 +1,8 @@
 // The host: guests' lines become calls of the rules, what the rules say becomes replies and orders to the
 // driver. Decides nothing itself. Split over: host.cpp (connections, handshake, events), domain_calls.cpp,
-// observer_calls.cpp, control_calls.cpp. Belongs to the loop's thread.
+// observer_calls.cpp; the channel of tests: control.hpp. Belongs to the loop's thread.
 #pragma once
 #include <gridcentric/hypervisor.hpp>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -17,16 +16,17 @@
 #include "core/model/uuid.hpp"
 #include "core/wire/request.hpp"
 
-namespace gridcentric {
-class Fake;
-}
-
 namespace gridcentric::host {
 
 class CloneCaller;
+class Control;
 
 // A numeric argument; its range is the rules' business. INVALID_ARGUMENT names it.
 Answer read_number(const char *name, std::string_view text, std::int64_t *value);
+// The same with its range.
+Answer read_range(const char *name, std::string_view text, std::int64_t low, std::int64_t high,
+                  std::int64_t *value);
+inline constexpr std::int64_t int32_max = 2147483647;
 
 // One guest's conversation.
 struct Session {
@@ -38,7 +38,7 @@ struct Session {
   wire::Role role{};
   DomainKey domain = 0;         // 0: none
   bool is_domains_own = false;  // not a child of it
-  std::string mode;             // how it said it can be cloned
+  std::string mode, why;        // how it said it can be cloned, and why so
   std::uint64_t hello_timer = 0;
   std::unordered_map<std::uint32_t, CallId> open;  // ID -> call
 };
@@ -48,13 +48,13 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   struct Options {
     std::int64_t cpus;
     std::uint64_t seed;
-    bool control;
     std::string relay_secret;
     bool ends_with_family;  // private: when the last family and the last connection are gone
   };
 
-  // fake: the driver again, when it is the fake one (the control channel drives it).
-  Host(EpollLoop &loop, Hypervisor &hypervisor, Fake *fake, const Options &options);
+  // control: nullptr but for tests.
+  Host(EpollLoop &loop, Hypervisor &hypervisor, const Options &options,
+       std::unique_ptr<Control> control = nullptr);
   ~Host() override;
 
   // A connection was accepted; the descriptor becomes the host's.
@@ -70,13 +70,8 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
     std::string_view verb;
     std::shared_ptr<CloneCaller> caller;  // of clone, once the driver has it
   };
-  struct Await {
-    Session *session;
-    std::uint32_t id;
-    Verb verb;
-    std::size_t count;
-  };
   friend class CloneCaller;
+  friend class Control;
 
   // Connection::Listener, Hypervisor::Listener
   void line(Connection &connection, std::string_view line) override;
@@ -104,7 +99,6 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   void request(Session &session, std::string_view line);
   void run(Session &session, const wire::Request &request);
   void run_domain_call(Session &session, const wire::Request &request);
-  void run_control_call(Session &session, const wire::Request &request);
   // A number for a call that waits; nullopt: refused, too many are open.
   std::optional<CallId> number_call(Session &session, const wire::Request &request);
   std::optional<CallId> open_call(Session &session, const wire::Request &request);
@@ -120,11 +114,6 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   void whoami(Session &session, const wire::Request &request);
   void list_tickets(Session &session, const wire::Request &request);
   void list_domains(Session &session, const wire::Request &request);
-  void await(Session &session, const wire::Request &request);
-  void advance(Session &session, const wire::Request &request);
-  void fault(Session &session, const wire::Request &request);
-  void end_scripted(Session &session, const wire::Request &request);
-  void dump(Session &session, const wire::Request &request, bool only_domains);
   Answer find_domain(std::string_view family, std::string_view vmid, DomainKey *domain) const;
   std::string domain_fields(const DomainInfo &domain) const;   // VMID PARENT IP TICKET STATE
   static std::string ticket_fields(const TicketInfo &ticket);  // UUID STATUS CPUS VMS MINCPUSPERVM
@@ -133,13 +122,10 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   // The wheel
   void settle();
   void carry_out(Event &event);
-  void answer_awaits();
   void schedule_deadline();
-  void forget_everything(Session &but, bool control_too);
 
   EpollLoop &loop_;
   Hypervisor &hypervisor_;
-  Fake *fake_;
   const Options options_;
   Rules rules_;
   CallId last_call_ = 0;
@@ -152,11 +138,9 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   std::unordered_set<Session *> unflushed_;
   std::unordered_map<DomainKey, std::set<Session *>> sessions_of_;
   std::unordered_map<CallId, OpenCall> calls_;
-  std::map<CallId, Await> awaits_;
-  std::map<std::string, int, std::less<>> lost_replies_;  // scripted, by verb
+  std::unique_ptr<Control> control_;
   std::optional<std::int64_t> scheduled_;
   std::uint64_t deadline_timer_ = 0;
-  std::string mode_, why_;  // that the last guest to say so gave
 };
 
 // The open `clone` call as the driver sees it. Outlives the call and its session.

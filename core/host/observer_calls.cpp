@@ -15,9 +15,10 @@ void Host::info(Session &session, const wire::Request &request) {
   add(can.clone, "clone");
   add(can.clone_of_clone, "clone_of_clone");
   add(can.whole_machine, "whole_machine");
-  // How processes clone is known where they run: the last one to say so.
-  const std::string &mode = mode_.empty() || can.mode.empty() ? can.mode : mode_;
-  const std::string &why = mode_.empty() || can.mode.empty() ? can.why : why_;
+  // How a process clones is known where it runs; for everybody else it is said how one would where the host runs.
+  const bool of_this_one = !can.mode.empty() && !session.mode.empty();
+  const std::string &mode = of_this_one ? session.mode : can.mode;
+  const std::string &why = of_this_one ? session.why : can.why;
   list(session, request.id, "info",
        {
            "version " + std::string(GC_VERSION),

@@ -8,13 +8,13 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <gridcentric/drivers.hpp>
 #include <gridcentric/host.hpp>
 #include <thread>
 
+#include "core/host/control.hpp"
 #include "core/host/host.hpp"
 #include "core/host/listener.hpp"
-#include "core/hypervisors/fake.hpp"
-#include "core/hypervisors/process.hpp"
 #include "core/hypervisors/processes.hpp"
 
 namespace gridcentric {
@@ -82,31 +82,26 @@ int run_host(const HostOptions &options, std::string *error) {
   if (options.cpus < 0 || options.cpus > most_cpus)
     return fail(
         error, "cpus is " + std::to_string(options.cpus) + ", expected 1 to " + std::to_string(most_cpus), 2);
-  const bool fake = !options.make_hypervisor && options.hypervisor == "fake";
-  if (!fake && !options.make_hypervisor && options.hypervisor != "process")
-    return fail(error, "hypervisor is \"" + options.hypervisor + "\", expected fake or process", 2);
+  const Driver *driver = options.hypervisor.empty() ? &default_driver() : find_driver(options.hypervisor);
+  if (!options.make_hypervisor && (!driver || !driver->make))
+    return fail(error, "hypervisor is \"" + options.hypervisor + "\", expected " + names_of_drivers(), 2);
 
   const SpareDescriptor spare;
   const EndSignals signals(options.handle_signals);
-  host::EpollLoop loop(fake && options.control);
+  host::EpollLoop loop(options.control && !options.make_hypervisor && driver->scripted);
   if (!loop.failure().empty()) return fail(error, loop.failure(), 1);
   if (signals.fd() >= 0) loop.watch(signals.fd(), [&] { loop.stop(); });
 
-  std::unique_ptr<Hypervisor> hypervisor;
-  if (options.make_hypervisor) {
-    hypervisor = options.make_hypervisor(loop);
-  } else if (fake) {
-    hypervisor = std::make_unique<Fake>(loop, ntohl(base.s_addr));
-  } else {
-    hypervisor = std::make_unique<Process>(loop);
-  }
+  const std::unique_ptr<Hypervisor> hypervisor =
+      options.make_hypervisor ? options.make_hypervisor(loop)
+                              : driver->make(loop, {.address_base = ntohl(base.s_addr)});
   const std::int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-  host::Host host(loop, *hypervisor, fake ? static_cast<Fake *>(hypervisor.get()) : nullptr,
+  host::Host host(loop, *hypervisor,
                   {.cpus = options.cpus > 0 ? options.cpus : cores * cpus_a_core,
                    .seed = options.control ? options.seed : random_seed(),
-                   .control = options.control,
                    .relay_secret = options.relay_secret,
-                   .ends_with_family = options.private_fd >= 0});
+                   .ends_with_family = options.private_fd >= 0},
+                  options.control ? std::make_unique<host::Control>(*hypervisor) : nullptr);
   host::Listener listener(loop, [&](int fd, const Peer &peer) { host.accepted(fd, peer); });
 
   if (options.private_fd >= 0) {

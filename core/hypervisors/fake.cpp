@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <gridcentric/drivers.hpp>
 #include <utility>
 
 #include "core/hypervisors/addresses.hpp"
@@ -13,7 +14,12 @@ namespace gridcentric {
 
 Fake::Fake(Loop &loop, std::uint32_t address_base) : loop_(loop), address_base_(address_base) {}
 
-Fake::~Fake() { restart(); }
+Fake::~Fake() {
+  for (const auto &[domain, master] : masters_) {
+    loop_.unwatch(master.pidfd);
+    close(master.pidfd);
+  }
+}
 
 std::string Fake::adopt(DomainKey domain, const Peer &peer, std::string *error) {
   const int pidfd = open_pidfd(peer.pid);
@@ -122,5 +128,14 @@ void Fake::reset() {
   restart();
   addresses_given_ = 0;
 }
+
+extern const Driver fake_driver;
+const Driver fake_driver = {
+    .name = "fake",
+    .scripted = true,
+    .make = [](Loop &loop, const DriverSettings &settings) -> std::unique_ptr<Hypervisor> {
+      return std::make_unique<Fake>(loop, settings.address_base);
+    },
+};
 
 }  // namespace gridcentric

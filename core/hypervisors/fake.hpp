@@ -9,7 +9,7 @@
 
 namespace gridcentric {
 
-class Fake final : public Hypervisor {
+class Fake final : public Hypervisor, public Script {
  public:
   // Domains take addresses in turn, counting from the one after address_base (host byte order).
   Fake(Loop &loop, std::uint32_t address_base);
@@ -27,14 +27,15 @@ class Fake final : public Hypervisor {
   int pid_of(DomainKey domain) const override;
   DomainKey domain_of(int pid) const override;
 
-  // The script.
-  void set_latency(std::int64_t ms) { latency_ms_ = ms; }  // of each cloning from now on
-  // The next cloning fails at its at-th clone; 0: finds no room at all.
-  void script_failure(std::int64_t at, std::string reason) { failures_.push_back({at, std::move(reason)}); }
-  void script_death(std::int64_t at) { deaths_.push_back(at); }  // this one ends (lost) right after
-  void end_as(DomainKey domain, EndKind how, int status);
-  void restart();  // forgets everything but which addresses were given
-  void reset();    // as new
+  Script *script() override { return this; }
+  void set_latency(std::int64_t ms) override { latency_ms_ = ms; }
+  void script_failure(std::int64_t at, std::string reason) override {
+    failures_.push_back({at, std::move(reason)});
+  }
+  void script_death(std::int64_t at) override { deaths_.push_back(at); }
+  void end_as(DomainKey domain, EndKind how, int status) override;
+  void restart() override;
+  void reset() override;
 
  private:
   struct Failure {

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <gridcentric/drivers.hpp>
 #include <utility>
 
 #include "core/hypervisors/processes.hpp"
@@ -33,20 +34,7 @@ std::pair<EndKind, int> how_it_ended(std::optional<int> status, bool clone) {
   return {EndKind::exited, code};
 }
 
-}  // namespace
-
-Process::~Process() {
-  for (auto &[parent, cloning] : clonings_)
-    for (const OwnedFd &pidfd : cloning.pidfds) kill_process(pidfd.get());
-  for (auto &[key, domain] : domains_) {
-    if (domain.address != 0) kill_process(domain.pidfd.get());
-    forget(&domain.process);
-    forget(&domain.pidfd);
-  }
-  for (const auto &[pidfd, buried] : buried_) loop_.unwatch(pidfd);
-}
-
-Capabilities Process::capabilities() const {
+Capabilities capabilities_here() {
   Capabilities can;
   const char *forced = std::getenv("GRIDCENTRIC_CLONE_MODE");
   if (forced && *forced) {
@@ -58,6 +46,21 @@ Capabilities Process::capabilities() const {
     can.why = probe.why;
   }
   return can;
+}
+
+}  // namespace
+
+Capabilities Process::capabilities() const { return capabilities_here(); }
+
+Process::~Process() {
+  for (auto &[parent, cloning] : clonings_)
+    for (const OwnedFd &pidfd : cloning.pidfds) kill_process(pidfd.get());
+  for (auto &[key, domain] : domains_) {
+    if (domain.address != 0) kill_process(domain.pidfd.get());
+    forget(&domain.process);
+    forget(&domain.pidfd);
+  }
+  for (const auto &[pidfd, buried] : buried_) loop_.unwatch(pidfd);
 }
 
 // --- domains ---------------------------------------------------------------------------------------------
@@ -180,8 +183,8 @@ void Process::clone(CloneRequest request, std::function<void(CloneResult)> done)
     return refuse(GC_E_NOT_SUPPORTED,
                   "process " + std::to_string(request.caller->peer().pid) +
                       " is a child of its domain: the process hypervisor clones only a process that calls "
-                      "clone itself; "
-                      "the qemu hypervisor clones all processes of a machine, a shell script's too");
+                      "clone itself" +
+                      who_can(&Capabilities::whole_machine));
   Cloning cloning;
   cloning.mode = request.caller->mode().empty() ? domain.mode : request.caller->mode();
   if (cloning.mode.empty())
@@ -315,5 +318,18 @@ void Process::free_with(OwnedFd pidfd, std::uint32_t address) {
     addresses_.give_back(buried_.extract(fd).mapped().address);
   });
 }
+
+extern const Driver process_driver;
+const Driver process_driver = {
+    .name = "process",
+    .is_default = true,
+    .clones = "clones the process that calls clone()",
+    .run_help = "starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit "
+                "code it has.",
+    .here = capabilities_here,
+    .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
+      return std::make_unique<Process>(loop);
+    },
+};
 
 }  // namespace gridcentric

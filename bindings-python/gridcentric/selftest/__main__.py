@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from gridcentric import _native
 from gridcentric.selftest import rows
 from gridcentric.selftest.families import Unheard, run
 
@@ -21,6 +22,10 @@ def _clones(text: str) -> int:
     return int(text)
 
 
+WHOLE_MACHINE = dict(_native.hypervisors())
+"""Whether each hypervisor clones whole machines, the default one first."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gc selftest", description="Check what is promised of clones, on clones made for it.")
     verbs = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
@@ -31,8 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         "clock, connections. Exit code 0: every row that applies has passed. What could not be checked has failed.",
     )
     uniqueness.add_argument(
-        "--hypervisor", default="process", choices=("process", "qemu"), help="what makes the clones; default: %(default)s"
-    )
+        "--hypervisor", default=next(iter(WHOLE_MACHINE)), choices=tuple(WHOLE_MACHINE),
+        help="what makes the clones; default: %(default)s"
+    )  # fmt: skip
     uniqueness.add_argument("--clones", type=_clones, default=3, metavar="N", help="how many; default: %(default)s")
     uniqueness.add_argument("--without-node", action="store_true", help="leave Node's rows out, where there is no Node")
     uniqueness.add_argument(
@@ -48,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _family(probe: str, hypervisor: str, clones: int, loads: Sequence[str]) -> rows.Said | str:
     try:
-        return run(probe, hypervisor, clones, loads)
+        return run(probe, hypervisor, WHOLE_MACHINE[hypervisor], clones, loads)
     except Unheard as reason:
         return str(reason)
 
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = {probe: _family(probe, args.hypervisor, args.clones, getattr(args, probe)) for probe in probes}
     except KeyboardInterrupt:
         return 130
-    verdicts = rows.judge(said, args.hypervisor == "qemu")
+    verdicts = rows.judge(said, WHOLE_MACHINE[args.hypervisor])
     failed = sum(verdict.result == rows.FAILED for verdict in verdicts)
     if args.json:
         shown = {"hypervisor": args.hypervisor, "clones": args.clones, "passed": not failed, "rows": [*map(asdict, verdicts)]}

@@ -38,9 +38,9 @@ def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> l
     return ["--copy", f"{_HERE / file}:/root/{file}", "--", runtime, f"/root/{file}", str(clones), last, *loads]
 
 
-def run(probe: str, hypervisor: str, clones: int, loads: Sequence[str] = ()) -> Said:
-    """loads: modules or packages that the probe loads first. Raises Unheard. The family has ended when this returns."""
-    command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, hypervisor == "qemu", clones, loads)]
+def run(probe: str, hypervisor: str, machines: bool, clones: int, loads: Sequence[str] = ()) -> Said:
+    """machines: the hypervisor clones whole machines. loads: modules or packages that the probe loads first. Raises Unheard. The family has ended when this returns."""
+    command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, machines, clones, loads)]
     said = Said()
     whole = False
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -20,7 +20,7 @@ namespace gridcentric {
 class Loop {
  public:
   virtual ~Loop() = default;
-  virtual std::int64_t now_ms() const = 0;  // monotonic; the fake's virtual clock under --control
+  virtual std::int64_t now_ms() const = 0;  // monotonic; virtual for a scripted driver under --control
   virtual std::uint64_t call_at(std::int64_t when_ms,
                                 std::function<void()> work) = 0;  // returns an id for cancel()
   virtual void cancel(std::uint64_t id) = 0;
@@ -74,6 +74,19 @@ struct CloneResult {
   std::string reason;  // said to the guest as it is
 };
 
+// What a driver for tests lets a test do with it (docs/protocol.md, "Control"). The same script gives the same history.
+class Script {
+ public:
+  virtual ~Script() = default;
+  virtual void set_latency(std::int64_t ms) = 0;  // of each cloning from now on
+  // The next cloning fails at its at-th clone; 0: finds no room at all.
+  virtual void script_failure(std::int64_t at, std::string reason) = 0;
+  virtual void script_death(std::int64_t at) = 0;  // of the next cloning this one ends (lost) right after
+  virtual void end_as(DomainKey domain, EndKind how, int status) = 0;
+  virtual void restart() = 0;  // forgets everything but which addresses were given
+  virtual void reset() = 0;    // as new
+};
+
 struct Capabilities {
   bool clone = true;  // can clone at all
   bool clone_of_clone = true;
@@ -94,8 +107,9 @@ class Hypervisor {
   };
 
   virtual ~Hypervisor() = default;
-  virtual std::string_view name() const = 0;  // "fake", "process", "qemu"
+  virtual std::string_view name() const = 0;
   virtual Capabilities capabilities() const = 0;
+  virtual Script *script() { return nullptr; }  // nullptr: this driver is for real
   virtual void set_listener(Listener *listener) = 0;
   // How many descriptors of the host's process the driver keeps open for each clone; 0: none worth counting. The host promises
   // no more clones than it has descriptors for, these and its connections.

@@ -1,0 +1,28 @@
+// What gc asks about hypervisors (gridcentric/drivers.hpp): which one --hypervisor names, and whose option one is.
+#pragma once
+#include <gridcentric/drivers.hpp>
+#include <string>
+
+#include "core/cli/verb.hpp"
+
+namespace gridcentric::cli {
+
+using DriverOptions = std::span<const DriverOption> Driver::*;
+
+// The one that --hypervisor names, or the default one. Throws UsageError. tests_too: also those that are for tests.
+const Driver &chosen_driver(const Arguments &arguments, bool tests_too);
+
+// An option of another hypervisor's was given: throws UsageError, which names it.
+void check_options_of_others(const Arguments &arguments, const Driver &chosen, DriverOptions options);
+
+bool takes_value(std::span<const DriverOption> options, std::string_view name);
+
+// The options of a verb, with those that each hypervisor has for it.
+std::vector<Option> with_options_of_drivers(std::vector<Option> options, DriverOptions of_drivers);
+
+// "process (default) or ...", for the help of --hypervisor; never freed.
+const char *hypervisor_help(bool tests_too);
+// A paragraph for each hypervisor that has one; never freed.
+const char *run_help();
+
+}  // namespace gridcentric::cli

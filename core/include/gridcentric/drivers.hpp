@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hypervisors that there are, by name. A driver registers itself with a `Driver` in its own folder; core/sources.txt says
+// which are compiled in. Host, guest and gc ask here what one can do, and know no names.
+#pragma once
+#include <gridcentric/hypervisor.hpp>
+#include <span>
+
+namespace gridcentric {
+
+// An option that gc offers for one hypervisor only.
+struct DriverOption {
+  const char *name;   // "--memory"
+  const char *value;  // "SIZE"; nullptr: a switch
+  const char *help;
+  bool many = false;  // may be given more than once
+};
+
+struct DriverSettings {
+  std::uint32_t address_base = 0;  // host byte order: addresses of domains that are in memory only count from here
+};
+
+struct Driver {
+  const char *name;
+  bool is_default = false;
+  bool scripted = false;  // for tests: has a Script, and a virtual clock on a host with a control channel
+  bool in_python = false;  // gc becomes the command line of the driver, which is in the Python package
+  bool images = false;     // `gc image` is its command
+  Capabilities can{};      // wherever it works at all; the mode is left out
+  // What clone() of it does, for the refusals of those that can't: "clones every process of a machine".
+  const char *clones = "";
+  const char *run_help = "";  // a paragraph of `gc run --help`
+  std::span<const DriverOption> run_options{}, host_options{};
+  Capabilities (*here)() = nullptr;  // the same as `can`, with the mode and why; nullptr: known to a running host only
+  std::unique_ptr<Hypervisor> (*make)(Loop &loop, const DriverSettings &settings) = nullptr;  // nullptr: in_python
+};
+
+// The default one first, those for tests last.
+std::span<const Driver *const> drivers();
+const Driver &default_driver();
+const Driver *find_driver(std::string_view name);  // nullptr: there is none of that name
+
+// "process, qemu or fake": those for which the field is true, or all.
+std::string names_of_drivers(bool Driver::*which);
+std::string names_of_drivers(bool tests_too = true);
+
+// What a refusal adds when another hypervisor can what this one can't: "; the NAME hypervisor DOES", or "".
+std::string who_can(bool Capabilities::*what);
+
+}  // namespace gridcentric
