@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from .calls import WAITING_VERBS
 from .checks import MAX_INT, check_range, check_uuid
 from .errors import INVALID_ARGUMENT, NO_SUCH_DOMAIN, PROTOCOL, Refused
-from .fake import CloneFails
-from .host import MAX_CLOCK, Await
+from .host import MAX_CLOCK, Await, Control
 from .registry import EXITED, KILLED, LOST, Domain
 from .verbs import OF_DOMAINS, OF_OBSERVERS, Reply, Verb, listing
 from .wire import read_number
@@ -17,6 +16,12 @@ if TYPE_CHECKING:
     from .session import Session
 
 ANY = 2**31
+
+
+def _control(session: Session) -> Control:
+    """Nobody has the role `control` on a host without it."""
+    assert session.host.control is not None
+    return session.host.control
 
 
 def _number(name: str, text: str, low: int, high: int) -> int:
@@ -47,7 +52,7 @@ def _now(session: Session, call_id: str, arguments: list[str]) -> Reply:
 
 
 def _advance(session: Session, call_id: str, arguments: list[str]) -> Reply:
-    session.host.advance(_number("ms", arguments[0], 0, MAX_CLOCK))
+    session.host.advance(_control(session), _number("ms", arguments[0], 0, MAX_CLOCK))
     return Reply(str(session.host.now()))
 
 
@@ -56,12 +61,12 @@ def _await(session: Session, call_id: str, arguments: list[str]) -> None:
     count = _number("count", arguments[1], 0, MAX_INT)
     session.check_room()
     session.open[call_id] = None
-    session.host.awaits.append(Await(session, call_id, verb, count))
+    _control(session).awaits.append(Await(session, call_id, verb, count))
 
 
 def _latency(session: Session, call_id: str, arguments: list[str]) -> Reply:
     _one_of("verb", arguments[0], ("clone",))
-    session.host.fake.latency = _number("ms", arguments[1], 0, MAX_CLOCK)
+    _control(session).script.set_latency(_number("ms", arguments[1], 0, MAX_CLOCK))
     return Reply()
 
 
@@ -78,24 +83,24 @@ def _fault(session: Session, call_id: str, arguments: list[str]) -> Reply:
 
 def _clone_fails(session: Session, call_id: str, arguments: list[str]) -> None:
     at = _number("k", arguments[0], 1, MAX_INT)
-    session.host.fake.failures.append(CloneFails(at, " ".join(arguments[1:])))
+    _control(session).script.script_failure(at, " ".join(arguments[1:]))
 
 
 def _host_full(session: Session, call_id: str, arguments: list[str]) -> None:
-    session.host.fake.failures.append(CloneFails(0, " ".join(arguments)))
+    _control(session).script.script_failure(0, " ".join(arguments))
 
 
 def _clone_dies(session: Session, call_id: str, arguments: list[str]) -> None:
-    session.host.fake.deaths.append(_number("k", arguments[0], 1, MAX_INT))
+    _control(session).script.script_death(_number("k", arguments[0], 1, MAX_INT))
 
 
 def _drop_reply(session: Session, call_id: str, arguments: list[str]) -> None:
-    session.host.dropped_replies[_one_of("verb", arguments[0], (*OF_DOMAINS, *OF_OBSERVERS))] += 1
+    _control(session).dropped_replies[_one_of("verb", arguments[0], (*OF_DOMAINS, *OF_OBSERVERS))] += 1
 
 
 def _restart(session: Session, call_id: str, arguments: list[str]) -> None:
     _close_others(session, control_too=True)
-    session.host.restart()
+    session.host.restart(_control(session))
 
 
 def _close_others(session: Session, control_too: bool) -> None:
@@ -120,7 +125,7 @@ _FAULTS = {
 def _end(session: Session, call_id: str, arguments: list[str]) -> Reply:
     domain = _domain(session, arguments[0], arguments[1])
     how = _one_of("how", arguments[2], (EXITED, KILLED, LOST))
-    session.host.fake.end(domain.key, how, _number("status", arguments[3], 0, 255))
+    session.host.hypervisor.end(domain.key, how, _number("status", arguments[3], 0, 255))
     return Reply()
 
 
@@ -156,7 +161,7 @@ def _dump(session: Session, call_id: str, arguments: list[str]) -> Reply:
 
 def _reset(session: Session, call_id: str, arguments: list[str]) -> Reply:
     _close_others(session, control_too=False)
-    session.host.reset()
+    session.host.reset(_control(session))
     return Reply()
 
 

@@ -10,52 +10,11 @@ import heapq
 import ipaddress
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Union
+from typing import Callable
 
 from .errors import CLONE_FAILED
+from .hypervisor import Cloned, Ended, Happened, Hypervisor, NotCloned, Reserved, Script
 from .registry import EXITED, KILLED, LOST
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """There is room for so many VMs of a request."""
-
-    call: int
-    vms: int
-
-
-@dataclass(frozen=True)
-class Cloned:
-    """All clones of a cloning are there."""
-
-    call: int
-
-
-@dataclass(frozen=True)
-class NotCloned:
-    """Nothing of a cloning is left."""
-
-    call: int
-    code: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    domain: int
-    how: str
-    status: int
-
-
-Happened = Union[Reserved, Cloned, NotCloned, Ended]
-
-
-@dataclass(frozen=True)
-class CloneFails:
-    """The next cloning fails at its `at`-th clone (from 1); 0: it finds no room at all."""
-
-    at: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -65,8 +24,10 @@ class _Cloning:
     dies: int  # this one (from 1) ends right after; 0: none
 
 
-class Fake:
+class Fake(Hypervisor, Script):
     """`clock`: the time in ms. Domains take addresses in turn, counting from the one after `address_base`."""
+
+    name = "fake"
 
     def __init__(self, clock: Callable[[], int], address_base: str) -> None:
         self._clock = clock
@@ -81,14 +42,27 @@ class Fake:
 
     def restart(self) -> None:
         """Forget everything but which addresses were given."""
-        self.latency = 0  # ms that a cloning takes
-        self.failures: deque[CloneFails] = deque()
-        self.deaths: deque[int] = deque()
+        self._latency = 0  # ms that a cloning takes
+        self._failures: deque[tuple[int, str]] = deque()
+        self._deaths: deque[int] = deque()
         self.happened.clear()
         self._living: set[int] = set()
         self._address: dict[int, str] = {}
         self._clonings: dict[int, _Cloning] = {}
         self._due: list[tuple[int, int]] = []  # heap of (when, call); may hold calls that were undone
+
+    @property
+    def script(self) -> Script:
+        return self
+
+    def set_latency(self, ms: int) -> None:
+        self._latency = ms
+
+    def script_failure(self, at: int, reason: str) -> None:
+        self._failures.append((at, reason))
+
+    def script_death(self, at: int) -> None:
+        self._deaths.append(at)
 
     def adopt(self, domain: int) -> None:
         """A master: it is there already."""
@@ -110,14 +84,14 @@ class Fake:
         for clone in clones:
             self._give_address(clone)
         failure, dies = "", 0
-        if self.failures:
-            fault = self.failures.popleft()
-            if fault.at <= len(clones):
-                failure = f"clone {fault.at} of {len(clones)}: {fault.reason}" if fault.at else fault.reason
-        elif self.deaths:
-            dies = self.deaths.popleft()
+        if self._failures:
+            at, reason = self._failures.popleft()
+            if at <= len(clones):
+                failure = f"clone {at} of {len(clones)}: {reason}" if at else reason
+        elif self._deaths:
+            dies = self._deaths.popleft()
         self._clonings[call] = _Cloning(clones, failure, dies)
-        heapq.heappush(self._due, (self._clock() + self.latency, call))
+        heapq.heappush(self._due, (self._clock() + self._latency, call))
 
     def undo(self, call: int) -> None:
         """What was begun is not wanted any more."""

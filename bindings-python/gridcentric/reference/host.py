@@ -1,4 +1,4 @@
-"""The host: the rules, the fake hypervisor and the conversations with guests, put together.
+"""The host: the rules, a hypervisor and the conversations with guests, put together.
 
 No sockets here (server.py), and no decisions about what a call means (rules.py). Everything happens in `run`: events of the
 rules are carried out, what the hypervisor reports is told to the rules, until nothing is left to do.
@@ -16,7 +16,7 @@ from typing import Callable, Protocol
 
 from .calls import Answered, CallRefused, Dropped, EndDomain, Event, MakeClones, Release, Reserve
 from .errors import INVALID_ARGUMENT, Refused
-from .fake import Cloned, Ended, Fake, Happened, NotCloned, Reserved
+from .hypervisor import Cloned, Ended, Happened, Hypervisor, NotCloned, Reserved, Script
 from .registry import EXITED, LOST, Domain, Result
 from .rules import Rules
 from .wire import write_report
@@ -64,51 +64,66 @@ class Await:
     count: int
 
 
-class Host:
-    """`control`: tests may drive it, and its clock is a virtual one. Not thread-safe."""
+class Control:
+    """The channel through which tests drive a host that is made with one: its virtual clock, what they have scripted and what
+    they wait for. The verbs are in control.py."""
 
-    def __init__(self, cpus: int, seed: int, address_base: str, control: bool, processes: Processes) -> None:
+    def __init__(self) -> None:
+        self.now = 0
+        self.awaits: list[Await] = []
+        self.dropped_replies: Counter[str] = Counter()
+        self.script: Script  # of the host's hypervisor, which must have one
+
+
+class Host:
+    """`make_hypervisor` is given the host's clock. Not thread-safe."""
+
+    def __init__(
+        self,
+        cpus: int,
+        seed: int,
+        make_hypervisor: Callable[[Callable[[], int]], Hypervisor],
+        processes: Processes,
+        control: Control | None = None,
+    ) -> None:
         self.cpus = cpus
         self.control = control
         self._seed = seed
         self._processes = processes
         self._started = time.monotonic_ns()
-        self._virtual_now = 0
         self._last_call = 0
         self.open_calls: dict[int, OpenCall] = {}
-        self.awaits: list[Await] = []
         self.sessions: dict[int, dict[Caller, None]] = {}  # conversations by the key of their domain (0: none)
-        self.dropped_replies: Counter[str] = Counter()
         self._pids: dict[int, int] = {}  # of masters that are processes: pid -> key
         self._random = random.Random(seed)
-        self.fake = Fake(self.now, address_base)
+        self.hypervisor = make_hypervisor(self.now)
+        if control:
+            control.script = self.hypervisor.script
         self.rules = Rules(cpus, self.now, self._new_uuid)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
         """Milliseconds since the host began."""
-        return self._virtual_now if self.control else (time.monotonic_ns() - self._started) // 1_000_000
+        return self.control.now if self.control else (time.monotonic_ns() - self._started) // 1_000_000
 
     def next_due(self) -> int | None:
         """When `run` has something to do that nobody asks for."""
-        times = [t for t in (self.rules.next_deadline(), self.fake.next_due()) if t is not None]
+        times = [t for t in (self.rules.next_deadline(), self.hypervisor.next_due()) if t is not None]
         return min(times) if times else None
 
-    def advance(self, ms: int) -> None:
+    def advance(self, control: Control, ms: int) -> None:
         """Move the virtual clock, running everything due in the order of time."""
-        target = self._virtual_now + ms
+        target = control.now + ms
         if target > MAX_CLOCK:
-            raise Refused(
-                INVALID_ARGUMENT, f"advance by {ms}: the clock is at {self._virtual_now} and never passes {MAX_CLOCK}"
-            )
+            raise Refused(INVALID_ARGUMENT, f"advance by {ms}: the clock is at {control.now} and never passes {MAX_CLOCK}")
         self.run()
         due = self.next_due()
         while due is not None and due <= target:
-            self._virtual_now = max(due, self._virtual_now)
+            control.now = max(due, control.now)
             self.run()
             due = self.next_due()
-        self._virtual_now = target
+        control.now = target
 
     # --- the wheel ---------------------------------------------------------------------------------------------------
 
@@ -116,29 +131,30 @@ class Host:
         """Do what is due and what follows from it. Times of calls run out before clonings are done."""
         self.rules.expire()
         self._settle()
-        self.fake.run_due()
+        self.hypervisor.run_due()
         self._settle()
-        for waiting in [w for w in self.awaits if self.count_open(w.verb) >= w.count]:
-            self.awaits.remove(waiting)
+        awaits = self.control.awaits if self.control else []
+        for waiting in [w for w in awaits if self.count_open(w.verb) >= w.count]:
+            awaits.remove(waiting)
             waiting.caller.answer(waiting.id, "await", (), "")
 
     def _settle(self) -> None:
-        while self.rules.events or self.fake.happened:
+        while self.rules.events or self.hypervisor.happened:
             if self.rules.events:
                 self._carry_out(self.rules.events.popleft())
             else:
-                self._report(self.fake.happened.popleft())
+                self._report(self.hypervisor.happened.popleft())
 
     def _carry_out(self, event: Event) -> None:
         if isinstance(event, Reserve):
-            self.fake.reserve(event.call, event.most)
+            self.hypervisor.reserve(event.call, event.most)
         elif isinstance(event, Release):
-            self.fake.release(event.ticket)
+            self.hypervisor.release(event.ticket)
         elif isinstance(event, MakeClones):
-            self.fake.clone(event.call, event.clones)
-            self.fake.run_due()
+            self.hypervisor.clone(event.call, event.clones)
+            self.hypervisor.run_due()
         elif isinstance(event, EndDomain):
-            self.fake.end(event.domain)
+            self.hypervisor.end(event.domain)
         elif isinstance(event, Answered):
             call = self.open_calls.pop(event.call)
             fields = {"request_ticket": event.ticket, "clone": "0", "wait": str(len(event.results))}.get(call.verb, "")
@@ -150,7 +166,7 @@ class Host:
             call = self.open_calls.pop(event.call)
             call.caller.drop(call.id)
         else:
-            self.fake.undo(event.call)
+            self.hypervisor.undo(event.call)
 
     def _report(self, event: Happened) -> None:
         if isinstance(event, Reserved):
@@ -193,7 +209,8 @@ class Host:
 
     def end_session(self, session: Caller, domain: int) -> None:
         """Its connection is gone."""
-        self.awaits = [w for w in self.awaits if w.caller is not session]
+        if self.control:
+            self.control.awaits = [w for w in self.control.awaits if w.caller is not session]
         sessions = self.sessions.get(domain, {})
         sessions.pop(session, None)
         if not sessions:
@@ -212,12 +229,12 @@ class Host:
         """This process becomes the master of a new family, which ends with it."""
 
         def gone() -> None:
-            self.fake.end(key, EXITED if self.domain(key).family.said_bye else LOST, 0)
+            self.hypervisor.end(key, EXITED if self.domain(key).family.said_bye else LOST, 0)
             self.run()
 
         self._processes.watch(pid, gone)
         key = self._pids[pid] = self.rules.adopt()
-        self.fake.adopt(key)
+        self.hypervisor.adopt(key)
         return key
 
     def domain(self, key: int) -> Domain:
@@ -229,26 +246,26 @@ class Host:
     def describe(self, domain: Domain) -> str:
         """VMID PARENT IP TICKET STATE, as lists of domains have it."""
         parent = "-" if domain.parent is None else domain.parent
-        return f"{domain.vmid} {parent} {self.fake.address_of(domain.key)} {domain.ticket.id} {domain.state}"
+        return f"{domain.vmid} {parent} {self.hypervisor.address_of(domain.key)} {domain.ticket.id} {domain.state}"
 
     # --- forgetting --------------------------------------------------------------------------------------------------
 
-    def restart(self) -> None:
+    def restart(self, control: Control) -> None:
         """Forget everything, as a host does that ends and begins again; the clock and the sequence of UUIDs go on."""
         for pid in self._pids:
             self._processes.unwatch(pid)
         self._pids.clear()
         self.open_calls.clear()
-        self.dropped_replies.clear()
-        self.fake.restart()
+        control.dropped_replies.clear()
+        control.script.restart()
         self.rules = Rules(self.cpus, self.now, self._new_uuid)
 
-    def reset(self) -> None:
+    def reset(self, control: Control) -> None:
         """A new, empty host."""
-        self.restart()
-        self.fake.reset()
+        self.restart(control)
+        control.script.reset()
         self._random.seed(self._seed)
-        self._virtual_now = 0
+        control.now = 0
 
     def _new_uuid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

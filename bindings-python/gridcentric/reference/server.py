@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from .errors import Refused
-from .host import Host
+from .fake import Fake
+from .host import Control, Host
 from .session import Peer, Session
 from .wire import Lines
 
@@ -162,7 +163,8 @@ class Server:
         self._path = path
         self._processes = Processes(self.loop)
         self._timer: Optional[asyncio.TimerHandle] = None
-        self.host = Host(cpus, seed, address_base, control, self._processes)
+        tests = Control() if control else None
+        self.host = Host(cpus, seed, lambda clock: Fake(clock, address_base), self._processes, tests)
 
     def wake(self) -> None:
         """See to it that what is due is done in time. A virtual clock moves only when it is told to."""

@@ -88,7 +88,7 @@ class Session:
             self.refuse_line(refused)
             return
         self.host.begin_session(self, self.domain)
-        self._send(f"{GREETING} ok {answer} fake")
+        self._send(f"{GREETING} ok {answer} {self.host.hypervisor.name}")
 
     def _take_role(self, role: str = "", *rest: str) -> str:
         """Become who the guest says it is. FAMILY VMID IP PARENT of the answer."""
@@ -120,7 +120,7 @@ class Session:
             if "name" in keys:
                 domain.name = read_name("name", keys["name"], MAX_NAME)
         parent = "-" if domain.parent is None else domain.parent
-        return f"{domain.family.id} {domain.vmid} {self.host.fake.address_of(domain.key)} {parent}"
+        return f"{domain.family.id} {domain.vmid} {self.host.hypervisor.address_of(domain.key)} {parent}"
 
     def _named_domain(self, family: str, vmid: str) -> int:
         check_uuid("family", family)
@@ -205,8 +205,9 @@ class Session:
         self.open.pop(call_id, None)
 
     def _reply(self, verb: str, items: list[str], last: str) -> None:
-        if self.role != "control" and self.host.dropped_replies[verb]:
-            self.host.dropped_replies[verb] -= 1
+        control = self.host.control
+        if control and self.role != "control" and control.dropped_replies[verb]:
+            control.dropped_replies[verb] -= 1
             self.close()
         else:
             self._send(*items, last)

@@ -83,7 +83,7 @@ def _meet(verb: str, session: Session, call_id: str, arguments: list[str]) -> No
 
 def _join(session: Session, call_id: str, arguments: list[str]) -> Reply:
     session.host.rules.join(session.domain, read_report(arguments[0]))
-    session.host.fake.joined(session.domain)
+    session.host.hypervisor.joined(session.domain)
     return Reply()
 
 
@@ -138,7 +138,7 @@ def _info(session: Session, call_id: str, arguments: list[str]) -> Reply:
     facts = {
         "version": version(),
         "protocol": VERSION,
-        "hypervisor": "fake",
+        "hypervisor": host.hypervisor.name,
         "mode": "-",
         "why": "-",
         "cpus": host.cpus,
