@@ -27,6 +27,7 @@ using gridcentric::DomainKey;
 using gridcentric::EndKind;
 using gridcentric::Hypervisor;
 using gridcentric::Loop;
+using gridcentric::OnExit;
 using gridcentric::Peer;
 using gridcentric::Reservation;
 using gridcentric::TicketRequest;
@@ -36,6 +37,13 @@ EndKind end_kind(const std::string &word) {
   if (word == #kind) return EndKind::kind;
 #include <gridcentric/vocabulary.def>
   throw py::value_error("how: expected joined, exited, killed or lost, got " + word);
+}
+
+OnExit on_exit_of(const std::string &word) {
+  if (word.empty()) return OnExit::by_bye;
+  if (word == "end") return OnExit::end;
+  if (word == "keep") return OnExit::keep;
+  throw py::value_error("on_exit: expected end, keep or an empty string, got " + word);
 }
 
 // A driver's answer to reserve(), given once, from any thread.
@@ -55,14 +63,33 @@ class Ears {
  public:
   explicit Ears(Loop &loop) : loop_(&loop) {}
 
-  void post(std::function<void()> work) {
+  // False: the host is gone.
+  bool post(std::function<void()> work) {
     const std::lock_guard lock(mutex_);
-    if (loop_ != nullptr) loop_->post(std::move(work));
+    if (loop_ == nullptr) return false;
+    loop_->post(std::move(work));
+    return true;
   }
   void ended(DomainKey domain, const std::string &how, int status) {
     const EndKind kind = end_kind(how);
     post([this, domain, kind, status] {
       if (listener != nullptr) listener->ended(domain, kind, status);
+    });
+  }
+  void new_family(const std::string &name, const std::string &on_exit,
+                  std::function<void(DomainKey, std::string)> done) {
+    const OnExit exit = on_exit_of(on_exit);
+    must_post([this, name, exit, done = std::move(done)]() mutable {
+      const gridcentric::NewFamily family = listener->new_family(name, exit);
+      done(family.master, family.id);
+      done = nullptr;  // it holds Python objects
+    });
+  }
+  void bye(DomainKey master, std::function<void()> done) {
+    must_post([this, master, done = std::move(done)]() mutable {
+      listener->bye(master);
+      done();
+      done = nullptr;
     });
   }
   void room() {
@@ -78,6 +105,10 @@ class Ears {
   Hypervisor::Listener *listener = nullptr;  // the host's thread only
 
  private:
+  void must_post(std::function<void()> work) {
+    if (!post(std::move(work))) throw std::runtime_error("the host has ended");
+  }
+
   std::mutex mutex_;
   Loop *loop_;
 };
@@ -251,6 +282,13 @@ PYBIND11_MODULE(_host, module) {
   py::class_<Ears, std::shared_ptr<Ears>>(module, "Ears", "What a driver tells its host. Thread-safe.")
       .def("ended", &Ears::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
            "A domain is gone: how is joined, exited, killed or lost. Once for each domain.")
+      .def("new_family", &Ears::new_family, py::arg("name"), py::arg("on_exit"), py::arg("done"),
+           "A domain that is about to be made is the master of a new family: done(key, family's UUID) is "
+           "called on the\n"
+           "host's thread. on_exit: end, keep or an empty string. Raises RuntimeError when the host has "
+           "ended.")
+      .def("bye", &Ears::bye, py::arg("master"), py::arg("done"),
+           "A master is about to end normally. done() is called on the host's thread when the host knows.")
       .def("room", &Ears::room, "What reserve() has answered with later() may be granted now.");
   py::class_<Answer, std::shared_ptr<Answer>>(module, "Answer",
                                               "A driver's answer to reserve(). Once, from any thread.")

@@ -2,6 +2,8 @@
 // exceptions made of the one table of errors, and the hooks around a clone. The Python modules above it check
 // arguments and give results their names; nothing is decided here. Nothing outside guest/client.hpp is known
 // of the core.
+#include <gridcentric/drivers.hpp>
+
 #include "core/generators/known.hpp"
 #include "gridcentric_python.hpp"
 

@@ -145,6 +145,7 @@ void write_page(const Identity &identity) {
   page->parent = identity.parent;
   std::snprintf(page->family, sizeof page->family, "%s", identity.family.c_str());
   std::snprintf(page->ip, sizeof page->ip, "%s", identity.network.ip.c_str());
+  std::snprintf(page->hypervisor, sizeof page->hypervisor, "qemu");
   if (!other) return;
   page->generation.fetch_add(1, std::memory_order_release);
   syscall(SYS_futex, &page->generation, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);

@@ -43,7 +43,7 @@ MachineIdentity machine_identity() {
   for (;;) {
     const std::uint32_t before = machine_generation();
     MachineIdentity identity{text(mine.family, sizeof mine.family), mine.vmid, mine.parent,
-                             text(mine.ip, sizeof mine.ip)};
+                             text(mine.ip, sizeof mine.ip), text(mine.hypervisor, sizeof mine.hypervisor)};
     // This thread may have been frozen in the middle of it and gone on in a clone. Only then is the page written: it is
     // the compiler that must not look at the generation first.
     std::atomic_signal_fence(std::memory_order_acquire);

@@ -15,6 +15,7 @@ struct MachinePage {
   std::int32_t parent;  // -1: the master has none
   char family[40];      // UUID
   char ip[46];          // numeric
+  char hypervisor[32];  // its name
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
@@ -23,6 +24,7 @@ struct MachineIdentity {
   int vmid;
   int parent;
   std::string ip;
+  std::string hypervisor;
 };
 
 // What the agent of a VM puts at fixed places: whoever starts a process with an environment of its own, as su(1), cron(8) and

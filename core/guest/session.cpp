@@ -120,7 +120,7 @@ void follow_machine(State &s) {
     std::lock_guard guard(s.lock);
     if (s.machine != now) forget_connections(s);
     const MachineIdentity who = machine_identity();
-    publish(s, {who.family, who.vmid, who.ip, who.parent, "qemu"});
+    publish(s, {who.family, who.vmid, who.ip, who.parent, who.hypervisor});
     s.machine = now;  // last: other threads take it as the word that all of the above is done
   }
   notice_other_machine();

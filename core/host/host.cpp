@@ -318,6 +318,12 @@ void Host::ended(DomainKey domain, EndKind how, int status) {
   settle();
 }
 
+NewFamily Host::new_family(const std::string &name, OnExit on_exit) {
+  const DomainKey master = rules_.adopt(on_exit, name, loop_.now_ms());
+  had_family_ = true;
+  return {master, rules_.domain(master)->family};
+}
+
 void Host::room() {
   rules_.ask_again(loop_.now_ms());
   settle();

@@ -79,6 +79,8 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   void closed(Connection &connection) override;
   void ended(DomainKey domain, EndKind how, int status) override;
   void room() override;
+  NewFamily new_family(const std::string &name, OnExit on_exit) override;
+  void bye(DomainKey master) override { rules_.bye(master); }
 
   // Handshake
   void hello(Session &session, std::string_view line);

@@ -32,12 +32,6 @@ enum class DomainState {
 #define GC_DOMAIN_STATE(word) word,
 #include <gridcentric/vocabulary.def>
 };
-enum class OnExit {
-  by_bye,
-  end,
-  keep
-};  // what a master's end does to its clones; by_bye: keep only after bye
-
 std::string_view word(Verb);
 std::string_view word(TicketStatus);
 std::string_view word(DomainState);

@@ -141,6 +141,27 @@ def test_a_driver_that_counts(tmp_path: Path) -> None:
         assert refused.value.code == "timed_out"
 
 
+def test_a_driver_founds_families(tmp_path: Path) -> None:
+    """Whose masters can't say hello to the host themselves: they are there all the same, and their end ends them."""
+    driver = Names()
+    founded: queue.Queue[tuple[int, str]] = queue.Queue()
+    said: queue.Queue[None] = queue.Queue()
+    with host_of(driver, tmp_path) as master, Connection(str(tmp_path / "host.sock"), "observe") as observer:
+        driver.ears.new_family("a program", "", lambda *born: founded.put(born))
+        key, family = founded.get(timeout=HANG_GUARD_S)
+        row = next(row for row in observer.call("list_all")[0] if row[0] == family)
+        assert (row[1], row[2], row[-1]) == ("0", "-", "a%20program")
+        assert family != master.identity[0]
+        driver.ears.bye(key, lambda: said.put(None))
+        said.get(timeout=HANG_GUARD_S)
+        driver.ears.ended(key, "exited", 0)
+        assert family not in [row[0] for row in observer.call("list_all")[0]]
+        with pytest.raises(ValueError, match="expected end, keep"):
+            driver.ears.new_family("a program", "never", lambda *born: founded.put(born))
+    with pytest.raises(RuntimeError, match="the host has ended"):
+        driver.ears.new_family("a program", "", lambda *born: founded.put(born))
+
+
 def test_a_driver_without_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with host_of(Names(), tmp_path) as master:
         _, [ticket] = master.call("request_ticket", 3, 3, 1, 0)

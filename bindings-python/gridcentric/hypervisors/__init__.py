@@ -12,6 +12,14 @@ class Ears(Protocol):
     def ended(self, domain: int, how: str, status: int) -> None:
         """A domain is gone: joined, exited, killed or lost. Once for each domain."""
 
+    def new_family(self, name: str, on_exit: str, done: Callable[[int, str], None]) -> None:
+        """A domain that the driver is about to make is the master of a new family; for drivers whose masters can't say hello
+        to the host before they are there. name: of its program, at most 64 bytes; on_exit: "end", "keep" or "". done(key,
+        family) is called on the host's thread. Raises RuntimeError when the host has ended."""
+
+    def bye(self, master: int, done: Callable[[], None]) -> None:
+        """That master is about to end normally; done() is called on the host's thread when the host knows."""
+
     def room(self) -> None:
         """What `reserve` has answered with `later` may be granted now: it is asked for again."""
 

@@ -15,6 +15,14 @@ enum class EndKind {
 #include <gridcentric/vocabulary.def>
 };
 
+// What a master's end does to its clones; by_bye: they are kept only after bye.
+enum class OnExit { by_bye, end, keep };
+
+struct NewFamily {
+  DomainKey master = 0;
+  std::string id;  // UUID
+};
+
 // A driver's answer to a request for a ticket (Hypervisor::reserve()).
 struct Reservation {
   enum class Kind {

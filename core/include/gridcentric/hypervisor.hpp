@@ -97,13 +97,18 @@ struct Capabilities {
 
 class Hypervisor {
  public:
-  // The host's ears. Called on the loop's thread, never from inside a call into the driver.
+  // What a driver tells its host. Called on the loop's thread, never from inside a call into the driver.
   class Listener {
    public:
     virtual ~Listener() = default;
     virtual void ended(DomainKey domain, EndKind how, int status) = 0;  // once for each domain
     // What reserve() has answered with `later` may be granted now: it is asked for again.
     virtual void room() = 0;
+    // A domain that the driver is about to make is the master of a new family. For drivers whose masters can't say hello to
+    // the host before they are there (VMs); others have adopt(). name: of its program, UTF-8 of at most 64 bytes.
+    virtual NewFamily new_family(const std::string &name, OnExit on_exit) = 0;
+    // That master is about to end normally.
+    virtual void bye(DomainKey master) = 0;
   };
 
   virtual ~Hypervisor() = default;

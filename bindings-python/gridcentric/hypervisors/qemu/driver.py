@@ -4,7 +4,6 @@ another: this file is the way from one to the other and keeps the few facts that
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -30,18 +29,36 @@ class QemuDriver:
         self._machines = machines
         self._ears: Ears
         self._lock = threading.Lock()
-        self._announced = ""  # the address of the next master, registered by this process
         self._addresses: dict[int, str] = {}
         self._how: dict[int, tuple[str, int]] = {}  # how a domain is about to end, when that is known
         self._clonings: dict[int, Future[None]] = {}
-        self.adopted = 0  # the key of the last master
 
     # --- for host.py -------------------------------------------------------------------------------------------------
 
-    def announce(self, address: str) -> None:
-        """The next hello of this process registers a machine that will have this address."""
-        with self._lock:
-            self._announced = address
+    async def new_family(self, address: str, name: str, on_exit: str) -> tuple[int, str]:
+        """A machine that will have this address is to be the master of a new family: its key and the family. Raises
+        RuntimeError when the host has ended."""
+        born: asyncio.Future[tuple[int, str]] = self._loop.create_future()
+
+        def tell(key: int, family: str) -> None:
+            if born.cancelled():  # nobody will boot it
+                self.machine_ended(key, -signal.SIGKILL)
+            else:
+                born.set_result((key, family))
+
+        def done(key: int, family: str) -> None:
+            with self._lock:
+                self._addresses[key] = address
+            self._loop.call_soon_threadsafe(tell, key, family)
+
+        self._ears.new_family(name, on_exit, done)
+        return await born
+
+    async def bye(self, key: int) -> None:
+        """A master will end normally. The host knows when this returns."""
+        known = asyncio.Event()
+        self._ears.bye(key, lambda: self._loop.call_soon_threadsafe(known.set))
+        await known.wait()
 
     def machine_ended(self, key: int, code: int) -> None:
         """QEMU has ended: with 0 when the machine powered itself off."""
@@ -65,13 +82,7 @@ class QemuDriver:
         return {"clone": True, "clone_of_clone": True, "whole_machine": True, "mode": accel.name, "why": why}
 
     def adopt(self, domain: int, pid: int) -> str:
-        with self._lock:
-            if not self._announced or pid != os.getpid():
-                raise RuntimeError("this host clones machines: start a program in one with gc run --hypervisor qemu")
-            address, self._announced = self._announced, ""
-            self._addresses[domain] = address
-            self.adopted = domain
-        return address
+        raise RuntimeError("this host clones machines: start a program in one with gc run --hypervisor qemu")
 
     def clone(
         self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]

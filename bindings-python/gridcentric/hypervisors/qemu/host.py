@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
 from gridcentric import _host
 from gridcentric.hypervisors.qemu.driver import QemuDriver
@@ -46,14 +45,12 @@ class Master:
     key: int
     family: str
     address: str
-    reader: asyncio.StreamReader
-    speaker: asyncio.StreamWriter
+    driver: QemuDriver
 
     async def say_bye(self) -> None:
         """It will end normally: its clones may finish their work. The host knows when this returns."""
-        with contextlib.suppress(OSError):
-            self.speaker.write(b"1 bye\n")
-            await self.reader.readline()
+        with contextlib.suppress(RuntimeError):  # the host has ended
+            await self.driver.bye(self.key)
 
 
 class MachineHost:
@@ -67,7 +64,6 @@ class MachineHost:
         self._programs: dict[str, Program] = {}  # by family
         self._owners: dict[int, Program] = {}  # by machine
         self._loop = asyncio.get_running_loop()
-        self._attaching = asyncio.Lock()
         self.machines = Machines(folder, socket, self._secret, Ears(self._output, self._exited, self._ended), outside)
         self.machines.on_clone = self._cloned
         self._driver = QemuDriver(self._loop, self.machines)
@@ -92,36 +88,17 @@ class MachineHost:
     async def new_family(self, program: Program, name: str, on_exit: str) -> Master:
         """Register a master; on_exit: "", "end" or "keep" (docs/contracts.md). Raises HostError, NetworkError."""
         address = self.machines.reserve_address()
+        shown = name.encode(errors="replace")[:64].decode(errors="ignore")
         try:
-            async with self._attaching:
-                family, key = await self._attach(address)
+            key, family = await self._driver.new_family(address, shown, on_exit)
+        except RuntimeError as error:
+            self.machines.network.give_back(address)
+            raise HostError(f"the host at {self.socket} is gone: {error}") from error
         except BaseException:
             self.machines.network.give_back(address)
             raise
         self._programs[family] = self._owners[key] = program
-        # The domain is the machine, not this process: what is said for it is said as the agent's channel does.
-        shown = quote(name.encode(errors="replace")[:64].decode(errors="ignore"), safe="")
-        options = f" name={shown}" + (f" on_exit={on_exit}" if on_exit else "")
-        reader, speaker, _ = await self._greet(f"as {family} 0 key={self._secret}{options}")
-        return Master(key, family, address, reader, speaker)
-
-    async def _attach(self, address: str) -> tuple[str, int]:
-        self._driver.announce(address)
-        _, writer, hello = await self._greet("attach")
-        writer.close()
-        return hello[2], self._driver.adopted
-
-    async def _greet(self, words: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, list[str]]:
-        try:
-            reader, writer = await asyncio.open_unix_connection(self.socket)
-            writer.write(f"gridcentric/1 {words}\n".encode())
-            hello = (await reader.readline()).decode().rstrip("\n").split(" ")
-        except OSError as error:
-            raise HostError(f"the host at {self.socket} is gone: {error}") from error
-        if hello[1:2] != ["ok"]:
-            writer.close()
-            raise HostError(" ".join(hello[3:]) or "the host has ended")
-        return reader, writer, hello
+        return Master(key, family, address, self._driver)
 
     async def boot(self, master: Master, shape: Shape) -> Domain:
         """Raises FamilyError, MachineError, NetworkError; the family has ended then."""
@@ -136,7 +113,6 @@ class MachineHost:
         """All its machines have ended."""
         self._programs.pop(master.family, None)
         self._owners.pop(master.key, None)
-        master.speaker.close()
 
     # --- what machines say ----------------------------------------------------------------------------------------------
 
