@@ -14,7 +14,7 @@
 #include <string>
 #include <utility>
 
-#include "core/hypervisors/processes.hpp"
+#include "core/hypervisors/process_facts.hpp"
 
 namespace py = pybind11;
 
@@ -59,9 +59,9 @@ class Answer {
 };
 
 // The way back to the host's loop. Outlives the host: what comes after its end is dropped.
-class Ears {
+class ListenerHandle {
  public:
-  explicit Ears(Loop &loop) : loop_(&loop) {}
+  explicit ListenerHandle(Loop &loop) : loop_(&loop) {}
 
   // False: the host is gone.
   bool post(std::function<void()> work) {
@@ -122,15 +122,15 @@ std::string text_of(py::error_already_set &error) {
 class PythonHypervisor final : public Hypervisor {
  public:
   PythonHypervisor(py::object driver, Loop &loop)
-      : driver_(std::move(driver)), ears_(std::make_shared<Ears>(loop)) {
+      : driver_(std::move(driver)), handle_(std::make_shared<ListenerHandle>(loop)) {
     const py::gil_scoped_acquire gil;
     name_ = py::cast<std::string>(driver_.attr("name"));
     heeds_hints_ = py::hasattr(driver_, "expect");
     counts_ = py::hasattr(driver_, "reserve");
-    driver_.attr("attach")(ears_);
+    driver_.attr("attach")(handle_);
   }
   ~PythonHypervisor() override {
-    ears_->host_is_gone();
+    handle_->host_is_gone();
     const py::gil_scoped_acquire gil;
     driver_.release().dec_ref();
   }
@@ -153,7 +153,7 @@ class PythonHypervisor final : public Hypervisor {
     });
   }
 
-  void set_listener(Listener *listener) override { ears_->listener = listener; }
+  void set_listener(Listener *listener) override { handle_->listener = listener; }
 
   std::string adopt(DomainKey domain, const Peer &peer, std::string *error) override {
     const py::gil_scoped_acquire gil;
@@ -169,8 +169,8 @@ class PythonHypervisor final : public Hypervisor {
     if (!counts_) return answer(Reservation::granted(request.most_vms));
     const py::gil_scoped_acquire gil;
     const auto answered =
-        std::make_shared<Answer>([ears = ears_, answer = std::move(answer)](Reservation reservation) {
-          ears->post([answer, reservation = std::move(reservation)] { answer(reservation); });
+        std::make_shared<Answer>([handle = handle_, answer = std::move(answer)](Reservation reservation) {
+          handle->post([answer, reservation = std::move(reservation)] { answer(reservation); });
         });
     try {
       driver_.attr("reserve")(request.ticket, request.domain, request.least_vms, request.most_vms,
@@ -185,9 +185,9 @@ class PythonHypervisor final : public Hypervisor {
 
   void clone(CloneRequest request, std::function<void(CloneResult)> done) override {
     // Exactly once, on the loop; "" is success. `then` is called when the host knows the clones.
-    auto once = [ears = ears_, done = std::move(done)](const std::string &reason,
-                                                       std::function<void()> then) {
-      ears->post([done, reason, then = std::move(then)]() mutable {
+    auto once = [handle = handle_, done = std::move(done)](const std::string &reason,
+                                                           std::function<void()> then) {
+      handle->post([done, reason, then = std::move(then)]() mutable {
         done(reason.empty() ? CloneResult{true, 0, ""} : CloneResult{false, GC_E_CLONE_FAILED, reason});
         const py::gil_scoped_acquire gil;
         if (then) then();
@@ -245,7 +245,7 @@ class PythonHypervisor final : public Hypervisor {
   py::object driver_;
   std::string name_;
   bool heeds_hints_, counts_;  // a driver may be without these methods
-  std::shared_ptr<Ears> ears_;
+  std::shared_ptr<ListenerHandle> handle_;
 };
 
 void run_host(const py::object &driver, const std::string &socket, std::int64_t cpus,
@@ -279,17 +279,18 @@ void run_host(const py::object &driver, const std::string &socket, std::int64_t 
 
 PYBIND11_MODULE(_host, module) {
   module.doc() = "A host in this process, on a driver written in Python (gridcentric.hypervisors.Driver).";
-  py::class_<Ears, std::shared_ptr<Ears>>(module, "Ears", "What a driver tells its host. Thread-safe.")
-      .def("ended", &Ears::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
+  py::class_<ListenerHandle, std::shared_ptr<ListenerHandle>>(module, "Listener",
+                                                              "What a driver tells its host. Thread-safe.")
+      .def("ended", &ListenerHandle::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
            "A domain is gone: how is joined, exited, killed or lost. Once for each domain.")
-      .def("new_family", &Ears::new_family, py::arg("name"), py::arg("on_exit"), py::arg("done"),
+      .def("new_family", &ListenerHandle::new_family, py::arg("name"), py::arg("on_exit"), py::arg("done"),
            "A domain that is about to be made is the master of a new family: done(key, family's UUID) is "
            "called on the\n"
            "host's thread. on_exit: end, keep or an empty string. Raises RuntimeError when the host has "
            "ended.")
-      .def("bye", &Ears::bye, py::arg("master"), py::arg("done"),
+      .def("bye", &ListenerHandle::bye, py::arg("master"), py::arg("done"),
            "A master is about to end normally. done() is called on the host's thread when the host knows.")
-      .def("room", &Ears::room, "What reserve() has answered with later() may be granted now.");
+      .def("room", &ListenerHandle::room, "What reserve() has answered with later() may be granted now.");
   py::class_<Answer, std::shared_ptr<Answer>>(module, "Answer",
                                               "A driver's answer to reserve(). Once, from any thread.")
       .def(

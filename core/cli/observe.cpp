@@ -59,7 +59,7 @@ std::vector<std::string> find_hosts() {
     std::istringstream fields(line);
     std::string number, count, protocol, flags, type, state, inode, path;
     fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
-    // The name it was bound to: a host gives its socket the real one when it listens (core/host/listener.cpp).
+    // The name it was bound to: a host gives its socket the real one when it listens (core/host/listening_socket.cpp).
     if (path.ends_with(forming)) path.resize(path.size() - forming.size());
     if (flags == "00010000" && type == "0001" && path.starts_with("/") &&
         path.find("/gridcentric") != std::string::npos && is_ours(path))

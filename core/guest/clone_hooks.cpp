@@ -4,8 +4,8 @@
 
 #include <cstdio>
 
+#include "core/guest/connection_pool.hpp"
 #include "core/guest/machine_page.hpp"
-#include "core/guest/session.hpp"
 
 namespace gridcentric::guest {
 

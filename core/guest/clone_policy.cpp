@@ -6,7 +6,7 @@
 #include "core/generators/reseed.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/client.hpp"
-#include "core/guest/session.hpp"
+#include "core/guest/connection_pool.hpp"
 #include "core/guest/spawn.hpp"
 
 namespace gridcentric::guest {

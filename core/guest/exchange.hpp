@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/guest/session.hpp"
+#include "core/guest/connection_pool.hpp"
 
 namespace gridcentric::guest {
 

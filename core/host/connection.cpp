@@ -16,8 +16,8 @@ constexpr std::size_t most_descriptors = 253;  // of one message (SCM_MAX_FD)
 
 }  // namespace
 
-Connection::Connection(EpollLoop &loop, int fd, Peer peer, Listener &listener)
-    : loop_(loop), fd_(fd), peer_(peer), listener_(listener), events_(EPOLLIN) {
+Connection::Connection(EpollLoop &loop, int fd, Peer peer, Handler &handler)
+    : loop_(loop), fd_(fd), peer_(peer), handler_(handler), events_(EPOLLIN) {
   loop_.watch_events(fd_, events_, [this](std::uint32_t events) { ready(events); });
 }
 
@@ -36,7 +36,7 @@ void Connection::close() {
   drop_descriptors();
   output_ = {};
   written_ = 0;
-  listener_.closed(*this);
+  handler_.closed(*this);
 }
 
 void Connection::close_after_output() {
@@ -132,10 +132,10 @@ void Connection::take_lines() {
     const auto next = lines_.next(&line);
     if (next == wire::LineSplitter::Next::more) break;
     if (next == wire::LineSplitter::Next::too_long) {
-      listener_.line_too_long(*this, line);
+      handler_.line_too_long(*this, line);
       break;
     }
-    listener_.line(*this, line);
+    handler_.line(*this, line);
   }
   taking_lines_ = false;
 }

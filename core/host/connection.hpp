@@ -20,15 +20,15 @@ class Connection {
   static constexpr std::size_t close_above = 256 << 20;  // bytes of output before the last line: closed
 
   // What its user hears. Neither is called again once it has closed.
-  class Listener {
+  class Handler {
    public:
-    virtual ~Listener() = default;
+    virtual ~Handler() = default;
     virtual void line(Connection &connection, std::string_view line) = 0;
     virtual void line_too_long(Connection &connection, std::string_view beginning) = 0;
     virtual void closed(Connection &connection) = 0;  // once, also after close()
   };
 
-  Connection(EpollLoop &loop, int fd, Peer peer, Listener &listener);
+  Connection(EpollLoop &loop, int fd, Peer peer, Handler &handler);
   ~Connection();
   Connection(const Connection &) = delete;
   Connection &operator=(const Connection &) = delete;
@@ -56,7 +56,7 @@ class Connection {
   EpollLoop &loop_;
   int fd_;
   Peer peer_;
-  Listener &listener_;
+  Handler &handler_;
   wire::LineSplitter lines_;
   std::string output_;
   std::size_t written_ = 0;  // of output_

@@ -30,8 +30,8 @@ inline constexpr std::int64_t int32_max = 2147483647;
 
 // One guest's conversation.
 struct Session {
-  Session(EpollLoop &loop, int fd, Peer peer, Connection::Listener &listener)
-      : connection(loop, fd, peer, listener) {}
+  Session(EpollLoop &loop, int fd, Peer peer, Connection::Handler &handler)
+      : connection(loop, fd, peer, handler) {}
 
   Connection connection;
   bool greeted = false;
@@ -43,7 +43,7 @@ struct Session {
   std::unordered_map<std::uint32_t, CallId> open;  // ID -> call
 };
 
-class Host final : public Connection::Listener, public Hypervisor::Listener {
+class Host final : public Connection::Handler, public Hypervisor::Listener {
  public:
   struct Options {
     std::int64_t cpus;
@@ -73,7 +73,7 @@ class Host final : public Connection::Listener, public Hypervisor::Listener {
   friend class CloneCaller;
   friend class Control;
 
-  // Connection::Listener, Hypervisor::Listener
+  // Connection::Handler, Hypervisor::Listener
   void line(Connection &connection, std::string_view line) override;
   void line_too_long(Connection &connection, std::string_view beginning) override;
   void closed(Connection &connection) override;

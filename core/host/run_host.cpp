@@ -14,8 +14,8 @@
 
 #include "core/host/control.hpp"
 #include "core/host/host.hpp"
-#include "core/host/listener.hpp"
-#include "core/hypervisors/processes.hpp"
+#include "core/host/listening_socket.hpp"
+#include "core/hypervisors/process_facts.hpp"
 
 namespace gridcentric {
 namespace {
@@ -102,7 +102,7 @@ int run_host(const HostOptions &options, std::string *error) {
                    .relay_secret = options.relay_secret,
                    .ends_with_family = options.private_fd >= 0},
                   options.control ? std::make_unique<host::Control>(*hypervisor) : nullptr);
-  host::Listener listener(loop, [&](int fd, const Peer &peer) { host.accepted(fd, peer); });
+  host::ListeningSocket listener(loop, [&](int fd, const Peer &peer) { host.accepted(fd, peer); });
 
   if (options.private_fd >= 0) {
     if (!listener.open_private(error)) return 1;

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/hypervisors/addresses.hpp"
-#include "core/hypervisors/processes.hpp"
+#include "core/hypervisors/process_facts.hpp"
 
 namespace gridcentric {
 

@@ -12,7 +12,7 @@
 #include <gridcentric/drivers.hpp>
 #include <utility>
 
-#include "core/hypervisors/processes.hpp"
+#include "core/hypervisors/process_facts.hpp"
 #include "core/live_clone/live_clone.hpp"
 
 namespace gridcentric {
@@ -72,7 +72,7 @@ std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) 
         "process " + std::to_string(peer.pid) + " can't be watched with pidfd_open: " + std::strerror(errno);
     return "";
   }
-  Domain &domain = domains_[key];
+  Tracked &domain = domains_[key];
   domain.pidfd = std::move(pidfd);
   domain.watched_pid = domain.pid = peer.pid;
   by_pid_[peer.pid] = key;
@@ -81,7 +81,7 @@ std::string Process::adopt(DomainKey key, const Peer &peer, std::string *error) 
 }
 
 void Process::watch(DomainKey key) {
-  const Domain &domain = domains_.at(key);
+  const Tracked &domain = domains_.at(key);
   // Asked again: what woke us may have been meant for a descriptor that had this number before.
   loop_.watch(domain.pidfd.get(), [this, key] {
     if (is_gone(domains_.at(key).pidfd.get())) has_ended(key);
@@ -93,7 +93,7 @@ void Process::watch(DomainKey key) {
 }
 
 void Process::process_has_ended(DomainKey key) {
-  Domain &domain = domains_.at(key);
+  Tracked &domain = domains_.at(key);
   const bool has_clones = std::any_of(domains_.begin(), domains_.end(), [key](const auto &other) {
     const auto &above = other.second.above;
     return std::find(above.begin(), above.end(), key) != above.end();
@@ -110,7 +110,7 @@ void Process::forget(OwnedFd *pidfd) {
 
 void Process::has_ended(DomainKey key) {
   const auto found = domains_.extract(key);
-  Domain &domain = found.mapped();
+  Tracked &domain = found.mapped();
   const bool gone = is_gone(domain.pidfd.get());  // else its gc-reaper stays for a while
   const auto [how, status] =
       gone ? how_it_ended(wait_status_of(domain.pidfd.get(), domain.watched_pid), domain.address != 0)
@@ -134,7 +134,7 @@ void Process::end(DomainKey key) {
   const auto found = domains_.find(key);
   if (found == domains_.end()) return;
   // Its own process where that is known: with its gc-reaper all would end that is in its namespace, its clones, too.
-  const Domain &domain = found->second;
+  const Tracked &domain = found->second;
   kill_process(domain.process.get() >= 0 ? domain.process.get() : domain.pidfd.get());
 }
 
@@ -178,7 +178,7 @@ void Process::clone(CloneRequest request, std::function<void(CloneResult)> done)
   };
   const auto found = domains_.find(parent);
   if (found == domains_.end()) return refuse(GC_E_CLONE_FAILED, "the domain has ended");
-  const Domain &domain = found->second;
+  const Tracked &domain = found->second;
   if (request.caller->peer().pid != domain.pid)
     return refuse(GC_E_NOT_SUPPORTED,
                   "process " + std::to_string(request.caller->peer().pid) +
@@ -253,7 +253,7 @@ void Process::answered(DomainKey parent, const clone_answer::Forked &forked) {
   auto taken = clonings_.extract(parent);
   Cloning made = std::move(taken.mapped());
   for (std::size_t i = 0; i < clones; ++i) {
-    Domain &domain = domains_[made.request.clones[i]];
+    Tracked &domain = domains_[made.request.clones[i]];
     domain.pidfd = std::move(made.pidfds[i]);
     domain.watched_pid = reapers[i];
     const auto [pid, process] = open_clone_of(reapers[i]);
@@ -324,8 +324,9 @@ const Driver process_driver = {
     .name = "process",
     .is_default = true,
     .clones = "clones the process that calls clone()",
-    .run_help = "starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit "
-                "code it has.",
+    .run_help =
+        "starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit "
+        "code it has.",
     .here = capabilities_here,
     .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
       return std::make_unique<Process>(loop);

@@ -30,7 +30,7 @@ class Process final : public Hypervisor {
   DomainKey domain_of(int pid) const override;
 
  private:
-  struct Domain {
+  struct Tracked {
     OwnedFd pidfd;         // of the master, or of the clone's gc-reaper, whose end is its end
     int watched_pid = -1;  // the process of pidfd
     int pid = -1;          // the domain's own process; -1: not known
@@ -77,7 +77,7 @@ class Process final : public Hypervisor {
   Listener *listener_ = nullptr;
   Addresses addresses_;
   Refusers refusers_;
-  std::unordered_map<DomainKey, Domain> domains_;
+  std::unordered_map<DomainKey, Tracked> domains_;
   std::unordered_map<int, DomainKey> by_pid_;        // masters, and gc-reapers of clones
   std::unordered_map<DomainKey, Cloning> clonings_;  // by parent
   std::unordered_map<int, Buried> buried_;           // by pidfd

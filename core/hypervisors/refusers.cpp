@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "core/hypervisors/processes.hpp"
+#include "core/hypervisors/process_facts.hpp"
 
 namespace gridcentric {
 namespace {

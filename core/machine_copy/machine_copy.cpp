@@ -50,7 +50,7 @@ constexpr uint32_t loopback = 0x7f000001;      // for listening sockets, which t
 
 struct Settings {
   live_clone::Mode mode = live_clone::Mode::plain;
-  std::string reaper, door;
+  std::string reaper, server;
   std::size_t memory = 0;  ///< bytes of the guest's
   int command = -1, lifeline = -1, tap = -1;
   std::vector<int> numbers;  ///< of all that a copy gets anew, in the order in which it gets them
@@ -126,14 +126,14 @@ void say(const std::string &text, const int *fds = nullptr, std::size_t count = 
 }
 
 void take_descriptors(const std::string &token, int index, const std::vector<int> &flags) {
-  const int door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  const int server = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, settings.door.c_str(), sizeof address.sun_path - 1);
-  if (door < 0 || connect(door, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0)
-    give_up(settings.door.c_str());
+  std::strncpy(address.sun_path, settings.server.c_str(), sizeof address.sun_path - 1);
+  if (server < 0 || connect(server, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0)
+    give_up(settings.server.c_str());
   const std::string who = token + " " + std::to_string(index);
-  if (send(door, who.data(), who.size(), MSG_NOSIGNAL) < 0) give_up("telling who it is");
+  if (send(server, who.data(), who.size(), MSG_NOSIGNAL) < 0) give_up("telling who it is");
   char text[16];
   iovec part{text, sizeof text};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * most_descriptors)];
@@ -143,12 +143,12 @@ void take_descriptors(const std::string &token, int index, const std::vector<int
   message.msg_control = control;
   message.msg_controllen = sizeof control;
   ssize_t n;
-  while ((n = recvmsg(door, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  while ((n = recvmsg(server, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
   }
   const cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
   if (head == nullptr || head->cmsg_len != CMSG_LEN(sizeof(int) * settings.numbers.size()))
     give_up("the answer");
-  close(door);
+  close(server);
   std::vector<int> fresh(settings.numbers.size());
   std::memcpy(fresh.data(), CMSG_DATA(head), sizeof(int) * fresh.size());
   // Out of the way of the numbers that they are to have.
@@ -264,7 +264,7 @@ struct Loaded {
     const char *text = std::getenv("GRIDCENTRIC_MACHINE_COPY");
     if (text == nullptr) return;
     std::istringstream words(text);
-    words >> settings.reaper >> settings.door >> settings.memory >> settings.command >> settings.lifeline >>
+    words >> settings.reaper >> settings.server >> settings.memory >> settings.command >> settings.lifeline >>
         settings.tap;
     if (!words) return;
     settings.numbers = {settings.command, settings.lifeline, settings.tap};

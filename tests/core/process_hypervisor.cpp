@@ -11,7 +11,7 @@
 #include <csignal>
 #include <map>
 
-#include "core/hypervisors/processes.hpp"
+#include "core/hypervisors/process_facts.hpp"
 #include "tests/core/host_guest.hpp"
 
 namespace {

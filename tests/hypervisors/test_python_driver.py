@@ -23,8 +23,8 @@ class Names:
 
     name = "names"
 
-    def attach(self, ears: Any) -> None:
-        self.ears = ears
+    def attach(self, listener: Any) -> None:
+        self.listener = listener
 
     def capabilities(self) -> dict[str, object]:
         return {}
@@ -36,7 +36,7 @@ class Names:
         raise RuntimeError("names can't be cloned")
 
     def end(self, domain: int) -> None:
-        self.ears.ended(domain, "killed", 9)
+        self.listener.ended(domain, "killed", 9)
 
     def address_of(self, domain: int) -> str:
         return "10.0.0.1"
@@ -121,7 +121,7 @@ def test_a_driver_that_counts(tmp_path: Path) -> None:
         assert (domain, least, most, cpus_per_vm) == (1, 1, 4, 2)
         behind = master.start("request_ticket", 1, 1, 1, -1)
         answer.later("not now")
-        driver.ears.room()
+        driver.listener.room()
         answer = driver.next()[-1]  # of the first again: nobody overtakes
         answer.granted(3)
         answer.refused("what is said twice is not heard")
@@ -147,19 +147,19 @@ def test_a_driver_founds_families(tmp_path: Path) -> None:
     founded: queue.Queue[tuple[int, str]] = queue.Queue()
     said: queue.Queue[None] = queue.Queue()
     with host_of(driver, tmp_path) as master, Connection(str(tmp_path / "host.sock"), "observe") as observer:
-        driver.ears.new_family("a program", "", lambda *born: founded.put(born))
+        driver.listener.new_family("a program", "", lambda *born: founded.put(born))
         key, family = founded.get(timeout=HANG_GUARD_S)
         row = next(row for row in observer.call("list_all")[0] if row[0] == family)
         assert (row[1], row[2], row[-1]) == ("0", "-", "a%20program")
         assert family != master.identity[0]
-        driver.ears.bye(key, lambda: said.put(None))
+        driver.listener.bye(key, lambda: said.put(None))
         said.get(timeout=HANG_GUARD_S)
-        driver.ears.ended(key, "exited", 0)
+        driver.listener.ended(key, "exited", 0)
         assert family not in [row[0] for row in observer.call("list_all")[0]]
         with pytest.raises(ValueError, match="expected end, keep"):
-            driver.ears.new_family("a program", "never", lambda *born: founded.put(born))
+            driver.listener.new_family("a program", "never", lambda *born: founded.put(born))
     with pytest.raises(RuntimeError, match="the host has ended"):
-        driver.ears.new_family("a program", "", lambda *born: founded.put(born))
+        driver.listener.new_family("a program", "", lambda *born: founded.put(born))
 
 
 def test_a_driver_without_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

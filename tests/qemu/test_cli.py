@@ -15,7 +15,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from gridcentric.hypervisors.qemu import door
+from gridcentric.hypervisors.qemu import shared_host
 
 CLONE = "ticket=$(gc rt 2 2 1 -1); vmid=$(gc clone $ticket);"
 # Two clones, one of which does nothing; the master tells how they ended.
@@ -130,7 +130,7 @@ def test_images_are_listed_and_removed(gc: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs QEMU")
-@pytest.mark.parametrize("said", [b"", door.HELLO])
+@pytest.mark.parametrize("said", [b"", shared_host.HELLO])
 def test_a_shared_host_ends_whoever_has_come_and_says_no_more(gc: Any, said: bytes) -> None:
     path = f"{gc.folder}/gridcentric.sock"
     host = gc.start("host", "--hypervisor", "qemu", "--socket", path)

@@ -19,8 +19,8 @@ from qemu.qmp import QMPClient
 from vms import Vms, held
 
 from gridcentric.hypervisors.qemu import disk
-from gridcentric.hypervisors.qemu.children import BINARY
 from gridcentric.hypervisors.qemu.disk import Disk, DiskError, Frozen
+from gridcentric.hypervisors.qemu.started_programs import BINARY
 
 needs_qemu = pytest.mark.skipif(shutil.which(BINARY) is None, reason="needs Debian's qemu-system-x86")
 

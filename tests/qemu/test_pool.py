@@ -16,9 +16,9 @@ import pytest
 from vms import Family, Program, Vms, fail_at, held, what_is_missing
 
 from gridcentric.hypervisors.qemu import pool, ram
-from gridcentric.hypervisors.qemu.children import BINARY
-from gridcentric.hypervisors.qemu.family import Domain
+from gridcentric.hypervisors.qemu.family import MachineDomain
 from gridcentric.hypervisors.qemu.machine import MachineError
+from gridcentric.hypervisors.qemu.started_programs import BINARY
 
 LIMIT = 4
 # Takes a ticket of $1 and does with it what it is told. Clones wait for their end.
@@ -81,7 +81,7 @@ def held_here() -> tuple[set[int], list[str]]:
     return qemus(), held("memfd:gridcentric", "/dev/net/tun")
 
 
-def waiting(machines: Vms, domain: Domain) -> set[int]:
+def waiting(machines: Vms, domain: MachineDomain) -> set[int]:
     """The QEMUs that wait to be clones of it, as soon as all are there."""
     return {machine.process.pid for machine in machines.call(machines.host.machines.waiting(domain.key))}
 

@@ -21,7 +21,7 @@ from typing import Any, Optional, TypeVar
 import pytest
 
 from gridcentric.hypervisors.qemu import images
-from gridcentric.hypervisors.qemu.family import Domain, method_here
+from gridcentric.hypervisors.qemu.family import MachineDomain, method_here
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
 from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Shape
@@ -131,7 +131,7 @@ class Family:
         self._vmids: dict[int, int] = {}
         self.codes: dict[int, int] = {}  # vmid -> how its QEMU has ended
         self.registered: Master
-        self.master: Domain
+        self.master: MachineDomain
 
     def start(self, *command: str, folder: str = "/root", given: Optional[bytes] = b"", apart: bool = False) -> Program:
         """Start a program in the master; `given` is its whole input, None leaves that open. apart: its errors are told from
@@ -166,7 +166,7 @@ class Family:
         """A file of this machine into the master; executable."""
         self.run("sh", "-c", f"cat > {target} && chmod 755 {target}", given=source.read_bytes())
 
-    def clones(self) -> list[Domain]:
+    def clones(self) -> list[MachineDomain]:
         """Those that live, by vmid."""
         living = self._vms.host.machines.all()
         return sorted((d for d in living if d.family == self.master.family and d.vmid != 0), key=lambda domain: domain.vmid)
@@ -175,7 +175,7 @@ class Family:
         """The vmids of all clones that came to life."""
         return set(self._vmids.values())
 
-    def end(self, domain: Domain) -> None:
+    def end(self, domain: MachineDomain) -> None:
         """End a machine as the host does."""
         self._vms.call(self._vms.host.machines.finish(domain.key))
 

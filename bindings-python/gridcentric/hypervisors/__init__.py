@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
-class Ears(Protocol):
+class Listener(Protocol):
     """What a driver tells its host. Thread-safe."""
 
     def ended(self, domain: int, how: str, status: int) -> None:
@@ -46,7 +46,7 @@ class Driver(Protocol):
 
     name: str
 
-    def attach(self, ears: Ears) -> None:
+    def attach(self, listener: Listener) -> None:
         """The host is there; comes first."""
 
     def capabilities(self) -> dict[str, object]:
@@ -77,10 +77,10 @@ class Driver(Protocol):
         (see hypervisor.hpp). It comes after the clone() that makes the number fall."""
 
     def end(self, domain: int) -> None:
-        """End a domain; ears.ended follows."""
+        """End a domain; listener.ended follows."""
 
     def joined(self, domain: int) -> None:
-        """The domain said join; make sure that it ends. ears.ended follows."""
+        """The domain said join; make sure that it ends. listener.ended follows."""
 
     def address_of(self, domain: int) -> str: ...
 

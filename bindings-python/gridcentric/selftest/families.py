@@ -24,7 +24,7 @@ class Unheard(Exception):
 def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> list[str]:
     """What `gc run` is to run, and its options before that."""
     if probe == "python":
-        file, interpreter, last = "probe.py", sys.executable, "machine" if machines else "process"
+        file, interpreter, last = "probe.py", sys.executable, "machine" if machines else "program"
     else:
         package = _node_package.find()
         found = shutil.which("node")
@@ -39,7 +39,8 @@ def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> l
 
 
 def run(probe: str, hypervisor: str, machines: bool, clones: int, loads: Sequence[str] = ()) -> Said:
-    """machines: the hypervisor clones whole machines. loads: modules or packages that the probe loads first. Raises Unheard. The family has ended when this returns."""
+    """machines: whole ones are cloned. loads: modules or packages that the probe loads first. Raises Unheard. The family has
+    ended when this returns."""
     command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, machines, clones, loads)]
     said = Said()
     whole = False

@@ -1,6 +1,6 @@
 """Clones itself and says what each domain of the family draws, is called and has.
 
-    python probe.py CLONES process|machine [MODULE...]
+    python probe.py CLONES program|machine [MODULE...]
 
 Lines of JSON on standard output: {"now": true} (a line of input answers it: what is told of time lies between the two),
 {"vmid": ..., "ns": ...} of each domain, its clock; {"before": ..., "domains": [...], "repeats": [...]} at the end. The modules

@@ -16,13 +16,14 @@ struct DriverOption {
 };
 
 struct DriverSettings {
-  std::uint32_t address_base = 0;  // host byte order: addresses of domains that are in memory only count from here
+  std::uint32_t address_base =
+      0;  // host byte order: addresses of domains that are in memory only count from here
 };
 
 struct Driver {
   const char *name;
   bool is_default = false;
-  bool scripted = false;  // for tests: has a Script, and a virtual clock on a host with a control channel
+  bool scripted = false;   // for tests: has a Script, and a virtual clock on a host with a control channel
   bool in_python = false;  // gc becomes the command line of the driver, which is in the Python package
   bool images = false;     // `gc image` is its command
   Capabilities can{};      // wherever it works at all; the mode is left out
@@ -30,8 +31,10 @@ struct Driver {
   const char *clones = "";
   const char *run_help = "";  // a paragraph of `gc run --help`
   std::span<const DriverOption> run_options{}, host_options{};
-  Capabilities (*here)() = nullptr;  // the same as `can`, with the mode and why; nullptr: known to a running host only
-  std::unique_ptr<Hypervisor> (*make)(Loop &loop, const DriverSettings &settings) = nullptr;  // nullptr: in_python
+  Capabilities (*here)() =
+      nullptr;  // the same as `can`, with the mode and why; nullptr: known to a running host only
+  std::unique_ptr<Hypervisor> (*make)(Loop &loop,
+                                      const DriverSettings &settings) = nullptr;  // nullptr: in_python
 };
 
 // The default one first, those for tests last.
@@ -39,7 +42,7 @@ std::span<const Driver *const> drivers();
 const Driver &default_driver();
 const Driver *find_driver(std::string_view name);  // nullptr: there is none of that name
 
-// "process, qemu or fake": those for which the field is true, or all.
+// "A, B or C": those for which the field is true, or all.
 std::string names_of_drivers(bool Driver::*which);
 std::string names_of_drivers(bool tests_too = true);
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gridcentric import NotSupported
 from gridcentric._advice import install
-from gridcentric.hypervisors.qemu.told import have_standard_streams, tell
+from gridcentric.hypervisors.qemu.user_messages import have_standard_streams, tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,7 +89,7 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    from gridcentric.hypervisors.qemu import door, images, machine, run
+    from gridcentric.hypervisors.qemu import images, machine, run, shared_host
 
     machine.accelerator()  # no QEMU: said before anything that takes long
     try:
@@ -113,7 +113,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         return run.run(wish, tickets, tell)
     if not host.startswith("unix:"):
         parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
-    return door.ask(host[5:], wish, tell)
+    return shared_host.ask(host[5:], wish, tell)
 
 
 def _tickets() -> int:
@@ -154,7 +154,7 @@ def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         _collect_garbage()
         return 0
     try:
-        from gridcentric.hypervisors.qemu import door
+        from gridcentric.hypervisors.qemu import shared_host
     except ImportError as error:
         tell(f"the qemu hypervisor needs the Python package {error.name}: {install('qemu')}")
         return NotSupported.exit_code
@@ -162,12 +162,12 @@ def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         if args.verb == "run":
             return _run(parser, args)
         if args.verb == "host":
-            door.serve(args.socket, args.cpus, args.outside)
+            shared_host.serve(args.socket, args.cpus, args.outside)
         else:
             _image(args)
-    except door.TROUBLES as error:
+    except shared_host.TROUBLES as error:
         tell(str(error))
-        return door.exit_code(error)
+        return shared_host.exit_code(error)
     return 0
 
 

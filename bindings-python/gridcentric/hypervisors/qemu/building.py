@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from gridcentric.hypervisors.qemu.children import tool_path
+from gridcentric.hypervisors.qemu.started_programs import tool_path
 
 BUILDING = ".building-"
 EPOCH = "1700000000"  # all times of files in an image, so that the same input gives the same bytes

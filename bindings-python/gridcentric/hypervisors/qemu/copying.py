@@ -5,7 +5,7 @@ machines belong to one process. Knows machines; knows nothing of families.
     copy      the master stands still: one copy, in the milliseconds that a fork takes
     copies    more than one are copies of that one, the template, which never runs, while the master goes on; of several such
               templates when there are many, as each can be copied by one core only
-    door      each copy fetches descriptors of its own: monitor, agent, network card
+    server      each copy fetches descriptors of its own: monitor, agent, network card
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REAPER = _paths.GC.with_name("gc-reaper")
 _MOST_DESCRIPTORS = 253  # of one message (unix(7), SCM_RIGHTS)
 
 
-class Door:
+class DescriptorServer:
     """Hands out descriptors: a copy comes by this socket, the one way that leads out of it before it has any."""
 
     def __init__(self, path: Path) -> None:
@@ -96,13 +96,13 @@ class Door:
 class _Loaded:
     """What makes a QEMU one that can be copied (machine.Preload)."""
 
-    def __init__(self, door: Path, memory: int, command: int, lifeline: int) -> None:
-        self._door = door
+    def __init__(self, server: Path, memory: int, command: int, lifeline: int) -> None:
+        self._descriptors = server
         self._memory = memory
         self.fds = [command, lifeline]
 
     def environment(self, others: list[int]) -> dict[str, str]:
-        told = [str(_REAPER), str(self._door), str(self._memory), *map(str, self.fds), *map(str, others)]
+        told = [str(_REAPER), str(self._descriptors), str(self._memory), *map(str, self.fds), *map(str, others)]
         return {"LD_PRELOAD": str(LIBRARY), "GRIDCENTRIC_MACHINE_COPY": " ".join(told)}
 
 
@@ -129,16 +129,16 @@ class Copying:
     name = "copy"
 
     def __init__(self, folder: Path, spare_seed: Callable[[], Awaitable[Seed]]) -> None:
-        """folder: for the door. spare_seed: what a machine is made with that never runs; its tap is this object's to close."""
+        """folder: for the server's socket. spare_seed: what a machine is made with that never runs; its tap is this object's."""
         self._spare_seed = spare_seed
         self._path = folder / "copies.sock"
-        self._door = Door(self._path)
+        self._descriptors = DescriptorServer(self._path)
         # The other end of it in no other process: when this one has ended, so have the copies.
         self._mine, self._lifeline = socket.socketpair()
         self._commands: dict[Machine, socket.socket] = {}
 
     def close(self) -> None:
-        self._door.close()
+        self._descriptors.close()
         self._mine.close()
         self._lifeline.close()
 
@@ -224,7 +224,7 @@ class Copying:
         machines: list[Machine] = []
         processes: list[Process] = []
         try:
-            with self._door.expecting(token, bundles) as arrivals:
+            with self._descriptors.expecting(token, bundles) as arrivals:
                 async with still:
                     reapers += await self._ordered(of, token, len(seeds))
                 processes = await _all_arrived(arrivals, reapers)

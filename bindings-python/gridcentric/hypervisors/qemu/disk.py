@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from qemu.qmp import QMPClient
 
-from gridcentric.hypervisors.qemu.children import tool_path
+from gridcentric.hypervisors.qemu.started_programs import tool_path
 
 SHORT = 4  # layers: a chain of so many is left alone
 LONG = 16  # layers: a longer one is copied together

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from gridcentric.hypervisors import Ears
+from gridcentric.hypervisors import Listener
 from gridcentric.hypervisors.qemu.family import FamilyError, Machines, method_here
 from gridcentric.hypervisors.qemu.machine import accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
@@ -27,7 +27,7 @@ class QemuDriver:
     def __init__(self, loop: asyncio.AbstractEventLoop, machines: Machines) -> None:
         self._loop = loop
         self._machines = machines
-        self._ears: Ears
+        self._listener: Listener
         self._lock = threading.Lock()
         self._addresses: dict[int, str] = {}
         self._how: dict[int, tuple[str, int]] = {}  # how a domain is about to end, when that is known
@@ -51,13 +51,17 @@ class QemuDriver:
                 self._addresses[key] = address
             self._loop.call_soon_threadsafe(tell, key, family)
 
-        self._ears.new_family(name, on_exit, done)
+        self._listener.new_family(name, on_exit, done)
         return await born
 
     async def bye(self, key: int) -> None:
         """A master will end normally. The host knows when this returns."""
         known = asyncio.Event()
-        self._ears.bye(key, lambda: self._loop.call_soon_threadsafe(known.set))
+
+        def done() -> None:
+            self._loop.call_soon_threadsafe(known.set)
+
+        self._listener.bye(key, done)
         await known.wait()
 
     def machine_ended(self, key: int, code: int) -> None:
@@ -65,7 +69,7 @@ class QemuDriver:
         how = self._how.pop(key, ("exited", code) if code >= 0 else ("killed", -code))
         with self._lock:
             self._addresses.pop(key, None)
-        self._ears.ended(key, *how)
+        self._listener.ended(key, *how)
 
     def machine_exits(self, key: int, code: int) -> None:
         """The machine's program has ended and the machine will follow: the exit code is the program's."""
@@ -73,8 +77,8 @@ class QemuDriver:
 
     # --- the contract --------------------------------------------------------------------------------------------------
 
-    def attach(self, ears: Ears) -> None:
-        self._ears = ears
+    def attach(self, listener: Listener) -> None:
+        self._listener = listener
 
     def capabilities(self) -> dict[str, object]:
         accel = accelerator()

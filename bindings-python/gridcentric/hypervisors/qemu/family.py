@@ -35,7 +35,7 @@ from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Seed, Sh
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
 from gridcentric.hypervisors.qemu.pool import Pools, Prepared, limit_here
 from gridcentric.hypervisors.qemu.times import Times, timed
-from gridcentric.hypervisors.qemu.told import tell
+from gridcentric.hypervisors.qemu.user_messages import tell
 
 FINISH_LIMIT_S = 2  # docs/protocol.md, "Cloning": a domain that has joined has this long
 
@@ -73,7 +73,7 @@ def method_here() -> str:
 
 
 @dataclass
-class Domain:
+class MachineDomain:
     """A machine under control."""
 
     key: int
@@ -87,7 +87,7 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Ears:
+class MachineEvents:
     """Who hears what the machines say."""
 
     output: Callable[[int, int, bytes, bool], Awaitable[None]]  # key, stream, bytes, to standard error
@@ -109,18 +109,18 @@ def _mac(ip: str) -> str:
 class Machines:
     """All machines of one host. All methods belong to one asyncio loop."""
 
-    def __init__(self, folder: Path, host: str, secret: str, ears: Ears, outside: bool = False) -> None:
+    def __init__(self, folder: Path, host: str, secret: str, events: MachineEvents, outside: bool = False) -> None:
         self.folder = folder  # of this process alone
         self.pauses: deque[Times] = deque(maxlen=1000)  # of the last clonings
         self.on_clone: Callable[[int], object] = lambda key: None  # a clone lives, by its key
         self._host = host
         self._secret = secret
-        self._ears = ears
+        self._events = events
         self._network = Network(outside)
         self._loading = Loading(self._spare_seed)
         self._method: Method
         self._pools: Pools
-        self._domains: dict[int, Domain] = {}
+        self._domains: dict[int, MachineDomain] = {}
         self._booting: set[int] = set()  # masters that have no domain yet, and are not to be ended as soon as they have
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
@@ -143,7 +143,7 @@ class Machines:
 
     async def close(self) -> None:
         """End all machines; nobody hears of it."""
-        self._ears = replace(self._ears, ended=lambda key, code: None)
+        self._events = replace(self._events, ended=lambda key, code: None)
         for domain in self.all():
             domain.machine.process.kill()
         await asyncio.gather(*self._tasks)
@@ -161,10 +161,10 @@ class Machines:
     def network(self) -> Network:
         return self._network
 
-    def get(self, key: int) -> Domain | None:
+    def get(self, key: int) -> MachineDomain | None:
         return self._domains.get(key)
 
-    def all(self) -> list[Domain]:
+    def all(self) -> list[MachineDomain]:
         """All machines that are there, also those that are being made. From any thread."""
         return list(self._domains.values())
 
@@ -173,7 +173,7 @@ class Machines:
 
     # --- a master --------------------------------------------------------------------------------------------------
 
-    async def boot(self, key: int, family: str, shape: Shape, ip: str) -> Domain:
+    async def boot(self, key: int, family: str, shape: Shape, ip: str) -> MachineDomain:
         """Boot a machine; returns when its agent has brought it up and it is on the network."""
         _check_memory(shape.memory + ram.CLONE_NEEDS)
         self._booting.add(key)
@@ -182,7 +182,7 @@ class Machines:
         finally:
             self._booting.discard(key)
 
-    async def _boot(self, key: int, family: str, shape: Shape, ip: str) -> Domain:
+    async def _boot(self, key: int, family: str, shape: Shape, ip: str) -> MachineDomain:
         tap, seed = await self._seed(_mac(ip))
         try:
             machine = await self._method_for(shape).boot(shape, seed)
@@ -266,8 +266,8 @@ class Machines:
             await asyncio.gather(*(self._release(domain, parent.vmid, call) for domain in made))
 
     async def _make(
-        self, parent: Domain, clones: list[tuple[int, int, str]], times: Times, prepared: Prepared | None = None
-    ) -> list[Domain]:
+        self, parent: MachineDomain, clones: list[tuple[int, int, str]], times: Times, prepared: Prepared | None = None
+    ) -> list[MachineDomain]:
         """The clones, made and standing still; all or none. What is prepared is used up."""
         method = self._method_for(parent.machine.shape)
         waiting = prepared.waiting if prepared is not None else []
@@ -308,7 +308,7 @@ class Machines:
         ]
 
     @contextlib.asynccontextmanager
-    async def _still(self, domain: Domain, times: Times) -> AsyncIterator[None]:
+    async def _still(self, domain: MachineDomain, times: Times) -> AsyncIterator[None]:
         """The machine stands still, with nothing under way."""
         with timed(times, "frozen"):
             with timed(times, "quiesce"):
@@ -323,7 +323,7 @@ class Machines:
             finally:
                 await domain.channel.go()
 
-    async def _release(self, domain: Domain, parent: int, call: tuple[int, str] | None) -> None:
+    async def _release(self, domain: MachineDomain, parent: int, call: tuple[int, str] | None) -> None:
         channel, mac = domain.channel, _mac(domain.ip)
         try:
             await domain.machine.resume()
@@ -352,28 +352,28 @@ class Machines:
         await self._network.drop(tap)  # QEMU's copy keeps it; it is never plugged
         return seed
 
-    async def _add(self, key: int, vmid: int, family: str, machine: Machine, ip: str, tap: str) -> Domain:
+    async def _add(self, key: int, vmid: int, family: str, machine: Machine, ip: str, tap: str) -> MachineDomain:
         channel = Channel(
             machine.channel, self._host, f"as {family} {vmid} key={self._secret}",
-            lambda stream, data, errors: self._ears.output(key, stream, data, errors),
-            lambda stream, code: self._ears.exited(key, stream, code),
+            lambda stream, data, errors: self._events.output(key, stream, data, errors),
+            lambda stream, code: self._events.exited(key, stream, code),
         )  # fmt: skip
         await channel.start()
-        domain = Domain(key, vmid, family, machine, channel, ip, tap)
+        domain = MachineDomain(key, vmid, family, machine, channel, ip, tap)
         self._domains[key] = domain
         return domain
 
-    def _watch(self, domain: Domain) -> None:
+    def _watch(self, domain: MachineDomain) -> None:
         task = asyncio.create_task(self._until_end(domain))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _until_end(self, domain: Domain) -> None:
+    async def _until_end(self, domain: MachineDomain) -> None:
         code = await domain.machine.ended()
         await self._discard(domain)
-        self._ears.ended(domain.key, code)
+        self._events.ended(domain.key, code)
 
-    async def _discard(self, domain: Domain) -> None:
+    async def _discard(self, domain: MachineDomain) -> None:
         """Nothing of the machine is left."""
         if self._domains.pop(domain.key, None) is None:
             return
@@ -394,7 +394,7 @@ class Machines:
         self.end(key)
 
     def end(self, key: int) -> None:
-        """End a machine; ears.ended follows. Unknown keys are ignored."""
+        """End a machine; events.ended follows. Unknown keys are ignored."""
         self._booting.discard(key)
         domain = self._domains.get(key)
         if domain is not None:

@@ -1,5 +1,5 @@
 """A host of machines in this process: the host itself (on a thread), the driver and the machines (in an asyncio loop), and
-which machine belongs to which program. Knows nothing of what programs are (run.py) or who asked for them (door.py).
+which machine belongs to which program. Knows nothing of what programs are (run.py) or who asked for them (shared_host.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from gridcentric import _host
 from gridcentric.hypervisors.qemu.driver import QemuDriver
-from gridcentric.hypervisors.qemu.family import Domain, Ears, Machines
+from gridcentric.hypervisors.qemu.family import MachineDomain, MachineEvents, Machines
 from gridcentric.hypervisors.qemu.machine import Shape
 
 
@@ -64,7 +64,7 @@ class MachineHost:
         self._programs: dict[str, Program] = {}  # by family
         self._owners: dict[int, Program] = {}  # by machine
         self._loop = asyncio.get_running_loop()
-        self.machines = Machines(folder, socket, self._secret, Ears(self._output, self._exited, self._ended), outside)
+        self.machines = Machines(folder, socket, self._secret, MachineEvents(self._output, self._exited, self._ended), outside)
         self.machines.on_clone = self._cloned
         self._driver = QemuDriver(self._loop, self.machines)
         self._thread = _HostThread(self._driver, socket, cpus, self._secret, control)
@@ -100,7 +100,7 @@ class MachineHost:
         self._programs[family] = self._owners[key] = program
         return Master(key, family, address, self._driver)
 
-    async def boot(self, master: Master, shape: Shape) -> Domain:
+    async def boot(self, master: Master, shape: Shape) -> MachineDomain:
         """Raises FamilyError, MachineError, NetworkError; the family has ended then."""
         try:
             return await self.machines.boot(master.key, master.family, shape, master.address)

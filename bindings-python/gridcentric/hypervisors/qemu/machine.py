@@ -23,11 +23,11 @@ from qemu.qmp import EventListener, QMPClient
 from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
-from gridcentric.hypervisors.qemu.children import BINARY, die_with_parent, libc
 from gridcentric.hypervisors.qemu.console import Console
 from gridcentric.hypervisors.qemu.disk import Disk, stand_in
 from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.process import Child, Process
+from gridcentric.hypervisors.qemu.started_programs import BINARY, die_with_parent, libc
 
 _PR_SET_THP_DISABLE = 41  # prctl(2)
 

@@ -25,7 +25,7 @@ import sys
 import threading
 from pathlib import Path
 
-from gridcentric.hypervisors.qemu.children import die_with_parent, libc
+from gridcentric.hypervisors.qemu.started_programs import die_with_parent, libc
 from gridcentric.hypervisors.qemu.switch import Switch
 
 BRIDGE = b"gc0"

@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from gridcentric.hypervisors.qemu.children import die_with_parent
-from gridcentric.hypervisors.qemu.told import tell
+from gridcentric.hypervisors.qemu.started_programs import die_with_parent
+from gridcentric.hypervisors.qemu.user_messages import tell
 
 PROGRAM = "slirp4netns"
 INTERFACE = "outside"

@@ -1,5 +1,5 @@
 """gc run --hypervisor qemu: one program in a machine, its clones, its input and output, files and ports, until all of them have
-ended. Knows a MachineHost; does not know whether that is its own or shared with other programs (door.py).
+ended. Knows a MachineHost; does not know whether that is its own or shared with other programs (shared_host.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from gridcentric.hypervisors.qemu import leftovers
 from gridcentric.hypervisors.qemu.channel import Channel, ChannelError
-from gridcentric.hypervisors.qemu.family import Domain
+from gridcentric.hypervisors.qemu.family import MachineDomain
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
 from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.machine import Shape, accelerator
@@ -188,14 +188,14 @@ class Run:
 
     # --- files and ports -------------------------------------------------------------------------------------------
 
-    def _help(self, domain: Domain, command: list[str]) -> tuple[int, _Helper]:
+    def _help(self, domain: MachineDomain, command: list[str]) -> tuple[int, _Helper]:
         """Start a helper in the machine; its stream."""
         stream = PROGRAM + 1 + len(self._helpers)
         helper = self._helpers[stream] = _Helper(self._loop.create_future())
         domain.channel.run(stream, "/", command)
         return stream, helper
 
-    async def _copy(self, domain: Domain, source: Path, target: str) -> None:
+    async def _copy(self, domain: MachineDomain, source: Path, target: str) -> None:
         folder = target if source.is_dir() else str(Path(target).parent)
         stream, helper = self._help(domain, ["python3", "-c", _UNPACK, folder])
         try:
@@ -215,7 +215,7 @@ class Run:
         if code != 0:
             raise RunError(f"--copy {source}:{target}: {helper.lines[-1] if helper.lines else f'unpacking ended with {code}'}")
 
-    async def _hand_over(self, domain: Domain, init: str) -> None:
+    async def _hand_over(self, domain: MachineDomain, init: str) -> None:
         try:
             await domain.channel.ask("init", quote(init))
         except ChannelError as error:

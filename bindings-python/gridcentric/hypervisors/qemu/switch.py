@@ -15,7 +15,7 @@ import subprocess
 import threading
 from typing import Any
 
-from gridcentric.hypervisors.qemu.children import BINARY, die_with_parent
+from gridcentric.hypervisors.qemu.started_programs import BINARY, die_with_parent
 
 FRAME = 65550
 BUFFER = 1 << 20  # bytes on the way to a machine; more is lost, as on a wire

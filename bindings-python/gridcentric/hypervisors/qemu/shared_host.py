@@ -78,7 +78,7 @@ def _from_json(line: bytes) -> Wish:
 # --- the host's side ---------------------------------------------------------------------------------------------------
 
 
-class Door:
+class RunServer:
     """Runs programs for whoever of this user asks. All methods belong to one asyncio loop."""
 
     def __init__(self, host: MachineHost, path: str) -> None:
@@ -203,7 +203,7 @@ def serve(path: str, tickets: int, outside: bool) -> None:
         host = MachineHost(folder, path, tickets, outside=outside)
         await host.start()
         try:
-            door = Door(host, path + ".run")
+            server = RunServer(host, path + ".run")
             try:
                 (folder / leftovers.ELSEWHERE).write_text(f"{path}\n{path}.run\n")
                 ended = asyncio.Event()
@@ -212,7 +212,7 @@ def serve(path: str, tickets: int, outside: bool) -> None:
                 print(f"listening on unix:{path}", flush=True)
                 await ended.wait()
             finally:
-                await door.close()
+                await server.close()
         finally:
             await host.close()
 

@@ -1,4 +1,4 @@
-#include "core/hypervisors/processes.hpp"
+#include "core/hypervisors/process_facts.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "core/host/listener.hpp"
+#include "core/host/listening_socket.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -102,7 +102,7 @@ std::string default_socket_path() {
 
 namespace host {
 
-Listener::~Listener() {
+ListeningSocket::~ListeningSocket() {
   if (spare_ >= 0) close(spare_);
   if (fd_ < 0) return;
   loop_.unwatch(fd_);
@@ -111,7 +111,7 @@ Listener::~Listener() {
   if (!folder_.empty()) rmdir(folder_.c_str());
 }
 
-bool Listener::open_at(const std::string &path, std::string *error) {
+bool ListeningSocket::open_at(const std::string &path, std::string *error) {
   const std::size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos || slash == 0 ? "" : path.substr(0, slash);
   if (!folder.empty() && mkdir(folder.c_str(), 0700) == 0) folder_ = folder;
@@ -139,7 +139,7 @@ bool Listener::open_at(const std::string &path, std::string *error) {
   return listen_at(path, error);
 }
 
-bool Listener::open_private(std::string *error) {
+bool ListeningSocket::open_private(std::string *error) {
   remove_dead_hosts();
   for (const std::string &parent : private_parents()) {
     std::string folder = parent + "/" + private_prefix() + "XXXXXX";
@@ -155,7 +155,7 @@ bool Listener::open_private(std::string *error) {
   return false;
 }
 
-bool Listener::listen_at(const std::string &path, std::string *error) {
+bool ListeningSocket::listen_at(const std::string &path, std::string *error) {
   const std::string forming = path + ".new";
   sockaddr_un address;
   if (!fill(forming, &address, error)) return false;
@@ -188,7 +188,7 @@ bool Listener::listen_at(const std::string &path, std::string *error) {
   return true;
 }
 
-void Listener::accept_some() {
+void ListeningSocket::accept_some() {
   for (int i = 0; i < accepts_a_turn; ++i) {
     int fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && spare_ >= 0) {

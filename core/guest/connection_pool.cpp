@@ -1,4 +1,4 @@
-#include "core/guest/session.hpp"
+#include "core/guest/connection_pool.hpp"
 
 #include <dlfcn.h>
 #include <linux/futex.h>

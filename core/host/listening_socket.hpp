@@ -9,15 +9,15 @@
 
 namespace gridcentric::host {
 
-class Listener {
+class ListeningSocket {
  public:
   // Called for each connection of our own user or root; the descriptor becomes the callee's.
   using Accepted = std::function<void(int fd, const Peer &peer)>;
 
-  Listener(EpollLoop &loop, Accepted accepted) : loop_(loop), accepted_(std::move(accepted)) {}
-  ~Listener();  // the socket, and the folder when it was made here, are gone
-  Listener(const Listener &) = delete;
-  Listener &operator=(const Listener &) = delete;
+  ListeningSocket(EpollLoop &loop, Accepted accepted) : loop_(loop), accepted_(std::move(accepted)) {}
+  ~ListeningSocket();  // the socket, and the folder when it was made here, are gone
+  ListeningSocket(const ListeningSocket &) = delete;
+  ListeningSocket &operator=(const ListeningSocket &) = delete;
 
   // False: *error says why. A socket that a dead host left at path is replaced, a living host's is not.
   bool open_at(const std::string &path, std::string *error);
