@@ -47,7 +47,8 @@ const char *hypervisor_help(bool tests_too) {
 const char *run_help() {
   std::string text;
   for (const Driver *one : drivers())
-    if (*one->run_help) text.append(text.empty() ? "" : "\n").append(one->name).append(": ").append(one->run_help);
+    if (*one->run_help)
+      text.append(text.empty() ? "" : "\n").append(one->name).append(": ").append(one->run_help);
   return kept(std::move(text));
 }
 

@@ -36,12 +36,12 @@ void Control::run(Session &session, const wire::Request &request) {
                        request.command == wire::Command::fault || request.command == wire::Command::advance ||
                        request.command == wire::Command::reset;
   if (scripts && !script_)
-    return host_->answer(session, request,
-                         {Code::NOT_SUPPORTED, std::string(wire::name(request.command)) +
-                                                   " drives a hypervisor for tests, and " +
-                                                   std::string(host_->hypervisor_.name()) +
-                                                   " is none: start the host with --hypervisor " +
-                                                   names_of_drivers(&Driver::scripted)});
+    return host_->answer(
+        session, request,
+        {Code::NOT_SUPPORTED,
+         std::string(wire::name(request.command)) + " drives a hypervisor for tests, and " +
+             std::string(host_->hypervisor_.name()) + " is none: start the host with --hypervisor " +
+             names_of_drivers(&Driver::scripted)});
   switch (request.command) {
     case wire::Command::now:
       return host_->ok(session, request.id, "now", std::to_string(host_->loop_.now_ms()));
@@ -117,8 +117,8 @@ void Control::await(Session &session, const wire::Request &request) {
     if (word(candidate) == request.args[0]) verb = candidate;
   if (!verb)
     return host_->answer(session, request,
-                  invalid("verb is " + wire::one_line(request.args[0].substr(0, 64)) +
-                          ", expected request_ticket, sync, wait or clone"));
+                         invalid("verb is " + wire::one_line(request.args[0].substr(0, 64)) +
+                                 ", expected request_ticket, sync, wait or clone"));
   std::int64_t count = 0;
   if (const Answer bad = read_range("count", request.args[1], 0, int32_max, &count); !bad.ok())
     return host_->answer(session, request, bad);
@@ -191,10 +191,12 @@ void Control::end_scripted(Session &session, const wire::Request &request) {
 void Control::dump(Session &session, const wire::Request &request, bool only_domains) {
   std::vector<std::string> items;
   if (!only_domains) {
-    items.push_back("cpus " + std::to_string(host_->rules_.cpus()) + " " + std::to_string(host_->rules_.cpus_free()));
+    items.push_back("cpus " + std::to_string(host_->rules_.cpus()) + " " +
+                    std::to_string(host_->rules_.cpus_free()));
     items.push_back("queue " + std::to_string(host_->rules_.queue_length()));
     for (const auto &[family, ticket] : host_->rules_.all_tickets())
-      items.push_back("ticket " + family + " " + host_->ticket_fields(ticket) + " " + std::to_string(ticket.owner));
+      items.push_back("ticket " + family + " " + host_->ticket_fields(ticket) + " " +
+                      std::to_string(ticket.owner));
   }
   for (const DomainInfo &domain : host_->rules_.all_domains())
     items.push_back((only_domains ? "" : "domain ") + domain.family + " " + host_->domain_fields(domain));

@@ -36,8 +36,8 @@ Answer read_range(const char *name, std::string_view text, std::int64_t low, std
 
 Answer Host::find_domain(std::string_view family, std::string_view vmid, DomainKey *domain) const {
   if (!Uuid::parse(family))
-    return {Code::INVALID_ARGUMENT, "family is \"" + wire::one_line(family.substr(0, 64)) +
-                   "\", expected a UUID in lower case"};
+    return {Code::INVALID_ARGUMENT,
+            "family is \"" + wire::one_line(family.substr(0, 64)) + "\", expected a UUID in lower case"};
   std::int64_t number = 0;
   if (Answer bad = read_range("vmid", vmid, 0, int32_max, &number); !bad.ok()) return bad;
   *domain = rules_.find(family, number);

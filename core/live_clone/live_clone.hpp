@@ -1,7 +1,7 @@
 // The live clone engine: fork() for a whole multi-threaded process, all its threads included, in user space.
 // The calling process is the master; clone() makes N copies of it that come up HELD, ready but running no
 // code of the program; commit() lets them go, abort() ends them. Knows Linux and the C library; knows nothing
-// of tickets, hosts, families or languages: that is the business of core/guest and core/hypervisors/process.
+// of tickets, hosts, families or languages: that is the business of core/guest and core/hypervisors/process/process.
 // Start reading at stages.cpp, which is the sequence; docs/live-clone.md has the picture.
 #pragma once
 

@@ -1,5 +1,5 @@
 // The addresses of clones: leased in blocks, the longest free first, shared with other hosts of the machine.
-#include "core/hypervisors/addresses.hpp"
+#include "core/hypervisors/process/addresses.hpp"
 
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <set>
 #include <string>
+
+#include "core/hypervisors/address_text.hpp"
 
 using gridcentric::Addresses;
 

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/agent/streams.hpp"
+#include "core/hypervisors/qemu/agent/streams.hpp"
 
 using namespace gridcentric::agent;
 

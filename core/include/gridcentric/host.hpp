@@ -11,13 +11,13 @@
 namespace gridcentric {
 
 struct HostOptions {
-  std::string socket;                  // path; "": the default one (default_socket_path())
-  std::string hypervisor;              // the name of a driver (gridcentric/drivers.hpp); "": the default one
+  std::string socket;      // path; "": the default one (default_socket_path())
+  std::string hypervisor;  // the name of a driver (gridcentric/drivers.hpp); "": the default one
   // A driver of one's own instead; it is made, used and destroyed on the host's thread.
   std::function<std::unique_ptr<Hypervisor>(Loop &loop)> make_hypervisor;
-  std::int64_t cpus = 0;                   // offered to tickets; 0: 64 for each core of this machine
-  bool control = false;                    // tests may drive it; a scripted hypervisor then has a virtual clock
-  std::uint64_t seed = 0;                  // of the UUIDs, with control; without it they are random
+  std::int64_t cpus = 0;   // offered to tickets; 0: 64 for each core of this machine
+  bool control = false;    // tests may drive it; a scripted hypervisor then has a virtual clock
+  std::uint64_t seed = 0;  // of the UUIDs, with control; without it they are random
   std::string address_base = "10.77.0.0";  // of domains that are in memory only
   // Not "": who opens a connection with `as FAMILY VMID key=SECRET` speaks for that domain. For a driver that carries
   // its machines' connections to the host; nobody else must know it.

@@ -1,4 +1,4 @@
-"""Clones that are copies of their master's QEMU, made by the live clone (core/machine_copy): memory, devices and the code that
+"""Clones that are copies of their master's QEMU, made by the live clone (core/hypervisors/qemu/machine_copy): memory, devices and the code that
 TCG has translated are shared copy-on-write, so that a clone does not translate all of its guest again. Not for KVM, whose
 machines belong to one process. Knows machines; knows nothing of families.
 
@@ -129,7 +129,7 @@ class Copying:
     name = "copy"
 
     def __init__(self, folder: Path, spare_seed: Callable[[], Awaitable[Seed]]) -> None:
-        """folder: for the server's socket. spare_seed: what a machine is made with that never runs; its tap is this object's."""
+        """folder: for the server's socket. spare_seed: what a machine is made with that never runs; its tap is ours."""
         self._spare_seed = spare_seed
         self._path = folder / "copies.sock"
         self._descriptors = DescriptorServer(self._path)

@@ -1,4 +1,4 @@
-#include "core/agent/rehearsal.hpp"
+#include "core/hypervisors/qemu/agent/rehearsal.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "core/agent/programs.hpp"
+#include "core/hypervisors/qemu/agent/programs.hpp"
 
 namespace gridcentric::agent {
 namespace {

@@ -27,11 +27,12 @@ const Driver qemu_driver = {
     .images = true,
     .can = {.whole_machine = true, .mode = {}, .why = {}},
     .clones = "clones every process of a machine, a shell script's too",
-    .run_help = "boots a VM and runs COMMAND in it, on a host of its own or on the one GRIDCENTRIC_HOST names "
-                "(gc host --hypervisor\n"
-                "qemu). A clone is a clone of that VM. The exit code is COMMAND's in the master, when all "
-                "clones have ended. Standard input,\n"
-                "output and errors are carried; they are no terminal in the VM.",
+    .run_help =
+        "boots a VM and runs COMMAND in it, on a host of its own or on the one GRIDCENTRIC_HOST names "
+        "(gc host --hypervisor\n"
+        "qemu). A clone is a clone of that VM. The exit code is COMMAND's in the master, when all "
+        "clones have ended. Standard input,\n"
+        "output and errors are carried; they are no terminal in the VM.",
     .run_options = run_options,
     .host_options = host_options,
 };

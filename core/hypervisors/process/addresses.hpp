@@ -37,7 +37,4 @@ class Addresses {
   std::deque<std::uint32_t> free_;
 };
 
-// "127.77.0.1"
-std::string address_text(std::uint32_t address);
-
 }  // namespace gridcentric

@@ -3,7 +3,7 @@
 #pragma once
 #include <string>
 
-#include "core/agent/machine.hpp"
+#include "core/hypervisors/qemu/agent/machine.hpp"
 
 namespace gridcentric::agent {
 

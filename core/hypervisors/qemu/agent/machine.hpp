@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/agent/network.hpp"
+#include "core/hypervisors/qemu/agent/network.hpp"
 
 namespace gridcentric::agent {
 

@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/hypervisors/addresses.hpp"
-#include "core/hypervisors/refusers.hpp"
+#include "core/hypervisors/process/addresses.hpp"
+#include "core/hypervisors/process/refusers.hpp"
 
 namespace gridcentric {
 

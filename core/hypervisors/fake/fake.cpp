@@ -1,4 +1,4 @@
-#include "core/hypervisors/fake.hpp"
+#include "core/hypervisors/fake/fake.hpp"
 
 #include <gridcentric/gc-guest.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <gridcentric/drivers.hpp>
 #include <utility>
 
-#include "core/hypervisors/addresses.hpp"
+#include "core/hypervisors/address_text.hpp"
 #include "core/hypervisors/process_facts.hpp"
 
 namespace gridcentric {

@@ -1,4 +1,4 @@
-#include "core/hypervisors/process.hpp"
+#include "core/hypervisors/process/process.hpp"
 
 #include <gridcentric/gc-guest.h>
 #include <sys/syscall.h>
@@ -12,6 +12,7 @@
 #include <gridcentric/drivers.hpp>
 #include <utility>
 
+#include "core/hypervisors/address_text.hpp"
 #include "core/hypervisors/process_facts.hpp"
 #include "core/live_clone/live_clone.hpp"
 

@@ -1,4 +1,4 @@
-#include "core/hypervisors/refusers.hpp"
+#include "core/hypervisors/process/refusers.hpp"
 
 #include <arpa/inet.h>
 #include <linux/filter.h>

@@ -1,4 +1,4 @@
-#include "core/agent/machine.hpp"
+#include "core/hypervisors/qemu/agent/machine.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -22,8 +22,8 @@
 #include <fstream>
 #include <utility>
 
-#include "core/agent/programs.hpp"
 #include "core/guest/machine_page.hpp"
+#include "core/hypervisors/qemu/agent/programs.hpp"
 
 namespace gridcentric::agent {
 namespace {

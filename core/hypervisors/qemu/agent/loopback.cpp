@@ -1,4 +1,4 @@
-#include "core/agent/loopback.hpp"
+#include "core/hypervisors/qemu/agent/loopback.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

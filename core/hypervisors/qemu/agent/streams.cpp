@@ -1,4 +1,4 @@
-#include "core/agent/streams.hpp"
+#include "core/hypervisors/qemu/agent/streams.hpp"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>

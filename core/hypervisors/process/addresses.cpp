@@ -1,4 +1,4 @@
-#include "core/hypervisors/addresses.hpp"
+#include "core/hypervisors/process/addresses.hpp"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -108,13 +108,6 @@ bool Addresses::share_block(std::string *error) {
     return true;
   }
   return false;
-}
-
-std::string address_text(std::uint32_t address) {
-  std::string text;
-  for (int shift = 24; shift >= 0; shift -= 8)
-    text += std::to_string(address >> shift & 255) + (shift > 0 ? "." : "");
-  return text;
 }
 
 }  // namespace gridcentric

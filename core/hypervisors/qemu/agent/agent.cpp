@@ -39,12 +39,12 @@
 #include <utility>
 #include <vector>
 
-#include "core/agent/frames.hpp"
-#include "core/agent/machine.hpp"
-#include "core/agent/programs.hpp"
-#include "core/agent/rehearsal.hpp"
-#include "core/agent/streams.hpp"
 #include "core/guest/machine_page.hpp"
+#include "core/hypervisors/qemu/agent/frames.hpp"
+#include "core/hypervisors/qemu/agent/machine.hpp"
+#include "core/hypervisors/qemu/agent/programs.hpp"
+#include "core/hypervisors/qemu/agent/rehearsal.hpp"
+#include "core/hypervisors/qemu/agent/streams.hpp"
 
 namespace gridcentric::agent {
 namespace {

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/agent/frames.hpp"
+#include "core/hypervisors/qemu/agent/frames.hpp"
 
 namespace gridcentric::agent {
 

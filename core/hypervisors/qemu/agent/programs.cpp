@@ -1,4 +1,4 @@
-#include "core/agent/programs.hpp"
+#include "core/hypervisors/qemu/agent/programs.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -14,7 +14,7 @@
 #include <cstring>
 #include <utility>
 
-#include "core/agent/loopback.hpp"
+#include "core/hypervisors/qemu/agent/loopback.hpp"
 
 namespace gridcentric::agent {
 namespace {

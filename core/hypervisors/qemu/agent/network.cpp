@@ -1,4 +1,4 @@
-#include "core/agent/network.hpp"
+#include "core/hypervisors/qemu/agent/network.hpp"
 
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>
