@@ -16,8 +16,8 @@ import pytest
 from vms import Family, Program, Vms, fail_at, held, what_is_missing
 
 from gridcentric.hypervisors.qemu import pool, ram
-from gridcentric.hypervisors.qemu.family import MachineDomain
 from gridcentric.hypervisors.qemu.machine import MachineError
+from gridcentric.hypervisors.qemu.machine_domain import MachineDomain
 from gridcentric.hypervisors.qemu.started_programs import BINARY
 
 LIMIT = 4

@@ -21,10 +21,11 @@ from typing import Any, Optional, TypeVar
 import pytest
 
 from gridcentric.hypervisors.qemu import images
-from gridcentric.hypervisors.qemu.family import MachineDomain, method_here
+from gridcentric.hypervisors.qemu.family import method_here
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
 from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Shape
+from gridcentric.hypervisors.qemu.machine_domain import MachineDomain
 
 IMAGE = os.environ.get("GRIDCENTRIC_TEST_IMAGE", images.DEFAULT)
 PROGRAMS = Path(__file__).parent / "programs"

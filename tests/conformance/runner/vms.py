@@ -49,7 +49,7 @@ ANYTHING = b'{"id":0,"call":"nothing","args":[]}\n'
 class Model:
     """A machine that others are copies of. The host of the cases knows nothing of it."""
 
-    domain: Any  # gridcentric.hypervisors.qemu.family.MachineDomain
+    domain: Any  # gridcentric.hypervisors.qemu.machine_domain.MachineDomain
     stream: int = 0  # of the adapter that runs in it
 
 

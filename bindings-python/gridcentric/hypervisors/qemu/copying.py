@@ -1,6 +1,6 @@
-"""Clones that are copies of their master's QEMU, made by the live clone (core/hypervisors/qemu/machine_copy): memory, devices and the code that
-TCG has translated are shared copy-on-write, so that a clone does not translate all of its guest again. Not for KVM, whose
-machines belong to one process. Knows machines; knows nothing of families.
+"""Clones that are copies of their master's QEMU, made by the live clone (core/hypervisors/qemu/machine_copy): memory, devices
+and the code that TCG has translated are shared copy-on-write, so that a clone does not translate all of its guest again. Not
+for KVM, whose machines belong to one process. Knows machines; knows nothing of families.
 
     copy      the master stands still: one copy, in the milliseconds that a fork takes
     copies    more than one are copies of that one, the template, which never runs, while the master goes on; of several such

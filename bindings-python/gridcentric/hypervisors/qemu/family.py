@@ -22,7 +22,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from gridcentric.hypervisors.qemu.copying import LIBRARY, Copying
 from gridcentric.hypervisors.qemu.disk import DiskError
 from gridcentric.hypervisors.qemu.loading import Loading
 from gridcentric.hypervisors.qemu.machine import Machine, MachineError, Seed, Shape, accelerator
+from gridcentric.hypervisors.qemu.machine_domain import MachineDomain, MachineEvents
 from gridcentric.hypervisors.qemu.network import Network, NetworkError
 from gridcentric.hypervisors.qemu.pool import Pools, Prepared, limit_here
 from gridcentric.hypervisors.qemu.times import Times, timed
@@ -70,29 +71,6 @@ def method_here() -> str:
     if asked == Copying.name:
         raise FamilyError(f"GRIDCENTRIC_MACHINE_CLONE={asked}: only machines under TCG can be copied, and only with {LIBRARY}")
     return Loading.name
-
-
-@dataclass
-class MachineDomain:
-    """A machine under control."""
-
-    key: int
-    vmid: int
-    family: str
-    machine: Machine
-    channel: Channel
-    ip: str
-    tap: str
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(frozen=True)
-class MachineEvents:
-    """Who hears what the machines say."""
-
-    output: Callable[[int, int, bytes, bool], Awaitable[None]]  # key, stream, bytes, to standard error
-    exited: Callable[[int, int, int], None]  # key, stream, exit code
-    ended: Callable[[int, int], None]  # key, QEMU's return code
 
 
 def _identity(vmid: int, parent: int, family: str, ip: str, mac: str, way_out: tuple[str, str]) -> tuple[object, ...]:

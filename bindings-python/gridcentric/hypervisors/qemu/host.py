@@ -15,8 +15,9 @@ from typing import Protocol
 
 from gridcentric import _host
 from gridcentric.hypervisors.qemu.driver import QemuDriver
-from gridcentric.hypervisors.qemu.family import MachineDomain, MachineEvents, Machines
+from gridcentric.hypervisors.qemu.family import Machines
 from gridcentric.hypervisors.qemu.machine import Shape
+from gridcentric.hypervisors.qemu.machine_domain import MachineDomain, MachineEvents
 
 
 class HostError(Exception):

@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 from gridcentric.hypervisors.qemu import leftovers
 from gridcentric.hypervisors.qemu.channel import Channel, ChannelError
-from gridcentric.hypervisors.qemu.family import MachineDomain
 from gridcentric.hypervisors.qemu.host import MachineHost, Master
 from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.machine import Shape, accelerator
+from gridcentric.hypervisors.qemu.machine_domain import MachineDomain
 from gridcentric.hypervisors.qemu.network import NetworkError
 from gridcentric.hypervisors.qemu.streams import Input, Output
 
