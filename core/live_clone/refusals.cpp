@@ -13,6 +13,8 @@ struct Refused {
 constexpr Refused files[] = {
     {"anon_inode:[userfaultfd]", "a userfaultfd"},
     {"anon_inode:[perf_event]", "a perf event"},
+    {"anon_inode:[fanotify]", "a fanotify group"},
+    {"anon_inode:seccomp notify", "a seccomp listener"},
     {"anon_inode:kvm", "a KVM machine"},
     {"anon_inode:[vfio", "a VFIO device"},
     {"anon_inode:sync_file", "a GPU fence"},

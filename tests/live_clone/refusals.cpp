@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -63,6 +64,21 @@ static void refused_descriptor(int fd, const std::string &text) {
 TESTEE(refuses_userfaultfd) { refused_descriptor((int)syscall(SYS_userfaultfd, O_CLOEXEC), "a userfaultfd"); }
 TESTEE(refuses_raw_socket) { refused_descriptor(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "a raw socket"); }
 TESTEE(refuses_packet_socket) { refused_descriptor(socket(AF_PACKET, SOCK_RAW, 0), "a packet socket"); }
+TESTEE(refuses_fanotify) {
+  const int fd = (int)syscall(SYS_fanotify_init, FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_CLOEXEC, O_RDONLY);
+  if (fd < 0) return (void)clone_here();  // not every kernel and container allows it
+  refused_descriptor(fd, "a fanotify group");
+}
+
+TESTEE(refuses_seccomp_listener) {
+  sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  sock_fprog filter{1, &allow};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+  if (fd < 0) return (void)clone_here();
+  refused_descriptor((int)fd, "a seccomp listener");
+}
+
 TESTEE(refuses_tunnel) { refused_descriptor(open("/dev/net/tun", O_RDWR), "a network tunnel"); }
 
 TESTEE(refuses_libaio) {
