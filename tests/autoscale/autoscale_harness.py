@@ -161,6 +161,8 @@ class World:
             return web.Response()
         if request.path == "/refused":
             return web.Response(status=403, text="no")
+        if request.path == "/moved":
+            return web.Response(status=302, text="elsewhere", headers={"Location": "/headers"})
         if request.path == "/slow":
             await self.release.wait()
         if request.path == "/big":

@@ -15,7 +15,7 @@ from aiohttp import web
 from gridcentric.autoscale.family import Family
 from gridcentric.autoscale.headers import fault, towards_client, towards_clone, wants_websocket
 from gridcentric.autoscale.policy import Clone, Refused, User
-from gridcentric.autoscale.upstream import BROKEN, MAX_MESSAGE, Late, Sending, Upstream
+from gridcentric.autoscale.upstream import BROKEN, MAX_MESSAGE, Late, NotSwitched, Sending, Upstream
 
 # A body up to this size is read before the request goes to a clone, so that it can go to another if that one is gone.
 REPLAYED_BODY = 65536
@@ -104,9 +104,13 @@ class Proxy:
                 upstream, headers = self._upstream(clone), towards_clone(request, self._trusted)
                 fresh = not harmless or attempt > 1
                 answer = await upstream.send(request, headers, body, self._timeout, fresh, sending)
-            except aiohttp.WSServerHandshakeError as error:
-                status = error.status if error.status >= 400 else 502
-                return self._say(user, status, f"clone {clone.vmid} took no WebSocket: {error.status} {error.message}")
+            except NotSwitched as refused:
+                headers = towards_client(refused.answer.headers)
+                page = web.Response(
+                    status=refused.answer.status, reason=refused.answer.reason, headers=headers, body=refused.body
+                )
+                self._mark(page, user, clone)
+                return page
             except Late as late:
                 return self._say(user, 504, f"clone {clone.vmid}: {late}")
             except BROKEN as error:

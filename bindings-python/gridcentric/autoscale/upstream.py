@@ -28,6 +28,25 @@ class Late(Exception):
     """The clone has said nothing for too long."""
 
 
+class NotSwitched(Exception):
+    """The clone has answered a request for a WebSocket with something else."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, body: bytes) -> None:
+        super().__init__(f"{answer.status} {answer.reason}")
+        self.answer, self.body = answer, body
+
+
+class _Handshake(aiohttp.ClientResponse):
+    """The answer to a request for a WebSocket. aiohttp keeps nothing of one that is something else, and follows redirections:
+    so it is read before aiohttp sees it."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.status != 101:
+            raise NotSwitched(self, await self.read())
+        return self
+
+
 class CloneConnector(aiohttp.TCPConnector):
     """Connections to one clone.
 
@@ -72,7 +91,7 @@ class Upstream:
 
     def __init__(self, clone: Clone, family: Family, port: int) -> None:
         self.clone, self._family, self._port = clone, family, port
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # connections are kept?
+        self._sessions: dict[Optional[bool], aiohttp.ClientSession] = {}  # connections are kept? None: for WebSockets
         self._heard = self._looked = 0
 
     def heard(self, size: int = 1) -> None:
@@ -122,11 +141,11 @@ class Upstream:
     async def websocket(
         self, request: web.BaseRequest, headers: CIMultiDict[str], protocols: list[str], timeout: float, sending: Sending
     ) -> Any:  # aiohttp.ClientWebSocketResponse, whose parameters differ from version to version
-        """The same for a request that asks for a WebSocket."""
+        """The same for a request that asks for a WebSocket. Raises NotSwitched too."""
         _sending.set(sending)
 
         async def open_it() -> Any:
-            return await self._session(False).ws_connect(
+            return await self._session(None).ws_connect(
                 self._url(request), protocols=protocols, headers=headers, autoping=False, autoclose=False,
                 max_msg_size=MAX_MESSAGE,
             )  # fmt: skip
@@ -136,16 +155,17 @@ class Upstream:
         except asyncio.TimeoutError:
             raise Late(f"it did not answer within {round(timeout * 1000)} ms") from None
 
-    def _session(self, keep: bool) -> aiohttp.ClientSession:
+    def _session(self, keep: Optional[bool]) -> aiohttp.ClientSession:
         session = self._sessions.get(keep)
         if session is None:
             session = self._sessions[keep] = aiohttp.ClientSession(
-                connector=CloneConnector(self.clone, self._family, keep),
+                connector=CloneConnector(self.clone, self._family, bool(keep)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
                 skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
                 trace_configs=[_watched()],
+                response_class=_Handshake if keep is None else aiohttp.ClientResponse,
             )
         return session
 
