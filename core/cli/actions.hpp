@@ -1,4 +1,4 @@
-// What the verbs do, one function each; the value is gc's exit code. Errors are thrown: guest::Error, UsageError.
+// What the verbs do, one function each; each returns gc's exit code. Throws guest::Error and UsageError.
 #pragma once
 #include "core/cli/verb.hpp"
 

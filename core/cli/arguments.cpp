@@ -1,4 +1,4 @@
-// A command line, taken apart as its verb's entry in the table says.
+// Parses a command line according to its verb's entry in the table.
 #include <limits>
 
 #include "core/cli/verb.hpp"
@@ -18,7 +18,7 @@ bool takes_ticket(const Verb &verb) {
   return std::string_view(verb.usage).find("UUID") != std::string_view::npos;
 }
 
-// "-1" is a number and "-" a word: only what starts with two dashes is an option.
+// "-1" is a number and "-" a word: only a word that starts with two dashes is an option.
 bool looks_like_option(std::string_view word) { return word.starts_with("--"); }
 
 }  // namespace
@@ -75,18 +75,17 @@ Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &give
       parsed.options.emplace(name, value);
     } else {
       if (verb.shape == Shape::command) options_end = true;
-      // The two words of "ticket UUID", unquoted: the first is the label alone.
+      // An unquoted "ticket UUID" comes as two words; the first is only the label.
       const bool label = word == "ticket" && parsed.words.empty() && takes_ticket(verb);
       if (!label) parsed.words.push_back(word);
     }
   }
   if (parsed.words.size() < verb.least) {
-    throw UsageError{parsed.words.empty() ? "arguments are missing"
-                                          : "only " + std::to_string(parsed.words.size()) + " of " +
-                                                std::to_string(verb.least) + " arguments are there"};
+    throw UsageError{"too few arguments: " + std::to_string(parsed.words.size()) +
+                     " given, expected at least " + std::to_string(verb.least)};
   }
   if (parsed.words.size() > verb.most)
-    throw UsageError{"'" + parsed.words[verb.most] + "' is one argument too many"};
+    throw UsageError{"unexpected argument '" + parsed.words[verb.most] + "'"};
   return parsed;
 }
 

@@ -11,7 +11,7 @@ namespace gridcentric::cli {
 
 int check(const Arguments &arguments) {
   const int pid = arguments.number(0, "PID");
-  if (pid < 1) throw UsageError{"PID is " + std::to_string(pid) + ", expected the number of a process"};
+  if (pid < 1) throw UsageError{"PID is " + std::to_string(pid) + ", expected the pid of a process"};
   const auto mode = guest::mode_here();
   const auto preflight = live_clone::preflight_of(pid, mode);
   const auto repeats = generators::what_repeats(pid);

@@ -1,4 +1,4 @@
-// gc completion: the table of verbs as a completion script of a shell.
+// gc completion: prints a shell's completion script, made from the table of verbs.
 #include <cstdio>
 
 #include "core/cli/actions.hpp"
@@ -14,7 +14,7 @@ std::string verb_names() {
   return names + " --help --version";
 }
 
-// What a verb's first word may be, where its usage spells that out: "bash|zsh|fish", "[noreport]".
+// The choices for a verb's first word, if its usage spells them out: "bash|zsh|fish", "[noreport]".
 std::vector<std::string> first_words(const Verb &verb) {
   std::vector<std::string> words(1);
   for (const char letter : std::string_view(verb.usage)) {
@@ -33,7 +33,7 @@ std::string words_after(const Verb &verb) {
   return names;
 }
 
-// Where nothing fits bash offers files (-o default).
+// If nothing matches, bash offers file names (-o default).
 void print_bash() {
   std::printf(
       "_gc() {\n  local word=${COMP_WORDS[COMP_CWORD]}\n  if ((COMP_CWORD == 1)); then\n"
@@ -48,7 +48,7 @@ void print_bash() {
   std::printf("  esac\n}\ncomplete -o default -F _gc gc gridcentric\n");
 }
 
-// zsh and fish show the summaries; theirs is a quoting in which ' ends a text.
+// zsh and fish show the summaries, which are in single quotes there: a ' would end the text.
 std::string without_quotes(std::string text) {
   for (char &letter : text) {
     if (letter == '\'' || letter == ':') letter = letter == ':' ? ',' : '`';
@@ -68,7 +68,7 @@ void print_zsh() {
     for (const auto &word : first_words(verb)) std::printf("%s ", word.c_str());
     for (const auto &option : verb.options)
       std::printf("'%s:%s' ", option.name, without_quotes(option.help).c_str());
-    std::printf("'--help:say more')%s ;;\n", verb.shape == Shape::command ? "; _command_names" : "");
+    std::printf("'--help:show help')%s ;;\n", verb.shape == Shape::command ? "; _command_names" : "");
   }
   std::printf("  esac\n  _describe option list || _files\n}\ncompdef _gc gc gridcentric\n");
 }
@@ -89,7 +89,7 @@ void print_fish() {
                                    : "",
                   without_quotes(option.help).c_str());
     }
-    std::printf("%s -l help -d 'say more'\n", here.c_str());
+    std::printf("%s -l help -d 'show help'\n", here.c_str());
     if (verb.shape == Shape::command) std::printf("%s -a '(__fish_complete_command)'\n", here.c_str());
   }
   std::printf(

@@ -1,4 +1,4 @@
-// gc end: ends families from outside, with all their domains, or one clone of a family.
+// gc end: ends whole families, or one clone of a family, from outside.
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace gridcentric::cli {
 namespace {
 
-constexpr int patience_ms = 10'000;  // for domains to be gone; ending one is a kill
+constexpr int patience_ms = 10'000;  // until the domains are gone; they are killed, so it is soon
 constexpr int look_ms = 20;
 constexpr std::size_t least_prefix = 4;
 
@@ -27,37 +27,38 @@ std::set<Family> families_of(const std::vector<Observed> &domains, const auto &w
   return families;
 }
 
-// By the beginning of its UUID, as `gc ps` shows it.
+// Finds a family by the beginning of its UUID, as `gc ps` shows it.
 std::set<Family> families_named(const std::vector<Observed> &domains, const std::string &prefix) {
   if (prefix.size() < least_prefix)
-    throw UsageError{"FAMILY is '" + prefix + "', expected its first " + std::to_string(least_prefix) +
-                     " characters at least, as '" + program() + " ps' shows them"};
+    throw UsageError{"FAMILY is '" + prefix + "', expected at least the first " +
+                     std::to_string(least_prefix) + " characters of its name, as '" + program() +
+                     " ps' shows them"};
   const auto found =
       families_of(domains, [&](const Observed &domain) { return domain.family.starts_with(prefix); });
   if (found.size() > 1)
-    throw UsageError{"FAMILY is '" + prefix + "', with which the names of " + std::to_string(found.size()) +
-                     " families begin: give more of it"};
+    throw UsageError{"FAMILY is '" + prefix + "', which matches " + std::to_string(found.size()) +
+                     " families: give more of the name"};
   if (found.empty())
-    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "there is no family whose name begins with '" + prefix + "': '" +
-                                                std::string(program()) + " ps' lists them");
+    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "no family has a name that begins with '" + prefix + "': '" +
+                                                std::string(program()) + " ps' lists the families");
   return found;
 }
 
 std::set<Family> families_wanted(const std::vector<Observed> &domains, const Arguments &arguments) {
   const int ways = !arguments.words.empty() + arguments.has("--pid") + arguments.has("--all");
-  if (ways != 1) throw UsageError{"expected one of FAMILY, --pid PID and --all"};
+  if (ways != 1) throw UsageError{"expected exactly one of FAMILY, --pid PID and --all"};
   if (arguments.has("--all")) return families_of(domains, [](const Observed &) { return true; });
   if (!arguments.has("--pid")) return families_named(domains, arguments.words[0]);
   const int pid = parse_integer(arguments.value("--pid"), "--pid");
   auto found = families_of(domains, [&](const Observed &domain) { return domain.pid == pid; });
   if (found.empty())
     throw guest::Error(GC_E_NO_SUCH_DOMAIN, "process " + std::to_string(pid) +
-                                                " is not a domain of your hosts: '" + program() +
-                                                " ps' lists them");
+                                                " is not a domain of any of your hosts: '" + program() +
+                                                " ps' lists the domains");
   return found;
 }
 
-// Returns when nothing of what was asked for is left of these domains.
+// Returns when all the domains that asked_for() selects are gone.
 void wait_until_gone(const auto &asked_for) {
   std::vector<Observed> left;
   for (int waited = 0; waited < patience_ms; waited += look_ms) {
@@ -66,10 +67,10 @@ void wait_until_gone(const auto &asked_for) {
     if (left.empty()) return;
     ::usleep(look_ms * 1000);
   }
-  throw guest::Error(GC_E_TIMED_OUT, std::to_string(left.size()) + " domains are still there, vmid " +
-                                         std::to_string(left.front().vmid) + " as process " +
-                                         std::to_string(left.front().pid) +
-                                         " is one: the host was asked to end them");
+  throw guest::Error(GC_E_TIMED_OUT, "the host was asked to end " + std::to_string(left.size()) +
+                                         " domains that still exist, among them vmid " +
+                                         std::to_string(left.front().vmid) + " (process " +
+                                         std::to_string(left.front().pid) + ")");
 }
 
 int end_clone(const std::vector<Observed> &domains, const Family &family, int vmid) {
@@ -78,10 +79,11 @@ int end_clone(const std::vector<Observed> &domains, const Family &family, int vm
   };
   if (vmid <= 0)
     throw UsageError{"VMID is " + std::to_string(vmid) +
-                     ", expected that of a clone, 1 or more; without VMID the whole family ends"};
+                     ", expected that of a clone, 1 or more; leave it out to end the whole family"};
   if (std::none_of(domains.begin(), domains.end(), asked_for))
-    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "there is no vmid " + std::to_string(vmid) + " in family " +
-                                                family.second + ": '" + program() + " ps' lists its domains");
+    throw guest::Error(GC_E_NO_SUCH_DOMAIN, "family " + family.second + " has no vmid " +
+                                                std::to_string(vmid) + ": '" + program() +
+                                                " ps' lists its domains");
   end_domain(family.first, family.second, vmid);
   wait_until_gone(asked_for);
   show(stdout, format("ended vmid %d of %s\n", vmid, family.second.c_str()));

@@ -1,4 +1,4 @@
-// The API of VM fork for shells: a call of the client, and its result as a line of words or as JSON.
+// The API of VM fork for shells: each verb makes one call and prints its result as a line of words or as JSON.
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -36,7 +36,7 @@ std::string result_json(const guest::Result &result) {
   object.number("vmid", result.vmid)
       .text("how", guest::end_kind_name(result.how))
       .number("status", result.status);
-  // The report as a text where it is one, and in base64 for any bytes.
+  // As text if the report is text, else as base64.
   if (result.report && wire::is_utf8(*result.report)) {
     object.text("report", *result.report);
   } else {
@@ -46,8 +46,8 @@ std::string result_json(const guest::Result &result) {
   return object.text("report_base64", result.report->empty() ? "" : wire::encode_report(result.report)).str();
 }
 
-// A report for people: a text as it is, its further lines indented, so that none can look like a result. With --json a
-// program gets every byte of it.
+// A report for people: text as it is, with every line but the first indented, so that none can look like a result.
+// --json gives a program every byte of it.
 std::string readable(const std::optional<std::string> &report) {
   if (!report || report->empty()) return wire::encode_report(report);
   if (!wire::is_printable(*report)) return "base64 " + wire::encode_report(report);
@@ -76,7 +76,7 @@ std::string read_report(const std::string &path) {
   char bytes[65536];
   for (std::size_t size; file != nullptr && (size = std::fread(bytes, 1, sizeof bytes, file)) > 0;)
     report.append(bytes, size);
-  // A folder can be opened, and not be read.
+  // A folder can be opened, but not read.
   const bool whole = file != nullptr && std::ferror(file) == 0;
   const int error = errno;
   if (file != nullptr && file != stdin) std::fclose(file);

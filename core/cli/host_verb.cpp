@@ -22,7 +22,7 @@ namespace {
 
 using Info = std::vector<std::pair<std::string, std::string>>;
 
-// Without a host: what one would do here.
+// If no host runs: what one would do here.
 Info info_without_host() {
   const Driver &driver = default_driver();
   const Capabilities can = driver.here();
@@ -39,7 +39,7 @@ Info info_of(const std::string &host) {
   return info;
 }
 
-// Of the host that is named, else of the shared one in its usual place, else of the private ones that run programs now.
+// About the host that is named, else the shared one in its usual place, else the private ones that run now.
 std::vector<Info> infos_of(const Arguments &arguments) {
   if (arguments.has("--socket")) return {info_of(arguments.value("--socket"))};
   if (guest::names_host() || guest::in_machine()) return {info_of(guest::find_or_start_host())};
@@ -50,7 +50,7 @@ std::vector<Info> infos_of(const Arguments &arguments) {
     try {
       infos.push_back(info_of(host));
     } catch (const std::exception &) {
-      // It has just ended, or is another user's.
+      // It has just ended, or belongs to another user.
     }
   }
   if (infos.empty()) infos.push_back(info_without_host());
@@ -71,7 +71,7 @@ void print_infos(const std::vector<Info> &infos, bool as_json) {
   if (as_json) std::printf("%s\n", json_list(objects).c_str());
 }
 
-// An option's number from `least` up; `otherwise` when it is not there.
+// The option's number, at least `least`; `otherwise` if the option is not given.
 int count(const Arguments &arguments, const char *option, int least, int otherwise) {
   if (!arguments.has(option)) return otherwise;
   const int value = parse_integer(arguments.value(option), option);
@@ -81,7 +81,7 @@ int count(const Arguments &arguments, const char *option, int least, int otherwi
   return value;
 }
 
-// GRIDCENTRIC_CPUS, for private hosts: their guest has no command line to say it on.
+// GRIDCENTRIC_CPUS, for private hosts: the guest that starts one has no command line to give --cpus on.
 int cpus_of_environment() {
   const char *value = std::getenv("GRIDCENTRIC_CPUS");
   if (value == nullptr || *value == '\0') return 0;
@@ -90,7 +90,7 @@ int cpus_of_environment() {
   return cpus;
 }
 
-// A connection of a guest is a descriptor, and so is each clone: as many as this process may have.
+// Each guest's connection takes a descriptor, and so does each clone: allow as many as the hard limit does.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -98,7 +98,7 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// What private hosts have left, and then what drivers in Python have.
+// Removes what killed private hosts have left behind, then what drivers in Python have.
 int collect_garbage() {
   for (const auto &folder : remove_dead_hosts()) std::printf("removed %s\n", folder.c_str());
   std::fflush(stdout);

@@ -7,7 +7,7 @@
 
 namespace gridcentric::cli {
 
-std::string json_text(std::string_view text);  // quoted; what is not UTF-8 becomes U+FFFD
+std::string json_text(std::string_view text);  // quoted; invalid UTF-8 becomes U+FFFD
 
 class JsonObject {
  public:
@@ -22,6 +22,6 @@ class JsonObject {
   std::string fields_;
 };
 
-std::string json_list(const std::vector<std::string> &elements);  // one a line
+std::string json_list(const std::vector<std::string> &elements);  // one per line
 
 }  // namespace gridcentric::cli

@@ -1,4 +1,4 @@
-// gc: VM fork for shells and for people. Dispatches to the table of verbs (verbs.cpp); start reading there.
+// gc: VM fork for shells and for people. Dispatches to the verbs in verbs.cpp; start reading there.
 #include <algorithm>
 #include <cstdio>
 
@@ -15,7 +15,7 @@ void print_overview(FILE *out) {
   const char *name = program();
   std::fprintf(
       out,
-      "%s - VM fork: a running machine asks for resources with a ticket, clones itself and goes on.\n\n"
+      "%s - VM fork: a running machine requests resources with a ticket, clones itself and goes on.\n\n"
       "usage: %s VERB [ARGUMENT ...]\n\n",
       name, name);
   for (const auto &verb : verbs()) {
@@ -23,9 +23,8 @@ void print_overview(FILE *out) {
   }
   std::fprintf(
       out,
-      "\n'%s VERB --help' says more about one, '%s --version' prints the version.\n"
-      "A program starts with '%s run -- COMMAND'; inside it the other verbs answer for that program's "
-      "domain.\n",
+      "\n'%s VERB --help' says more about a verb, '%s --version' prints the version.\n"
+      "Start a program with '%s run -- COMMAND'; inside it the other verbs act on that program's domain.\n",
       name, name, name);
 }
 
@@ -47,7 +46,7 @@ void print_help(const Verb &verb) {
   }
 }
 
-// How many letters have to be put in, taken out or changed (Levenshtein).
+// How many letters have to be inserted, deleted or changed (Levenshtein).
 std::size_t distance(std::string_view from, std::string_view to) {
   std::vector<std::size_t> row(to.size() + 1);
   for (std::size_t at = 0; at <= to.size(); ++at) row[at] = at;
@@ -65,7 +64,7 @@ std::size_t distance(std::string_view from, std::string_view to) {
 
 int unknown_verb(const std::string &name) {
   const Verb *nearest = nullptr;
-  std::size_t least = 3;  // further away it is no typing error
+  std::size_t least = 3;  // any farther, and it was not a typing error
   for (const auto &verb : verbs()) {
     const std::size_t far = distance(name, verb.name);
     if (!verb.hidden && far < least && far < name.size()) {
@@ -73,7 +72,7 @@ int unknown_verb(const std::string &name) {
       least = far;
     }
   }
-  show(stderr, format("%s: there is no verb '%s'%s%s%s '%s --help' lists them all\n", program(), name.c_str(),
+  show(stderr, format("%s: unknown verb '%s'%s%s%s '%s --help' lists the verbs\n", program(), name.c_str(),
                       nearest != nullptr ? ": did you mean '" : ";", nearest != nullptr ? nearest->name : "",
                       nearest != nullptr ? "'?" : "", program()));
   return usage_exit;
@@ -84,7 +83,7 @@ void complain(const Verb &verb, const std::string &text) {
 }
 
 int dispatch(const Verb &verb, const std::vector<std::string> &words) {
-  // Help is asked for before anything that belongs to another program.
+  // --help counts only before the words that belong to another program.
   for (const auto &word : words) {
     if (word == "--help" || word == "-h") {
       print_help(verb);
@@ -132,7 +131,7 @@ int main(int count, char **given) {
   }
   const cli::Verb *verb = cli::find_verb(name);
   if (verb == nullptr) return cli::unknown_verb(name);
-  // Only `gc run` brings a domain into being; all other verbs are strangers in the one they run in.
+  // Only `gc run` starts a domain; all other verbs only ask about the one that they run in.
   if (verb->run != cli::run) guest::ask_only();
   return cli::dispatch(*verb, {given + 2, given + count});
 }

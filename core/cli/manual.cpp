@@ -7,7 +7,7 @@
 namespace gridcentric::cli {
 namespace {
 
-// A text as roff takes it: no character of it is a request or an escape.
+// Quotes text for roff: no character of it acts as a request or an escape.
 std::string roff(std::string_view text) {
   std::string out;
   for (const char letter : text) {
@@ -47,18 +47,17 @@ void print_verb(const Verb &verb) {
 
 constexpr std::pair<const char *, const char *> variables[] = {
     {"GRIDCENTRIC_HOST", "unix:PATH, the shared host to use. Unset or empty: a private one is started."},
-    {"GRIDCENTRIC_GC", "Path of the gc command that starts private hosts."},
-    {"GRIDCENTRIC_CPUS", "CPUs that a private host offers (default: 64 a core)."},
+    {"GRIDCENTRIC_GC", "Path of the gc command with which private hosts are started."},
+    {"GRIDCENTRIC_CPUS", "CPUs that a private host offers (default: 64 per core)."},
     {"GRIDCENTRIC_CLONE_MODE", "pidns or plain: how processes are cloned (default: pidns where it works)."},
     {"GRIDCENTRIC_ON_MASTER_EXIT",
-     "end or keep: what becomes of the clones when the master ends. Unset: they go on after exit code 0, and "
-     "end otherwise."},
-    {"GRIDCENTRIC_STRICT",
-     "1: clone is refused when a library is loaded whose random numbers repeat in clones."},
+     "end or keep: what happens to the clones when the master ends. Unset: they go on if its exit code "
+     "was 0, and end otherwise."},
+    {"GRIDCENTRIC_STRICT", "1: clone fails if a library is loaded whose random numbers repeat in clones."},
     {"GRIDCENTRIC_RESEEDED",
-     "NAME,NAME: libraries that are not to be named for that, as the program reseeds them."},
-    {"GRIDCENTRIC_HOOKS", "A folder with pre-clone, post-clone or both, instead of /etc/gridcentric."},
-    {"NO_COLOR", "gc top is without colors and styles."},
+     "NAME,NAME: libraries to accept nevertheless, because the program reseeds them."},
+    {"GRIDCENTRIC_HOOKS", "A folder with pre-clone, post-clone or both, used instead of /etc/gridcentric."},
+    {"NO_COLOR", "If set, gc top uses no colors or styles."},
 };
 
 }  // namespace
@@ -70,25 +69,24 @@ int manual(const Arguments &) {
       ".SH SYNOPSIS\n.B gc\n.I VERB\n[\\fIARGUMENT\\fR ...]\n.br\n.B gridcentric\n.I VERB\n[\\fIARGUMENT\\fR "
       "...]");
   print(
-      ".SH DESCRIPTION\nA running machine asks for resources with a ticket, clones itself and goes on: 0 in "
+      ".SH DESCRIPTION\nA running machine requests resources with a ticket, clones itself and goes on: 0 in "
       "the master, a "
       "positive vmid in each clone.\n.B gc run \\-\\- COMMAND\nstarts a program as a master; inside it the "
-      "other verbs answer "
-      "for that program\\(aqs domain. Both names are the same command.");
+      "other verbs act on that program\\(aqs domain. Both names are the same command.");
   print(".SH VERBS");
   for (const auto &verb : verbs())
     if (!verb.hidden) print_verb(verb);
   print(".SH ENVIRONMENT");
   for (const auto &[name, text] : variables) print_entry(name, text);
   print(".SH EXIT STATUS");
-  print_entry("0", "It went well.");
-  print_entry("1", "No (ismaster, check), or the answer could not be written.");
+  print_entry("0", "Success.");
+  print_entry("1", "The answer is no (ismaster, check), or it could not be written.");
   for (const auto &row : guest::error_table()) print_entry(std::to_string(row.exit), row.text);
   print(".SH FILES");
   print_entry("/etc/gridcentric/pre-clone",
-              "Run in the caller before a cloning; unless it exits with 0 nobody is cloned.");
+              "Run in the caller before it is cloned; unless it exits with 0, no clone is made.");
   print_entry("/etc/gridcentric/post-clone",
-              "Run in each clone and in the caller after it; a clone in which it fails ends.");
+              "Run in each clone and in the caller afterwards; a clone in which it fails ends.");
   return 0;
 }
 

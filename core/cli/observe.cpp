@@ -18,7 +18,7 @@ namespace gridcentric::cli {
 namespace {
 
 constexpr std::string_view forming = ".new";
-constexpr int answer_ms = 2000;  // a host that is stopped must not stop the table of all others
+constexpr int answer_ms = 2000;  // a host that is stopped must not hold up all the others
 
 std::string named_host() {
   constexpr std::string_view scheme = "unix:";
@@ -53,13 +53,13 @@ Observed parse_domain(const std::string &line) {
 
 std::vector<std::string> find_hosts() {
   std::vector<std::string> hosts;
-  // Num RefCount Protocol Flags Type St Inode Path; the flag 00010000 is "listens", type 0001 a stream.
+  // Num RefCount Protocol Flags Type St Inode Path; flag 00010000 means listening, type 0001 is a stream.
   std::ifstream table("/proc/net/unix");
   for (std::string line; std::getline(table, line);) {
     std::istringstream fields(line);
     std::string number, count, protocol, flags, type, state, inode, path;
     fields >> number >> count >> protocol >> flags >> type >> state >> inode >> path;
-    // The name it was bound to: a host gives its socket the real one when it listens (core/host/listening_socket.cpp).
+    // The name the socket was bound to: a host renames it once it listens (core/host/listening_socket.cpp).
     if (path.ends_with(forming)) path.resize(path.size() - forming.size());
     if (flags == "00010000" && type == "0001" && path.starts_with("/") &&
         path.find("/gridcentric") != std::string::npos && is_ours(path))
@@ -76,7 +76,7 @@ std::vector<Observed> observe_all(std::vector<std::string> *complaints) {
   const auto complain = [&](const std::string &host, const std::string &text) {
     if (complaints == nullptr) return;
     if (host == named_host()) return complaints->push_back("GRIDCENTRIC_HOST: " + text);
-    // One that has just ended is no news; one that still listens, and says nothing, is.
+    // A host that has just ended is not worth a word; one that still listens but does not answer is.
     const auto now = find_hosts();
     if (std::binary_search(now.begin(), now.end(), host))
       complaints->push_back("the host at 'unix:" + host + "' does not answer; is it stopped?");

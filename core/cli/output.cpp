@@ -55,10 +55,10 @@ bool all_written(const char *verb) {
 const char *program() { return called; }
 
 void set_program(std::string_view path) {
-  // A package's launcher, a script that starts this program, says what it was called itself.
+  // A package's launcher, a script that starts this program, passes on the name it was called by.
   const char *launcher = std::getenv("GRIDCENTRIC_CALLED");
   if (launcher != nullptr && long_name == std::string_view(launcher)) called = long_name;
-  ::unsetenv("GRIDCENTRIC_CALLED");  // of no concern to what gc starts
+  ::unsetenv("GRIDCENTRIC_CALLED");  // not for the programs that gc starts
   if (path.substr(path.rfind('/') + 1) == long_name) called = long_name;
 }
 

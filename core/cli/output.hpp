@@ -1,4 +1,4 @@
-// What gc writes. Names, paths and errors may be anybody's text: show() is the way of all of them to a terminal.
+// What gc writes. Names, paths and errors may be anybody's text, so all of them reach a terminal through show().
 #pragma once
 #include <cstdio>
 #include <string>
@@ -6,16 +6,16 @@
 
 namespace gridcentric::cli {
 
-// Writes the text with what could steer a terminal replaced by "?".
+// Writes the text, with every character that could control a terminal replaced by "?".
 void show(std::FILE *out, std::string_view text);
 
-// As printf() makes it, in one piece.
+// Like printf(), but returns the text.
 std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
 
-// What fits into that many columns, a sign each.
+// The beginning of the text that fits into that many columns, one character per column.
 std::string_view cut_to_columns(std::string_view text, std::size_t columns);
 
-// Has all that was written to standard output arrived? Says so on stderr, after the verb's name, when not.
+// Has everything written to standard output arrived? If not, says so on stderr, after the verb's name.
 bool all_written(const char *verb);
 
 // The name this program was called by: "gc" or "gridcentric".

@@ -18,8 +18,8 @@
 namespace gridcentric::cli {
 namespace {
 
-// For a Python that may not have the package: as `python3 -m module`, with a word for those who have gc from npm, and never from
-// the working directory, which may be anybody's.
+// For a Python that may lack the package: like `python3 -m module`, but with advice for those who have gc from npm, and never
+// from the working directory, which may be anybody's.
 constexpr const char *start_if_there = R"(
 import importlib, sys
 sys.path[:] = [folder for folder in sys.path if folder]
@@ -41,8 +41,8 @@ sys.exit(main())
 
 bool is_there(const std::string &path, int mode) { return ::access(path.c_str(), mode) == 0; }
 
-// The Python that this gc was installed into with the package: gc is PREFIX/bin/gc, or bin/gc of the package itself, which is
-// PREFIX/lib/pythonX.Y/site-packages/gridcentric. "" when it came another way.
+// The Python whose package this gc belongs to: gc is PREFIX/bin/gc, or bin/gc in the package itself, which is
+// PREFIX/lib/pythonX.Y/site-packages/gridcentric. "" if gc was installed another way.
 std::string own_python() {
   const std::string folder = own_folder();
   const auto package = folder.find("-packages/gridcentric/bin");
@@ -75,7 +75,7 @@ int become_python(const char *module, const std::vector<std::string> &words) {
   command.insert(command.end(), words.begin(), words.end());
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   throw guest::Error(GC_E_NOT_SUPPORTED, std::string(module) + " needs Python, and '" + command[0] +
-                                             "' can't be run (" + std::strerror(errno) +
+                                             "' cannot be run (" + std::strerror(errno) +
                                              "): apt-get install python3-venv, then in a venv and a checkout "
                                              "of gridcentric, pip install '.'");
 }

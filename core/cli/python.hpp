@@ -1,4 +1,4 @@
-// The way to what is written in Python, and comes with the Python package: gc becomes its command line.
+// For what is written in Python and comes with the Python package: gc becomes its command line.
 #pragma once
 #include <gridcentric/drivers.hpp>
 #include <string>
@@ -6,11 +6,11 @@
 
 namespace gridcentric::cli {
 
-// The folder that this gc is in, "" when it can't be told.
+// The folder that this gc is in, "" if unknown.
 std::string own_folder();
 
-// Executes Python on this module of the package with these arguments in place of this process. A Python without the package
-// says so and exits with the code of not_supported. Throws guest::Error when there is no Python.
+// Replaces this process with Python running this module of the package. A Python without the package says so and exits
+// with the code of not_supported. Throws guest::Error if there is no Python.
 int become_python(const char *module, const std::vector<std::string> &words);
 
 // The command line of a driver that is written in Python (gridcentric.hypervisors).

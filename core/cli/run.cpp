@@ -1,4 +1,4 @@
-// gc run: becomes a program that is the master of a new family. gc hook: runs a hook for the library.
+// gc run: executes a program as the master of a new family. gc hook: runs a hook for the library.
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,10 +23,10 @@ namespace {
 
 constexpr int cannot_run = 126, not_found = 127;  // as shells have it
 
-// A child of a domain could not be a master: its host would take it for that domain. A host of its own then.
+// Inside a domain, the domain's host would take this process for that domain: start another host.
 bool in_domain_already() {
   const bool named = guest::names_host();
-  // Not guest::in_machine(): that is decided once, and this process is about to leave the machine's host.
+  // Not guest::in_machine(): that is decided once, and this process is about to leave the VM's host.
   if (!named && ::access(guest::machine_host_path, F_OK) != 0) return false;
   try {
     const std::string host = named ? guest::find_or_start_host() : guest::machine_host_path;
@@ -38,8 +38,8 @@ bool in_domain_already() {
   }
 }
 
-// A script says `gc vmid` and means this gc, whose folder need not be on PATH: packages have one for gc alone. Where it is on
-// PATH, as /usr/bin, it keeps its place among the others.
+// Puts this gc's folder first on PATH, so that a script's `gc vmid` finds it: in packages that folder holds nothing but gc. A
+// folder that is already on PATH, such as /usr/bin, keeps its place.
 void offer_gc_on_path() {
   const std::string folder = own_folder();
   const char *now = std::getenv("PATH");
@@ -74,7 +74,7 @@ int run(const Arguments &arguments) {
   if (in_domain_already()) guest::start_host();
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
-  guest::identity();  // this process is the master from here on, and stays it as it becomes the command
+  guest::identity();  // this process is the master from here on, and still is after it executes the command
   offer_gc_on_path();
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   const int error = errno;
@@ -89,7 +89,7 @@ int hook(const Arguments &arguments) {
   std::vector<std::string> command = {arguments.words[0]};
   const pid_t child = ::fork();
   if (child == 0) {
-    ::dup2(2, 1);  // standard output is for what the program says: vmid=$(gc clone ...)
+    ::dup2(2, 1);  // standard output is for the result alone: vmid=$(gc clone ...)
     ::execv(command[0].c_str(), guest::pointers(command).data());
     std::fprintf(stderr, "gridcentric: cannot run the hook '%s': %s\n", command[0].c_str(),
                  std::strerror(errno));

@@ -1,4 +1,4 @@
-// gc top: a live table of all domains of the user. Plain ANSI; draws anew each second, on a key and when the window changes.
+// gc top: a live table of all domains of the user. Plain ANSI; redraws each second, on a key and when the window changes.
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -26,8 +26,8 @@ constexpr int frame_ms = 1000;
 volatile sig_atomic_t window_changed = 0;
 volatile sig_atomic_t ended = 0;
 
-// The terminal without echo and line editing, on its alternate screen, as it was again afterwards. Ctrl-C stays a signal, which
-// ends the loop, so that this is undone.
+// Puts the terminal on its alternate screen, without echo and line editing, and back afterwards. Ctrl-C stays a signal; it
+// ends the loop, so that the terminal is restored.
 class Screen {
  public:
   Screen() {
@@ -49,7 +49,7 @@ class Screen {
   termios before_{};
 };
 
-// What each domain had used at the last frame, to make a rate of it.
+// What each domain had used at the last frame, to compute rates from.
 struct History {
   Clock::time_point when;
   std::map<int, std::int64_t> cpu_ms;  // by pid
@@ -66,7 +66,7 @@ std::string memory_text(std::int64_t kib) {
   return text;
 }
 
-// CPU since the last frame in percent of one core; at the first frame since the domain's birth.
+// CPU since the last frame, in percent of one core; in the first frame, since the domain's birth.
 std::string cpu_text(const Observed &domain, const Usage &usage, const History &last, Clock::time_point now) {
   const auto known = last.cpu_ms.find(domain.pid);
   const double used = static_cast<double>(usage.cpu_ms - (known != last.cpu_ms.end() ? known->second : 0));
@@ -113,14 +113,14 @@ std::string styled(std::string_view text, std::string_view style) {
   return std::string(style).append(text).append("\033[0m");
 }
 
-// Can frames be drawn over one another here?
+// Can this terminal draw one frame over another?
 bool can_draw() {
   const char *terminal = std::getenv("TERM");
   return ::isatty(STDOUT_FILENO) != 0 && ::isatty(STDIN_FILENO) != 0 && terminal != nullptr &&
          *terminal != '\0' && std::string_view(terminal) != "dumb";
 }
 
-// Cuts to the window; the last line (the sums) is always there.
+// Cuts the table to the window, but keeps the last line (the sums).
 void draw(const std::vector<std::string> &lines) {
   winsize window{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_row < 2 || window.ws_col == 0) {
@@ -132,7 +132,7 @@ void draw(const std::vector<std::string> &lines) {
   for (std::size_t at = 0; at + 1 < lines.size() && at < most; ++at) {
     frame.append(styled(cut_to_columns(lines[at], window.ws_col), at == 0 ? "\033[1m" : "")).append("\n");
   }
-  frame.append(styled(cut_to_columns(lines.back() + " - q ends", window.ws_col), "\033[2m"));
+  frame.append(styled(cut_to_columns(lines.back() + " - q quits", window.ws_col), "\033[2m"));
   std::fwrite(frame.data(), 1, frame.size(), stdout);
   std::fflush(stdout);
 }
@@ -143,7 +143,7 @@ void watch_signals() {
   for (const int number : {SIGWINCH, SIGINT, SIGTERM, SIGHUP}) ::sigaction(number, &action, nullptr);
 }
 
-// Waits for the next frame. False: it is time to end.
+// Waits until the next frame is due. False: quit.
 bool pause(Clock::time_point next) {
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count();
@@ -155,7 +155,7 @@ bool pause(Clock::time_point next) {
     if (ready <= 0) continue;
     char key = 0;
     if (::read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q') return false;
-    return true;  // any other key: a new frame now
+    return true;  // any other key: redraw now
   }
 }
 

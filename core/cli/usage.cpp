@@ -12,7 +12,7 @@
 namespace gridcentric::cli {
 namespace {
 
-// Pss of /proc/PID/smaps_rollup; -1 when it may not be read (another user's, or gone). A process without memory of its own has 0.
+// Pss of /proc/PID/smaps_rollup; -1 if it cannot be read (another user's, or gone). A process without an address space has 0.
 std::int64_t pss_kib(int pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
   for (std::string line; std::getline(file, line);) {
@@ -33,7 +33,7 @@ ProcessTable::ProcessTable() {
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
     std::string line;
     std::getline(file, line);
-    // The name (in parentheses) may hold anything; what follows it does not.
+    // The name (in parentheses) may hold anything, even a ")": look for the last one.
     const auto end = line.rfind(')');
     int parent = 0;
     long long user = 0, system = 0;

@@ -1,4 +1,4 @@
-// What domains use of the machine: memory (PSS) and CPU time of a process and all its descendants, from /proc.
+// What domains use: memory (PSS) and CPU time of a process and all its descendants, from /proc.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -7,15 +7,15 @@
 namespace gridcentric::cli {
 
 struct Usage {
-  std::int64_t pss_kib = -1;  // -1: may not be read
-  std::int64_t cpu_ms = 0;    // of the processes that live
+  std::int64_t pss_kib = -1;  // -1: could not be read
+  std::int64_t cpu_ms = 0;    // of the processes that still live
 };
 
-// One look at /proc; then any number of domains.
+// Reads /proc once, for any number of domains.
 class ProcessTable {
  public:
   ProcessTable();
-  // The process and its descendants, without those of another domain: `others` are the roots of these.
+  // The process and its descendants, without those of other domains, whose roots are `others`.
   Usage usage_of(int pid, const std::vector<int> &others) const;
 
  private:

@@ -14,17 +14,17 @@ struct Option {
   bool many = false;  // may be given more than once
 };
 
-// A command line taken apart as its verb's entry says.
+// A command line, parsed according to its verb's entry.
 struct Arguments {
   std::vector<std::string> words;
-  std::multimap<std::string, std::string, std::less<>> options;  // of those given twice: in that order
+  std::multimap<std::string, std::string, std::less<>> options;  // one given twice: in order
 
   bool has(std::string_view option) const { return options.find(option) != options.end(); }
   std::string value(std::string_view option, std::string_view otherwise = "") const;
-  // The word (or "" when it is not there), as the integer that `name` stands for. Throws UsageError.
+  // Parses the word (or "" if it is missing) as an integer; `name` is for the error. Throws UsageError.
   int number(std::size_t at, const char *name) const;
   int number(std::size_t at, const char *name, int otherwise) const;
-  // The UUID: "gc rt" prints "ticket UUID", and that may be given as it is, in one word or two.
+  // The UUID. "gc rt" prints "ticket UUID", so that is accepted too, as one word or two.
   std::string ticket(std::size_t at) const;
 };
 
@@ -34,8 +34,8 @@ struct UsageError {
 
 enum class Shape {
   plain,      // options anywhere
-  command,    // the first word ends gc's own options: the rest belongs to another program
-  forwarded,  // all words belong to another program; the table has its options for help and completion
+  command,    // the first word ends gc's own options: the rest belong to another program
+  forwarded,  // all words belong to another program; the table lists its options for help and completion
 };
 
 struct Verb {

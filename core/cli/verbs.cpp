@@ -1,4 +1,4 @@
-// The table of verbs: what each is called, takes, says of itself, and what does it.
+// The table of verbs: the name, arguments, help and function of each.
 #include <gridcentric/gc-guest.h>
 
 #include "core/cli/actions.hpp"
@@ -18,11 +18,10 @@ const std::vector<Verb> &verbs() {
       {"rt",
        "MAXCPUS MINVMS MINCPUSPERVM TIMEOUT",
        "request a ticket: CPUs for clones",
-       "Prints 'ticket UUID'. Reserves the largest multiple of MINCPUSPERVM that is free and at most "
-       "MAXCPUS, once that is\n"
-       "enough for MINVMS clones; else waits in line. TIMEOUT is in milliseconds: 0 tries once, -1 waits for "
-       "ever.\n"
-       "Exit code 16: it could not be had in time.",
+       "Prints 'ticket UUID'. Reserves the largest multiple of MINCPUSPERVM that is free and at most\n"
+       "MAXCPUS, once that is enough for MINVMS clones; until then it waits in line. TIMEOUT is in\n"
+       "milliseconds: 0 tries once, -1 waits forever.\n"
+       "Exit code 16: the CPUs did not become free in time.",
        4,
        4,
        {json},
@@ -30,30 +29,29 @@ const std::vector<Verb> &verbs() {
       {"lt",
        "",
        "list the family's tickets",
-       "A line 'ticket UUID STATUS CPUS VMS MINCPUSPERVM' each, in the order of request, the master's own "
-       "first.\n"
+       "Prints a line 'ticket UUID STATUS CPUS VMS MINCPUSPERVM' for each, in the order of request, the\n"
+       "master's own first.\n"
        "STATUS: pending, reserved, cloning, active or closed.",
        0,
        0,
        {json},
        list_tickets},
-      {"ti", "UUID", "show one ticket", "Prints its line as 'gc lt' has it.", 1, 1, {json}, ticket_info},
-      {"release", "UUID", "give a ticket back that was not used", "", 1, 1, {}, release_ticket},
+      {"ti", "UUID", "show one ticket", "Prints the ticket's line of 'gc lt'.", 1, 1, {json}, ticket_info},
+      {"release", "UUID", "give back a ticket that was not used", "", 1, 1, {}, release_ticket},
       {"clone",
        "UUID",
-       "make the ticket's clones of this machine",
-       "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole machine, as "
-       "only a hypervisor\n"
-       "of machines can; elsewhere a program calls clone() itself.",
+       "make the ticket's clones of this VM",
+       "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole VM, as only a\n"
+       "hypervisor of VMs can; elsewhere a program calls clone() itself.",
        1,
        1,
        {json},
        clone},
-      {"vmid", "", "print who this domain is: 0 in the master", "", 0, 0, {json}, vmid},
+      {"vmid", "", "print this domain's vmid: 0 in the master", "", 0, 0, {json}, vmid},
       {"ismaster",
        "",
        "exit code 0 in the master, 1 in a clone",
-       "Prints nothing. Other exit codes are errors.",
+       "Prints nothing. Any other exit code is an error.",
        0,
        0,
        {json},
@@ -62,17 +60,17 @@ const std::vector<Verb> &verbs() {
       {"ld",
        "",
        "list the family's living domains",
-       "A line 'domain VMID PARENT IP TICKET STATE' each, by vmid; PARENT is - for the master.",
+       "Prints a line 'domain VMID PARENT IP TICKET STATE' for each, by vmid; PARENT is - for the master.",
        0,
        0,
        {json},
        list_domains},
       {"sync",
        "[UUID [TIMEOUT]]",
-       "meet the ticket's clones and their maker at a barrier",
-       "Without UUID (or with -): the ticket this clone was born of. TIMEOUT in milliseconds, default -1: "
-       "for ever.\n"
-       "Exit code 16: this caller's time ran out; 20: another's did, or a member has ended.",
+       "meet the ticket's clones and the domain that made them at a barrier",
+       "Without UUID (or with -): the ticket that this clone was made from. TIMEOUT is in milliseconds;\n"
+       "default -1, forever.\n"
+       "Exit code 16: this caller timed out; 20: another member timed out or has ended.",
        0,
        2,
        {},
@@ -80,9 +78,8 @@ const std::vector<Verb> &verbs() {
       {"join",
        "[noreport]",
        "end this clone",
-       "Hands a report to the domain that made it: the text of --report, the content of --file (- is "
-       "standard input), else\n"
-       "an empty one; with noreport none.",
+       "Hands a report to the domain that made it: the text of --report or the content of --file (- is\n"
+       "standard input), else an empty one; with noreport, none.",
        0,
        1,
        {{"--report", "TEXT", "the report"}, {"--file", "PATH", "the report is the content of this file"}},
@@ -90,12 +87,10 @@ const std::vector<Verb> &verbs() {
       {"wait",
        "UUID [TIMEOUT]",
        "wait until all the ticket's clones have ended",
-       "A line 'result VMID HOW STATUS REPORT' each, by vmid. HOW: joined, exited (STATUS: exit code), "
-       "killed (STATUS: signal)\n"
-       "or lost. REPORT is 'text' and the report, where it is a text; '=' when it is empty; '-' when there "
-       "is none; else\n"
-       "'base64' and its bytes. Further lines of a text are indented by two spaces. TIMEOUT in milliseconds, "
-       "default -1.",
+       "Prints a line 'result VMID HOW STATUS REPORT' for each, by vmid. HOW: joined, exited (STATUS: exit\n"
+       "code), killed (STATUS: signal) or lost. REPORT: 'text' and the report if it is text; '=' if it is\n"
+       "empty; '-' if there is none; else 'base64' and the bytes. All lines of a text but the first are\n"
+       "indented by two spaces. TIMEOUT is in milliseconds; default -1, forever.",
        1,
        2,
        {json},
@@ -103,52 +98,51 @@ const std::vector<Verb> &verbs() {
       {"kill",
        "VMID",
        "end a clone",
-       "Of the family that this program belongs to. From outside, 'gc end FAMILY VMID' ends a clone of any "
-       "of your families.",
+       "The clone is of the family that this program belongs to. From outside, 'gc end FAMILY VMID' ends a\n"
+       "clone of any of your families.",
        1,
        1,
        {},
        kill},
       {"run", "[--] COMMAND [ARGUMENT ...]", "start a program as the master of a new family", run_help(), 1,
        any_number,
-       with_options_of_drivers(
-           {{"--hypervisor", "NAME", hypervisor_help(false)},
-            {"--cpus", "N", "CPUs that the private host offers (default: 64 a core); of a VM: its own (1)"}},
-           &Driver::run_options),
+       with_options_of_drivers({{"--hypervisor", "NAME", hypervisor_help(false)},
+                                {"--cpus", "N",
+                                 "CPUs that the private host offers (default: 64 per core); for a VM: its CPUs "
+                                 "(default: 1)"}},
+                               &Driver::run_options),
        run, Shape::command},
       {"image",
        "build|ls|rm [ARGUMENT ...]",
        "build, list and remove images of VMs",
-       "build [--name NAME] [--from debian|DIR|TAR] [--packages PACKAGE ...]: Debian with Node, Python and "
+       "build [--name NAME] [--from debian|DIR|TAR] [--packages PACKAGE ...]: Debian with Node, Python and\n"
        "gridcentric.\n"
-       "ls: a line 'NAME DIGEST SIZE from WHAT: PACKAGES' each, and the bases they are made on. rm NAME: by "
-       "name "
-       "or digest.\n"
+       "ls: prints a line 'NAME DIGEST SIZE from WHAT: PACKAGES' for each, and the bases they are made on.\n"
+       "rm NAME: NAME is a name or a digest.\n"
        "The default image is built on first use. Images are kept in $XDG_DATA_HOME/gridcentric/images.",
        1,
        any_number,
        {{"--name", "NAME", "build: the image's name (default: default)"},
         {"--from", "debian|DIR|TAR", "build: Debian (default), or Debian with these files over it"},
         {"--packages", "PACKAGE ...", "build: Debian packages to add"},
-        {"--bases", "", "rm: all bases; the next build takes Debian's packages of its day"}},
+        {"--bases", "", "rm: remove all bases; the next build takes Debian's packages as they are then"}},
        image,
        Shape::forwarded},
-      {"host", "", "run a host that programs share, or ask one what it is",
-       "Prints 'listening on unix:PATH' when it is ready; set GRIDCENTRIC_HOST=unix:PATH for the programs. "
-       "Ends on SIGTERM and\n"
-       "SIGINT with all its domains.",
+      {"host", "", "run a host that programs share, or ask one about itself",
+       "Prints 'listening on unix:PATH' when it is ready; set GRIDCENTRIC_HOST=unix:PATH for the programs.\n"
+       "On SIGTERM or SIGINT it ends all its domains and exits.",
        0, 0,
        with_options_of_drivers(
            {{"--socket", "PATH", "where to listen (default: $XDG_RUNTIME_DIR/gridcentric/host.sock)"},
             {"--hypervisor", "NAME", hypervisor_help(true)},
-            {"--cpus", "N", "CPUs to offer (default: 64 a core, an overcommit)"},
+            {"--cpus", "N", "CPUs to offer (default: 64 per core, an overcommit)"},
             {"--control", nullptr, "for tests: a control channel and a virtual clock"},
             {"--seed", "N", "for tests: seed of UUIDs"},
             {"--address-base", "IP",
              "for tests: addresses of domains without a process count from here (default: 10.77.0.0)"},
             {"--private", "FD", "used by the library: the host of one family"},
-            {"--info", nullptr, "print what the host says about itself, and end"},
-            {"--gc", nullptr, "remove what killed hosts have left, say what that was, and end"},
+            {"--info", nullptr, "print what the host says about itself, and exit"},
+            {"--gc", nullptr, "remove what killed hosts have left behind, print what that was, and exit"},
             json},
            &Driver::host_options),
        host},
@@ -156,52 +150,51 @@ const std::vector<Verb> &verbs() {
       {"top",
        "",
        "watch the domains of all your hosts",
-       "q or Ctrl-C ends it. Memory is PSS, with that of child processes.",
+       "q or Ctrl-C quits. Memory is PSS, including child processes.",
        0,
        0,
-       {{"--once", nullptr, "print one frame and end"}},
+       {{"--once", nullptr, "print one frame and exit"}},
        top},
       {"end",
        "[FAMILY [VMID]]",
        "end a family, with all its domains, or one of its clones",
-       "FAMILY is the beginning of its name, as 'gc ps' shows it. Returns when all its domains are gone. For "
-       "what a master has left,\n"
-       "and for families that do not end by themselves. With VMID only that clone ends: its own clones go "
-       "on, and a program of "
-       "the\n"
-       "family does the same by 'gc kill VMID'. Only those of this user.",
+       "FAMILY is the beginning of its name, as 'gc ps' shows it. Returns when all its domains are gone.\n"
+       "Use it for clones that a master has left behind, and for families that do not end by themselves.\n"
+       "With VMID, only that clone ends and its own clones go on; a program of the family does the same\n"
+       "with 'gc kill VMID'. Only families of this user can be ended.",
        0,
        2,
-       {{"--pid", "PID", "the family that this process is a domain of, master or clone"},
+       {{"--pid", "PID", "the family that process PID is a domain of, as master or clone"},
         {"--all", nullptr, "all families of all your hosts"}},
        end},
       {"check",
        "PID",
-       "can this process be cloned, and if not, because of what",
-       "Exit code 0: it can; 1: it can't. Nothing is stopped.",
+       "check whether a process can be cloned, and if not, why",
+       "Exit code 0: it can; 1: it cannot. The process is not stopped.",
        1,
        1,
        {json},
        check},
       {"selftest",
        "uniqueness",
-       "check that clones are each their own",
-       "Makes clones, and compares their random numbers, names, addresses, clocks and connections: prints a "
-       "row each and exits\n"
-       "with 0 only when all that apply to the hypervisor have passed. What could not be checked has failed.",
+       "check that each clone is unique",
+       "Makes clones and compares their random numbers, names, addresses, clocks and connections. Prints a\n"
+       "row for each check, and exits with 0 only if all that apply to the hypervisor have passed. A check\n"
+       "that could not be made has failed.",
        1,
        any_number,
        {{"--hypervisor", "NAME", hypervisor_help(false)},
         {"--clones", "N", "how many clones (default: 3)"},
-        {"--without-node", nullptr, "leave Node's rows out, where there is no Node"},
-        {"--import", "MODULE", "a Python module to load: what repeats in it fails; more than once for more"},
-        {"--require", "PACKAGE", "the same of an npm package"},
+        {"--without-node", nullptr, "leave out the rows about Node, if there is no Node"},
+        {"--import", "MODULE",
+         "a Python module to load and check for what repeats; may be given more than once"},
+        {"--require", "PACKAGE", "likewise for an npm package"},
         json},
        selftest,
        Shape::forwarded},
       {"completion",
        "bash|zsh|fish",
-       "print the shell's completion of gc",
+       "print a shell's completion script for gc",
        "bash: source <(gc completion bash)",
        1,
        1,

@@ -63,7 +63,7 @@ class Terminal:
         while True:
             for frame in self.screen.split("\033[H\033[J")[1:]:
                 lines = re.sub(r"\033\[\d*m", "", frame).splitlines()
-                if "q ends" in frame and holds(lines):
+                if "q quits" in frame and holds(lines):
                     self.screen = ""
                     return lines
             assert select.select([self.master], [], [], HANG_GUARD_S)[0], f"gc top is silent: {self.screen!r}"

@@ -92,7 +92,7 @@ def test_by_its_name(family: Family) -> None:
     family.nothing_is_left()
     again = gc("end", family.name)
     assert (again.returncode, again.stdout) == (27, "")
-    assert f"no family whose name begins with '{family.name}'" in again.stderr
+    assert f"no family has a name that begins with '{family.name}'" in again.stderr
 
 
 def test_by_a_process(family: Family) -> None:
@@ -106,7 +106,7 @@ def test_one_clone(family: Family) -> None:
     assert family.living() == [0, 2]
     again = gc("end", family.name, "1")
     assert (again.returncode, again.stdout) == (27, "")
-    assert f"there is no vmid 1 in family {family.name}" in again.stderr
+    assert f"family {family.name} has no vmid 1" in again.stderr
     assert "VMID is 0, expected that of a clone" in gc("end", family.name, "0").stderr
     family.ends_with("guest.kill(2); print([(end.vmid, end.how) for end in guest.wait(ticket)], flush=True)")
     assert family.master.stdout is not None
@@ -140,10 +140,10 @@ def test_a_master_whose_clones_are_to_be_kept() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "expected one of FAMILY, --pid PID and --all"),
-        (["abcd", "--all"], "expected one of FAMILY, --pid PID and --all"),
-        (["abcd", "1", "--all"], "expected one of FAMILY, --pid PID and --all"),
-        (["abc"], "FAMILY is 'abc', expected its first 4 characters at least"),
+        ([], "expected exactly one of FAMILY, --pid PID and --all"),
+        (["abcd", "--all"], "expected exactly one of FAMILY, --pid PID and --all"),
+        (["abcd", "1", "--all"], "expected exactly one of FAMILY, --pid PID and --all"),
+        (["abc"], "FAMILY is 'abc', expected at least the first 4 characters of its name"),
         (["--pid", "x"], "--pid is 'x'"),
     ],
 )
@@ -156,4 +156,4 @@ def test_wrong_words(words: list[str], text: str) -> None:
 def test_a_process_that_is_no_domain() -> None:
     said = gc("end", "--pid", str(os.getpid()))
     assert (said.returncode, said.stdout) == (27, "")
-    assert f"process {os.getpid()} is not a domain of your hosts" in said.stderr
+    assert f"process {os.getpid()} is not a domain of any of your hosts" in said.stderr

@@ -186,7 +186,7 @@ def on_a_terminal(*words: str, **environment: str) -> str:
             try:
                 if select.select([here], [], [], 1)[0]:
                     said += os.read(here, 65536)
-                    if b"q ends" in said and not said.endswith(b"!"):
+                    if b"q quits" in said and not said.endswith(b"!"):
                         os.write(here, b"q")
                         said += b"!"
             except OSError:  # the other side is closed

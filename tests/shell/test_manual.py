@@ -43,5 +43,5 @@ def test_it_speaks_of_itself_by_the_name_it_was_called_by(tmp_path: Path, name: 
     assert said("--help").startswith(f"{name} - VM fork")
     assert f"\n  {name} wait " in said("--help")
     assert said("vmid", "--help").startswith(f"usage: {name} vmid")
-    assert said("vmid", "x").startswith(f"{name} vmid: 'x' is one argument too many\nusage: {name} vmid")
-    assert said("what").startswith(f"{name}: there is no verb 'what'")
+    assert said("vmid", "x").startswith(f"{name} vmid: unexpected argument 'x'\nusage: {name} vmid")
+    assert said("what").startswith(f"{name}: unknown verb 'what'")

@@ -7,16 +7,16 @@ namespace {
 
 constexpr DriverOption run_options[] = {
     {"--memory", "SIZE", "the VM's memory (default: 256M)"},
-    {"--disk", "SIZE", "files that the VM writes go to a disk of this size (default: to its memory)"},
+    {"--disk", "SIZE", "keep files that the VM writes on a disk of this size (default: in its memory)"},
     {"--init", "PATH",
-     "boot the image's init system, as /sbin/init, and run COMMAND beside it (default: none)"},
-    {"--image", "NAME", "what the VM boots (gc image ls); default: default"},
-    {"--publish", "HERE:THERE", "lead port HERE of 127.0.0.1 to THERE of the master", true},
+     "boot the image's init system, such as /sbin/init, and run COMMAND beside it (default: none)"},
+    {"--image", "NAME", "the image that the VM boots (gc image ls); default: default"},
+    {"--publish", "HERE:THERE", "forward port HERE of 127.0.0.1 to port THERE of the master", true},
     {"--copy", "FROM:TO", "copy a file or folder into the VM first", true},
-    {"--outside", nullptr, "the VMs reach what this machine reaches, but not its loopback"}};
+    {"--outside", nullptr, "the VMs can connect to what this computer can, except its loopback"}};
 
 constexpr DriverOption host_options[] = {
-    {"--outside", nullptr, "its VMs reach what this machine reaches, but not its loopback"}};
+    {"--outside", nullptr, "its VMs can connect to what this computer can, except its loopback"}};
 
 }  // namespace
 
@@ -28,11 +28,10 @@ const Driver qemu_driver = {
     .can = {.whole_machine = true, .mode = {}, .why = {}},
     .clones = "clones every process of a machine, a shell script's too",
     .run_help =
-        "boots a VM and runs COMMAND in it, on a host of its own or on the one GRIDCENTRIC_HOST names "
-        "(gc host --hypervisor\n"
-        "qemu). A clone is a clone of that VM. The exit code is COMMAND's in the master, when all "
-        "clones have ended. Standard input,\n"
-        "output and errors are carried; they are no terminal in the VM.",
+        "boots a VM and runs COMMAND in it, on its own host or on the one that GRIDCENTRIC_HOST names\n"
+        "(gc host --hypervisor qemu). A clone is a clone of that VM. Exits when all clones have ended, with\n"
+        "COMMAND's exit code in the master. Standard input, output and error are connected to COMMAND, but\n"
+        "are not a terminal in the VM.",
     .run_options = run_options,
     .host_options = host_options,
 };
