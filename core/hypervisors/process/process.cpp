@@ -326,8 +326,8 @@ const Driver process_driver = {
     .is_default = true,
     .clones = "clones the process that calls clone()",
     .run_help =
-        "starts a private host (unless GRIDCENTRIC_HOST names one) and becomes COMMAND, whose exit "
-        "code it has.",
+        "starts a private host (unless GRIDCENTRIC_HOST names one) and executes COMMAND; the exit\n"
+        "code is COMMAND's.",
     .here = capabilities_here,
     .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
       return std::make_unique<Process>(loop);
