@@ -12,6 +12,7 @@ from collections import deque
 
 from gridcentric.hypervisors.qemu import netns
 from gridcentric.hypervisors.qemu.outside import GATEWAY, NAMES, STATIONS, Outside, OutsideError
+from gridcentric.hypervisors.qemu.started_programs import launched
 
 
 class NetworkError(Exception):
@@ -41,7 +42,7 @@ class Network:
         """Raises NetworkError where neither a bridge nor a switch can be had."""
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
-            command = [sys.executable, "-m", netns.__name__, str(there.fileno())]
+            command = launched([sys.executable, "-m", netns.__name__, str(there.fileno())])
             # In a session of its own: what a terminal's Ctrl-C ends is this process, which ends the helper.
             self._process = subprocess.Popen(
                 command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, start_new_session=True

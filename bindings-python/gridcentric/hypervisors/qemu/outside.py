@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from gridcentric.hypervisors.qemu.started_programs import die_with_parent
+from gridcentric.hypervisors.qemu.started_programs import launched
 from gridcentric.hypervisors.qemu.user_messages import tell
 
 PROGRAM = "slirp4netns"
@@ -44,9 +44,8 @@ class Outside:
         reading, ready = os.pipe()
         try:
             process = subprocess.Popen(
-                [word.format(ready=ready) for word in command], pass_fds=[ready], stdin=subprocess.DEVNULL,
+                launched([word.format(ready=ready) for word in command]), pass_fds=[ready], stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 (system calls alone)
             )  # fmt: skip
         finally:
             os.close(ready)

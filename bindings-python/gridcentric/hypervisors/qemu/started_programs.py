@@ -1,21 +1,22 @@
-"""What holds for every program that this hypervisor starts. Imports nothing of the package: the network's helper uses it."""
+"""What holds for every program that this hypervisor starts. Knows none of them."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
+import shutil
+
+from gridcentric import _paths
 
 BINARY = "qemu-system-x86_64"
-PR_SET_PDEATHSIG = 1
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
-    """From here on this process ends when the thread that started it does (prctl(2)). System calls alone: may be called
-    between fork and exec, also where there are threads."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def launched(command: list[str], *, huge_pages: bool = True) -> list[str]:
+    """The command by way of gc-launcher: it ends when the thread that started it does. Raises FileNotFoundError."""
+    program = shutil.which(command[0], path=tool_path())
+    if program is None:
+        raise FileNotFoundError(f"there is no {command[0]} on PATH")
+    options = [] if huge_pages else ["--no-huge-pages"]
+    return [str(_paths.GC.with_name("gc-launcher")), str(os.getpid()), *options, program, *command[1:]]
 
 
 def tool_path() -> str:

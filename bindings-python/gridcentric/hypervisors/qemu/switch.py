@@ -15,7 +15,7 @@ import subprocess
 import threading
 from typing import Any
 
-from gridcentric.hypervisors.qemu.started_programs import BINARY, die_with_parent
+from gridcentric.hypervisors.qemu.started_programs import BINARY, launched
 
 FRAME = 65550
 BUFFER = 1 << 20  # bytes on the way to a machine; more is lost, as on a wire
@@ -101,11 +101,11 @@ class _Stack:
         network = f"{address.rsplit('.', 2)[0]}.0.0/{prefix}"
         name_server = f"{address.rsplit('.', 2)[0]}.255.254"  # it answers for this one too: not a machine's
         self._qemu = subprocess.Popen(
-            [BINARY, "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio",
+            launched([BINARY, "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio",
              "-netdev", f"user,id=stack,net={network},host={address},dns={name_server},restrict=on,ipv6=off",
              "-netdev", f"dgram,id=wire,local.type=fd,local.str={fd}",
-             "-netdev", "hubport,id=p0,hubid=0,netdev=stack", "-netdev", "hubport,id=p1,hubid=0,netdev=wire"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd], preexec_fn=die_with_parent,  # noqa: PLW1509
+             "-netdev", "hubport,id=p0,hubid=0,netdev=stack", "-netdev", "hubport,id=p1,hubid=0,netdev=wire"]),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd],
         )  # fmt: skip
         self._ways: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
