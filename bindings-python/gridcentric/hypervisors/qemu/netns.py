@@ -25,20 +25,22 @@ import sys
 import threading
 from pathlib import Path
 
-from gridcentric.hypervisors.qemu.started_programs import die_with_parent, libc
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
 from gridcentric.hypervisors.qemu.switch import Switch
 
-BRIDGE = b"gc0"
+BRIDGE = "gc0"
 TUN = "/dev/net/tun"
 ADDRESS, PREFIX = "10.77.0.1", 16
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-SIOCBRADDBR, SIOCBRADDIF, SIOCGIFINDEX = 0x89A0, 0x89A2, 0x8933
-SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8913, 0x8914
-SIOCSIFHWADDR, ARPHRD_ETHER = 0x8924, 1
-SIOCSARP, SIOCDARP, ATF_COM, ATF_PERM = 0x8955, 0x8953, 2, 4
-TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
-IFF_UP, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 0x0002, 0x1000, 0x4000
+# Of a tap that goes with its descriptor; pyroute2 makes only such as stay.
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Refused(Exception):
@@ -70,22 +72,22 @@ class Bridge:
 
     def __init__(self) -> None:
         """Raises Refused."""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._links = IPRoute()
         # Else each tap announces itself by IPv6, which machines have none of, to all others. Not where /proc/sys is read-only.
         for kind in ("all", "default"):
             with contextlib.suppress(OSError):
                 Path(f"/proc/sys/net/ipv6/conf/{kind}/disable_ipv6").write_text("1")
-        self._up(b"lo")
+        # Without an address of its own it takes the least of its ports, another with each that comes or goes, and machines
+        # lose sight of it.
+        mac = f"52:54:{socket.inet_aton(ADDRESS).hex(':')}"
         try:
-            fcntl.ioctl(self._socket, SIOCBRADDBR, BRIDGE + b"\0")
-        except OSError as error:
-            raise Refused(f"no bridge for the VMs' network ({error.strerror}): modprobe bridge") from error
-        # Else it takes the least address of its ports, another with each that comes or goes, and machines lose sight of it.
-        mac = b"\x52\x54" + socket.inet_aton(ADDRESS)
-        fcntl.ioctl(self._socket, SIOCSIFHWADDR, struct.pack("16sH6s16x", BRIDGE, ARPHRD_ETHER, mac))
-        self._set(SIOCSIFADDR, BRIDGE, ADDRESS)
-        self._set(SIOCSIFNETMASK, BRIDGE, socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - PREFIX)) & 0xFFFFFFFF)))
-        self._up(BRIDGE)
+            self._links.link("add", ifname=BRIDGE, kind="bridge", address=mac)
+        except NetlinkError as error:
+            raise Refused(f"no bridge for the VMs' network ({os.strerror(error.code)}): modprobe bridge") from error
+        self._bridge = socket.if_nametoindex(BRIDGE)
+        self._links.addr("add", index=self._bridge, address=ADDRESS, prefixlen=PREFIX)
+        for index in (self._bridge, socket.if_nametoindex("lo")):
+            self._links.link("set", index=index, state="up")
         self._taps: dict[str, int] = {}
         self._addresses: dict[str, str] = {}  # of the taps that are plugged
 
@@ -96,37 +98,23 @@ class Bridge:
         return fd
 
     def join(self, name: str) -> None:
-        index = struct.unpack("16si", fcntl.ioctl(self._socket, SIOCGIFINDEX, struct.pack("16si", name.encode(), 0)))[1]
-        fcntl.ioctl(self._socket, SIOCBRADDIF, struct.pack("16si20x", BRIDGE, index))
-        self._up(name.encode())
+        self._links.link("set", index=socket.if_nametoindex(name), master=self._bridge, state="up")
 
     def plug(self, name: str, ip: str, mac: str) -> None:
         self.join(name)
         # Who has looked for the machine before, in vain, finds it now, not when the kernel asks again a second later; and no
         # question goes to all the others (arp(7)).
-        self._neighbour(SIOCSARP, ip, bytes.fromhex(mac.replace(":", "")))
+        self._links.neigh("replace", dst=ip, lladdr=mac, ifindex=self._bridge, state="permanent")
         self._addresses[name] = ip
 
     def drop(self, name: str) -> None:
         """The tap itself goes when QEMU closes it as well."""
         os.close(self._taps.pop(name))
         if name in self._addresses:
-            self._neighbour(SIOCDARP, self._addresses.pop(name), bytes(6))
-
-    def _neighbour(self, request: int, ip: str, mac: bytes) -> None:
-        entry = struct.pack("HH4s8xH6s8xi16x16s", socket.AF_INET, 0, socket.inet_aton(ip), ARPHRD_ETHER, mac,
-                            ATF_COM | ATF_PERM, BRIDGE)  # fmt: skip
-        fcntl.ioctl(self._socket, request, entry)
+            self._links.neigh("delete", dst=self._addresses.pop(name), ifindex=self._bridge)
 
     def connect(self, ip: str, port: int) -> socket.socket:
         return socket.create_connection((ip, port), timeout=10)
-
-    def _set(self, request: int, name: bytes, address: str) -> None:
-        fcntl.ioctl(self._socket, request, struct.pack("16sHH4s16x", name, socket.AF_INET, 0, socket.inet_aton(address)))
-
-    def _up(self, name: bytes) -> None:
-        flags = struct.unpack("16sH22x", fcntl.ioctl(self._socket, SIOCGIFFLAGS, struct.pack("16sH22x", name, 0)))[1]
-        fcntl.ioctl(self._socket, SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | IFF_UP))
 
 
 def best_network() -> tuple[Bridge | Switch, str]:
@@ -170,7 +158,7 @@ class Helper:
             else:
                 raise ValueError(f"unknown: {verb}")
             reply = f"{number} ok"
-        except (OSError, TypeError, ValueError, KeyError, IndexError) as error:
+        except (OSError, NetlinkError, TypeError, ValueError, KeyError, IndexError) as error:
             reply = f"{number} error {error}"
         socket.send_fds(self._channel, [reply.encode()], fds)
         if keep is not None:
@@ -178,7 +166,6 @@ class Helper:
 
 
 def main() -> None:
-    die_with_parent()
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
         network, why = best_network()
