@@ -2,15 +2,16 @@
 // What Node and npm packages have drawn in advance from the generators of random numbers, and would use up in every clone alike, is
 // used up here. Rows NODE and PACKAGE of core/include/gridcentric/generators.def.
 // It must not know: how it is called in a clone. Its source is also run in threads that have not loaded gridcentric
-// (src/isolates.cpp), so that it refers to nothing outside itself.
+// (src/isolates.cpp), so that it refers to nothing else.
+
+/** Entries of crypto.randomUUID()'s cache: after as many calls it has been filled anew and holds nothing inherited. */
+const UUID_CACHE = 128;
 
 /**
  * @param {(name: string) => any} builtin gives a module of Node's
  * @param {boolean} inClone false: only what the program does not notice
  */
 function renew(builtin, inClone) {
-  /** Entries of crypto.randomUUID()'s cache: after as many calls it has been filled anew and holds nothing inherited. */
-  const UUID_CACHE = 128;
   /** The same for crypto.randomInt(): 6 KiB of 6 bytes each. */
   const INT_CACHE = 1024;
   /** The most draws after which a pool that is used up has begun anew; it is another kind of pool otherwise. */
@@ -66,13 +67,21 @@ function renew(builtin, inClone) {
   }
 }
 
-/** For a thread that has not loaded gridcentric; where nothing can be had of Node, or nothing is loaded that draws in advance, there
- * is nothing to be done. */
+/** With Node 18 a thread whose program is an ES module gives none of Node's modules away. URLs of objects have numbers from the same
+ * cache, though. */
+function renewByUrls() {
+  const blob = new Blob([]);
+  for (let i = 0; i < UUID_CACHE; ++i) URL.revokeObjectURL(URL.createObjectURL(blob));
+}
+
+/** For a thread that has not loaded gridcentric; where nothing is loaded that draws in advance, there is nothing to be done. */
 const source = `(() => {
   try {
     if (!process.moduleLoadList.includes('NativeModule internal/crypto/random')) return;
     const get = process.getBuiltinModule ?? process.mainModule?.require.bind(process.mainModule) ?? globalThis.require;
+    const UUID_CACHE = ${UUID_CACHE};
     if (get) (${renew})(get, true);
+    else (${renewByUrls})();
   } catch {}
 })()`;
 
