@@ -17,20 +17,29 @@ ROOT = Path(__file__).resolve().parents[2]
 REPEAT = int(os.environ.get("GC_REPEAT", "1"))
 HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs
 
-# A child that says 0 ... 2999, a line each, with pauses so that the clone comes in between.
-CHILD = "import time\nfor i in range(3000):\n print(i, flush=True)\n if i % 10 == 0: time.sleep(.001)"
+# A child that says 0 ... 2999, a line each, with pauses so that most clones are made while it writes. Its last third it says
+# only when it is told that the clone has been made.
+CHILD = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+for i in range(3000):
+    if i == 2000: signal.sigwait([signal.SIGUSR1])
+    print(i, flush=True)
+    if i % 10 == 0: time.sleep(.001)
+"""
 
 PYTHON_HEAD = f"""
-import asyncio, multiprocessing, os, subprocess, sys, threading
+import asyncio, multiprocessing, os, signal, subprocess, sys, threading
 from gridcentric import aio, guest
 child = [sys.executable, "-c", {CHILD!r}]
 numbers = "".join(f"{{i}}\\n" for i in range(3000))
 
-def clone(say):
-    "Master and clones call say() when they have read all; clones report what it returns."
+def clone(child, say):
+    "Master and clones call say(), which reads all there is; clones report what it returns."
     ticket = guest.request_ticket(3, 3, 1, 0)
     if guest.clone(ticket) > 0:
         guest.join(say())
+    os.kill(child, signal.SIGUSR1)
     said = say()
     reports = [result.report.decode() for result in guest.wait(ticket, -1)]
     print(said, reports)
@@ -58,7 +67,7 @@ def say():
     except BrokenPipeError:
         return "end" if len(got) < 3000 else "all"
 
-clone(say)
+clone(process.pid, say)
 """
 
 CONNECTION = """
@@ -66,8 +75,10 @@ reader, writer = multiprocessing.Pipe(duplex=DUPLEX)
 
 def work(connection):
     for i in range(3000):
+        if i == 2000: signal.sigwait([signal.SIGUSR1])
         connection.send(i)
 
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 process = multiprocessing.get_context("fork").Process(target=work, args=(writer,))
 process.start()
 writer.close()
@@ -89,9 +100,9 @@ def say():
     if guest.ismaster():
         process.join()
         return "all" if got == list(range(3000)) else f"{len(got)} messages"
-    return "end" if got == list(range(len(got))) else "wrong"
+    return "end" if got == list(range(len(got))) and len(got) < 3000 else "wrong"
 
-clone(say)
+clone(process.pid, say)
 os._exit(0)  # multiprocessing would wait for children that clones do not have
 """
 
@@ -102,9 +113,11 @@ async def main():
     rest = asyncio.create_task(process.stdout.read())
     ticket = await aio.request_ticket(3, 3, 1, 0)
     vmid = await aio.clone(ticket)
+    if vmid == 0:
+        process.send_signal(signal.SIGUSR1)
     text = b"".join(head) + await rest
     if vmid > 0:
-        await aio.join("end" if numbers.startswith(text.decode()) else "wrong")
+        await aio.join("end" if len(text) < len(numbers) and numbers.startswith(text.decode()) else "wrong")
     said = "all" if text.decode() == numbers else f"{len(text)} bytes"
     print(said, [result.report.decode() for result in await aio.wait(ticket, -1)])
     await process.wait()
@@ -124,7 +137,7 @@ def read():
     try:
         while data := os.read(master, 1000):
             got.append(data)
-            if len(got) == 30: begun.set()
+            if sum(map(len, got)) > 1000: begun.set()
     except OSError:
         pass
     over.set()
@@ -139,9 +152,10 @@ def say():
     try:
         os.write(master, b"x")
     except OSError as error:
-        return "end" if numbers.startswith(b"".join(got).decode()) else "wrong"
+        text = b"".join(got).decode()
+        return "end" if len(text) < len(numbers) and numbers.startswith(text) else "wrong"
 
-clone(say)
+clone(process.pid, say)
 """
 
 NODE = f"""
@@ -159,8 +173,9 @@ const begun = new Promise((resolve) => child.stdout.on('data', (data) => {{
   await begun;
   const ticket = await gridcentric.request_ticket(3, 3, 1, 0);
   const vmid = await gridcentric.clone(ticket);
+  child.kill('SIGUSR1'); // reaches nobody from a clone
   await over;
-  if (vmid > 0) return gridcentric.join(numbers.startsWith(text) ? 'end' : 'wrong');
+  if (vmid > 0) return gridcentric.join(text.length < numbers.length && numbers.startsWith(text) ? 'end' : 'wrong');
   const reports = (await gridcentric.wait(ticket, -1)).map((result) => `'${{result.report}}'`);
   console.log(text === numbers ? 'all' : `${{text.length}} bytes`, `[${{reports.join(', ')}}]`);
 }})();
