@@ -6,7 +6,7 @@ const { assert, family, play, until } = require('./harness.js');
 
 const JOURNALS = ['wal', 'delete'];
 const THREADS = 2; // of each journal
-const ROWS = 10; // that each of them commits in each domain at least
+const ROWS = 5; // that each of them commits in each domain at least
 // What is in the shared memory: who writes, whether to stop, a place to wait at, how many transactions each thread has committed.
 const DOMAIN = 0, STOP = 1, PAUSE = 2, COMMITTED = 3;
 
@@ -32,7 +32,7 @@ function write({ library, journal, thread, shared }) {
     committed.push(row.join());
     Atomics.add(shared, COMMITTED + thread, 1);
     // Longer than the transaction, however busy the computer: nobody can be cloned who is always in one.
-    Atomics.wait(shared, PAUSE, 0, Math.random() * 10 * (performance.now() - begun));
+    Atomics.wait(shared, PAUSE, 0, Math.random() * 4 * (performance.now() - begun));
   }
   database.close();
   parentPort.postMessage(committed);
