@@ -55,7 +55,7 @@ def play(session: nox.Session, env: dict[str, str], *options: str) -> None:
     pytest(session, "tests/zoo", *options, env=env)
     tests = sorted(str(path) for path in (ROOT / "tests" / "zoo" / "node").glob("*.test.js"))
     if tests and not session.posargs:  # those are pytest's
-        run(session, node_under_test(), "--test", "--test-timeout=300000", *tests, env=env)
+        run(session, node_under_test(), "--test", "--test-timeout=1800000", *tests, env=env)
 
 
 def install(session: nox.Session, *folders: str) -> None:
