@@ -49,6 +49,23 @@ bool create_timer(const KernelTimer &t, KernelSigevent *event) {
   return true;
 }
 
+// Before Linux 6.15 a clone gets ids only upwards, and the kernel lists the newest timer first.
+void sort_by_id(Table<KernelTimer> &timers) {
+  const size_t n = timers.count;
+  if (n > 1 && timers[0].id > timers[n - 1].id)
+    for (size_t i = 0; i < n / 2; i++) {
+      const KernelTimer t = timers[i];
+      timers[i] = timers[n - 1 - i];
+      timers[n - 1 - i] = t;
+    }
+  for (size_t i = 1; i < n; i++) {
+    const KernelTimer t = timers[i];
+    size_t at = i;
+    for (; at > 0 && timers[at - 1].id > t.id; at--) timers[at] = timers[at - 1];
+    timers[at] = t;
+  }
+}
+
 }  // namespace
 
 bool plan_timers() {
@@ -96,6 +113,7 @@ bool plan_timers() {
       t->clock = negative ? -(int)v : (int)v;
     }
   }
+  sort_by_id(e.timers);
   return true;
 }
 
