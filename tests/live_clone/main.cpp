@@ -58,6 +58,7 @@ live_clone::Order order() {
   live_clone::Order o;
   o.mode = mode;
   o.reaper_path = reaper;
+  o.park_timeout_ms = 100'000;  // the computer may be emulated, or very busy: only what hangs is to fail
   for (int k = 0; k < clones; k++) o.addresses.push_back(0x7f4d0000u + uint32_t(first_address++ % 60000 + 1));
   return o;
 }
