@@ -33,8 +33,8 @@ TicketInfo parse_ticket(std::string_view line) {
 }
 
 // The items of a list; its count is checked, so that a lost line cannot pass for a shorter list.
-std::vector<std::string> list(std::string_view request, Call *call) {
-  auto lines = call_host(request, call);
+std::vector<std::string> list(std::string_view request, Call *call, int timeout = -1) {
+  auto lines = call_host(request, call, timeout);
   Fields last(lines.back());
   if (last.number() != static_cast<int>(lines.size()) - 1) last.malformed();
   lines.pop_back();
@@ -51,7 +51,7 @@ void flush(FILE *stream) {
 }  // namespace
 
 std::string request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, Call *call) {
-  Exchange exchange(words("request_ticket", {maxcpus, minvms, mincpuspervm, timeout}), call);
+  Exchange exchange(words("request_ticket", {maxcpus, minvms, mincpuspervm, timeout}), call, timeout);
   try {
     const auto line = exchange.next();
     Fields fields(line.rest);
@@ -98,7 +98,7 @@ std::vector<Domain> list_domains(Call *call) {
 }
 
 void sync(const std::optional<std::string> &ticket, int timeout, Call *call) {
-  call_host(words("sync " + (ticket ? checked_ticket(*ticket) : "-"), {timeout}), call);
+  call_host(words("sync " + (ticket ? checked_ticket(*ticket) : "-"), {timeout}), call, timeout);
 }
 
 void join(std::optional<std::string_view> report, Call *call) {
@@ -117,7 +117,7 @@ void join(std::optional<std::string_view> report, Call *call) {
 
 std::vector<Result> wait(const std::string &ticket, int timeout, Call *call) {
   std::vector<Result> results;
-  for (const auto &line : list(words("wait " + checked_ticket(ticket), {timeout}), call)) {
+  for (const auto &line : list(words("wait " + checked_ticket(ticket), {timeout}), call, timeout)) {
     Fields fields(line);
     Result result;
     result.vmid = fields.number();

@@ -77,6 +77,16 @@ int connect_to(const std::string &path) {
 
 }  // namespace
 
+bool answers(const std::string &path, Call *call, int wait_ms) {
+  try {
+    const Connection connection(path, "observe", call, wait_ms);
+    return true;
+  } catch (const Error &error) {
+    if (error.code == error_cancelled) throw;
+    return error.code != GC_E_HOST_UNREACHABLE;  // a refusal is an answer too
+  }
+}
+
 bool nobody_listens(const std::string &path) noexcept {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -169,7 +179,7 @@ void Connection::wait_for(short events, Call *call, int wait_ms) const {
     const bool sliced = hooked && (left < 0 || left > hook_interval_ms);
     const int ready = ::poll(entries, 2, sliced ? hook_interval_ms : left);
     if (ready < 0 && errno != EINTR && errno != EAGAIN) throw Disconnected{};
-    if (ready == 0 && !sliced) throw Disconnected{};
+    if (ready == 0 && !sliced) throw Silent{};
     if (ready <= 0) {
       if (ready == 0 && left > 0) left -= hook_interval_ms;
       if (hooked && call->on_wait_interrupted()) call->cancel();

@@ -14,11 +14,16 @@ namespace gridcentric::guest {
 // What the system says of an error; of a limit, also what raises it.
 std::string system_text(int error);
 
+// Does the host at this path greet a newcomer in time? Throws error_cancelled and what the hook of call throws.
+bool answers(const std::string &path, Call *call, int wait_ms);
+
 // Is there no host at this path any more? Waits for half a second for one that is ending.
 bool nobody_listens(const std::string &path) noexcept;
 
 // The other end closed, or the connection broke. What that means (host dead, process cloned) is the session's business.
 struct Disconnected {};
+// It did not: it has said nothing in the time that it was given.
+struct Silent : Disconnected {};
 
 class Connection {
  public:
@@ -43,7 +48,7 @@ class Connection {
 
   // The next line without its newline. Throws Disconnected, Error PROTOCOL (a line longer than the protocol allows) and
   // error_cancelled. A hook's exception leaves it as it is.
-  // wait_ms: how long to wait at most, -1 for ever; Disconnected when the time is over.
+  // wait_ms: how long to wait at most, -1 for ever; Silent when the time is over.
   std::string receive(Call *call, int wait_ms = -1);
 
   // Nothing came in and nobody hung up since the last call ended: fit for another one.

@@ -172,15 +172,15 @@ void publish(State &s, Identity identity) {
   s.identity = s.identities.back().get();
 }
 
-std::unique_ptr<Connection> connect(Call *call, unsigned generation) {
+std::unique_ptr<Connection> connect(Call *call, unsigned generation, int wait_ms) {
   State &s = state();
   const std::string handshake = attach_handshake(s.identity, s.forked), path = host_path(s);
   std::unique_ptr<Connection> connection;
   try {
-    connection = std::make_unique<Connection>(path, handshake, call);
+    connection = std::make_unique<Connection>(path, handshake, call, wait_ms);
   } catch (const Error &error) {
     if (error.code != GC_E_HOST_UNREACHABLE || !begin_anew(s, path)) throw;
-    connection = std::make_unique<Connection>(host_path(s), handshake, call);
+    connection = std::make_unique<Connection>(host_path(s), handshake, call, wait_ms);
   }
   Identity identity = parse_greeting(connection->greeting());
   std::lock_guard guard(s.lock);
@@ -230,7 +230,7 @@ Lease::NotCancellable::NotCancellable() { ::pthread_setcancelstate(PTHREAD_CANCE
 
 Lease::NotCancellable::~NotCancellable() { ::pthread_setcancelstate(before, nullptr); }
 
-Lease::Lease(Call *call) {
+Lease::Lease(Call *call, const Patience *patience) {
   if (call != nullptr && call->cancelled())
     throw Error(error_cancelled, "the call was cancelled before it began");
   settle();
@@ -245,12 +245,33 @@ Lease::Lease(Call *call) {
     std::erase(s.open, connection_->fd());  // the host restarted, or ended
     connection_.reset();
   }
+  const bool endless = patience == nullptr || patience->is_endless();
   try {
-    connection_ = connect(call, generation_);
+    connection_ = connect(call, generation_, endless ? -1 : patience->left_ms() + Patience::answer_ms);
   } catch (const Error &error) {
     if (error.code == GC_E_HOST_UNREACHABLE && became_clone()) throw broken();
+    if (error.code == GC_E_HOST_UNREACHABLE && !endless && patience->left_ms() == 0) throw silent(*patience);
     throw;
   }
+}
+
+std::string Lease::receive(Call *call, Patience &patience) {
+  for (;;) {
+    try {
+      return connection_->receive(call, patience.left_ms());
+    } catch (const Silent &) {
+      // What it has said at last counts, and so does its end.
+      if (!answers(host_path(state()), call, Patience::answer_ms)) return connection_->receive(call, 0);
+    }
+    patience.renew();
+  }
+}
+
+Error Lease::silent(const Patience &patience) {
+  return Error(GC_E_TIMED_OUT, "the host at 'unix:" + host_path(state()) +
+                                   "' does not answer, it is stopped or has no processor: the call's " +
+                                   std::to_string(patience.timeout()) +
+                                   " ms are over, and what the host did of it is unknown");
 }
 
 Lease::~Lease() {

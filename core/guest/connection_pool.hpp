@@ -15,6 +15,7 @@
 
 #include "core/guest/client.hpp"
 #include "core/guest/connection.hpp"
+#include "core/guest/patience.hpp"
 
 namespace gridcentric::guest {
 
@@ -24,7 +25,8 @@ const Identity &known_identity(Call *call);
 // A connection for one call. Put back into the pool with done() when the call has had its whole reply; else it is closed.
 class Lease {
  public:
-  explicit Lease(Call *call);
+  // patience: of the call; a host that does not greet in this time is TIMED_OUT.
+  explicit Lease(Call *call, const Patience *patience = nullptr);
   ~Lease();
   Lease(const Lease &) = delete;
   Lease &operator=(const Lease &) = delete;
@@ -33,6 +35,11 @@ class Lease {
   Connection *operator->() const { return connection_.get(); }
   void done() { reusable_ = true; }
 
+  // The next line, as Connection has it. Throws Silent when the call's time is over and the host answers nobody.
+  std::string receive(Call *call, Patience &patience);
+
+  // What is to be said of a host that answers nobody.
+  static Error silent(const Patience &patience);
   // Why a connection broke in the middle of a call: INTERRUPTED_BY_CLONE in a clone, else HOST_UNREACHABLE.
   Error broken() const;
   bool became_clone() const;  // this process has become another domain since the lease was taken

@@ -53,7 +53,8 @@ std::vector<std::string> collect(Next next) {
 
 }  // namespace
 
-Exchange::Exchange(std::string_view request, Call *call) : call_(call), lease_(call) {
+Exchange::Exchange(std::string_view request, Call *call, int timeout)
+    : call_(call), patience_(timeout), lease_(call, &patience_) {
   lease_->send(std::string(call_id).append(" ").append(request), {}, call);
 }
 
@@ -64,7 +65,9 @@ void Exchange::answer(std::string_view line, std::span<const int> descriptors) {
 Exchange::Line Exchange::next() {
   std::string text;
   try {
-    text = lease_->receive(call_);
+    text = lease_.receive(call_, patience_);
+  } catch (const Silent &) {
+    throw Lease::silent(patience_);  // it takes nothing back either; the connection is closed with the lease
   } catch (const Disconnected &) {
     throw lease_.broken();
   } catch (...) {
@@ -97,8 +100,8 @@ void Exchange::take_back() {
   }
 }
 
-std::vector<std::string> call_host(std::string_view request, Call *call) {
-  Exchange exchange(request, call);
+std::vector<std::string> call_host(std::string_view request, Call *call, int timeout) {
+  Exchange exchange(request, call, timeout);
   return collect([&] { return exchange.next(); });
 }
 

@@ -18,7 +18,9 @@ class Exchange {
   };
 
   // Sends the request (verb and arguments). Throws what Lease throws.
-  Exchange(std::string_view request, Call *call);
+  // timeout: that of the call, negative for ever. It is the host's to keep; next() throws TIMED_OUT when it is long over and
+  // the host does not answer at all.
+  Exchange(std::string_view request, Call *call, int timeout = -1);
 
   // The next line of the reply. Throws the host's error, a broken connection as Lease::broken() has it, error_cancelled.
   // When the call was cancelled (or its hook threw) it has been taken back by the time this throws.
@@ -37,13 +39,14 @@ class Exchange {
   void take_back();
 
   Call *call_;
+  Patience patience_;
   Lease lease_;
   bool won_ = false;
   std::string won_fields_;
 };
 
 // A whole call: the fields of its items, and those of its "ok" as the last element.
-std::vector<std::string> call_host(std::string_view request, Call *call);
+std::vector<std::string> call_host(std::string_view request, Call *call, int timeout = -1);
 
 // The same on a connection that is nobody's domain ("observe"). Throws Disconnected too, also after wait_ms of silence.
 std::vector<std::string> call_observed(Connection &connection, std::string_view request, int wait_ms);

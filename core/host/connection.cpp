@@ -87,6 +87,7 @@ void Connection::ready(std::uint32_t events) {
   // A guest that has closed wants no answers: what it had open is cancelled by closed(), unread lines
   // included.
   if ((events & (EPOLLHUP | EPOLLERR)) && !(events & EPOLLIN)) return close();
+  hung_up_ |= (events & EPOLLHUP) != 0;
   if (events & EPOLLOUT) flush();
   if (fd_ >= 0 && (events & EPOLLIN)) read_some();
 }

@@ -35,6 +35,7 @@ class Connection {
 
   Peer peer() const { return peer_; }
   bool open() const { return fd_ >= 0 && !closing_; }
+  bool hung_up() const { return hung_up_; }  // the guest has closed: nobody will read an answer
 
   // Buffered until flush(), which also takes up lines that had to wait. Ignored once it is closing.
   void send(std::string_view line);
@@ -61,7 +62,8 @@ class Connection {
   std::string output_;
   std::size_t written_ = 0;  // of output_
   bool closing_ = false;     // when the output is written
-  bool stalled_ = false;     // lines wait for the output to shrink
+  bool hung_up_ = false;
+  bool stalled_ = false;  // lines wait for the output to shrink
   bool taking_lines_ = false;
   std::uint32_t events_ = 0;
   std::vector<int> descriptors_;

@@ -207,6 +207,7 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
 // A ticket is granted for as many clones as there are descriptors for. What can't be granted anyway is the rules' to refuse.
 void Host::request_ticket(Session &session, const wire::Request &request, std::int64_t maxcpus,
                           std::int64_t minvms, std::int64_t mincpuspervm, std::int64_t timeout) {
+  if (session.connection.hung_up()) return;  // nobody would ever know of the ticket
   const std::int64_t cpus = std::min(maxcpus, rules_.cpus());
   if (minvms > 0 && mincpuspervm > 0 && minvms <= cpus / mincpuspervm) {
     std::int64_t promised = being_made_, most = 0;
