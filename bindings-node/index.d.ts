@@ -60,6 +60,14 @@ export interface CallOptions {
   ref?: boolean;
 }
 
+export interface WaitOptions extends CallOptions {
+  /**
+   * The host forgets the ticket once the results are here, with the reports that it kept: for a program that clones for a long
+   * time. Otherwise a family's last 1,000 closed tickets are kept, and at most 128 MiB of reports.
+   */
+  forget?: boolean;
+}
+
 export interface TicketInfo {
   id: Ticket;
   status: TicketStatus;
@@ -209,13 +217,13 @@ export function join_noreport(options: CallOptions, callback: Callback<never>): 
  * Wait until all clones of the ticket have ended; results are ordered by vmid. Without a timeout the call waits forever.
  * Errors: `timed_out`, `no_such_ticket`, `not_your_ticket`, `invalid_argument` (not yet cloned).
  */
-export function wait(ticket: Ticket, options?: CallOptions): Promise<Result[]>;
-export function wait(ticket: Ticket, timeout: number | undefined, options?: CallOptions): Promise<Result[]>;
+export function wait(ticket: Ticket, options?: WaitOptions): Promise<Result[]>;
+export function wait(ticket: Ticket, timeout: number | undefined, options?: WaitOptions): Promise<Result[]>;
 export function wait(ticket: Ticket, callback: Callback<Result[]>): void;
-export function wait(ticket: Ticket, options: CallOptions, callback: Callback<Result[]>): void;
+export function wait(ticket: Ticket, options: WaitOptions, callback: Callback<Result[]>): void;
 export function wait(ticket: Ticket, timeout: number | undefined, callback: Callback<Result[]>): void;
 export function wait(
-  ticket: Ticket, timeout: number | undefined, options: CallOptions, callback: Callback<Result[]>,
+  ticket: Ticket, timeout: number | undefined, options: WaitOptions, callback: Callback<Result[]>,
 ): void;
 
 /** End a clone of the family. Errors: `no_such_domain`. */

@@ -58,16 +58,21 @@ function callback(value, where) {
   return value;
 }
 
-/** { signal, ref } of a call. */
-function options(value, where) {
-  const { signal, ref = true, ...unknown } = value;
-  const [name] = Object.keys(unknown);
-  if (name !== undefined) throw wrong(`${where} has the option '${name}'; there are signal and ref.`);
+/** { signal, ref } of a call, and the switches that are its own. */
+function options(value, where, switches) {
+  const { signal, ref = true, ...more } = value;
+  for (const [name, given] of Object.entries(more)) {
+    if (!switches.includes(name)) {
+      const last = switches.at(-1) ?? 'ref';
+      throw wrong(`${where} has the option '${name}'; there are ${['signal', 'ref', ...switches].slice(0, -1).join(', ')} and ${last}.`);
+    }
+    if (given !== undefined && typeof given !== 'boolean') throw wrong(`${where} must have a Boolean as its ${name}.`);
+  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrong(`${where} must have an AbortSignal as its signal.`);
   }
   if (typeof ref !== 'boolean') throw wrong(`${where} must have a Boolean as its ref.`);
-  return { signal, ref };
+  return { signal, ref, ...more };
 }
 
 function isOptions(value) {
@@ -78,13 +83,13 @@ function isOptions(value) {
 
 /**
  * Takes the arguments of a call apart: those that `checks` has, by name, then options, then a callback; the last two may be
- * missing, and so may arguments whose check allows undefined.
+ * missing, and so may arguments whose check allows undefined. `switches`: names of options that only this call has.
  */
-function parse(call, given, checks) {
+function parse(call, given, checks, switches = []) {
   const all = [...given];
   const names = Object.keys(checks);
   const done = typeof all.at(-1) === 'function' ? all.pop() : undefined;
-  const asked = isOptions(all.at(-1)) ? options(all.at(-1), place(call, all.length - 1, 'options')) : undefined;
+  const asked = isOptions(all.at(-1)) ? options(all.at(-1), place(call, all.length - 1, 'options'), switches) : undefined;
   if (asked) all.pop();
   const values = names.map((name, index) => checks[name](all[index], place(call, index, name)));
   const last = names.length;

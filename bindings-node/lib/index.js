@@ -66,7 +66,9 @@ function join_noreport(...given) {
 }
 
 function wait(...given) {
-  return call('wait', check.parse('wait', given, { ticket: check.ticket, timeout: check.timeoutOrForEver }));
+  const parsed = check.parse('wait', given, { ticket: check.ticket, timeout: check.timeoutOrForEver }, ['forget']);
+  parsed.values.push(parsed.options.forget === true);
+  return call('wait', parsed);
 }
 
 function kill(...given) {

@@ -16,6 +16,7 @@ class Arguments {
   explicit Arguments(Napi::Array array) : array_(array) {}
 
   int number(uint32_t index) const { return array_.Get(index).As<Napi::Number>().Int32Value(); }
+  bool truth(uint32_t index) const { return array_.Get(index).As<Napi::Boolean>().Value(); }
   std::string text(uint32_t index) const { return array_.Get(index).As<Napi::String>().Utf8Value(); }
   std::optional<std::string> optional_text(uint32_t index) const {
     if (array_.Get(index).IsUndefined()) return std::nullopt;
@@ -142,8 +143,8 @@ const std::map<std::string, Maker> makers = {
      }},
     {"wait",
      [](const Arguments &a) -> Work {
-       return [ticket = a.text(0), timeout = a.number(1)](Call *call) {
-         return array_of(guest::wait(ticket, timeout, call));
+       return [ticket = a.text(0), timeout = a.number(1), forget = a.truth(2)](Call *call) {
+         return array_of(guest::wait(ticket, timeout, call, forget));
        };
      }},
     {"kill",

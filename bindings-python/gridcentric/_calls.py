@@ -60,8 +60,9 @@ def sync(call: _native.Call, ticket: Optional[Ticket], timeout: int) -> None:
     call.sync(None if ticket is None else _arguments.ticket_of(ticket), _arguments.timeout_of(timeout))
 
 
-def wait(call: _native.Call, ticket: Ticket, timeout: int) -> list[Result]:
-    return [Result(*fields) for fields in call.wait(_arguments.ticket_of(ticket), _arguments.timeout_of(timeout))]
+def wait(call: _native.Call, ticket: Ticket, timeout: int, forget: bool) -> list[Result]:
+    name, limit = _arguments.ticket_of(ticket), _arguments.timeout_of(timeout)
+    return [Result(*fields) for fields in call.wait(name, limit, bool(forget))]
 
 
 def kill(call: _native.Call, vmid: int) -> None:

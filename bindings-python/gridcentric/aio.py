@@ -150,9 +150,9 @@ async def join(report: Report = None) -> None:
     await _run(lambda call: _calls.join(call, report))
 
 
-async def wait(ticket: Ticket, timeout: int = -1) -> list[Result]:
+async def wait(ticket: Ticket, timeout: int = -1, *, forget: bool = False) -> list[Result]:
     """See gridcentric.guest.wait."""
-    return await _run(lambda call: _calls.wait(call, ticket, timeout))
+    return await _run(lambda call: _calls.wait(call, ticket, timeout, forget))
 
 
 async def kill(vmid: int) -> None:

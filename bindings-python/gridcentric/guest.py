@@ -103,17 +103,19 @@ def join(report: Report = None) -> None:
     """End this clone and hand `report` (bytes, or text as UTF-8; at most 1 MiB) to the domain that made it.
 
     sys.stdout and sys.stderr are flushed; exit handlers and `finally` blocks do not run. Does not return.
-    Raises InvalidArgument (in the master), TooLarge.
+    Raises InvalidArgument (in the master), TooLarge (also when reports of 128 MiB wait in the family to be read).
     """
     _calls.join(_native.Call(), report)
 
 
-def wait(ticket: Ticket, timeout: int = -1) -> list[Result]:
+def wait(ticket: Ticket, timeout: int = -1, *, forget: bool = False) -> list[Result]:
     """Wait until all clones of the ticket have ended; how each did, by vmid, with its report.
 
+    With `forget` the host forgets the ticket and the reports it kept once the results are here: for a program that clones for a
+    long time. Otherwise a family's last 1,000 closed tickets are kept, and at most 128 MiB of reports.
     Raises TimedOut, NoSuchTicket, NotYourTicket, InvalidArgument (not cloned yet).
     """
-    return _calls.wait(_native.Call(), ticket, timeout)
+    return _calls.wait(_native.Call(), ticket, timeout, forget)
 
 
 def kill(vmid: int) -> None:

@@ -101,8 +101,10 @@ PYBIND11_MODULE(_model, module) {
   using Time = std::int64_t;
   module.doc() = "The rules of the C++ core, for the lockstep with gridcentric.reference. Not thread-safe.";
   module.attr("MAX_CLOSED") = Rules::max_closed;
+  module.attr("MAX_REPORTS") = Rules::max_reports;
   py::class_<Rules>(module, "Rules")
-      .def(py::init<std::int64_t, std::uint64_t>(), py::arg("cpus"), py::arg("seed") = 0)
+      .def(py::init<std::int64_t, std::uint64_t, std::size_t>(), py::arg("cpus"), py::arg("seed") = 0,
+           py::arg("most_reports") = std::size_t{Rules::max_reports})
       .def("adopt", [](Rules &rules, const std::string &exit,
                        Time now) { return rules.adopt(on_exit(exit), "", now); })
       .def("bye", &Rules::bye)
@@ -113,6 +115,8 @@ PYBIND11_MODULE(_model, module) {
            })
       .def("release_ticket", [](Rules &rules, DomainKey caller, const std::string &id,
                                 Time now) { return error(rules.release_ticket(caller, id, now)); })
+      .def("forget_ticket", [](Rules &rules, DomainKey caller, const std::string &id,
+                               Time now) { return error(rules.forget_ticket(caller, id, now)); })
       .def("ticket_info",
            [](Rules &rules, DomainKey caller, const std::string &id) {
              const TicketAnswer answer = rules.ticket_info(caller, id);

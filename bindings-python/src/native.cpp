@@ -171,10 +171,10 @@ void add_calls(py::module_ &module) {
           "ticket"_a, "timeout"_a)
       .def(
           "wait",
-          [](Call &call, const std::string &ticket, int timeout) {
-            return tuples_of(waiting(call, [&] { return guest::wait(ticket, timeout, &call); }));
+          [](Call &call, const std::string &ticket, int timeout, bool forget) {
+            return tuples_of(waiting(call, [&] { return guest::wait(ticket, timeout, &call, forget); }));
           },
-          "ticket"_a, "timeout"_a)
+          "ticket"_a, "timeout"_a, "forget"_a)
       .def(
           "kill", [](Call &call, int vmid) { waiting(call, [&] { guest::kill(vmid, &call); }); }, "vmid"_a)
       .def("join", &join, "report"_a)

@@ -174,8 +174,12 @@ int wait(const Arguments &arguments) {
     return "result " + std::to_string(result.vmid) + " " + guest::end_kind_name(result.how) + " " +
            std::to_string(result.status) + " " + readable(result.report);
   };
-  return print_list(arguments, guest::wait(arguments.ticket(0), arguments.number(1, "TIMEOUT", -1)), line,
-                    result_json);
+  const std::string ticket = arguments.ticket(0);
+  const int status =
+      print_list(arguments, guest::wait(ticket, arguments.number(1, "TIMEOUT", -1)), line, result_json);
+  // What could not be written has not been read.
+  if (arguments.has("--forget") && std::fflush(stdout) == 0) guest::forget(ticket);
+  return status;
 }
 
 int kill(const Arguments &arguments) {

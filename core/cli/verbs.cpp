@@ -90,10 +90,11 @@ const std::vector<Verb> &verbs() {
        "Prints a line 'result VMID HOW STATUS REPORT' for each, by vmid. HOW: joined, exited (STATUS: exit\n"
        "code), killed (STATUS: signal) or lost. REPORT: 'text' and the report if it is text; '=' if it is\n"
        "empty; '-' if there is none; else 'base64' and the bytes. All lines of a text but the first are\n"
-       "indented by two spaces. TIMEOUT is in milliseconds; default -1, forever.",
+       "indented by two spaces. TIMEOUT is in milliseconds; default -1, forever. A host keeps the last\n"
+       "1,000 closed tickets of a family and at most 128 MiB of their reports.",
        1,
        2,
-       {json},
+       {{"--forget", nullptr, "the host forgets the ticket and its reports once they are printed"}, json},
        wait},
       {"kill",
        "VMID",

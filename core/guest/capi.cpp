@@ -60,6 +60,13 @@ int give_results(const std::vector<guest::Result> &source, gc_result_t **results
   return 0;
 }
 
+int wait_for(const gc_uuid_t &ticket, int timeout, bool forget, gc_result_t **results, std::size_t *count) {
+  const std::string name = text_of(ticket);
+  need(results, "results", "the address of a pointer");
+  need(count, "count", "the address of a size_t");
+  return give_results(guest::wait(name, timeout, used_call(), forget), results, count);
+}
+
 }  // namespace
 
 int guest::capi::fail(int code, const std::string &text) noexcept {
@@ -169,12 +176,11 @@ int gc_join_noreport(void) {
 }
 
 int gc_wait(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count) {
-  return guarded([&] {
-    const std::string name = text_of(ticket);
-    need(results, "results", "the address of a pointer");
-    need(count, "count", "the address of a size_t");
-    return give_results(guest::wait(name, timeout, used_call()), results, count);
-  });
+  return guarded([&] { return wait_for(ticket, timeout, false, results, count); });
+}
+
+int gc_wait_and_forget(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count) {
+  return guarded([&] { return wait_for(ticket, timeout, true, results, count); });
 }
 
 int gc_kill(int vmid) {

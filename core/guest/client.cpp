@@ -115,7 +115,15 @@ void join(std::optional<std::string_view> report, Call *call) {
   ::_exit(0);
 }
 
-std::vector<Result> wait(const std::string &ticket, int timeout, Call *call) {
+void forget(const std::string &ticket) {
+  try {
+    call_host("forget " + checked_ticket(ticket), nullptr, 0);
+  } catch (const Error &) {
+    return;
+  }
+}
+
+std::vector<Result> wait(const std::string &ticket, int timeout, Call *call, bool forgets) {
   std::vector<Result> results;
   for (const auto &line : list(words("wait " + checked_ticket(ticket), {timeout}), call, timeout)) {
     Fields fields(line);
@@ -126,6 +134,7 @@ std::vector<Result> wait(const std::string &ticket, int timeout, Call *call) {
     result.report = fields.report();
     results.push_back(std::move(result));
   }
+  if (forgets) forget(ticket);
   return results;
 }
 

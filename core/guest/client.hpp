@@ -132,7 +132,10 @@ void sync(const std::optional<std::string> &ticket, int timeout, Call *call = nu
 // Ends the process: exit code 0, stdio of C flushed, no exit handlers. A binding flushes its own buffers before.
 [[noreturn]] void join(std::optional<std::string_view> report, Call *call = nullptr);
 
-std::vector<Result> wait(const std::string &ticket, int timeout, Call *call = nullptr);
+// forget: once the results are here the host forgets the ticket, and its reports with it.
+std::vector<Result> wait(const std::string &ticket, int timeout, Call *call = nullptr, bool forget = false);
+// What wait() does then. Throws nothing: the results have been read, the host may be gone or have forgotten the ticket by itself.
+void forget(const std::string &ticket);
 void kill(int vmid, Call *call = nullptr);
 
 // Runs in the thread that calls clone(), before the host is asked and anybody is stopped, in the order of registration; what it

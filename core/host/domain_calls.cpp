@@ -151,6 +151,8 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
       return;
     case wire::Command::release_ticket:
       return answer(session, request, rules_.release_ticket(me, args[0], now));
+    case wire::Command::forget:
+      return answer(session, request, rules_.forget_ticket(me, args[0], now));
     case wire::Command::ticket_info: {
       const TicketAnswer found = rules_.ticket_info(me, args[0]);
       if (!found.ok()) return answer(session, request, found);

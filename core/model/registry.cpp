@@ -1,5 +1,7 @@
 #include "core/model/registry.hpp"
 
+#include <utility>
+
 namespace gridcentric {
 
 Family &Registry::new_family(const Uuid &id) {
@@ -40,7 +42,18 @@ void Registry::close(Ticket &ticket) {
   ticket.family->closed.emplace(ticket.closing, &ticket);
 }
 
+void Registry::keep_report(Ticket &ticket, std::size_t bytes) {
+  ticket.report_bytes += bytes;
+  ticket.family->report_bytes += bytes;
+}
+
+void Registry::drop_reports(Ticket &ticket) {
+  ticket.family->report_bytes -= std::exchange(ticket.report_bytes, 0);
+  for (Result &result : ticket.results) result.report.reset();
+}
+
 void Registry::forget(Ticket &ticket) {
+  ticket.family->report_bytes -= ticket.report_bytes;
   if (ticket.owner) std::erase(ticket.owner->tickets, &ticket);
   ticket.family->tickets.erase(ticket.order);
   ticket.family->closed.erase(ticket.closing);

@@ -32,6 +32,7 @@ struct Ticket {
   std::optional<Barrier> barrier;  // once its clones are there
   std::set<CallId> waiters;        // of wait()
   std::vector<Result> results;     // of ended clones, in the order of their ends
+  std::size_t report_bytes = 0;    // of the reports that its clones have joined with
 };
 
 struct Domain {
@@ -61,6 +62,7 @@ struct Family {
   std::map<int, Domain *> domains;
   std::map<std::uint64_t, Ticket *> tickets;  // by order of request
   std::map<std::uint64_t, Ticket *> closed;   // by order of closing
+  std::size_t report_bytes = 0;               // of its tickets
 };
 
 class Registry {
@@ -69,9 +71,11 @@ class Registry {
   Domain &new_domain(Family &family, int vmid, int parent, Ticket *born_of);
   Ticket &new_ticket(const Uuid &id, Domain &owner);
 
-  void forget(Ticket &ticket);  // its domains must have gone
-  void forget(Domain &domain);  // and its family with the last one
-  void close(Ticket &ticket);   // remembers the order of closing
+  void forget(Ticket &ticket);                          // its domains must have gone
+  void forget(Domain &domain);                          // and its family with the last one
+  void close(Ticket &ticket);                           // remembers the order of closing
+  void keep_report(Ticket &ticket, std::size_t bytes);  // counts it
+  void drop_reports(Ticket &ticket);                    // nobody will ever ask for them
 
   Family *family(const Uuid &id);
   Domain *domain(DomainKey key);

@@ -34,7 +34,8 @@ Answer check_timeout(std::int64_t timeout) {
 
 }  // namespace
 
-Rules::Rules(std::int64_t cpus, std::uint64_t seed) : state_(std::make_unique<State>(cpus, seed)) {}
+Rules::Rules(std::int64_t cpus, std::uint64_t seed, std::size_t most_reports)
+    : state_(std::make_unique<State>(cpus, seed, most_reports)) {}
 Rules::~Rules() = default;
 Rules::Rules(Rules &&) noexcept = default;
 Rules &Rules::operator=(Rules &&) noexcept = default;
@@ -307,7 +308,12 @@ Answer Rules::State::find_ticket(DomainKey caller, std::string_view id, Domain *
                    "\", expected a UUID of 36 characters in lower case");
   if (Answer bad = find_caller(caller, domain); !bad.ok()) return bad;
   *ticket = registry.ticket(*uuid);
-  if (!*ticket) return {Code::NO_SUCH_TICKET, "there is no ticket " + std::string(id) + " (any more)"};
+  if (!*ticket)
+    return {Code::NO_SUCH_TICKET,
+            "there is no ticket " + std::string(id) + " (any more): of a family the last " +
+                number(static_cast<std::int64_t>(Rules::max_closed)) +
+                " closed ones are kept, with at most " +
+                number(static_cast<std::int64_t>(most_reports >> 20)) + " MiB of reports"};
   // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_caller() was ok, so it gave the domain
   if ((*ticket)->family != (*domain)->family)
     return {Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " belongs to another family"};

@@ -109,9 +109,11 @@ class Rules {
  public:
   static constexpr std::size_t max_report = 1 << 20;  // bytes, rule 8
   static constexpr std::size_t max_closed = 1000;     // closed tickets of a family, rule 9
+  static constexpr std::size_t max_reports =
+      128 << 20;  // bytes of the reports that a family's tickets hold, rule 9
 
   // cpus: what the host offers in all, at least 1. seed: of the UUIDs.
-  explicit Rules(std::int64_t cpus, std::uint64_t seed = 0);
+  explicit Rules(std::int64_t cpus, std::uint64_t seed = 0, std::size_t most_reports = max_reports);
   ~Rules();
   Rules(Rules &&) noexcept;
   Rules &operator=(Rules &&) noexcept;
@@ -129,6 +131,8 @@ class Rules {
 
   // --- calls of a domain that are answered at once -------------------------------------------------------
   Answer release_ticket(DomainKey caller, std::string_view ticket, std::int64_t now);
+  // A closed ticket and its reports: its owner has read them.
+  Answer forget_ticket(DomainKey caller, std::string_view ticket, std::int64_t now);
   TicketAnswer ticket_info(DomainKey caller, std::string_view ticket) const;
   Answer join(DomainKey caller, std::optional<std::string> report);
   Answer kill(DomainKey caller, std::int64_t vmid);

@@ -156,6 +156,12 @@ Answer Rules::join(DomainKey caller, std::optional<std::string> report) {
     return {Code::TOO_LARGE, "the report has " + std::to_string(report->size()) +
                                  " bytes, expected at most " + std::to_string(max_report) +
                                  ": hand over a file's name instead"};
+  Ticket &ticket = *domain->born_of;
+  if (!ticket.owner) report.reset();  // nobody is left to read it
+  if (report) {
+    if (Answer full = s.make_room(*domain->family, report->size()); !full.ok()) return full;
+    s.registry.keep_report(ticket, report->size());
+  }
   domain->state = DomainState::ending;
   domain->joined = true;
   domain->report = std::move(report);
@@ -236,7 +242,7 @@ void Rules::ended(DomainKey key, EndKind how, int status, std::int64_t now) {
     result.vmid = domain->vmid;
     result.how = domain->joined ? EndKind::joined : how;
     result.status = domain->joined || how == EndKind::lost ? 0 : status;
-    if (domain->joined) result.report = std::move(domain->report);
+    if (domain->joined && born_of->owner) result.report = std::move(domain->report);
     --born_of->living;
     s.break_barrier(*born_of, *domain);
   }
@@ -261,6 +267,7 @@ void Rules::State::leave_tickets(Domain &domain) {
         registry.forget(*ticket);
         break;
       case TicketStatus::active:
+        registry.drop_reports(*ticket);
         if (ticket->born_with_master) registry.forget(*ticket);
         break;
       case TicketStatus::pending:  // withdrawn with its call

@@ -27,11 +27,13 @@ struct Cloning {
 };
 
 struct Rules::State {
-  State(std::int64_t cpus, std::uint64_t seed) : ledger(cpus), uuids(seed) {}
+  State(std::int64_t cpus, std::uint64_t seed, std::size_t most_reports)
+      : ledger(cpus), uuids(seed), most_reports(most_reports) {}
 
   Ledger ledger;
   Registry registry;
   UuidSource uuids;
+  std::size_t most_reports;
   std::map<CallId, OpenCall> calls;
   std::map<CallId, Cloning> clonings;
   std::set<std::pair<std::int64_t, CallId>> deadlines;
@@ -67,6 +69,8 @@ struct Rules::State {
   // A ticket's clones may be asked for (1) or may not (-1) any more; nothing when its owner has ended.
   void expect(const Ticket &ticket, int sign);
   void answer_wait(CallId call, const Ticket &ticket);
+  // Closed tickets are forgotten, the one closed first first, until the family may hold so many bytes more.
+  Answer make_room(Family &family, std::size_t bytes);
   void break_barrier(Ticket &ticket, const Domain &ended);
 
   // Clonings and ends.

@@ -141,3 +141,67 @@ sys.stdin.read()
             assert check(said, 4)
         assert process.stdin is not None
         process.stdin.close()
+
+
+REPORTS = """
+import os, sys
+from pathlib import Path
+from gridcentric import NoSuchTicket, TooLarge, guest
+
+MIB = bytes(1 << 20)
+host = Path("/proc") / dict(line.split(" ", 1) for line in sys.stdin)["pid"].strip()
+
+def resident():
+    return int(next(line for line in (host / "status").read_text().splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+def round_of(clones):
+    ticket = guest.request_ticket(clones, clones, 1, 0)
+    if guest.clone(ticket):
+        try:
+            guest.join(MIB)
+        except TooLarge as error:
+            assert "are kept" in str(error)
+            guest.join()
+    return ticket
+
+def whole(results):
+    return sum(result.report == MIB for result in results)
+
+for number in range(40):
+    assert whole(guest.wait(round_of(4), forget=True)) == 4
+    if number == 4:
+        begin = resident()
+print(f"after 160 MiB that were forgotten {resident() - begin:.0f} MiB more", file=sys.stderr)
+assert resident() < begin + 16
+
+tickets = [round_of(4) for _ in range(40)]
+assert [whole(guest.wait(ticket)) for ticket in tickets[-32:]] == [4] * 32
+for ticket in tickets[:8]:
+    try:
+        guest.wait(ticket)
+    except NoSuchTicket as error:
+        assert "128 MiB" in str(error)
+    else:
+        raise AssertionError("more is kept than 128 MiB")
+print(f"with 128 MiB that are kept {resident() - begin:.0f} MiB more", file=sys.stderr)
+assert resident() < begin + 2 * 128
+
+ticket = round_of(140)
+results = guest.wait(ticket, forget=True)
+assert (whole(results), len(results)) == (128, 140), "what is kept can be read"
+assert len(guest.list_tickets()) == 1, "closed tickets made room"
+print(f"after they were forgotten {resident() - begin:.0f} MiB more", file=sys.stderr)
+assert resident() < begin + 32
+"""
+
+
+def test_reports_of_a_family_take_a_bounded_part_of_the_host(tmp_path: Path) -> None:
+    with host_of(4096, tmp_path) as address:
+        info = subprocess.run(
+            ["gc", "host", "--info"], env={**os.environ, "GRIDCENTRIC_HOST": address}, stdout=subprocess.PIPE, check=True
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", REPORTS], env={**os.environ, "GRIDCENTRIC_HOST": address}, input=info.stdout,
+            stderr=subprocess.PIPE, timeout=HANG_GUARD_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()

@@ -7,7 +7,7 @@ import os
 
 import pytest
 from hypothesis import settings
-from machine import RulesMachine
+from machine import MOST_REPORTS, RulesMachine
 from subjects import Cpp, Reference
 
 
@@ -16,7 +16,7 @@ class ReferenceMachine(RulesMachine):
 
     @staticmethod
     def make_subjects(cpus: int) -> list[object]:
-        return [Reference(cpus)]
+        return [Reference(cpus, MOST_REPORTS)]
 
 
 class LockstepMachine(RulesMachine):
@@ -24,7 +24,7 @@ class LockstepMachine(RulesMachine):
 
     @staticmethod
     def make_subjects(cpus: int) -> list[object]:
-        return [Reference(cpus), Cpp(cpus)]
+        return [Reference(cpus, MOST_REPORTS), Cpp(cpus, MOST_REPORTS)]
 
 
 TestReference = ReferenceMachine.TestCase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from world import CPUS, UNKNOWN, World
 
-from gridcentric.reference.registry import MAX_CLOSED
+from gridcentric.reference.registry import MAX_CLOSED, MAX_REPORTS
 
 
 @pytest.fixture
@@ -188,6 +188,49 @@ def test_join(world: World) -> None:  # rule 8
     world.do("ended", "f1/1", "exited", 1)
     call = world.ask("wait", "f1/0", "t2", 0)
     assert world.answers[call][2] == ((1, "joined", 0, b"x" * (1 << 20)),)
+
+
+def test_forget_a_ticket(world: World) -> None:  # rule 9
+    ticket = world.clones("f1/0", 2)
+    assert world.do("forget_ticket", "f1/0", ticket) == "invalid_argument"
+    world.end("f1/1", "f1/2")
+    other = world.clones("f1/0", 1)
+    assert world.do("forget_ticket", "f1/3", ticket) == "not_your_ticket"
+    assert world.do("forget_ticket", "f1/0", ticket) is None
+    assert (world.status(ticket), world.status(other)) == (None, "active")
+    assert world.do("forget_ticket", "f1/0", ticket) == "no_such_ticket"
+    assert world.do("forget_ticket", "f1/0", "t1") == "invalid_argument"  # the master's own
+
+
+def test_reports_of_a_family_are_bounded() -> None:  # rule 9
+    """Two of three reports fit. Those of closed tickets make room, the first to close first; those of others do not."""
+    world = World(most_reports=200)
+    tickets = [world.clones("f1/0", 1) for _ in range(2)]
+    for vmid in (1, 2):
+        assert world.do("join", f"f1/{vmid}", b"x" * 90) is None
+    world.end("f1/2")
+    third = world.clones("f1/0", 2)
+    assert world.do("join", "f1/3", b"x" * 111) == "too_large"
+    assert world.status(tickets[1]) == "closed", "nothing is given up for a report that has no room all the same"
+    assert world.do("join", "f1/3", b"x" * 110) is None
+    assert world.status(tickets[1]) is None
+    world.end("f1/1")
+    assert world.do("forget_ticket", "f1/0", tickets[0]) is None
+    assert world.do("join", "f1/4", b"x" * 90) is None
+    world.end("f1/3", "f1/4")
+    call = world.ask("wait", "f1/0", third, 0)
+    assert [len(result[3]) for result in world.answers[call][2]] == [110, 90]
+
+
+def test_reports_that_nobody_can_read_take_no_room() -> None:
+    world = World(most_reports=100)
+    world.clones("f1/0", 1)
+    world.clones("f1/1", 2)
+    assert world.do("join", "f1/2", b"x" * 90) is None
+    world.end("f1/1")  # the one who could read it
+    assert world.do("join", "f1/3", b"x" * 90) is None
+    world.clones("f1/0", 1)
+    assert world.do("join", "f1/4", b"x" * 90) is None
 
 
 def test_closed_tickets_are_bounded(world: World) -> None:  # rule 9

@@ -12,14 +12,29 @@ from .calls import Answered, Call, CallRefused, Deadlines, EndDomain, Event, Rel
 from .checks import check_uuid
 from .errors import BARRIER_BROKEN, INVALID_ARGUMENT, NO_SUCH_DOMAIN, NO_SUCH_TICKET, NOT_YOUR_TICKET, Refused
 from .ledger import Ledger
-from .registry import ACTIVE, CLOSED, PENDING, RUNNING, STARTING, Domain, Family, Registry, Ticket
+from .registry import (
+    ACTIVE,
+    CLOSED,
+    MAX_CLOSED,
+    MAX_REPORTS,
+    PENDING,
+    RUNNING,
+    STARTING,
+    Domain,
+    Family,
+    Registry,
+    Ticket,
+)
 
 
 class Books:
     """All families of one host that offers `cpus` CPUs: its ledger, its registry, its open calls."""
 
-    def __init__(self, cpus: int, clock: Callable[[], int], new_uuid: Callable[[], str]) -> None:
+    def __init__(
+        self, cpus: int, clock: Callable[[], int], new_uuid: Callable[[], str], most_reports: int = MAX_REPORTS
+    ) -> None:
         self._clock = clock
+        self.most_reports = most_reports
         self._deadlines = Deadlines()
         self.ledger: Ledger[str] = Ledger(cpus)  # CPUs are held by tickets
         self.registry = Registry(new_uuid)
@@ -42,7 +57,8 @@ class Books:
         if ticket_id not in self.registry.tickets:
             raise Refused(
                 NO_SUCH_TICKET,
-                f"there is no ticket {ticket_id}, or not any more: list_tickets shows those there are",
+                f"there is no ticket {ticket_id}, or not any more: of a family the last {MAX_CLOSED} closed ones are kept, "
+                f"with at most {self.most_reports} bytes of reports; list_tickets shows those there are",
             )
         return self.registry.tickets[ticket_id]
 

@@ -14,7 +14,10 @@ from .barrier import Barrier
 from .ledger import Want
 
 MAX_CLOSED = 1000
-"""So many closed tickets of a family are remembered; the one that closed first is forgotten first."""
+"""That many closed tickets of a family are remembered; the one that closed first is forgotten first."""
+
+MAX_REPORTS = 128 << 20
+"""Bytes of the reports that the tickets of a family hold."""
 
 PENDING, RESERVED, CLONING, ACTIVE, CLOSED = "pending", "reserved", "cloning", "active", "closed"
 STARTING, RUNNING, ENDING = "starting", "running", "ending"
@@ -51,6 +54,7 @@ class Ticket:
     results: dict[int, Result] = field(default_factory=dict)  # by vmid, of those that have
     barrier: Barrier = field(default_factory=lambda: Barrier(()))  # of its owner and its clones, by key
     waiters: dict[int, None] = field(default_factory=dict)  # open `wait` calls
+    report_bytes: int = 0  # of the reports that its clones have joined with
     unwanted: bool = False  # its owner has ended or took the cloning back: forget it as soon as nothing holds it
 
     @property
@@ -104,6 +108,11 @@ class Family:
     domains: dict[int, Domain] = field(default_factory=dict)  # those that have not ended, by vmid, ascending
     tickets: dict[str, Ticket] = field(default_factory=dict)  # in the order of request
     closed: OrderedDict[str, None] = field(default_factory=OrderedDict)  # in the order of closing
+
+    @property
+    def report_bytes(self) -> int:
+        """What the reports that its tickets hold take."""
+        return sum(ticket.report_bytes for ticket in self.tickets.values())
 
 
 class Registry:

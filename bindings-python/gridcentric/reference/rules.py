@@ -39,6 +39,7 @@ from .registry import (
     RUNNING,
     STARTING,
     Domain,
+    Family,
     Result,
     Ticket,
 )
@@ -119,6 +120,13 @@ class Rules(Books):
             self._refuse(ticket.request, NO_SUCH_TICKET, f"ticket {ticket_id} was released while it was waited for")
         self._release(ticket)
         self._serve_line()
+
+    def forget_ticket(self, caller: int, ticket_id: str) -> None:
+        """A closed ticket and its reports: its owner has read them."""
+        ticket = self._own_ticket(self._caller(caller), ticket_id)
+        if ticket.status != CLOSED:
+            raise Refused(INVALID_ARGUMENT, f"ticket {ticket_id} is {ticket.status}: only a closed one can be forgotten")
+        self.registry.forget_ticket(ticket)
 
     def list_tickets(self, caller: int) -> list[Ticket]:
         """The family's tickets in the order of request, the master's own first."""
@@ -243,7 +251,33 @@ class Rules(Books):
             raise Refused(INVALID_ARGUMENT, "a master has nobody to report to: only a clone can join")
         if report is not None and len(report) > MAX_REPORT:
             raise Refused(TOO_LARGE, f"the report has {len(report)} bytes, at most {MAX_REPORT} are carried")
+        if not self._has_reader(domain.ticket):
+            report = None
+        if report is not None:
+            self._make_room(domain.family, len(report))
+            domain.ticket.report_bytes += len(report)
         domain.state, domain.joined, domain.report = ENDING, True, report
+
+    def _has_reader(self, ticket: Ticket) -> bool:
+        """Only a ticket's owner can ask for the reports of its clones."""
+        return ticket.owner.key in self.registry.domains
+
+    def _make_room(self, family: Family, size: int) -> None:
+        """Closed tickets with reports are forgotten, the one that closed first first, until the family may hold `size` bytes
+        more. What clones report whose ticket is not closed yet is kept; if that leaves no room the report is refused."""
+        closed = [self.registry.tickets[name] for name in family.closed]
+        held = family.report_bytes
+        active = held - sum(ticket.report_bytes for ticket in closed)
+        if active + size > self.most_reports:
+            raise Refused(
+                TOO_LARGE,
+                f"the report has {size} bytes, and tickets whose clones have not all ended hold {active} of the "
+                f"{self.most_reports} that a family may: report the name of a file",
+            )
+        for ticket in closed:
+            if held + size > self.most_reports and ticket.report_bytes:
+                held -= ticket.report_bytes
+                self.registry.forget_ticket(ticket)
 
     def kill(self, caller: int, vmid: int) -> None:
         """End a clone of the family, oneself included; never the master."""
@@ -279,7 +313,8 @@ class Rules(Books):
         if not domain.is_master:
             if domain.joined:
                 how, status = JOINED, 0
-            result = Result(domain.vmid, how, 0 if how == LOST else status, domain.report)
+            report = domain.report if self._has_reader(domain.ticket) else None
+            result = Result(domain.vmid, how, 0 if how == LOST else status, report)
             self._clone_ended(domain.ticket, domain, result)
         elif domain.family.on_exit == "end" or not (domain.family.said_bye or domain.family.on_exit == "keep"):
             self._end_family(domain.family)
@@ -293,6 +328,7 @@ class Rules(Books):
             self.registry.forget_ticket(ticket)
         elif ticket.status == ACTIVE:
             self._break_barrier(ticket, ticket.owner)
+            ticket.report_bytes = 0  # nobody is left to read them
 
     def _clone_ended(self, ticket: Ticket, clone: Domain, result: Result) -> None:
         ticket.results[clone.vmid] = result

@@ -60,6 +60,11 @@ def _release_ticket(session: Session, call_id: str, arguments: list[str]) -> Rep
     return Reply()
 
 
+def _forget(session: Session, call_id: str, arguments: list[str]) -> Reply:
+    session.host.rules.forget_ticket(session.domain, arguments[0])
+    return Reply()
+
+
 def _list_tickets(session: Session, call_id: str, arguments: list[str]) -> Reply:
     return listing(*map(_ticket_fields, session.host.rules.list_tickets(session.domain)))
 
@@ -173,6 +178,7 @@ def _kill_domain(session: Session, call_id: str, arguments: list[str]) -> Reply:
 OF_DOMAINS = {
     "request_ticket": Verb((4, 4), _request_ticket),
     "release_ticket": Verb((1, 1), _release_ticket),
+    "forget": Verb((1, 1), _forget),
     "list_tickets": Verb((0, 0), _list_tickets),
     "ticket_info": Verb((1, 1), _ticket_info),
     "clone": Verb((1, 1), _clone),

@@ -131,13 +131,17 @@ GC_API int gc_sync(gc_uuid_t ticket, int timeout);
 
 /* End this clone and hand report (size bytes, at most 1 MiB) to the domain that made it. Flushes stdout and stderr,
  * then ends the process without running exit handlers. Returns only on an error: INVALID_ARGUMENT (in the master),
- * TOO_LARGE. */
+ * TOO_LARGE (also when reports of 128 MiB wait in the family to be read). */
 GC_API int gc_join(const void *report, size_t size);
 GC_API int gc_join_noreport(void);
 
 /* Wait until all clones of the ticket have ended. *results, in the order of vmids and with the reports, is one block for
  * gc_free(). Errors: TIMED_OUT, NO_SUCH_TICKET, NOT_YOUR_TICKET, INVALID_ARGUMENT (not yet cloned). */
 GC_API int gc_wait(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count);
+
+/* The same, and the host forgets the ticket when the results are here, with the reports that it kept: for a master that
+ * clones for a long time. Otherwise a family's last 1,000 closed tickets are kept, and at most 128 MiB of reports. */
+GC_API int gc_wait_and_forget(gc_uuid_t ticket, int timeout, gc_result_t **results, size_t *count);
 
 /* End a clone of the family. Errors: INVALID_ARGUMENT (the master), NO_SUCH_DOMAIN. */
 GC_API int gc_kill(int vmid);

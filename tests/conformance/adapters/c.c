@@ -306,9 +306,10 @@ static void run(struct step *step) {
   } else if (strcmp(call, "noreport") == 0) {
     gc_join_noreport();
     fail(step);
-  } else if (strcmp(call, "wait") == 0) {
+  } else if (strcmp(call, "wait") == 0 || strcmp(call, "wait_forget") == 0) {
     gc_result_t *list = NULL;
-    if (gc_wait(ticket_of(&args[0]), number_of(&args[1]), &list, &count) < 0)
+    const gc_uuid_t ticket = ticket_of(&args[0]);
+    if ((call[4] ? gc_wait_and_forget : gc_wait)(ticket, number_of(&args[1]), &list, &count) < 0)
       fail(step);
     else
       LIST(print_result, list, count);

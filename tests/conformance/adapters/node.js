@@ -18,8 +18,13 @@ const VALUES = {
   ticket_info: ticket,
   clone: (vmid) => vmid,
   list_domains: (list) => list.map((d) => [d.vmid, d.parent === -1 ? null : d.parent, d.ip, d.ticket, d.state]),
-  wait: (list) => list.map((r) => [r.vmid, r.how, r.status, r.report === undefined ? null : r.report.toString('base64')]),
+  wait: results,
+  wait_forget: results,
 };
+
+function results(list) {
+  return list.map((r) => [r.vmid, r.how, r.status, r.report === undefined ? null : r.report.toString('base64')]);
+}
 
 function argument(value) {
   if (typeof value !== 'object' || value === null) return value;
@@ -69,7 +74,7 @@ function succeeded(id, verb, value) {
 function begin(id, name, args, verb) {
   const controller = new AbortController();
   controllers.set(id, controller);
-  const options = { signal: controller.signal };
+  const options = { signal: controller.signal, ...(verb === 'wait_forget' && { forget: true }) };
   if (form === 'promise') {
     gridcentric[name](...args, options).then(
       (value) => succeeded(id, verb, value),
@@ -122,7 +127,7 @@ function run({ id, call, args: given }) {
       const report = args.map((text) => (typeof text === 'string' ? Buffer.from(text, 'base64') : text));
       begin(id, call === 'noreport' ? 'join_noreport' : 'join', report, call);
     } else {
-      begin(id, call, args, call);
+      begin(id, call === 'wait_forget' ? 'wait' : call, args, call);
     }
   } catch (error) {
     failed(id, error); // a wrong argument throws at once

@@ -115,6 +115,8 @@ def begin(call, args):
         return api.join(base64.b64decode(args[0]))
     if call == "noreport":
         return api.join()
+    if call == "wait_forget":
+        return api.wait(*args, forget=True)
     return getattr(api, call)(*args)
 
 

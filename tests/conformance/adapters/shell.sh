@@ -16,6 +16,7 @@ verb_of() {
     ticket_info) echo ti ;;
     list_domains) echo ld ;;
     my_ip) echo my-ip ;;
+    wait_forget) echo wait ;;
     *) echo "$1" ;;
   esac
 }
@@ -36,7 +37,7 @@ value_of() {  # CALL OUTPUT
     ticket_info) tickets "$2" ;;
     list_tickets) echo "[$(tickets "$2")]" ;;
     list_domains) echo "[$(domains "$2")]" ;;
-    wait) echo "[$(results "$2")]" ;;
+    wait | wait_forget) echo "[$(results "$2")]" ;;
     *) echo null ;;
   esac
 }
@@ -58,7 +59,8 @@ reply() {  # ID CALL STATUS OUTPUT
 call() {  # ID CALL ARG...
   local id=$1 call=$2 output status
   shift 2
-  [[ $call == wait ]] && set -- "$@" --json
+  [[ $call == wait* ]] && set -- "$@" --json
+  [[ $call == wait_forget ]] && set -- "$@" --forget
   output=$(exec "$gc" "$(verb_of "$call")" "$@" 2>&1)  # exec: cancel ends the child of this subshell, gc itself
   status=$?
   reply "$id" "$call" "$status" "$output"

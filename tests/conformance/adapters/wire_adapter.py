@@ -35,8 +35,13 @@ VALUES = {
     "ticket_info": lambda items, fields: ticket(fields),
     "clone": lambda items, fields: int(fields[0]),
     "list_domains": lambda items, fields: [[int(r[0]), number(r[1]), *r[2:]] for r in items],
-    "wait": lambda items, fields: [[int(r[0]), r[1], int(r[2]), report(r[3])] for r in items],
+    "wait": lambda items, fields: results(items),
+    "wait_forget": lambda items, fields: results(items),
 }
+
+
+def results(items):
+    return [[int(r[0]), r[1], int(r[2]), report(r[3])] for r in items]
 
 
 def ticket(row):
@@ -110,6 +115,7 @@ class Adapter:
         self.connection = None
         self.status = 0  # to end with
         self.open = {}  # ID on the wire -> (ID of the step, verb)
+        self.to_forget = {}  # ID of a wait_forget -> its ticket
         self.buffer = b""
 
     def read_steps(self):
@@ -168,7 +174,9 @@ class Adapter:
             verb, args = "join", ["-"]
         elif verb == "sync" and args[0] is None:
             args = ["-", args[1]]
-        self.open[self.connection.start(verb, *args)] = (step, verb)
+        elif verb == "wait_forget":
+            self.to_forget[step] = args[0]
+        self.open[self.connection.start(verb.removesuffix("_forget"), *args)] = (step, verb)
 
     def cancel(self, step, which):
         for call, (asked, _) in self.open.items():
@@ -197,10 +205,13 @@ class Adapter:
         try:
             items, fields = self.connection.result(call)
         except Refused as error:
+            self.to_forget.pop(step, None)
             answer(step, error=error.code, text=error.text)
             return
         if verb == "join":
             os._exit(0)
+        if step in self.to_forget:
+            self.connection.call("forget", self.to_forget.pop(step))  # what a library does when the results are there
         answer(step, ok=VALUES[verb](items, fields) if verb in VALUES else None)
 
 

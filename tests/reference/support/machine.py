@@ -15,7 +15,8 @@ ANY_SIZE = st.sampled_from([-(2**63), -1, 0, 1, 2, 13, 2**31 - 1, 2**31, 2**63 -
 TIMEOUTS = st.sampled_from([-1, -1, 0, 1, 5, 5, 7, 2**31 - 1])
 ANY_TIMEOUT = st.sampled_from([-(2**63), -(2**31) - 1, -(2**31), -1, 0, 5, 2**31 - 1, 2**31])
 ENDINGS = st.sampled_from([("exited", 0), ("exited", 3), ("killed", 9), ("lost", 0)])
-REPORTS = st.sampled_from([None, b"", b"\0done"])
+MOST_REPORTS = 12
+REPORTS = st.sampled_from([None, b"", b"\0done", b"so much", b"more than there is room for"])
 NO_TICKETS = ("00000000-0000-4000-8000-ffffffffffff", "ABCDEF00-0000-4000-8000-000000000000", "x", "", "-", "é" * 40)
 
 
@@ -150,6 +151,11 @@ class RulesMachine(RuleBasedStateMachine):
     def release_ticket(self, data: st.DataObject) -> None:
         caller = self.a_domain(data)
         self.did(self.rules.release_ticket(caller, self.a_ticket(data, caller, "reserved", "pending")))
+
+    @rule(data=st.data())
+    def forget_ticket(self, data: st.DataObject) -> None:
+        caller = self.a_domain(data)
+        self.did(self.rules.forget_ticket(caller, self.a_ticket(data, caller, "closed")))
 
     @rule(data=st.data())
     def look_around(self, data: st.DataObject) -> None:

@@ -13,7 +13,7 @@ from names import Names, State, Step
 
 from gridcentric.reference import calls
 from gridcentric.reference.errors import Refused
-from gridcentric.reference.registry import Domain, Result, Ticket
+from gridcentric.reference.registry import MAX_REPORTS, Domain, Result, Ticket
 from gridcentric.reference.rules import Rules
 
 
@@ -73,11 +73,11 @@ class Subject:
 class Reference(Subject):
     """gridcentric.reference."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, most_reports: int = MAX_REPORTS) -> None:
         super().__init__()
         self.now = 0
         self._uuids = 0
-        self.rules = Rules(cpus, lambda: self.now, self._new_uuid)
+        self.rules = Rules(cpus, lambda: self.now, self._new_uuid, most_reports)
 
     def _new_uuid(self) -> str:
         self._uuids += 1
@@ -170,6 +170,9 @@ class Reference(Subject):
     def release_ticket(self, domain: str, ticket: str) -> Step:
         return self._step(lambda: self.rules.release_ticket(self.key[domain], self.names.ticket(ticket)))
 
+    def forget_ticket(self, domain: str, ticket: str) -> Step:
+        return self._step(lambda: self.rules.forget_ticket(self.key[domain], self.names.ticket(ticket)))
+
     def ticket_info(self, domain: str, ticket: str) -> Step:
         return self._step(lambda: self.rules.ticket_info(self.key[domain], self.names.ticket(ticket)), self._ticket)
 
@@ -218,12 +221,12 @@ class Reference(Subject):
 class Cpp(Subject):
     """core/model, through gridcentric._model."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, most_reports: int = MAX_REPORTS) -> None:
         super().__init__()
         from gridcentric import _model
 
         self.now = 0
-        self.rules: Any = _model.Rules(cpus, 7)
+        self.rules: Any = _model.Rules(cpus, 7, most_reports)
 
     def look(self) -> State:
         domains = self.rules.all_domains()
@@ -298,6 +301,9 @@ class Cpp(Subject):
 
     def release_ticket(self, domain: str, ticket: str) -> Step:
         return self._step(self.rules.release_ticket(self.key[domain], self.names.ticket(ticket), self.now))
+
+    def forget_ticket(self, domain: str, ticket: str) -> Step:
+        return self._step(self.rules.forget_ticket(self.key[domain], self.names.ticket(ticket), self.now))
 
     def ticket_info(self, domain: str, ticket: str) -> Step:
         return self._step(self.rules.ticket_info(self.key[domain], self.names.ticket(ticket)), self._ticket)

@@ -7,6 +7,8 @@ from typing import Any, Optional
 
 from subjects import Cpp, Lockstep, Reference
 
+from gridcentric.reference.registry import MAX_REPORTS
+
 CPUS = 8
 UNKNOWN = "00000000-0000-4000-8000-ffffffffffff"
 HAVE_CPP = importlib.util.find_spec("gridcentric._model") is not None
@@ -15,8 +17,9 @@ HAVE_CPP = importlib.util.find_spec("gridcentric._model") is not None
 class World:
     """One family (f1) and shorthands. Answers of calls that wait are kept by call."""
 
-    def __init__(self) -> None:
-        self.rules: Any = Lockstep([Reference(CPUS), *([Cpp(CPUS)] if HAVE_CPP else [])])
+    def __init__(self, most_reports: int = MAX_REPORTS) -> None:
+        subjects = [Reference, *([Cpp] if HAVE_CPP else [])]
+        self.rules: Any = Lockstep([subject(CPUS, most_reports) for subject in subjects])
         self.answers: dict[int, tuple[Any, ...]] = {}  # call -> (code, ticket, results)
         self.ending: list[str] = []
         self.calls = 0
