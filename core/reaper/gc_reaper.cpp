@@ -1,12 +1,11 @@
-// gc-reaper: the process between a clone and its master. Parent of the clone (pid 1 of its namespace in pidns
-// mode), it ends when the clone ends, with the clone's exit status, and ends the clone when the lifeline
-// closes; whoever kills it kills the clone (pid namespace, or PR_SET_PDEATHSIG). Everything that the clone
-// left behind ends with it, but for clones that the clone has made: they are domains of their own, and pid 1
-// of a namespace stays until those in it have ended. No C library: a page or two of memory, started in a fraction of a millisecond, N
-// times per clone.
-//   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one. All signals are blocked
-//   since before
-//                                    exec: Ctrl-C of the terminal goes to the clone, which decides.
+// gc-reaper: the process between a clone and its master. It is the clone's parent (pid 1 of its namespace in pidns
+// mode), ends when the clone ends, with the clone's exit status, and ends the clone when the lifeline closes. Killing
+// it kills the clone (pid namespace, or PR_SET_PDEATHSIG). Everything that the clone left behind ends with it, except
+// clones that the clone has made: those are domains themselves, and pid 1 of a namespace stays until those in it have
+// ended. It has no C library: each clone has a reaper, so it must take no more than a page or two of memory and a
+// fraction of a millisecond to start.
+//   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one
+// All signals have been blocked since before exec: the terminal's Ctrl-C goes to the clone, which decides.
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -22,7 +21,7 @@ namespace {
   for (;;) sys(SYS_exit_group, code);
 }
 
-/// Reaps whatever has ended. True when the clone was among it.
+/// Reaps all children that have ended. True if the clone was among them.
 bool reap(int clone, int *code) {
   bool ended = false;
   int status = 0;
@@ -34,8 +33,8 @@ bool reap(int clone, int *code) {
   return ended;
 }
 
-/// The number that we know a process by. Those of /proc may be of an outer namespace: then the process has several,
-/// one for each namespace from that one to its own, and ours is where we have our own. -1: it has ended.
+/// A process's pid in our namespace. /proc may belong to an outer namespace: then the process has several numbers, one
+/// for each namespace from that one to its own, and ours is at the index where we find our own pid. -1: it has ended.
 long our_number(unsigned long proc_pid) {
   static char status[4096];
   int depth = 0;
@@ -53,7 +52,7 @@ long our_number(unsigned long proc_pid) {
   return p ? (long)number : -1;
 }
 
-/// Is it another of us, beside a clone that our clone has made?
+/// Is it another reaper, beside a clone that our clone has made?
 bool is_reaper(unsigned long proc_pid) {
   struct stat ours = {};
   struct stat its = {};
@@ -62,8 +61,8 @@ bool is_reaper(unsigned long proc_pid) {
          ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
 }
 
-/// Kills the children, and those they leave behind, until only other reapers are left, which go on. Pid 1 of a
-/// namespace takes all with it that is in there: it waits for the reapers, or ends at once where there are none.
+/// Kills the children, and those they leave behind, until only other reapers are left, which go on. When pid 1 of a
+/// namespace ends, everything in the namespace ends: so it waits for the reapers, or ends at once if there are none.
 void end_descendants() {
   static char list[65536];
   const bool first = sys(SYS_getpid) == 1;
@@ -93,10 +92,9 @@ void end_descendants() {
   int code = 0;
   for (bool killed = false;;) {
     if (reap(clone, &code)) break;
-    // Only the other end's closing counts (HUP, or RDHUP where nothing of it is left to read), not bytes
-    // sent.
+    // Only the closing of the other end counts (HUP, or RDHUP once everything is read), not bytes sent.
     pollfd p[2] = {{signals, POLLIN, 0}, {0, POLLRDHUP, 0}};
-    const timespec often{0, 20'000'000};  // where a filter refuses signalfd4: look again and again
+    const timespec often{0, 20'000'000};  // if a filter refuses signalfd4: poll
     const long n = sys(SYS_ppoll, p, lifeline && !killed ? 2 : 1, signals < 0 ? &often : nullptr, nullptr, 8);
     if (n <= 0) continue;
     char drop[128];
@@ -116,13 +114,13 @@ extern "C" [[noreturn]] __attribute__((used)) void gc_reaper_main(long *stack) {
   char **argv = reinterpret_cast<char **>(stack + 1);
   if (stack[0] != 3) {
     static constexpr char usage[] =
-        "gc-reaper is started by libgridcentric, beside a clone: there is nothing to type\n";
+        "gc-reaper is started by libgridcentric beside each clone; do not run it yourself\n";
     sys(SYS_write, 2, usage, sizeof usage - 1);
     end(2);
   }
   unsigned long clone;
   parse_dec(argv[1], &clone);
-  // Never alone for good: a clone that ended before this line is reaped by the first look.
+  // A clone that ended before this line is reaped by the first reap().
   watch((int)clone, same_text(argv[2], "lifeline"));
 }
 
