@@ -1,4 +1,4 @@
-// aarch64: the few functions that no compiler can write. Declared and explained in arch.hpp. Never run yet.
+// aarch64: the few functions that cannot be written in C++. Declared and explained in arch.hpp. Not run yet.
 #if defined(__aarch64__)
 
 asm(R"(

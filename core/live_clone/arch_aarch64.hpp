@@ -1,5 +1,5 @@
-// aarch64, written from the kernel's and the ABI's documents and never run: `proven` is false, so the engine
-// refuses at run time until someone has run tests/live_clone on such a machine and changed it.
+// aarch64, written from the documentation of the kernel and the ABI and never run: `proven` is false, so the engine
+// refuses at run time until someone has run tests/live_clone on such a computer and set it.
 #pragma once
 
 #include <sys/syscall.h>
@@ -53,7 +53,7 @@ struct WaitingCall {
 
 inline bool returns_eintr(const ucontext_t *frame) { return (long)frame->uc_mcontext.regs[0] == -4; }
 
-/// x0 holds the result, so the first argument can't be compared; x8 still holds the number of the call.
+/// x0 holds the result, so the first argument cannot be compared; x8 still holds the number of the call.
 inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
   const auto &m = frame->uc_mcontext;
   return call.known && returns_eintr(frame) && m.pc == call.pc && m.sp == call.stack &&
@@ -79,7 +79,7 @@ inline void end_restarted(ucontext_t *frame) {
 
 inline void end_call(ucontext_t *frame, long result) { frame->uc_mcontext.regs[0] = (uint64_t)result; }
 
-/// The result has taken the place of the first argument: a call that was not seen before is not known.
+/// The result has replaced the first argument, so a call that was not seen beforehand cannot be identified.
 inline constexpr size_t decoded_bytes = 4;
 inline bool decode_call(const ucontext_t *, const uint8_t *, WaitingCall *) { return false; }
 
@@ -92,7 +92,7 @@ inline uint64_t first_argument(const ucontext_t *frame) { return frame->uc_mcont
 inline uint64_t link_of(const ucontext_t *frame) { return frame->uc_mcontext.regs[30]; }
 inline bool is_system_call(uint32_t instruction) { return instruction == 0xd4000001; }
 
-/// Is a number in a general register, as one of 32 bits?
+/// Does a general register hold this number, in its lower 32 bits?
 inline bool in_registers(const ucontext_t *frame, uint32_t number) {
   for (uint64_t r : frame->uc_mcontext.regs)
     if (r == number) return true;

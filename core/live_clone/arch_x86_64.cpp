@@ -1,4 +1,4 @@
-// x86-64: the few functions that no compiler can write. Declared and explained in arch.hpp.
+// x86-64: the few functions that cannot be written in C++. Declared and explained in arch.hpp.
 #if defined(__x86_64__)
 
 asm(R"(

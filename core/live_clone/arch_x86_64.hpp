@@ -33,7 +33,7 @@ inline long syscall6(long n, long a, long b, long c, long d, long e, long f) {
   return result;
 }
 
-/// What a thread keeps in registers that neither signal frame nor Context hold.
+/// The registers of a thread that neither its signal frame nor Context holds.
 struct ThreadRegisters {
   uint64_t tls;  ///< FS base
   uint64_t gs;   ///< GS base: unused by C libraries, used by some runtimes
@@ -49,12 +49,12 @@ inline void write_thread_registers(const ThreadRegisters &r) {
   if (r.gs) syscall6(SYS_arch_prctl, ARCH_SET_GS, (long)r.gs, 0, 0, 0, 0);
 }
 
-/// clone(2) that goes on with the same stack in the child: only without CLONE_VM.
+/// clone(2) whose child goes on with the same stack: only without CLONE_VM.
 inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls) {
   return syscall6(SYS_clone, (long)flags, 0, 0, (long)child_tid, (long)tls, 0);
 }
 
-/// A system call that /proc/self/task/T/syscall showed a thread to be waiting in.
+/// A system call that a thread waits in, as /proc/self/task/T/syscall shows it.
 struct WaitingCall {
   bool known;
   long number;
@@ -62,10 +62,10 @@ struct WaitingCall {
   uint64_t stack, pc;
 };
 
-/// Did a system call return EINTR at the place where the signal came?
+/// Had a system call just returned EINTR when the signal came?
 inline bool returns_eintr(const ucontext_t *frame) { return frame->uc_mcontext.gregs[REG_RAX] == -4; }
 
-/// True when the signal interrupted exactly that call, before it did anything.
+/// True if the signal interrupted exactly that call, before it did anything.
 inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
   const greg_t *r = frame->uc_mcontext.gregs;
   return call.known && returns_eintr(frame) && (uint64_t)r[REG_RIP] == call.pc &&
@@ -74,20 +74,20 @@ inline bool interrupted(const ucontext_t *frame, const WaitingCall &call) {
          (uint64_t)r[REG_R10] == call.args[3];
 }
 
-/// Makes the frame do the interrupted call again.
+/// Makes the frame repeat the interrupted call.
 inline void restart(ucontext_t *frame, const WaitingCall &call) {
   frame->uc_mcontext.gregs[REG_RIP] -= 2;  // the length of the syscall instruction
   frame->uc_mcontext.gregs[REG_RAX] = call.number;
 }
 
-/// Is the frame about to make that call? The kernel lets those that it can restart begin again by itself.
+/// Is the frame about to make that call? The kernel itself restarts the calls that it can restart.
 inline bool begins_again(const ucontext_t *frame, const WaitingCall &call) {
   const greg_t *r = frame->uc_mcontext.gregs;
   return (uint64_t)r[REG_RIP] + 2 == call.pc && (uint64_t)r[REG_RSP] == call.stack &&
          r[REG_RAX] == call.number;
 }
 
-/// Takes that back: it has ended with EINTR.
+/// Undoes the restart: the call has ended with EINTR.
 inline void end_restarted(ucontext_t *frame) {
   frame->uc_mcontext.gregs[REG_RIP] += 2;
   frame->uc_mcontext.gregs[REG_RAX] = -4;
@@ -96,9 +96,9 @@ inline void end_restarted(ucontext_t *frame) {
 /// The interrupted call has ended with this result.
 inline void end_call(ucontext_t *frame, long result) { frame->uc_mcontext.gregs[REG_RAX] = result; }
 
-/// The call that has returned EINTR, by the `decoded_bytes` before the place it returned to: mov $NUMBER, %eax; syscall, or
-/// for read() xor %eax, %eax; syscall. Glibc loads the first argument in between where it has six, mov N(%rsp), %edi.
-/// False: they are something else.
+/// Decodes the call that has returned EINTR from the `decoded_bytes` before its return address: mov $NUMBER, %eax; syscall,
+/// or for read() xor %eax, %eax; syscall. For calls with six arguments glibc loads the first in between, mov N(%rsp), %edi.
+/// False if the bytes are anything else.
 inline constexpr size_t decoded_bytes = 11;
 inline bool decode_call(const ucontext_t *frame, const uint8_t *code, WaitingCall *call) {
   if (code[9] != 0x0f || code[10] != 0x05) return false;
@@ -117,7 +117,7 @@ inline bool decode_call(const ucontext_t *frame, const uint8_t *code, WaitingCal
   return true;
 }
 
-/// What gc_wait_call keeps its mark in.
+/// The register in which gc_wait_call keeps its mark.
 inline void *mark_of(const ucontext_t *frame) { return (void *)frame->uc_mcontext.gregs[REG_RBX]; }
 
 inline uint64_t pc_of(const ucontext_t *frame) { return (uint64_t)frame->uc_mcontext.gregs[REG_RIP]; }
@@ -126,19 +126,19 @@ inline uint64_t stack_of(const ucontext_t *frame) { return (uint64_t)frame->uc_m
 inline uint64_t first_argument(const ucontext_t *frame) {
   return (uint64_t)frame->uc_mcontext.gregs[REG_RDI];
 }
-/// Where it returns to, when a register holds that: here the stack does.
+/// The return address, if a register holds it: here the stack does.
 inline uint64_t link_of(const ucontext_t *) { return 0; }
 inline bool is_system_call(uint32_t instruction) { return (instruction & 0xffff) == 0x050f; }
 
-/// Is a number in a general register, as one of 32 bits?
+/// Does a general register hold this number, in its lower 32 bits?
 inline bool in_registers(const ucontext_t *frame, uint32_t number) {
   for (int r = REG_R8; r <= REG_RCX; r++)
     if ((uint64_t)frame->uc_mcontext.gregs[r] == number) return true;
   return false;
 }
 
-/// Replaces a number in every general register that holds just it; with `calling` not in those of a system call with up to
-/// four arguments.
+/// Replaces a number in every general register that holds exactly this number; if `calling`, not in the registers of a
+/// system call with up to four arguments.
 inline void replace_in_registers(ucontext_t *frame, uint32_t from, uint32_t to, bool calling) {
   const auto replace = [&](std::initializer_list<int> registers) {
     for (int r : registers)

@@ -1,12 +1,12 @@
-// Closes descriptors by their numbers, in a process that shares the memory of another: raw system calls only, see sys.hpp.
+// Closes ranges of descriptors, in a process that shares another's memory: raw system calls only, see sys.hpp.
 #pragma once
 
 #include "sys.hpp"
 
 namespace gridcentric::live_clone {
 
-/// Closes all from `first` to `last`; 0 or the error. Where close_range() is unknown (before Linux 5.9) or forbidden by a
-/// filter, one by one as /proc lists them.
+/// Closes all from `first` to `last`; returns 0 or the error. If close_range() is missing (before Linux 5.9) or forbidden by
+/// a filter, closes one by one what /proc lists.
 inline int close_descriptors(unsigned first, unsigned last) {
   if (first > last || sys(SYS_close_range, first, last, 0) == 0) return 0;
   const long dir = sys(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);

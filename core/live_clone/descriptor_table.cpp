@@ -1,5 +1,6 @@
-// What is open: every descriptor of the parked master with its kind, and which are duplicates of one open file.
-// Knows what things are, not how they are carried over (descriptors.cpp). Runs while threads are parked: see sys.hpp.
+// The table of open descriptors: every descriptor of the parked master with its kind, and which of them are duplicates of
+// one open file. Knows what they are, not how they are carried over (descriptors.cpp). Runs while threads are parked: see
+// sys.hpp.
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,13 +35,13 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
   if (mode == S_IFCHR && classify_pty(d, st.st_rdev)) return true;
   if (mode == S_IFDIR || mode == S_IFREG) d.kind = after(link, "/proc/") ? Kind::kept : Kind::file;
   if (mode == S_IFREG && after(link, "/memfd:")) {
-    // Sealed against writing, sharing it does no harm and saves the copy.
+    // It is sealed against writing, so sharing it is harmless and saves the copy.
     const long seals = sys(SYS_fcntl, d.fd, F_GET_SEALS);
     d.seals = seals > 0 ? (int)seals : 0;
     d.kind = d.seals & F_SEAL_WRITE ? Kind::kept : Kind::shared_memory;
   }
   if (mode == S_IFREG && d.kind == Kind::file && is_mapped_shared(d)) {
-    // Who locks a file in memory shares it with others: a database in /dev/shm, say.
+    // A file in memory that is locked is shared with other processes: a database in /dev/shm, say.
     const char *info = fdinfo(d);
     if (!info) return false;
     if (field(info, "lock:"))
@@ -104,8 +105,8 @@ bool list_descriptors() {
 
 int *order;  // indexes of all descriptors, sorted by device, inode, kind, open file
 
-// Duplicates share one open file. kcmp orders open files, so sorting brings duplicates together without
-// comparing each with each; only descriptors of one inode can be duplicates.
+// Duplicates share one open file. kcmp orders open files, so sorting brings duplicates together without comparing every
+// pair; only descriptors of the same inode can be duplicates.
 bool before(const Descriptor &a, const Descriptor &b) {
   if (a.device != b.device) return a.device < b.device;
   if (a.inode != b.inode) return a.inode < b.inode;
@@ -152,11 +153,11 @@ bool find_duplicates() {
   return true;
 }
 
-// 0, 1 and 2 stay shared, with all their duplicates: clones write where the master writes.
+// 0, 1 and 2 stay shared, and so do their duplicates: clones write where the master writes.
 void keep_standard_streams() {
   auto &all = engine.descriptors;
   for (size_t i = 0; i < all.count && all[i].fd <= 2; i++) {
-    if (all[i].kind == Kind::listener || all[i].kind == Kind::pipe) continue;  // match_pipes() sees to pipes
+    if (all[i].kind == Kind::listener || all[i].kind == Kind::pipe) continue;  // match_pipes() handles pipes
     const int original = all[i].same_as >= 0 ? all[i].same_as : (int)i;
     for (size_t j = 0; j < all.count; j++)
       if ((int)j == original || all[j].same_as == original) all[j].kind = Kind::kept;

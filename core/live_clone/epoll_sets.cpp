@@ -1,5 +1,5 @@
-// epoll sets: what is registered is read in the parked master and registered again in the clone. Runs while threads are parked,
-// or in a clone whose threads do not go on yet: see sys.hpp.
+// epoll sets: their entries are read in the parked master and registered again in the clone. Runs while threads are parked,
+// or in a clone whose threads do not run yet: see sys.hpp.
 #include "epoll_sets.hpp"
 
 #include <linux/kcmp.h>

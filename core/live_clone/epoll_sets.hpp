@@ -1,4 +1,4 @@
-// What is registered in an epoll set: for plan (epoll_sets.cpp) and preflight. Knows the "tfd:" lines of /proc/PID/fdinfo.
+// The entries of an epoll set, for the plan (epoll_sets.cpp) and the preflight. Knows the "tfd:" lines of /proc/PID/fdinfo.
 #pragma once
 
 #include "sys.hpp"
@@ -12,14 +12,15 @@ struct Registration {
   uint64_t data;
 };
 
-/// The next entry in the text of an fdinfo file, and the inode of its file; what to go on from, or null when there is none.
+/// Reads the next entry in the text of an fdinfo file, and the inode of its file. Returns where to continue, or null if there
+/// is none.
 const char *next_registration(const char *text, Registration *entry, unsigned long *inode);
 
-/// Is this descriptor of the process what has been registered under its number? An entry outlives its descriptor when the
-/// open file lives on elsewhere; it can't be made again then. True where the kernel does not tell.
+/// Is this descriptor still the file that was registered under its number? An entry outlives its descriptor while the open
+/// file lives on elsewhere; then it cannot be registered again. True if the kernel does not say.
 bool still_registered(int pid, int set, int fd);
 
-/// For people: what clones lack.
+/// Text for people: what clones lack.
 Text &tell_lost_registrations(Text &text, int fd, size_t count);
 
 }  // namespace gridcentric::live_clone

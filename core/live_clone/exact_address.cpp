@@ -1,6 +1,6 @@
-// Maps a file where the kernel refuses to be told an address: since Linux 6.4 that of a ring is the kernel's own choice,
-// though the program that is cloned knows it by the old one. The kernel takes the first free place that is large enough,
-// so all that come before the wanted one are filled for a moment. Runs in a clone in which no thread goes on yet: see sys.hpp.
+// Maps a file at a given address although the kernel does not let us choose it: since Linux 6.4 the kernel picks the address
+// of a ring itself, but the cloned program knows the old one. The kernel takes the first free range that is large enough, so
+// all that come before the wanted one are filled for a moment. Runs in a clone whose threads do not run yet: see sys.hpp.
 #include <sys/mman.h>
 
 #include "engine.hpp"
@@ -21,7 +21,7 @@ long reserve(uint64_t at, uint64_t size) {
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
 }
 
-// The wanted place is taken meanwhile. Every free place on that side of it is filled, the large ones first.
+// The wanted range is occupied meanwhile. Fills every free range on that side of it, large ones first.
 bool fill_beyond(uint64_t wanted, bool above) {
   for (uint64_t size = largest_filler; size >= page; size /= 2)
     for (;;) {

@@ -1,7 +1,7 @@
-// File locks: what each means (file_locks.hpp), which the master holds, and taking the shared ones again in the clone.
-// The kernel gives a copied process no locks of others and asks nobody before it writes, so a clone that went on with
-// what it believes to hold would write into the middle of its master's transaction. Runs while threads are parked, or
-// in a clone with one thread: see sys.hpp.
+// File locks: finds those that the master holds, and takes the shared ones again in the clone; file_locks.hpp has what each
+// means. A forked process does not inherit locks, and locks are advisory, so a clone that still believed in its master's
+// locks would write into the middle of the master's transaction. Runs while threads are parked, or in a clone with one
+// thread: see sys.hpp.
 #include "file_locks.hpp"
 
 #include <sys/file.h>
@@ -73,7 +73,7 @@ const char *next_lock(const char *text, FileLock *lock) {
     else if (find_in_line(p, ": FLOCK "))
       lock->type = FileLock::flock;
     else
-      continue;  // a lease: nobody's claim to the file
+      continue;  // a lease: not a claim to the file
     const char *at = find_in_line(p, " READ ");
     lock->writes = !at;
     if (!at) at = find_in_line(p, " WRITE ");
@@ -121,8 +121,8 @@ Text &tell(Text &text, const FileLock &lock, int fd, const char *path) {
       return text << "clones take its shared lock again";
     case LockRule::wait_for:
       return text
-             << "a transaction holds a write lock on part of the file; clone() waits for its end, at most "
-             << passing_timeout_ms / 1000 << " s, and then fails: commit, roll back or close before it";
+             << "a transaction holds a write lock on part of the file; clone() waits for it to end, at most "
+             << passing_timeout_ms / 1000 << " s, and then fails: commit, roll back or close it first";
     case LockRule::leave:
       return text << "the file lock stays with the master; in clones the file is read-only";
   }

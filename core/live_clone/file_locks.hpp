@@ -1,5 +1,5 @@
-// What a file lock of the master means for a clone: the rule of the plan (file_locks.cpp) and of the preflight. Knows
-// the "lock:" lines of /proc/PID/fdinfo.
+// What a file lock of the master means for a clone: one rule for the plan (file_locks.cpp) and the preflight. Knows the
+// "lock:" lines of /proc/PID/fdinfo.
 #pragma once
 
 #include <cstdint>
@@ -11,25 +11,25 @@ namespace gridcentric::live_clone {
 struct FileLock {
   enum Type { posix, open_file, flock } type;
   bool writes;
-  uint64_t start, length;  ///< length 0: to the end of the file, however it grows
+  uint64_t start, length;  ///< length 0: to the end of the file, even as it grows
 };
 
 enum class LockRule {
-  take_again,  ///< shared: the clone takes one of its own before any of its threads runs
-  wait_for,    ///< a transaction: there is no clone before it is released
-  leave,       ///< an ownership: stays the master's, whose file is read-only in the clone
+  take_again,  ///< shared: the clone takes its own before any of its threads runs
+  wait_for,    ///< a transaction: the clone has to wait until it is released
+  leave,       ///< ownership: it stays with the master, and the file is read-only in the clone
 };
 
-/// The next lock in the text of an fdinfo file; what to go on from, or null when there is none.
+/// Reads the next lock in the text of an fdinfo file. Returns where to continue, or null if there is none.
 const char *next_lock(const char *text, FileLock *lock);
 
 LockRule rule_of(const FileLock &lock);
 
-/// Is the file of this path in the hands of who owns `locked`? The file itself, those named after it (a log beside a
-/// database) and, where a file called LOCK stands for its folder, all in there.
+/// Does the owner of `locked` own the file at this path too? True for the file itself, for those named after it (a log
+/// beside a database) and, if `locked` is called LOCK and stands for its folder, for all files in it.
 bool is_owned_with(const char *path, const char *locked);
 
-/// For people: what becomes of the lock.
+/// Text for people: what happens to the lock.
 Text &tell(Text &text, const FileLock &lock, int fd, const char *path);
 
 }  // namespace gridcentric::live_clone

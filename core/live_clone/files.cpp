@@ -1,12 +1,12 @@
-// Regular files and folders: opened again in the clone, with the same flags and an offset of its own. Contents are the
-// file's, in master and clone. Knows nothing of what locks mean, only that one made a file read-only (file_locks.cpp).
-// Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// Regular files and folders: opened again in the clone, with the same flags and their own offset. The contents are shared
+// by master and clone. Knows nothing about locks, except that one made a file read-only (file_locks.cpp). Runs while
+// threads are parked, or in a clone with one thread: see sys.hpp.
 #include "descriptor.hpp"
 
 namespace gridcentric::live_clone {
 
-// A list of what is kept, not of what is left out: flags that make a file (O_TMPFILE stays in F_GETFL) must never reach
-// a file that is there.
+// Lists the flags that are kept, not those left out: flags that create a file (O_TMPFILE stays in F_GETFL) must never
+// reach an existing file.
 int reopening_flags(const Descriptor &d) {
   return (d.flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME)) |
          O_CLOEXEC;
@@ -20,8 +20,8 @@ bool plan_file(Descriptor &d) {
   return true;
 }
 
-// /proc/self/fd opens the file itself, also when it has no name any more. One that may not be opened again (opened
-// before privileges were dropped, say) stays shared, unless the clone may not write to it.
+// /proc/self/fd opens the file itself, even if it no longer has a name. A file that cannot be opened again (it was opened
+// before privileges were dropped, say) stays shared, unless the clone must not write to it.
 bool rebuild_file(Descriptor &d) {
   const Path self("/proc/self/fd/", d.fd);
   int flags = reopening_flags(d);

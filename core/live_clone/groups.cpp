@@ -1,4 +1,4 @@
-// See groups.hpp. No call lists the groups of a socket, but one tells whether it is a member of a group that is named.
+// See groups.hpp. No call lists the groups of a socket, but one tells whether it is a member of a given group.
 #include "groups.hpp"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 namespace gridcentric::live_clone {
 namespace {
 
-constexpr unsigned most_senders = 1024;  // that a filter may name; the kernel allows 10 until told otherwise
+constexpr unsigned most_senders = 1024;  // in a filter; the kernel's default limit is 10
 
 int level_of(const Group &group) { return group.generic.sa_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP; }
 
@@ -25,7 +25,7 @@ long filter_of(int fd, const Group &group, group_filter *filter, unsigned sender
   return sys(SYS_getsockopt, fd, level_of(group), MCAST_MSFILTER, filter, &size);
 }
 
-// "4 eth0 : 1 V3", and then for each group "\t\t\t\t010000E0 1 ...", as the bytes lie in memory.
+// "4 eth0 : 1 V3", and then for each group "\t\t\t\t010000E0 1 ...", with the bytes as they lie in memory.
 bool next_v4(const char **text, Group *group) {
   while (**text) {
     const char *p = *text;
@@ -106,12 +106,12 @@ long join_as(int from, int to, const Group &group) {
 }
 
 Text &tell_lost_group(Text &text, int fd, const Group &group) {
-  text << "descriptor " << fd << ": UDP socket, clones receive nothing of group ";
+  text << "descriptor " << fd << ": UDP socket, clones receive nothing from group ";
   if (group.generic.sa_family == AF_INET6)
     text.address(group.v6.sin6_addr.s6_addr);
   else
     text.address(ntohl(group.v4.sin_addr.s_addr));
-  return text << " (interface " << group.interface << "): they do when it is bound to the group's address";
+  return text << " (interface " << group.interface << ") unless the socket is bound to the group's address";
 }
 
 }  // namespace gridcentric::live_clone

@@ -1,5 +1,5 @@
-// Multicast groups of UDP sockets: which there are, whether a clone can be a member too, and how it is said when it can't. For
-// plan (sockets.cpp) and preflight. Knows /proc/net/igmp and igmp6.
+// Multicast groups of UDP sockets: lists them, tells whether a clone can join too, and has the text for when it cannot. For
+// the plan (sockets.cpp) and the preflight. Knows /proc/net/igmp and igmp6.
 #pragma once
 
 #include <netinet/in.h>
@@ -18,21 +18,21 @@ struct Group {
   };
 };
 
-/// The files of a process's folder of /proc that list the groups that it may be in.
+/// The files in /proc/PID that list the groups that the process may be in.
 inline constexpr const char *group_files[] = {"net/igmp", "net/igmp6"};
 
-/// Goes through the text of one of these files: sets the next group, or is false at its end. `group` is all zero at first.
+/// Reads the next group from the text of one of these files; false at its end. `group` must be all zero at first.
 bool next_group(const char **text, bool v6, Group *group);
 
 bool is_member(int fd, const Group &group);
 
-/// Is it bound to a group's address? Then it gets nothing else, and a clone's can be bound to the same and join as well.
+/// Is it bound to a group's address? Then it receives nothing else, and a clone's can bind to the same address and join too.
 bool receives_a_group_alone(int fd);
 
-/// Makes `to` a member as `from` is, with the same filter of senders; or -errno.
+/// Makes `to` a member like `from`, with the same filter of senders. Returns 0 or -errno.
 long join_as(int from, int to, const Group &group);
 
-/// For people: a clone's socket can't be a member.
+/// Text for people: a clone's socket cannot be a member.
 Text &tell_lost_group(Text &text, int fd, const Group &group);
 
 }  // namespace gridcentric::live_clone

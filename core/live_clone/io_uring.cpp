@@ -1,22 +1,22 @@
-// io_uring rings: a queue of requests and one of answers, in memory that kernel and program share. A fork would
-// share them with the master, so a clone gets a ring of its own: same sizes, same addresses, same contents, under
-// the same number. What can't be carried over is refused by name (refused_ring(), and here what shows only from
-// inside). Runs while threads are parked, or in a clone whose threads do not go on yet: see sys.hpp.
+// io_uring rings: a queue of requests and one of answers, in memory that kernel and program share. A fork would share them
+// with the master, so a clone gets its own ring: same sizes, same addresses, same contents, same descriptor number. What
+// cannot be carried over is refused by name (by refused_ring(), or here if it shows only from inside). Runs while threads
+// are parked, or in a clone whose threads do not run yet: see sys.hpp.
 //
-// Counters. The kernel keeps its own count of the requests that it took and the answers that it gave, and a new ring
-// begins at 0. A program may keep such counts too (liburing does), and a thread that is stopped between reading and
-// writing one has it in a register, so the clone's ring is brought level by no-ops. That of a libuv loop which has made
-// hundreds of thousands of requests would take too long. libuv keeps no counts: there, when nothing is under way in the
-// ring and no thread has its count in a register, the clone's begins at 0.
+// Counters. The kernel counts the requests that it took and the answers that it gave; in a new ring both counts are 0. A
+// program may keep copies of them (liburing does), and a thread stopped between reading and writing one has it in a
+// register, so the clone's ring catches up by no-ops. For a libuv loop that has made hundreds of thousands of requests
+// this would take too long. But libuv keeps no copies: if nothing is in flight in its ring and no thread has a count in
+// a register, the clone's begins at 0.
 //
-// Flags that a ring was set up with can't be read back. The new ring has a table of indexes where its memory has room
-// for one: that serves a program that knows of none as well (each entry names itself). It is without hints
-// (IORING_SETUP_IOPOLL, COOP_TASKRUN and so on), which change the speed alone.
+// The flags that a ring was set up with cannot be read back. The new ring has a table of indexes if its memory has room
+// for one: a program that expects none works too, because each entry is its own index. The new ring has no hints
+// (IORING_SETUP_IOPOLL, COOP_TASKRUN and so on); they affect only speed.
 //
-// Polled rings (IORING_SETUP_SQPOLL): a thread of the kernel takes the requests as soon as they are written. In the
-// master it may still be at work when the program's threads have stopped, so it is waited for. In a clone such a ring is
-// made after the program's threads, whose ids its thread could otherwise take. How long that thread looks for work before
-// it sleeps can't be read back: in a clone it does so as long as libuv's, then the ring's flags tell the program to wake it.
+// Polled rings (IORING_SETUP_SQPOLL): a kernel thread takes the requests as soon as they are written. In the master it may
+// still be working when the program's threads have stopped, so we wait for it. In a clone such a ring is made after the
+// program's threads, or the kernel thread might take one of their ids. How long the thread looks for work before it sleeps
+// cannot be read back: in a clone it is as long as libuv's; after that the ring's flags tell the program to wake it.
 #include <string.h>
 
 #include "descriptor.hpp"
@@ -27,10 +27,10 @@ namespace gridcentric::live_clone {
 struct Ring {
   uint32_t sq_entries, cq_entries, flags;
   uint32_t start;   ///< of the clone's counters: requests taken, answers given
-  uint32_t unsent;  ///< requests written and not handed in yet
-  uint32_t unread;  ///< answers not read yet
+  uint32_t unsent;  ///< requests written but not submitted yet
+  uint32_t unread;  ///< answers that have not been read yet
   char *sqes, *cqes;
-  uint32_t *indexes;  ///< null: each request's index is its place
+  uint32_t *indexes;  ///< null: each request's index is its position
 };
 
 namespace {
@@ -54,13 +54,13 @@ bool refuse_ring(const Descriptor &d, const char *why) {
   return tell_refused(text, d.fd, "an io_uring ", why), false;
 }
 
-// Where the counters are differs by kernel; a new ring tells.
+// The place of the counters differs between kernels; a new ring shows it.
 bool layout_of(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_uring_params *layout,
                const Descriptor &d) {
   const long twin = make_ring(sq_entries, cq_entries, flags, layout);
   if (twin < 0)
     return fail_descriptor((int)-twin, d)
-               << "no ring can be made any more (io_uring_setup: error " << -twin
+               << "no more rings can be made (io_uring_setup: error " << -twin
                << "; sysctl kernel.io_uring_disabled, or a filter of system calls)",
            false;
   sys(SYS_close, twin);
@@ -73,21 +73,21 @@ bool kernel_threads_run() {
   return false;
 }
 
-// Waits until a kernel thread that polls the ring has taken and answered what the program has written; then it touches
-// nothing any more. Null, or why the ring is refused.
+// Waits until a kernel thread that polls the ring has taken and answered what the program has written; after that it
+// touches nothing. Returns null, or why the ring is refused.
 const char *settle(const Descriptor &d, View &view, bool *polled) {
   const double start = now_ms();
   for (int looks = 1;; looks++) {
     const bool taken = view.all_taken(), idle = view.all_answered(), level = taken && idle;
-    // Waits for whoever works in the ring; an old kernel for what is under way as well, for ever maybe.
+    // Waits for any thread that works in the ring; on an old kernel also for what is in flight, perhaps for ever.
     if (const char *why = idle ? refused_by_kernel(d.fd) : nullptr) return why;
     const char *info = fdinfo(d);
-    if (!info) return "that can't be looked at";
+    if (!info) return "whose fdinfo can't be read";
     *polled = number_in(info, "SqThread:") > 0 ||
               (level && kernel_threads_run() && sys(SYS_io_uring_enter, d.fd, 1, 0, 0, nullptr, 0) == 1);
     const char *why = refused_ring(info);
     if (why && why != ring_in_flight) return why;
-    // While somebody works in the ring its fdinfo is not complete, or does not tell of the kernel thread.
+    // While a thread works in the ring, its fdinfo is incomplete or lacks the kernel thread.
     const bool told = field(info, "PollList:") && (*polled || level || !kernel_threads_run() || looks > 4);
     if (told && (level || !*polled)) return why;
     const bool asleep = View::now(view.sq_flags()) & IORING_SQ_NEED_WAKEUP;
@@ -98,7 +98,7 @@ const char *settle(const Descriptor &d, View &view, bool *polled) {
   }
 }
 
-// Does the mapping show the memory that `ours` does? Asked by changing a word that matters to nobody for a moment.
+// Does the mapping show the same memory as `ours`? Tries it by changing for a moment a word that nobody uses.
 bool shows(const SharedMapping &m, uint32_t &ours, uint64_t distance) {
   if (distance >= m.end - m.start || !(m.protection & PROT_READ)) return false;
   const auto &theirs = *reinterpret_cast<volatile uint32_t *>(m.start + distance);
@@ -110,8 +110,8 @@ bool shows(const SharedMapping &m, uint32_t &ours, uint64_t distance) {
   return same;
 }
 
-// Gives the mappings of this ring its number, and how far they reach. Older kernels give all rings one inode, so it is
-// not asked for.
+// Marks the mappings of this ring with its descriptor, and returns how far they reach. Does not go by the inode, because
+// older kernels give all rings the same one.
 uint64_t claim_mappings(const Descriptor &d, bool requests, uint32_t &ours, uint64_t distance) {
   uint64_t reach = 0;
   for (SharedMapping &m : engine.shared) {
@@ -141,14 +141,14 @@ bool view_ring(const Descriptor &d, View *view, bool *polled) {
   const uint64_t with_indexes = whole_pages(layout.sq_off.array + sq_entries * sizeof(uint32_t));
   if (reach < with_indexes && !layout_of(sq_entries, cq_entries, no_indexes, &layout, d)) return false;
   if (const long r = view->map_rings(d.fd, layout); r < 0)
-    return fail_descriptor((int)-r, d) << "its memory can't be looked at (error " << -r << ")", false;
+    return fail_descriptor((int)-r, d) << "its memory can't be mapped (error " << -r << ")", false;
   if (view->map_requests(d.fd) < 0) return refuse_ring(d, ring_with_large_requests);
   const uint64_t requests = claim_mappings(d, true, word((char *)view->sqes, 0), 0);
   if (!requests) return refuse_ring(d, ring_without_memory);
   return requests <= whole_pages(view->sqes_size) || refuse_ring(d, ring_with_large_requests);
 }
 
-// libuv's ring for epoll_ctl: all that it ever asks for is that, named by operation, place and descriptor.
+// libuv's ring for epoll_ctl: it makes no other requests, and user_data holds operation, index and descriptor.
 bool is_libuvs(View &view, uint32_t taken, uint32_t unsent) {
   if (view.at.sq_entries != 256 || view.at.cq_entries != 512) return false;
   const uint32_t all = taken + unsent, known = taken > 256 - unsent ? 256 : all;
@@ -162,8 +162,8 @@ bool is_libuvs(View &view, uint32_t taken, uint32_t unsent) {
   return known > 0;
 }
 
-// Are requests or answers larger than usual? The kernel lists them in fdinfo, so it is made to list one of each; where
-// a kernel thread would take the request, an answer only.
+// Are requests or answers larger than usual? The kernel lists pending ones in fdinfo, so make it list one of each; only an
+// answer if a kernel thread would take the request.
 const char *refused_sizes(const Descriptor &d, View &view, bool polled) {
   uint32_t nothing = 0;
   uint32_t &index = view.has_indexes() ? view.indexes()[view.sq_tail() & view.sq_mask()] : nothing;
@@ -173,9 +173,9 @@ const char *refused_sizes(const Descriptor &d, View &view, bool polled) {
   const char *info = fdinfo(d);
   view.cq_head()++;
   if (!polled) view.sq_tail()--, index = before;
-  if (!info) return "that can't be looked at";
+  if (!info) return "whose fdinfo can't be read";
   const char *requests = field(info, "SQEs:"), *answers = field(info, "CQEs:");
-  if (!requests || !answers) return nullptr;  // older than larger ones
+  if (!requests || !answers) return nullptr;  // a kernel older than the larger sizes
   for (const char *p = answers; *p; p = next_line(p))
     if (find_in_line(p, "extra1:")) return "with answers of 32 bytes (IORING_SETUP_CQE32)";
   bool listed = false;
@@ -186,11 +186,11 @@ const char *refused_sizes(const Descriptor &d, View &view, bool polled) {
   if (!listed && view.sqes_size < 4096)
     return polled ? small_polled_ring
                   : "of fewer than 64 requests and without a table of indexes (IORING_SETUP_NO_SQARRAY): "
-                    "the kernel does not tell the size of its requests";
+                    "the kernel does not report the size of its requests";
   return nullptr;
 }
 
-// A thread of the program that stands between reading a count and writing it has it, or the next, in a register.
+// A program's thread that was stopped between reading a count and writing it has it, or a neighbor, in a register.
 bool counted_in_registers(uint32_t count) {
   for (size_t i = 0; i < engine.thread_count; i++) {
     const Thread &t = engine.threads[i];
@@ -208,7 +208,7 @@ bool keep_contents(Ring &r, View &view) {
   if (!r.sqes || !r.cqes) return fail_arena();
   memcpy(r.sqes, (char *)view.sqes, view.sqes_size);
   memcpy(r.cqes, view.cqes(), view.cqes_size());
-  bool any = false;  // all 0: no such table, or one that is not written yet
+  bool any = false;  // all 0: no table, or not written yet
   for (uint32_t i = 0; view.has_indexes() && i < r.sq_entries; i++) any = any || view.indexes()[i];
   if (!any) return true;
   r.indexes = static_cast<uint32_t *>(arena.take(r.sq_entries * sizeof(uint32_t)));
@@ -224,7 +224,7 @@ bool hand_in_no_ops(long fd, View &view, uint32_t count) {
     if (sys(SYS_io_uring_enter, fd, some, some, IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP, nullptr,
             0) != (long)some)
       return false;
-    while (!view.all_taken()) sys(SYS_sched_yield);  // a kernel thread answers first and then says so
+    while (!view.all_taken()) sys(SYS_sched_yield);  // a kernel thread answers first, then moves the head
     __atomic_store_n(&view.cq_head(), view.cq_tail(), __ATOMIC_RELEASE);
     left -= some;
   }
@@ -252,7 +252,7 @@ bool works_for_a_ring(int proc_tid) {
   const long n = read_file(Path("/proc/self/task/", proc_tid, "/stat"), text, sizeof text);
   const char *p = nullptr;
   for (long i = 0; i < n; i++)
-    if (text[i] == ')') p = text + i;  // of the name, which may hold anything
+    if (text[i] == ')') p = text + i;  // end of the name, which may hold anything
   for (int field = 2; p && field < 9; field++)
     if ((p = find_in_line(p, " "))) p++;
   unsigned long flags = 0;
@@ -260,7 +260,7 @@ bool works_for_a_ring(int proc_tid) {
   return flags & 0x10;
 }
 
-// To register an eventfd at no address never works, and what the kernel answers tells of the ring: that is all that is asked.
+// Registering an eventfd at a null address always fails; the error tells what we need to know about the ring.
 const char *refused_by_kernel(int fd) {
   const long entered = sys(SYS_io_uring_enter, fd, 0, 0, 0, nullptr, 0);
   if (entered == -EBADFD) return "that is not enabled yet (IORING_SETUP_R_DISABLED)";
@@ -275,7 +275,7 @@ const char *refused_by_kernel(int fd) {
     case -EACCES:
       return "with restrictions";
     default:
-      return "that takes no registrations";
+      return "that accepts no registrations";
   }
 }
 
@@ -305,8 +305,9 @@ bool plan_ring(Descriptor &d) {
       r.start = 0;
     else if (taken > most_no_ops) {
       engine.passes = true;
-      return fail(EAGAIN) << "descriptor " << d.fd
-                          << " is an io_uring of a libuv loop that was in use at every look; try again",
+      return fail(EAGAIN)
+                 << "descriptor " << d.fd
+                 << " is an io_uring of a libuv loop that was busy each time it was checked; try again",
              false;
     }
   }
@@ -318,7 +319,7 @@ bool plan_ring_mappings() {
     if (m.ring && m.ring_fd < 0)
       return fail(EOPNOTSUPP)
                  << "memory of an io_uring is mapped that belongs to no open descriptor, or holds "
-                    "registered buffers; it can't be cloned: unmap it first",
+                    "registered buffers, which can't be cloned: unmap it first",
              false;
   return true;
 }
@@ -338,7 +339,7 @@ bool rebuild_ring(Descriptor &d) {
     return place((int)err, d);
   for (uint32_t i = 0; view.has_indexes() && i < r.sq_entries; i++) view.indexes()[i] = i;
   if (!hand_in_no_ops(fd, view, r.start))
-    return fail_descriptor(EIO, d) << "one that has done as much can't be made in the clone", false;
+    return fail_descriptor(EIO, d) << "a new ring can't be brought to the same counts in the clone", false;
   memcpy((char *)view.sqes, r.sqes, view.sqes_size);
   memcpy(view.cqes(), r.cqes, view.cqes_size());
   if (r.indexes) memcpy(view.indexes(), r.indexes, r.sq_entries * sizeof(uint32_t));

@@ -1,4 +1,4 @@
-// See libc_profile.hpp. Symbols are weak: they exist in some libraries and versions only.
+// See libc_profile.hpp. Symbols are weak: they exist only in some libraries and versions.
 #include "libc_profile.hpp"
 
 #include <dlfcn.h>
@@ -15,14 +15,14 @@ namespace gridcentric::live_clone {
 
 namespace {
 
-// Before glibc 2.34 they are in a library of their own, and what has their names in libc is not them.
+// Before glibc 2.34 they are in libpthread; libc has only stubs of the same names.
 void *locks_library() {
   void *own = dlopen("libpthread.so.0", RTLD_LAZY | RTLD_NOLOAD);
   return own ? own : dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
 }
 
-// What glibc tells debuggers of the field: size in bits, count, offset. Since 2.43 the kernel clears another field when a
-// thread ends, so that the id is not found by asking for that.
+// Where the field is, as glibc tells debuggers: size in bits, count, offset. Since 2.43 the kernel clears another field when
+// a thread ends, so PR_GET_TID_ADDRESS no longer leads to the id.
 void find_thread_id(LibcProfile *p) {
   void *library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
   const auto *field =
@@ -31,7 +31,7 @@ void find_thread_id(LibcProfile *p) {
   if (field && field[0] == 32) p->thread_id_offset = field[2];
 }
 
-// The functions lie close together, with their unnamed helpers between and around them.
+// The functions lie close together, with their static helpers between and around them.
 void find_lock_code(LibcProfile *p) {
   constexpr const char *functions[] = {"pthread_mutex_init",         "pthread_mutex_lock",
                                        "pthread_mutex_trylock",      "pthread_mutex_timedlock",

@@ -1,5 +1,5 @@
-// What the engine has to know about the C library of the process: which one it is, and where it keeps its
-// rseq area.
+// What the engine has to know about the C library of the process: which one it is, and where it keeps the rseq area, thread
+// ids and lock functions.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@
 namespace gridcentric::live_clone {
 
 struct LibcProfile {
-  bool glibc;          ///< layouts of locks are known: plain mode is possible
+  bool glibc;          ///< the layouts of its locks are known: plain mode is possible
   std::string name;    ///< "glibc 2.36", "unknown C library"
   size_t rseq_offset;  ///< from the thread pointer
   size_t rseq_size;    ///< 0: the library registers no restartable sequences
-  /// Of a thread's id, from its thread pointer; 0: it is where the kernel clears it (before glibc 2.34).
+  /// Offset of a thread's id from its thread pointer; 0: the id is where the kernel clears it (before glibc 2.34).
   size_t thread_id_offset;
-  /// Addresses between which its functions for mutexes and read-write locks lie; both 0: unknown.
+  /// The range of addresses of its mutex and read-write lock functions; both 0: unknown.
   uint64_t lock_code_start, lock_code_end;
 };
 

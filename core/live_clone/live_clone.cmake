@@ -1,5 +1,5 @@
-# Builds group `parked` (code that runs while all threads of the process are parked, with flags of its own and its symbols
-# checked) and gc-reaper. Gives GC_PARKED_OBJECTS.
+# Builds the group `parked` (code that runs while all threads of the process are parked, with its own flags and a check of its
+# symbols) and gc-reaper. Sets GC_PARKED_OBJECTS.
 add_library(gc_parked OBJECT ${GC_SOURCES_parked})
 target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
 set(gc_parked_flags -fno-exceptions -fno-rtti -fno-stack-protector -fcf-protection=none -fno-plt
@@ -7,10 +7,10 @@ set(gc_parked_flags -fno-exceptions -fno-rtti -fno-stack-protector -fcf-protecti
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   list(REMOVE_ITEM gc_parked_flags -fcf-protection=none)
 endif()
-# A thread may be cancelled while it waits within the handler of parker.cpp: unwinding has to find the way through it.
+# A thread may be cancelled while it waits in parker.cpp's signal handler: the unwinder must be able to pass through it.
 target_compile_options(gc_parked PRIVATE ${gc_parked_flags} -fasynchronous-unwind-tables)
 
-# Fails the build when an object of the group refers to a symbol that may allocate, lock, throw or touch TLS.
+# Fails the build if an object of the group refers to a symbol that may allocate, lock, throw or touch TLS.
 set(gc_parked_stamp ${CMAKE_CURRENT_BINARY_DIR}/parked-symbols.checked)
 add_custom_command(OUTPUT ${gc_parked_stamp}
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-parked-symbols $<TARGET_OBJECTS:gc_parked>
@@ -20,16 +20,16 @@ add_custom_command(OUTPUT ${gc_parked_stamp}
 add_custom_target(gc_parked_symbols ALL DEPENDS ${gc_parked_stamp})
 
 set(GC_PARKED_OBJECTS $<TARGET_OBJECTS:gc_parked>)
-# The dynamic linker must have nothing left to do while threads are parked: its lock may be held by one of them.
+# Bind all symbols at load time: while threads are parked, one of them may hold the dynamic linker's lock.
 add_link_options(-Wl,-z,now)
 
 add_executable(gc-reaper ${GC_SOURCES_reaper})
 target_include_directories(gc-reaper PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-# What -fno-builtin is for clang needs a flag more for GCC, and clang does not know it: no calls made of loops.
+# Loops must not become calls of memcpy or the like. For clang -fno-builtin suffices; GCC needs a flag that clang lacks.
 target_compile_options(gc-reaper PRIVATE ${gc_parked_flags} -fno-asynchronous-unwind-tables -Os
   -ffreestanding -fno-builtin -fno-pie $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
 set_target_properties(gc-reaper PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-# The last, which clang's zig does not know, saves some pages.
+# The last flag, which zig's linker does not know, saves some pages.
 target_link_options(gc-reaper PRIVATE -nostdlib -static -no-pie -Wl,--build-id=none -s
   $<$<CXX_COMPILER_ID:GNU>:-Wl,-z,noseparate-code>)
 install(TARGETS gc-reaper RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT gridcentric)

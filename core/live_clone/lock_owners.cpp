@@ -1,9 +1,8 @@
-// Locks of the C library that remember their owner by thread id. In plain mode a clone's threads have new
-// ids, and a lock held while cloning could never be given back (a recursive mutex answers EPERM, a write lock
-// takes the wrong path and hangs all who follow). So writable memory is searched for them while threads are
-// parked, and each clone patches what was found. In pidns mode ids do not change and none of this is needed.
-// Layouts: glibc 2.25 and later, 64 bit. Threads parked inside the lock functions may have an id in a
-// register: those are patched as well.
+// Locks of the C library that store their owner's thread id. In plain mode a clone's threads have new ids, so a lock held
+// while cloning could never be released (a recursive mutex returns EPERM, a write lock takes the wrong path and hangs every
+// later user). So writable memory is searched for such locks while threads are parked, and each clone patches what was
+// found. In pidns mode ids do not change and none of this is needed. Layouts: glibc 2.25 and later, 64 bit. Threads parked
+// inside the lock functions may have an id in a register: those are patched as well.
 #include "engine.hpp"
 #include "program_memory.hpp"
 
@@ -21,8 +20,8 @@ namespace {
 
 // glibc's pthread_mutex_t as words: lock, count, owner, nusers, kind, spins and elision, prev, prev, next, next.
 // pthread_rwlock_t: readers, writers, wrphase_futex, writers_futex, pad, pad, cur_writer, shared, pad (4), flags.
-// In a container thread ids are small numbers, as there are many in a program's data: every word counts, so that
-// data is not taken for a lock.
+// In a container thread ids are small numbers, which are common in a program's data: every word is checked, so that data is
+// not mistaken for a lock.
 constexpr uint32_t kind_mask = 0x7f;
 constexpr uint32_t kind_recursive = 1, kind_errorcheck = 2, kind_priority_inherit = 32;
 constexpr uint32_t process_shared = 0x80;
@@ -33,7 +32,7 @@ struct Range {
   bool holds(uint32_t word) const { return (word & ~waiters_bits) - low <= span; }
 };
 
-// Which of the 16 words of a cache line may be a thread id: a bit each.
+// A bit for each of the 16 words of a cache line: may it be a thread id?
 unsigned candidates(const uint32_t *line, const Range &r) {
 #if defined(__SSE2__)
   const __m128i mask = _mm_set1_epi32((int)~waiters_bits), low = _mm_set1_epi32((int)r.low - 1),
@@ -63,13 +62,13 @@ bool remember(uint64_t word) {
 
 bool fail_mutex(int tid, const char *what) {
   return fail(EOPNOTSUPP) << "thread " << tid << " holds " << what
-                          << ", whose owner is in the kernel's hands: not in "
-                          << "plain mode; release it before the clone or use pidns mode",
+                          << ", whose owner the kernel keeps and plain mode "
+                          << "can't change; release it before the clone or use pidns mode",
          false;
 }
 
-// Robust mutexes that a thread holds are on a list of its own: head {next, offset, pending}, empty when next
-// is head. Where the list can't be read the kernel can't walk it either.
+// The robust mutexes that a thread holds are on the thread's own list: head {next, offset, pending}, empty if next is
+// head. If the list cannot be read, the kernel cannot walk it either.
 bool check_robust_list(const Thread &t, const ProgramMemory &memory) {
   void *head[3] = {};
   if (!t.robust_list || memory.read((uint64_t)t.robust_list, head, sizeof head) != sizeof head) return true;
@@ -80,8 +79,8 @@ bool in_lock_code(uint64_t address) {
   return address >= engine.lock_code_start && address < engine.lock_code_end;
 }
 
-// A thread may be parked while it has its id, or an owner just read, in a register: between taking a lock and
-// storing itself as owner, or between looking at the owner and giving the lock back.
+// A thread may be parked while it has its id, or an owner that it has just read, in a register: between taking a lock and
+// storing itself as owner, or between reading the owner and releasing the lock.
 bool inside_lock_code(const Thread &t) { return t.frame && in_lock_code(arch::pc_of(t.frame)); }
 
 bool all_zero(const uint32_t *words, int count) {
@@ -107,20 +106,20 @@ bool is_writer_of_rwlock(const uint32_t *w, const uint32_t *begin, const uint32_
          w[6] <= most_flags;
 }
 
-// A stretch of the program's memory that can be read: in place, or a copy of it.
+// A readable piece of the program's memory: in place, or a copy of it.
 struct Stretch {
   uint32_t *begin, *end;
-  uint64_t address;   // in the program, of `begin`
-  bool zeros_follow;  // nothing was ever written behind it: what is there reads as zeros
+  uint64_t address;   // of `begin` in the program
+  bool zeros_follow;  // what follows was never written and reads as zeros
 
   uint64_t address_of(const uint32_t *w) const {
     return address + uint64_t((const char *)w - (const char *)begin);
   }
 };
 
-constexpr int words_before = 6, words_behind = 10;  // that are looked at, of the owner of any lock
+constexpr int words_before = 6, words_behind = 10;  // around the owner that are checked, for any kind of lock
 
-// `w` holds something that may be a thread's id.
+// `w` holds what may be a thread's id.
 bool examine(const uint32_t *w, const Stretch &s) {
   const uint32_t tid = *w & ~waiters_bits;
   Thread *owner = thread_by_tid((int)tid);
@@ -135,15 +134,14 @@ bool examine(const uint32_t *w, const Stretch &s) {
   }
   if (*w == tid && (is_owner_of_mutex(*owner, w, begin, end) || is_writer_of_rwlock(w, begin, end)))
     return remember(address);
-  // A priority-inheritance mutex: the lock word holds the id as well; not on the robust list, so its links
-  // are 0.
+  // A priority-inheritance mutex: the lock word holds the id as well; it is not on the robust list, so its links are 0.
   if (end - w >= 10 && w[2] == tid && w[1] < 1u << 20 && w[3] == 1 &&
       (w[4] & ~0x83u) == kind_priority_inherit && all_zero(w + 5, 5))
     return fail_mutex((int)tid, "a priority-inheritance mutex");
   return true;
 }
 
-// `from` and `to` stand at lines.
+// `from` and `to` are at cache lines.
 bool search_stretch(const Stretch &s, const uint32_t *from, const uint32_t *to, const Range &range) {
   for (const uint32_t *line = from; line < to; line += 16)
     for (unsigned bits = candidates(line, range); bits; bits &= bits - 1)
@@ -158,9 +156,9 @@ bool v8_chunk(uint64_t address, uint64_t end) {
          *reinterpret_cast<uint64_t *>(address) == 0x40000;
 }
 
-// The search of the mappings, one after the other. Pages that exist are looked at, in runs: the rest holds no lock, and
-// reading would create it. In place, where nobody can take a page away: the private pages of anonymous memory. Through
-// /proc/self/mem, where the page may be a guard (before Linux 6.15 it looks like a swapped one) or its file may be
+// Searches the mappings one by one. Only pages that exist are read, in runs: others hold no locks, and reading would
+// create them. Private pages of anonymous memory are read in place, because they cannot vanish. Others are read through
+// /proc/self/mem, because a page may be a guard (before Linux 6.15 it looks like a swapped one) or its file may be
 // truncated at any moment.
 class Search {
  public:
@@ -173,7 +171,7 @@ class Search {
         capacity_((size - piece_size) / sizeof(PageEntry)) {}
 
   bool mapping(uint64_t begin, uint64_t end, bool anonymous) {
-    uint64_t run = 0;  // where the run that is being gathered begins
+    uint64_t run = 0;  // where the current run begins
     bool in_place = true;
     for (uint64_t at = begin; at < end;) {
       size_t count = (end - at) / page_size;
@@ -182,7 +180,7 @@ class Search {
       for (size_t i = 0; i < count; i++) {
         const PageEntry entry = entries_[i];
         const uint64_t page = at + i * page_size;
-        // A page of the file itself was never written by this process: no lock in it is held.
+        // This process has never written the page, which is the file's own: no lock in it is held.
         const bool exists = (entry.present() && !entry.of_file()) || entry.swapped();
         const bool ours = engine.arena.holds(page);
         const bool chunk = exists && !ours && anonymous && entry.present() && v8_chunk(page, end);
@@ -210,7 +208,7 @@ class Search {
     return search_stretch(s, s.begin, s.end, range_);
   }
 
-  // Piece by piece, each with a line of the pieces around it.
+  // Piece by piece, each with one cache line of its neighbors.
   bool search_copies(uint64_t begin, uint64_t end, bool zeros_follow) {
     constexpr size_t line = 64;
     for (uint64_t at = begin; at < end;) {
@@ -239,9 +237,9 @@ class Search {
   size_t capacity_;
 };
 
-// pthread_mutex_timedlock, and since glibc 2.43 pthread_mutex_lock, read the id even before they wait for the mutex, in a
-// function of its own. Null unless the thread is in such a one and waits for a mutex with an owner; else where the address
-// lies to which it returns.
+// pthread_mutex_timedlock, and since glibc 2.43 pthread_mutex_lock, read the id before they wait for the mutex, in a
+// separate function. If the thread is in that function and waits for a mutex with an owner, returns where its return address
+// is; else 0.
 uint64_t return_of_waiter(const Thread &t, const ProgramMemory &memory) {
   constexpr uint64_t near = 1 << 16;
   constexpr size_t innermost = 16;  // words of the stack
@@ -260,8 +258,8 @@ uint64_t return_of_waiter(const Thread &t, const ProgramMemory &memory) {
   return in_lock_code(arch::link_of(t.frame)) ? top : 0;
 }
 
-// Replaces the id in the registers and in what the function that locks keeps at the end of its frame, which begins at or
-// above `frame`. What the program itself has there may happen to be the same number: no more than needed is looked at.
+// Replaces the id in the registers, and in what the locking function keeps at the end of its frame, which begins at or
+// above `frame`. The program's own data there may happen to be the same number, so no more than necessary is checked.
 void patch_frame(Thread &t, uint64_t frame, const ProgramMemory &memory) {
   constexpr size_t most = 64, kept = 10;  // words of the stack; the first two may be the address
   const auto old_tid = (uint32_t)t.tid, new_tid = (uint32_t)t.new_tid;

@@ -28,7 +28,7 @@ bool is_memory_mount(const char *mounts, uint64_t device) {
 bool is_program_memory(const char *name, uint64_t device, char *space, size_t size) {
   for (const char *own : own_memory)
     if (after(name, own)) return true;
-  // A file in memory that has a name is there for others to open.
+  // A file in memory that still has a name is meant for others to open.
   if (!find_in_line(name, " (deleted)") || read_file("/proc/self/mountinfo", space, size) < 0) return false;
   return is_memory_mount(space, device);
 }

@@ -1,5 +1,5 @@
-// Whose a MAP_SHARED mapping is: the program's own memory, of which a clone gets a copy, or a file on a disk, which
-// goes on being that file, with a name or without.
+// What a MAP_SHARED mapping is: the program's own memory, of which a clone gets a copy, or a file on a disk, which stays
+// that file, with or without a name.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace gridcentric::live_clone {
 
-/// `name` as /proc/self/maps has it, up to the end of the line; `device` as it has it, major << 32 | minor. `space` is
-/// for reading the table of mounts, when that is needed.
+/// `name` as in /proc/self/maps, up to the end of the line; `device` as there, major << 32 | minor. `space` is a buffer for
+/// the table of mounts, in case it is needed.
 bool is_program_memory(const char *name, uint64_t device, char *space, size_t size);
 
 }  // namespace gridcentric::live_clone

@@ -1,6 +1,6 @@
-// The address space: what a fork must copy although the program said not to (MADV_DONTFORK, as V8's heap),
-// what would stay shared although it is the program's own memory (MAP_SHARED, memfd), and what can't be
-// copied at all. Runs while threads are parked, or in a clone that has one thread: see sys.hpp.
+// The address space: what a fork must copy although the program forbade it (MADV_DONTFORK, as for V8's heap), what would
+// stay shared although it is the program's own memory (MAP_SHARED, memfd), and what cannot be copied at all. Runs while
+// threads are parked, or in a clone that has one thread: see sys.hpp.
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,7 +17,7 @@
 
 namespace gridcentric::live_clone {
 
-/// Pages of a SharedMapping that the program made guards, with whatever lies under them.
+/// Pages of a SharedMapping that the program has turned into guards; there may be data under them.
 struct Guards {
   uint64_t start, end;
 };
@@ -61,14 +61,14 @@ bool check_mapping(const MapsLine &m) {
   return tell_refused_mapping(text, why, name), false;
 }
 
-// Of this object's mappings, does one let the program write?
+// Is any mapping of this object writable?
 bool written(const SharedMapping &of) {
   for (SharedMapping &m : engine.shared)
     if (m.device == of.device && m.inode == of.inode && (m.protection & PROT_WRITE)) return true;
   return false;
 }
 
-// Through an open file of its own: the descriptor's offset is shared with the master and all other clones.
+// Opens the file again, because the descriptor's offset is shared with the master and all other clones.
 bool copy_file(int source, int to, uint64_t size) {
   const long from = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", source).text, O_RDONLY | O_CLOEXEC, 0);
   bool ok = from >= 0 && sys(SYS_ftruncate, to, size) == 0;
@@ -86,8 +86,8 @@ bool copy_file(int source, int to, uint64_t size) {
   return ok;
 }
 
-// Pages that nobody ever touched are left out, or a sparse mapping would become a full one; with swap the
-// kernel can't tell which those are, so all are copied.
+// Skips pages that were never touched, or a sparse mapping would become a full one. With swap the kernel cannot tell which
+// those are, so all pages are copied.
 bool copy_through_mapping(const SharedMapping &m, int to) {
   if (!(m.protection & PROT_READ)) sys(SYS_mprotect, m.start, m.end - m.start, PROT_READ);
   auto *resident = reinterpret_cast<unsigned char *>(engine.scratch);
@@ -102,7 +102,7 @@ bool copy_through_mapping(const SharedMapping &m, int to) {
       for (uint64_t from = at + i * page_size, end = at + run * page_size; from < end;) {
         const long n = sys(SYS_pwrite64, to, from, end - from, m.offset + (from - m.start));
         if (n < 0 && n != -EFAULT) return false;
-        // What can't be read is left out: beyond the end of the object.
+        // A page that cannot be read lies beyond the end of the object: skip it.
         from = n > 0 ? from + (uint64_t)n : (from / page_size + 1) * page_size;
       }
       i = run + 1;
@@ -112,8 +112,8 @@ bool copy_through_mapping(const SharedMapping &m, int to) {
   return true;
 }
 
-// Guards would hide what lies under them from the copying, and a new mapping comes without them. Found in the clone, which
-// has them as the master had; a kernel that does not show them in pagemap has none in shared mappings.
+// Guards would hide the data under them from the copy, and a new mapping has none. They are looked for in the clone, which
+// has the same ones as the master; a kernel that does not show them in pagemap does not support them in shared mappings.
 bool take_guards_off() {
   auto *entries = reinterpret_cast<PageEntry *>(engine.scratch);
   const size_t capacity = engine.scratch_size / sizeof(PageEntry);
@@ -141,7 +141,7 @@ bool take_guards_off() {
   }
   for (const Guards &g : engine.guards) {
     const long r = sys(SYS_madvise, g.start, g.end - g.start, MADV_GUARD_REMOVE);
-    if (r < 0) return fail((int)-r) << "guard pages of shared memory can't be taken off in the clone", false;
+    if (r < 0) return fail((int)-r) << "guard pages of shared memory can't be removed in the clone", false;
   }
   return true;
 }
@@ -201,7 +201,7 @@ bool plan_memory() {
     if (m.permissions[3] != 's' || m.start == (uint64_t)e.status) continue;
     const bool ring = is_ring(m.name);
     if (!ring && !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
-      continue;  // a file on a disk stays shared, as its contents do
+      continue;  // a file on a disk stays shared, like its contents
     SharedMapping *s = e.shared.add(e.arena);
     if (!s) return fail_arena();
     const char *r = m.permissions;
@@ -215,7 +215,7 @@ bool plan_memory() {
           -1,
           false};
     if (after(m.name, "/SYSV"))
-      end_note(note() << "System V shared memory: a copy of the clone's own, shmdt fails");
+      end_note(note() << "System V shared memory: each clone gets its own copy, on which shmdt fails");
   }
   char swaps[256];
   const long s = read_file("/proc/swaps", swaps, sizeof swaps);
@@ -234,10 +234,10 @@ void leave_mapped(const Descriptor &d) {
     if (m.device == d.map_device && m.inode == d.inode) m.done = true;
 }
 
-// MADV_DOFORK over everything in two calls; the pages of the vdso refuse it and would end the sweep. Must
-// come after parking: a heap page mapped in between would be missing in the clones. Not touched by it:
-// MADV_WIPEONFORK, so the state of the vDSO's getrandom (its pages are mapped MAP_DROPPABLE, which implies
-// that) is empty in a clone and its generator starts anew, as after fork().
+// MADV_DOFORK over everything in two calls: the pages of the vDSO refuse it and would end the sweep. Must come after
+// parking, or a heap page mapped in between would be missing in the clones. It does not undo MADV_WIPEONFORK, so the state
+// of the vDSO's getrandom (its pages are MAP_DROPPABLE, which implies that) is empty in a clone and its generator starts
+// anew, as after fork().
 bool allow_fork_everywhere() {
   Engine &e = engine;
   long first = sys(SYS_madvise, 0, vdso_start ? vdso_start : arch::address_space_end, MADV_DOFORK);
@@ -253,7 +253,7 @@ bool allow_fork_everywhere() {
   MapsLine m;
   for (const char *p = e.scratch; *p;) {
     p = parse_maps_line(p, &m);
-    sys(SYS_madvise, m.start, m.end - m.start, MADV_DOFORK);  // device memory refuses: nothing to copy there
+    sys(SYS_madvise, m.start, m.end - m.start, MADV_DOFORK);  // device memory refuses, but it needs no copy
   }
   return true;
 }
@@ -270,7 +270,7 @@ bool rebuild_memory() {
              false;
     if (d.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.seals);
     if (!remap_object(d.map_device, d.inode, (int)fd)) return false;
-    // Every open file of the object gets one of its own, so that each keeps its offset.
+    // Each open file of the object gets a new open file, so that each keeps its offset.
     for (Descriptor &other : engine.descriptors) {
       if (other.kind != Kind::shared_memory || other.same_as >= 0 || other.inode != d.inode ||
           other.device != d.device)

@@ -1,8 +1,7 @@
-// Brings all threads of the process to a stop at a point from which each can go on, here and in a clone.
-// Every thread but the caller gets signal 33, which C libraries never let programs block; its handler writes
-// down what the thread is (describe_thread), saves its context and waits. The system call that the signal interrupts goes
-// on afterwards (waits.cpp). Runs while threads are parked: see
-// sys.hpp.
+// Stops all threads of the process at points from which each can go on, here and in a clone. Every thread but the caller
+// gets signal 33, which C libraries never let programs block; its handler records the thread's properties
+// (describe_thread), saves its context and waits. The system call that the signal interrupts goes on afterwards
+// (waits.cpp). Runs while threads are parked: see sys.hpp.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,12 +20,11 @@ struct KernelAction {
   unsigned long mask;
 };
 
-KernelAction previous_action;  // of signal 33, for signals that are not ours
-std::atomic<unsigned> generation{
-    1};                          // of park_threads(): late signals of an earlier one are recognised by it
-std::atomic<unsigned> released;  // the generation that was let go last
-std::atomic<int> parked;         // threads that have arrived
-std::atomic<int> inside;         // handlers that may touch the arena
+KernelAction previous_action;         // of signal 33, for signals that are not ours
+std::atomic<unsigned> generation{1};  // of park_threads(): tells late signals of an earlier one
+std::atomic<unsigned> released;       // the generation that was let go last
+std::atomic<int> parked;              // threads that have arrived
+std::atomic<int> inside;              // handlers that may touch the arena
 
 unsigned short_generation() { return generation & 0xffff; }
 
@@ -52,12 +50,12 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
       ((void (*)(int, siginfo_t *, void *))h)(signal, info, context);
     return;
   }
-  // Whoever unmaps the arena first changes the generation and then waits until nobody is inside.
+  // The thread that unmaps the arena first changes the generation, then waits until no handler is inside.
   inside++;
   auto *frame = static_cast<ucontext_t *>(context);
   const size_t slot = value & 0xffffffff;
   const unsigned mine = value >> 32 & 0xffff;
-  Wait wait{};  // of a thread that comes too late, if nothing else
+  Wait wait{};  // for a thread that is too late to have its own entry
   Thread *me = mine == short_generation() ? &engine.threads[slot] : nullptr;
   if (me && me->tid == sys(SYS_gettid) && me->state == thread_signalled) {
     describe_thread(*me);
@@ -73,7 +71,7 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
   go_on_waiting(wait, frame);
 }
 
-// Inside a clone /proc shows the ids of an outer namespace; the last number of NSpid is the thread's own.
+// Inside a clone /proc shows the ids of an outer namespace; the last number of NSpid is the thread's id in ours.
 int own_tid(int proc_tid) {
   char *text = engine.scratch;
   if (read_file(Path("/proc/self/task/", proc_tid, "/status"), text, 8192) <= 0) return -1;
@@ -158,8 +156,8 @@ bool add_thread(int proc_tid, int tid) {
   return true;
 }
 
-// One look at the task list. Newcomers are signalled. A pass that finds every listed thread parked already,
-// and as many as the kernel counts, is the proof that nobody is left: parked threads make no new ones.
+// Reads the task list once and signals the new threads. A pass that finds every listed thread already parked, and as many
+// as the kernel counts, proves that none is left: parked threads make no new ones.
 bool look_for_threads(bool foreign_proc, Pass *pass) {
   const long dir = sys(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (dir < 0) return fail((int)-dir) << "/proc/self/task can't be read: the engine needs /proc", false;
@@ -184,7 +182,7 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
       if (!ok) break;
       Thread &t = engine.threads[engine.thread_count - 1];
       look_at_wait(t);
-      // One of the kernel's shows no place in the program that it would go back to. It would keep the signal for ever.
+      // A kernel thread has no place in the program to return to. A signal to it would stay pending for ever.
       if (!(t.wait.call.known && t.wait.call.pc) && works_for_a_ring(t.proc_tid))
         t.state = thread_of_kernel;
       else
@@ -224,11 +222,11 @@ bool fail_stuck() {
       if (blocked >> (park_signal - 1) & 1)
         why = "it blocks signal 33 by a raw system call";
       else if (state && *state == 'D')
-        why = "it waits in the kernel and takes no signal (a vfork in flight? a hanging disk?)";
+        why = "it waits in the kernel and takes no signals (for a vfork? for a disk that hangs?)";
       else if (state && *state == 't')
         why = "a debugger has stopped it";
       else if (state && *state == 'Z')
-        why = "it has ended but its process lives on (the main thread called pthread_exit)";
+        why = "it has ended but its process goes on (the main thread called pthread_exit)";
     }
     return fail(ETIMEDOUT) << "thread " << t.tid << " (" << name << ") did not stop within "
                            << engine.park_timeout_ms << " ms: " << why << "; try again or end that thread",
@@ -296,8 +294,7 @@ bool park_threads() {
     if (!look_for_threads(foreign_proc, &pass)) return false;
     if (pass.complete()) break;
     if (now_ms() > deadline) return fail_stuck();
-    // Nearly always the last one parks within microseconds; one that ends instead is noticed by the next
-    // pass.
+    // Nearly always the last one parks within microseconds; if one ends instead, the next pass notices.
     if (parked == before) futex_wait(parked, before, 1);
     forget_ended();
     int awaited = 0;

@@ -1,6 +1,6 @@
-// Descriptors that stand for processes. The master's children are not the clone's, and must not be signalled from there: theirs
-// become descriptors of a process that has ended and was waited for, which can be read, and can't be waited for or
-// signalled. Runs while threads are parked, or in a clone whose threads do not go on yet: see sys.hpp.
+// Pidfds. The master's children are not the clone's, and a clone must not signal them: their pidfds become those of a process
+// that has ended and been waited for, which are readable, but cannot be waited for or signalled. Runs while threads are
+// parked, or in a clone whose threads do not run yet: see sys.hpp.
 #include <sched.h>
 #include <sys/wait.h>
 

@@ -1,19 +1,19 @@
-// Which ends of a pipe are inside, which stay shared: the rule of the plan (pipes.cpp) and of the preflight.
+// Which ends of a pipe are inside the process and which stay shared: one rule for the plan (pipes.cpp) and the preflight.
 #pragma once
 
 namespace gridcentric::live_clone {
 
 inline constexpr int reading_end = 1, writing_end = 2;
 
-/// Of a descriptor's F_GETFL.
+/// The end that a descriptor is, by its F_GETFL.
 int pipe_ends(int flags);
-/// `ends` of one open file, when descriptors 0 to 2 are the ends `standard` of its pipe: the same end as one of
-/// those, through whatever open file (/dev/stderr opened anew, say), is shared as they are.
+/// Is an open file with `ends` shared, if descriptors 0 to 2 are the ends `standard` of its pipe? The same end as one of
+/// those is shared like them, whatever its open file (/dev/stderr opened anew, say).
 bool pipe_stays_shared(int ends, int standard);
-/// `ends`: all that the process has of a pipe.
+/// `ends`: all ends of a pipe that the process has.
 bool pipe_is_inside(int ends, int standard);
 
-/// For people: what becomes of an end that is neither.
+/// Text for people: what happens to an end that is neither inside nor shared.
 inline constexpr const char *dead_pipe =
     "a pipe to the outside stays the master's; in clones reads give end-of-file, writes EPIPE";
 inline constexpr const char *dead_pty =

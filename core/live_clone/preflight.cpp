@@ -1,6 +1,6 @@
-// Can this process be cloned? Looks from outside, through /proc, so that it works for any process of the same
-// user, and stops nobody. What it finds is what the plan (descriptors.cpp, memory.cpp) would refuse later, by the same
-// tables (refusals.cpp). Where it is not allowed to look it says so: what is not seen is never taken for good.
+// Can this process be cloned? Looks from outside, through /proc, so that it works for any process of the same user, and
+// stops no thread. It finds what the plan (descriptors.cpp, memory.cpp) would refuse later, by the same tables
+// (refusals.cpp). If it is not allowed to look, it says so: what it could not see never counts as fine.
 #include "preflight.hpp"
 
 #include <dirent.h>
@@ -46,7 +46,7 @@ std::string read_link(const std::string &path, int *err = nullptr) {
   return n < 0 ? "" : std::string(link, (size_t)n);
 }
 
-// The names in a folder of /proc, without the descriptor that reads it: it is in the list of /proc/self/fd.
+// The names in a folder of /proc, without the descriptor that reads it, which /proc/self/fd lists too.
 std::vector<std::string> entries(const std::string &path, int *err = nullptr) {
   std::vector<std::string> names;
   DIR *dir = opendir(path.c_str());
@@ -69,7 +69,7 @@ unsigned long long size_of(const std::string &range) {  // START-END
   return *end == '-' ? strtoull(end + 1, nullptr, 16) - start : 0;
 }
 
-// What a thread is in for longer, it may stay in. One that waits for a processor can't leave it yet.
+// A thread that stays in a state for longer than this may stay in it. One that waits for a processor cannot leave it yet.
 constexpr double passing_ms = 100, waiting_ms = 3000;
 constexpr timespec moment{0, 1'000'000};  // between two looks
 
@@ -77,7 +77,7 @@ pid_t pid_of(const std::string &proc) {
   return proc == "/proc/self" ? getpid() : atoi(proc.c_str() + strlen("/proc/"));
 }
 
-// Duplicates share one open file, of which the plan says once what it says.
+// Duplicates share one open file, which the plan reports once.
 class OpenFilesSeen {
  public:
   explicit OpenFilesSeen(pid_t pid) : pid_(pid) {}
@@ -161,7 +161,7 @@ class Examination {
                              ? "the main thread has ended (pthread_exit): such a process can't be cloned"
                              : "the process has ended (a zombie, until its parent waits for it)");
     } else if (value_of(status, "VmSize").empty()) {
-      refuse(EOPNOTSUPP, "it is a thread of the kernel, not a process");
+      refuse(EOPNOTSUPP, "it is a kernel thread, not a process");
     }
     if (access((proc_ + "/timers").c_str(), F_OK) != 0)
       note("the kernel has no /proc/PID/timers: timers of timer_create() are not carried over");
@@ -181,23 +181,23 @@ class Examination {
       if (filters.empty()) filters = filter;
       if (filter != filters)
         refuse(EOPNOTSUPP, "thread " + tid + " (" + name +
-                               ") has a seccomp filter of its own: the clone's could not be the same");
+                               ") has its own seccomp filter, which can't be set up in a clone");
     }
     note_what_stays(stuck);
   }
 
-  // It does work for a ring.
+  // It works for a ring.
   static bool is_of_kernel(const std::string &name) {
     return name.starts_with("iou-wrk-") || name.starts_with("iou-sqp-");
   }
 
   static const char *why_stuck(const std::string &status) {
-    if (is_of_kernel(value_of(status, "Name"))) return nullptr;  // it had no name yet when it was seen first
+    if (is_of_kernel(value_of(status, "Name"))) return nullptr;  // it had no name yet at first
     if (strtoul(value_of(status, "SigBlk").c_str(), nullptr, 16) >> 32 & 1) return "blocks signal 33";
     return value_of(status, "State").starts_with('D') ? "waits in the kernel (vfork, disk)" : nullptr;
   }
 
-  // A thread that makes another blocks all signals for a moment, and so does the new one: only what stays is worth a word.
+  // A thread that creates another blocks all signals for a moment, and so does the new one: report only a state that lasts.
   void note_what_stays(std::map<std::string, const char *> &stuck) {
     for (const double begin = now_ms(); !stuck.empty(); nanosleep(&moment, nullptr)) {
       const double waited = now_ms() - begin;
@@ -208,7 +208,7 @@ class Examination {
             why && waited >= (value_of(status, "State").starts_with('R') ? waiting_ms : passing_ms);
         if (stays)
           note("thread " + it->first + " (" + value_of(status, "Name") + ") " + why +
-               ": if it stays so, it can't be stopped and the clone fails");
+               ": if that does not change, it can't be stopped and the clone fails");
         it = why && !stays ? std::next(it) : stuck.erase(it);
       }
     }
@@ -228,7 +228,7 @@ class Examination {
       if (!closely) continue;
       const bool told = link.rfind("socket:", 0) == 0 || link == "anon_inode:[eventpoll]" ||
                         link == "anon_inode:inotify" || link == "anon_inode:[inotify]";
-      if (!told) continue;  // there may be thousands of others
+      if (!told) continue;  // there may be thousands of descriptors
       const bool shared = atoi(fd.c_str()) <= 2 || !files_.is_first(atoi(fd.c_str()), link);
       if (link.rfind("socket:", 0) == 0)
         sockets_.look_at(atoi(fd.c_str()), link, shared);
@@ -242,7 +242,7 @@ class Examination {
     for (const std::string &what : notes_on_files(proc_)) note(what);
   }
 
-  // Whether a ring has work in flight is of the moment: when it matters, the plan looks, with all threads stopped.
+  // Work in flight in a ring is not reported, as it may be done in a moment: the plan checks it, with all threads stopped.
   void ring(const std::string &fd, bool closely) {
     const std::string info = read_text(proc_ + "/fdinfo/" + fd);
     if (closely) return rings_.descriptor(fd, info);
@@ -261,7 +261,7 @@ class Examination {
       note(said([&](Text &text) { tell_lost_watches(text, fd, info.c_str()); }));
   }
 
-  // The program goes on closing descriptors meanwhile: what is lost is lost at every look.
+  // The program closes descriptors meanwhile: take the fewest of several looks.
   void epoll_set(int fd) {
     size_t lost = stale_registrations(fd);
     for (int looks = 1; lost && looks < 10; looks++) {
@@ -299,7 +299,7 @@ class Examination {
       if (const char *why = refused_mapping(name.c_str(), shared))
         refuse(EOPNOTSUPP, said([&](Text &text) { tell_refused_mapping(text, why, name.c_str()); }));
       if (shared && name.rfind("/SYSV", 0) == 0)
-        note("System V shared memory: a copy of the clone's own, shmdt fails");
+        note("System V shared memory: each clone gets its own copy, on which shmdt fails");
     }
     if (!any && result_.refusals.empty()) refuse_unread(errno ? errno : EACCES, "what its memory is");
     if (!any) return;
@@ -336,7 +336,7 @@ Preflight preflight_of(int pid, Mode mode) {
   entries(proc + "/fd", &err);
   if (err) {
     Preflight unseen;
-    unseen.refusals.push_back({err, "process " + std::to_string(pid) + " may not be looked at (" +
+    unseen.refusals.push_back({err, "process " + std::to_string(pid) + " can't be examined (" +
                                         std::string(strerror(err)) + "): run this as its user"});
     return unseen;
   }

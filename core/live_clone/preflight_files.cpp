@@ -1,5 +1,5 @@
-// See preflight_files.hpp. Reads /proc alone, so that it works for any process of the same user; what has been closed
-// meanwhile is left out.
+// See preflight_files.hpp. Reads only /proc, so that it works for any process of the same user; skips what is closed
+// meanwhile.
 #include "preflight_files.hpp"
 
 #include <dirent.h>

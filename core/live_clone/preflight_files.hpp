@@ -1,4 +1,4 @@
-// The part of the preflight that looks at pipes, pseudo-terminals and file locks.
+// The part of the preflight that examines pipes, pseudo-terminals and file locks.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace gridcentric::live_clone {
 
-/// What clones of the process of this folder of /proc would lack, a line each. Says what the plan (pipes.cpp, ptys.cpp,
-/// file_locks.cpp) would do, by the same rules.
+/// What clones of the process with this folder in /proc would lack, a line for each. Says what the plan (pipes.cpp,
+/// ptys.cpp, file_locks.cpp) would do, by the same rules.
 std::vector<std::string> notes_on_files(const std::string &proc);
 
 }  // namespace gridcentric::live_clone

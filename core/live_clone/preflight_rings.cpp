@@ -1,7 +1,7 @@
-// What can be told of an io_uring while its program runs. Most is in its fdinfo; the sizes of its requests show in how much
-// of it is mapped; for the rest the kernel is asked, in a way that changes nothing. What stays unknown before the program is
-// stopped: requests or answers of another size where less than a page is mapped, and everything that only the kernel tells
-// where it is older than 5.18, or gives no copy of the descriptor.
+// What can be known about an io_uring while its program runs. Most is in its fdinfo; the size of its requests shows in how
+// much of it is mapped; for the rest the kernel is asked, in a way that changes nothing. Unknown until the program is
+// stopped: requests or answers of another size if less than a page is mapped, and everything that only the kernel can tell
+// if it is older than 5.18 or does not let us copy the descriptor.
 #include "preflight_rings.hpp"
 
 #include <linux/io_uring.h>
@@ -27,7 +27,7 @@ unsigned long number(const std::string &info, const char *key) {
   return value ? strtoul(value, nullptr, 0) : 0;
 }
 
-// Before Linux 5.18 a question to a ring waits until nothing is under way in it.
+// Before Linux 5.18 asking about a ring waits until nothing is in flight in it.
 bool kernel_answers_at_once() {
   utsname name{};
   int major = 0, minor = 0;
@@ -76,7 +76,7 @@ const char *RingsSeen::refusal(const Seen &ring) const {
 }
 
 const char *RingsSeen::refusal_by_sizes(const Seen &ring) const {
-  // Older kernels give all rings one inode, and do not tell of sizes and counts.
+  // Older kernels give all rings the same inode, and do not report sizes and counts.
   size_t of_that_inode = 0;
   for (const Seen &other : rings_) of_that_inode += other.inode == ring.inode;
   bool mapped = false;

@@ -1,4 +1,4 @@
-// The part of the preflight that looks at io_urings.
+// The part of the preflight that examines io_urings.
 #pragma once
 
 #include <string>
@@ -6,11 +6,11 @@
 
 namespace gridcentric::live_clone {
 
-/// The rings of a process, as far as they can be told of while it runs. Fed with what the preflight reads, then asked.
-/// What it refuses the plan (io_uring.cpp) would refuse, by the same texts.
+/// The rings of a process, as far as they can be known while it runs. Collects what the preflight reads, then gives answers().
+/// It refuses what the plan (io_uring.cpp) would refuse, with the same texts.
 class RingsSeen {
  public:
-  /// proc: the folder of the process; self: is it this one, and would this thread clone?
+  /// proc: the process's folder in /proc; self: is it this process, and would this thread clone?
   RingsSeen(std::string proc, bool self) : proc_(std::move(proc)), self_(self) {}
 
   void descriptor(const std::string &fd, const std::string &fdinfo);
@@ -18,11 +18,10 @@ class RingsSeen {
 
   struct Answer {
     std::string fd;
-    const char
-        *why;  ///< it can't be cloned, for refuse texts ("descriptor FD is an io_uring WHY"); null: a note
+    const char *why;  ///< why it cannot be cloned ("descriptor FD is an io_uring WHY"); null: only a note
     std::string note;
   };
-  /// When all are known: what is to be said of each, nothing of most.
+  /// Call it when all have been added: what there is to say about each; most rings have no answer.
   std::vector<Answer> answers() const;
 
  private:

@@ -1,4 +1,4 @@
-// Inside the preflight: reading files of /proc, and texts as the plan writes them.
+// Inside the preflight: reads files of /proc, and writes texts the way the plan does.
 #pragma once
 
 #include <fstream>
@@ -16,7 +16,7 @@ inline std::string read_text(const std::string &path) {
   return text.str();
 }
 
-/// What the plan would write.
+/// The text that the plan would write.
 template <typename Tell>
 std::string said(Tell tell) {
   char line[text_size];

@@ -1,6 +1,5 @@
-// Does pidns mode work here? Tried by doing it: a task in new user and pid namespaces makes another task with
-// a chosen id. Both run in our memory, one after the other, while the caller waits, so they use raw system
-// calls only: see sys.hpp.
+// Does pidns mode work here? Finds out by trying: a task in new user and pid namespaces makes another task with a chosen id.
+// Both run in our memory, one after the other, while the caller waits, so they use only raw system calls: see sys.hpp.
 #include <linux/sched.h>
 #include <sys/wait.h>
 

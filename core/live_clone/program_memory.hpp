@@ -1,6 +1,6 @@
-// The program's own memory, read where reading it in place may kill the process: guard pages lie inside mappings that /proc
-// shows as readable (glibc 2.42 makes them of thread stacks), and the pages of a file vanish when somebody truncates it. Runs
-// while threads are parked, or in a clone that has one thread: see sys.hpp.
+// Reads the program's own memory where reading it in place may kill the process: guard pages lie inside mappings that /proc
+// shows as readable (glibc 2.42 puts them in thread stacks), and the pages of a file vanish when it is truncated. Runs while
+// threads are parked, or in a clone that has one thread: see sys.hpp.
 #pragma once
 
 #include "sys.hpp"
@@ -9,13 +9,13 @@ namespace gridcentric::live_clone {
 
 inline constexpr uint64_t page_size = 4096;
 
-/// What /proc/self/pagemap tells of a page.
+/// What /proc/self/pagemap says about a page.
 struct PageEntry {
   uint64_t bits;
   bool present() const { return bits >> 63; }
-  /// Not in memory but not empty either. Before Linux 6.15 a guard page looks like this too.
+  /// Not in memory, but not empty either. Before Linux 6.15 a guard page looks like this too.
   bool swapped() const { return !present() && (bits >> 62 & 1) && !guard(); }
-  /// The page of a file itself, or of shared memory: not a private copy that the program has written.
+  /// The page belongs to a file or to shared memory: it is not a private copy that the program has written.
   bool of_file() const { return bits >> 61 & 1; }
   bool guard() const { return bits >> 58 & 1; }
 };
@@ -30,7 +30,7 @@ class PageMap {
   }
   PageMap(const PageMap &) = delete;
   PageMap &operator=(const PageMap &) = delete;
-  /// Why it can't be used, or 0.
+  /// The error if it cannot be used, or 0.
   int error() const { return fd_ < 0 ? (int)-fd_ : 0; }
   bool read(uint64_t address, PageEntry *entries, size_t count) const {
     return sys(SYS_pread64, fd_, entries, count * sizeof *entries, address / page_size * sizeof *entries) ==
@@ -41,8 +41,8 @@ class PageMap {
   const long fd_;
 };
 
-/// The bytes, through /proc/self/mem: an error where an access would be a signal. No filter of system calls can forbid it, as
-/// some do process_vm_readv().
+/// The bytes, through /proc/self/mem: an access that would raise a signal becomes an error. Seccomp filters cannot forbid it,
+/// as some do process_vm_readv().
 class ProgramMemory {
  public:
   ProgramMemory() : fd_(sys(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR | O_CLOEXEC, 0)) {}
@@ -51,9 +51,9 @@ class ProgramMemory {
   }
   ProgramMemory(const ProgramMemory &) = delete;
   ProgramMemory &operator=(const ProgramMemory &) = delete;
-  /// Why it can't be used, or 0.
+  /// The error if it cannot be used, or 0.
   int error() const { return fd_ < 0 ? (int)-fd_ : 0; }
-  /// How many bytes of those asked for, from the first on, could be read.
+  /// Returns how many of the bytes could be read, counted from the first.
   size_t read(uint64_t from, void *to, size_t bytes) const {
     const long n = sys(SYS_pread64, fd_, to, bytes, from);
     return n > 0 ? (size_t)n : 0;

@@ -1,7 +1,7 @@
-// Pseudo-terminals. The master side of one whose other side is open elsewhere (a terminal's program, a shell that is
-// driven) stays the master's and is a dead end in the clone: reads give end-of-file, writes EIO. With both
-// sides in the process the clone gets a pair of its own, same settings. A lone other side is a terminal, which is shared
-// as other devices are. Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// Pseudo-terminals. A master side whose other side is open elsewhere (as in a terminal emulator, or a program that
+// drives a shell) stays with the master and is a dead end in the clone: reads give end-of-file, writes EIO. If both sides
+// are in the process, the clone gets its own pair with the same settings. A slave side alone is a terminal, which is shared
+// like other devices. Runs while threads are parked, or in a clone with one thread: see sys.hpp.
 #include <asm/termbits.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
@@ -18,7 +18,7 @@ Descriptor *next_side(const Descriptor &d) {
   return d.peer >= 0 ? &engine.descriptors[(size_t)d.peer] : nullptr;
 }
 
-// A master of the same file system as d's; the old one is still there, so its settings can be read from it.
+// Opens a master side in the same file system as d's; the old one is still open, so its settings can be read.
 long fresh_master(const Descriptor &d) {
   const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", d.fd).text,
                       O_RDWR | O_NOCTTY | O_CLOEXEC | (d.flags & O_NONBLOCK), 0);
@@ -53,7 +53,7 @@ bool classify_pty(Descriptor &d, uint64_t device_number) {
   return true;
 }
 
-// By their numbers. A side that stands on 0 to 2 is shared, and so is every other open file of it.
+// Matches sides by their numbers. A side on descriptors 0 to 2 is shared, and so is every other open file of it.
 void match_ptys() {
   auto &all = engine.descriptors;
   for (Descriptor &d : all) {
@@ -98,8 +98,8 @@ bool rebuild_pty(Descriptor &master) {
   return true;
 }
 
-// The other side of a master that has closed: reads give end-of-file, writes EIO, and no pseudo-terminal is used up. A
-// master that nobody is on would take bytes until it is full and then wait for ever.
+// A slave side whose master side has closed: reads give end-of-file, writes EIO, and no pseudo-terminal is used up. A master
+// side without a slave would take bytes until it is full, then block for ever.
 bool rebuild_pty_dead(Descriptor &d) {
   const long master = fresh_master(d);
   if (master < 0) return place((int)master, d);

@@ -1,4 +1,4 @@
-// What can't be cloned, by what an open file is, and how that is said: one table for the preflight (also of another process)
+// Which kinds of open files cannot be cloned, and the texts for them: one table for the preflight (also of another process)
 // and the plan.
 #include "descriptor.hpp"
 
@@ -37,7 +37,7 @@ const char *refused_file(const char *link) {
   return nullptr;
 }
 
-// The kernel or a device is on the other side of these.
+// On the other side of these is the kernel or a device.
 const char *refused_mapping(const char *name, bool shared) {
   if (after(name, "/[aio]") || after(name, "[aio]")) return "a libaio context (io_setup)";
   if (after(name, "/secretmem")) return "secret memory (memfd_secret)";
@@ -49,7 +49,7 @@ const char *refused_mapping(const char *name, bool shared) {
 
 bool is_ring(const char *name) { return after(name, "anon_inode:[io_uring]"); }
 
-// Linux before 5.18 does not tell the counters here: the plan reads them from the ring itself.
+// Before Linux 5.18 the counters are not here: the plan reads them from the ring itself.
 const char *refused_ring(const char *fdinfo) {
   const auto value = [&](const char *key, unsigned long missing) {
     const char *p = field(fdinfo, key);
@@ -57,7 +57,7 @@ const char *refused_ring(const char *fdinfo) {
     if (p && *p >= '0' && *p <= '9') parse_dec(p, &v);
     return v;
   };
-  const auto listed = [&](const char *key) {  // has the list under this heading an entry?
+  const auto listed = [&](const char *key) {  // does the list under this heading have an entry?
     const char *p = field(fdinfo, key);
     return p && *(p = next_line(p)) == ' ';
   };
@@ -79,7 +79,8 @@ const char *const ring_with_many_requests =
 const char *const ring_for_one_thread =
     "for another thread only (IORING_SETUP_SINGLE_ISSUER: clone from that one)";
 const char *const small_polled_ring =
-    "of fewer than 64 requests and with a kernel thread (SQPOLL): the size of its requests can't be told";
+    "of fewer than 64 requests and with a kernel thread (SQPOLL): the kernel does not report the size of its "
+    "requests";
 
 const char *refused_socket(int family, int type, int protocol) {
   const bool internet = family == AF_INET || family == AF_INET6;

@@ -1,5 +1,5 @@
-// The memory of an io_uring, mapped for ourselves: where its counters and tables are, as io_uring_setup says. Knows
-// nothing of what is done with it: that is io_uring.cpp.
+// Our own mapping of an io_uring's memory: finds its counters and tables as io_uring_setup reports them. Does not know what
+// is done with them: that is io_uring.cpp.
 #pragma once
 
 #include <linux/io_uring.h>
@@ -13,7 +13,7 @@ inline constexpr uint32_t no_indexes = 1u << 16;  // IORING_SETUP_NO_SQARRAY, Li
 
 inline uint32_t &word(char *base, uint32_t offset) { return *reinterpret_cast<uint32_t *>(base + offset); }
 
-/// The memory of a ring, mapped for ourselves.
+/// Our own mapping of a ring's memory.
 class View {
  public:
   ~View() {
@@ -38,7 +38,7 @@ class View {
   uint32_t &cq_tail() { return word((char *)rings, at.cq_off.tail); }
   uint32_t &sq_flags() { return word((char *)rings, at.sq_off.flags); }
   uint32_t &cq_flags() { return word((char *)rings, at.cq_off.flags); }
-  /// Of what the kernel may be changing just now.
+  /// Reads a value that the kernel may be changing at this moment.
   static uint32_t now(uint32_t &counter) { return __atomic_load_n(&counter, __ATOMIC_ACQUIRE); }
   bool all_taken() { return now(sq_head()) == now(sq_tail()); }
   bool all_answered() { return now(cq_tail()) == now(sq_head()); }

@@ -1,7 +1,7 @@
-// What /proc tells of a thread that sleeps in the kernel: in which call, and since when. No file has that moment as a time of
-// day: /proc/PID/sched (CONFIG_SCHED_DEBUG) has when the thread ran last, by the clock of the processor that it ran on.
-// These clocks do not count interrupts and stolen time, each for itself, so each is compared with CLOCK_MONOTONIC. As
-// they only fall behind, a wait is never thought longer than it was. Runs while threads are parked: see sys.hpp.
+// What /proc says about a thread that sleeps in the kernel: in which call, and since when. No file has that moment as a time
+// of day: /proc/PID/sched (CONFIG_SCHED_DEBUG) has when the thread last ran, by the clock of the processor that it ran on.
+// These clocks do not count the processor's interrupts and stolen time, so each is compared with CLOCK_MONOTONIC. Since they
+// can only fall behind, a wait is never taken for longer than it was. Runs while threads are parked: see sys.hpp.
 #include <sys/resource.h>
 
 #include "engine.hpp"
@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t sched_size = 4096;
 
-// "se.exec_start    :    12706458.134928", milliseconds; negative when it is not there.
+// "se.exec_start    :    12706458.134928", milliseconds; negative if missing.
 int64_t last_run(const char *sched) {
   const char *p = field(sched, "se.exec_start");
   if (!p || *p != ':') return -1;
@@ -42,7 +42,7 @@ int last_processor(int proc_tid, char *space) {
   if (!read_start(Path("/proc/self/task/", proc_tid, "/stat"), space, sched_size)) return -1;
   const char *p = nullptr;
   for (const char *at = space; *at; at++)
-    if (*at == ')') p = at;  // of the name, which may hold anything
+    if (*at == ')') p = at;  // end of the name, which may hold anything
   for (int number = 2; p && number < 39; number++)
     if ((p = find_in_line(p, " "))) p++;
   unsigned long v = 0;
@@ -56,7 +56,7 @@ int processor() {
   return sys(SYS_getcpu, &cpu, nullptr, nullptr) == 0 ? (int)cpu : -1;
 }
 
-// The clock of a processor: as a thread saw it that was stopped there, or as the caller does when it goes there.
+// The clock of a processor: as seen by a thread that was stopped on it, or by the caller, which moves there.
 SchedulerClock clock_of(int wanted) {
   Engine &e = engine;
   Thread &caller = e.threads[0];
@@ -96,7 +96,7 @@ void look_at_call(Thread &t) {
   call.known = true;
 }
 
-// The thread runs on meanwhile. What is read here and there is of one sleep if both ends of it are the same.
+// The thread is not stopped meanwhile. What is read in between belongs to one sleep if it is the same before and after.
 void look_at_sleep(Thread &t) {
   char *sched = engine.scratch, *space = engine.scratch + sched_size;
   const Path path("/proc/self/task/", t.proc_tid, "/sched");
@@ -118,17 +118,17 @@ SchedulerClock look_at_clock() {
   char sched[512];
   const int here = processor();
   timespec used;
-  sys(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &used);  // brings the time of the last run up to now
+  sys(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &used);  // updates the time of the last run
   if (!read_start("/proc/thread-self/sched", sched, sizeof sched)) return {};
   const int64_t ran = last_run(sched);
-  // Later than it was: so the clock seems to be behind by more than it is, and a wait shorter than it was.
+  // Read afterwards, so that the clock seems farther behind than it is, and a wait shorter than it was.
   const int64_t now = now_ns();
   if (ran < 0 || here < 0 || processor() != here) return {};
   return {true, here, ran - now};
 }
 
 void settle_deadlines() {
-  constexpr int64_t overdue = 50'000'000;  // a wait may be late a little, when its processor is busy
+  constexpr int64_t overdue = 50'000'000;  // a wait may end a little late if its processor is busy
   Engine &e = engine;
   for (size_t i = 1; i < e.thread_count; i++) {
     Wait &w = e.threads[i].wait;

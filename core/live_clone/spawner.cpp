@@ -1,15 +1,12 @@
-// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are
-// parked.
-//   1. The starter: a task in the master's memory (CLONE_VM, waited for as with vfork) that makes the N
-//   reapers and ends,
-//      so that they become orphans. The program can never wait() for them, nor is it sent SIGCHLD: a task
-//      that execs gets exit signal SIGCHLD whatever it was made with.
-//   2. Reaper k: a task in the master's memory as well; in pidns mode pid 1 of a user and pid namespace of
-//   its own. It
-//      forks the clone (the only copy of the memory that is ever made), then execs gc-reaper, which frees it
-//      from the master's memory and descriptors.
-//      In pidns mode a stand-in comes between them, a gc-reaper with the pid of the master's parent, and forks the clone:
-//      many programs end themselves when getppid() changes. Where the master's parent is pid 1 it is pid 1 again.
+// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are parked.
+//   1. The starter: a task in the master's memory (CLONE_VM, waited for as with vfork) that makes the N reapers and ends,
+//      which orphans them. So the program can never wait() for them and gets no SIGCHLD from them: a task that execs gets
+//      exit signal SIGCHLD, whatever it was made with.
+//   2. Reaper k: also a task in the master's memory; in pidns mode pid 1 of its own user and pid namespace. It forks the
+//      clone (the only copy of the memory that is ever made), then execs gc-reaper, which detaches it from the master's
+//      memory and descriptors.
+//      In pidns mode a stand-in comes between them, a gc-reaper with the pid of the master's parent, which forks the clone:
+//      many programs exit when getppid() changes. If the master's parent is pid 1, so is the clone's, without a stand-in.
 //   3. The clone: begins in rebuild_clone() on the copy of the reaper's stack.
 // Runs while threads are parked: see sys.hpp.
 #include <linux/close_range.h>
@@ -29,21 +26,21 @@ namespace gridcentric::live_clone {
 
 constexpr size_t helper_stack_size = 16 * 1024;
 
-/// What starter, reaper and caller know of clone k.
+/// What starter, reaper and caller know about clone k.
 struct Spawned {
   std::atomic<int>
-      in_our_memory;         ///< 1 until the reaper has exec'ed or ended: cleared and woken by the kernel
+      in_our_memory;  ///< 1 until the reaper has exec'ed or ended; the kernel clears it and wakes waiters
   std::atomic<int> mapping;  ///< pidns: handshake for the id maps, below
-  int map_error;             ///< when they were refused
+  int map_error;             ///< if they were refused
   int proc_pid;              ///< of the reaper, as /proc names it
   char *stack_top;
-  std::atomic<int> stand_in_in_our_memory;  ///< the same of the stand-in
+  std::atomic<int> stand_in_in_our_memory;  ///< likewise for the stand-in
   char *stand_in_stack;                     ///< its lower end
 };
 
 namespace {
 
-bool shares_descriptors;  // the reapers with the master
+bool shares_descriptors;  // do the reapers share the master's table?
 
 enum Mapping : int { map_unknown = 0, map_asked, map_written, map_refused };
 
@@ -73,8 +70,7 @@ const char *why(int err) {
   }
 }
 
-// From a helper, which shares the caller's memory but must not race for engine.failure: into the status of
-// its clone.
+// For a helper, which shares the caller's memory but must not race for engine.failure: records it in its clone's status.
 void fail_spawn(size_t k, int err, const char *what) {
   CloneStatus &s = status_of(k);
   s.failure.err = err;
@@ -84,7 +80,7 @@ void fail_spawn(size_t k, int err, const char *what) {
   tell_progress();
 }
 
-// 0 or the error.
+// Returns 0 or the error.
 int write_proc(int proc_pid, const char *file, const char *value) {
   const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/", proc_pid, file).text, O_WRONLY | O_CLOEXEC, 0);
   if (fd < 0) return (int)-fd;
@@ -93,7 +89,7 @@ int write_proc(int proc_pid, const char *file, const char *value) {
   return n > 0 ? 0 : (int)-n;
 }
 
-// The ids of the master mean the same in the clone: root maps all of them, anybody else may map only his own.
+// Ids mean the same in the clone as in the master: root maps all of them, other users may map only their own.
 int write_id_map(int proc_pid, const char *file, unsigned id) {
   if (engine.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295") == 0) return 0;
   if (same_text(file, "/gid_map")) write_proc(proc_pid, "/setgroups", "deny");
@@ -119,8 +115,8 @@ long fork_clone() {
   return sys(SYS_clone3, &a, sizeof a);
 }
 
-// Leaves the table of descriptors that it shares with the master, if it does, taking two along: the lifeline as 0, the
-// binary as 1. 0 or the error; then nothing was changed that is the master's.
+// Leaves the descriptor table, if it is shared with the master, and keeps two descriptors: the lifeline as 0, the binary
+// as 1. Returns 0 or the error; on an error, nothing of the master's was changed.
 int keep_two_descriptors(int lifeline) {
   int binary = engine.reaper;
   const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
@@ -142,16 +138,16 @@ int keep_two_descriptors(int lifeline) {
   return r < 0 ? (int)-r : close_descriptors(2, ~0u);
 }
 
-// Of the binary, which is descriptor 1. The error, if it returns.
+// Executes the binary, which is descriptor 1. Returns only on an error, -errno.
 long execute(const char *const *argv) {
   const char *envp[] = {nullptr};
   const long r = sys(SYS_execveat, 1, "", argv, envp, AT_EMPTY_PATH);
-  // Refused by a filter that does not know it; or with ENOENT, by Debian 11's kernel (TOMOYO) where there is no /dev/fd.
+  // A filter that does not know execveat refuses it; so does Debian 11's kernel (TOMOYO), with ENOENT, without /dev/fd.
   sys(SYS_execve, "/proc/self/fd/1", argv, envp);
   return r;
 }
 
-// Becomes gc-reaper, which waits for that child.
+// Becomes gc-reaper, which waits for the child.
 [[noreturn]] void watch(size_t k, long child, int lifeline) {
   char pid_text[24];
   Text(pid_text, sizeof pid_text) << child;
@@ -164,7 +160,7 @@ long execute(const char *const *argv) {
       << (arranged ? "gc-reaper's descriptors can't be arranged with close_range, dup3 and /proc"
                    : "gc-reaper can't be executed with execveat, nor by its name in /proc")
       << " (error " << err << "): does a seccomp filter or a noexec mount forbid it?";
-  s.state = state_failed;  // noticed when the reaper ends, in a moment
+  s.state = state_failed;  // the caller notices when the reaper ends, in a moment
   sys(SYS_kill, child, SIGKILL);
   for (;;) sys(SYS_exit_group, 1);
 }
@@ -185,7 +181,7 @@ bool is_mapped(Spawned &me) {
   return me.mapping == map_written;
 }
 
-// Begins while the ids are being mapped: that it starts takes as long.
+// Starts while the ids are being mapped, which takes about as long.
 void stand_in_task(void *argument) {
   while (!is_mapped(*static_cast<Spawned *>(argument))) sys(SYS_exit_group, 1);
   fork_and_watch(size_t(static_cast<Spawned *>(argument) - engine.spawned), -1);
@@ -226,8 +222,7 @@ void reaper_task(void *argument) {
       for (;;) sys(SYS_exit_group, 1);
     }
   } else {
-    // What the clone leaves behind comes to its reaper. Set before the clone exists: its children inherit the
-    // rule.
+    // Orphans of the clone go to its reaper. Set before the clone exists, so that its children inherit it.
     sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   }
   if (!has_stand_in) fork_and_watch(k, engine.lifeline);
@@ -252,8 +247,8 @@ bool map_ids(Spawned &s) {
 
 void starter_task(void *) {
   Engine &e = engine;
-  // A reaper has the master's table until its clone was forked: a copy would hold what the master closes meanwhile. Where it
-  // could not leave that table it gets a copy all the same.
+  // A reaper shares the master's table until its clone has been forked: a copy would keep open what the master closes
+  // meanwhile. It gets a copy only if it could not leave the shared table.
   shares_descriptors = sys(SYS_close_range, ~0u, ~0u, 0) == 0;
   unsigned long flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
   if (shares_descriptors) flags |= CLONE_FILES;
@@ -298,7 +293,7 @@ bool copy_failure(int k) {
   return false;
 }
 
-// Of a pidfd; it is -1 when its process was waited for. What has ended is in nobody's memory any more.
+// Has the pidfd's process ended, so that it no longer uses our memory? -1: it was waited for.
 bool has_ended(int pidfd) {
   pollfd p{pidfd, POLLIN, 0};
   const timespec now{};
@@ -311,7 +306,7 @@ bool spawn_clones() {
   if (!prepare()) return false;
   const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr,
                                      0, starter_task, nullptr);
-  if (r < 0) return fail((int)-r) << "no process can be started (error " << -r << ")" << why((int)-r), false;
+  if (r < 0) return fail((int)-r) << "can't start a process (error " << -r << ")" << why((int)-r), false;
   int status;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
   }
@@ -324,7 +319,7 @@ bool wait_for_clones(CloneState wanted, int timeout_ms) {
   Engine &e = engine;
   const double deadline = now_ms() + timeout_ms;
   const size_t count = (size_t)e.clones + 1;
-  // The scratch is free by now: what was read there has been used.
+  // The scratch memory is free by now: what was read into it has been used.
   auto *polled = reinterpret_cast<pollfd *>(e.scratch);
   for (;;) {
     size_t missing = 0;
@@ -373,8 +368,8 @@ void kill_clones() {
 void wait_for_helpers() {
   constexpr int look_again_ms = 20;
   for (int k = 0; engine.spawned && k < engine.clones; k++) {
-    // The kernel clears the word with a shared wake, so the wait may not be a private one; ours never is. It does
-    // neither for a reaper that was killed while the word's page had to be copied first.
+    // The kernel wakes the word as a shared futex, so the wait must not be private; ours never is. It neither clears nor
+    // wakes it if the reaper was killed while the word's page still had to be copied.
     for (auto *word : {&engine.spawned[k].in_our_memory, &engine.spawned[k].stand_in_in_our_memory})
       for (int v = *word; v != 0 && !has_ended(engine.pidfds[k]); v = *word)
         futex_wait(*word, v, look_again_ms);

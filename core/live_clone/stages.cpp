@@ -1,13 +1,13 @@
-// The sequence of a live clone. Start reading here. Each stage and what it guarantees when it has succeeded:
+// The sequence of a live clone. Start reading here. Each stage, and what it guarantees once it has succeeded:
 //
-//   preflight    (live_clone.cpp)  nothing is open or running that can't be cloned, as far as one can see from outside
-//   park         (parker.cpp)      every thread stands at a point from which it can go on, here and in a clone
+//   preflight    (live_clone.cpp)  nothing is open or running that cannot be cloned, as far as that shows from outside
+//   park         (parker.cpp)      every thread is stopped at a point from which it can go on, here and in a clone
 //   plan         (thread_words, memory, descriptors, timers, lock_owners)
-//                                  all that a fork does not copy, or copies too little or too much of, is written
-//                                  down; the master is unchanged but for SO_REUSEPORT on its listeners and
-//                                  MADV_DOFORK on its memory
+//                                  everything that a fork copies not at all, too little or too much is recorded; the
+//                                  master is unchanged except for SO_REUSEPORT on its listeners and MADV_DOFORK on its
+//                                  memory
 //   fork         (spawner.cpp)     N reapers and clones exist
-//   detach       (rebuild.cpp)     every clone has memory, sockets and files of its own: the master may go on
+//   detach       (rebuild.cpp)     every clone has its own memory, sockets and files: the master may go on
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
 //   ready        (rebuild.cpp)     every clone has its threads, epoll sets, timers and locks, and waits at the gate
 //
@@ -70,10 +70,10 @@ bool run_stages() {
   Engine &e = engine;
   const double start = now_ms();
   bool ok = stage(&e.park_ms, park_threads);
-  settle_deadlines();  // also for those that are let go because others could not be stopped
+  settle_deadlines();  // also for threads that are released because others could not be stopped
   ok = ok && stage(&e.plan_ms, plan) && stage(&e.dofork_ms, allow_fork_everywhere) &&
        (e.pidns || stage(&e.locks_ms, find_lock_owners));
-  // A clone goes on from here as well: its caller's thread returns from the save a second time.
+  // A clone starts from here too: in it, the caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.threads[0].context) != 0) return true;
   ok = ok && stage(&e.fork_ms, spawn_clones) && detached();
   if (!ok) kill_clones();

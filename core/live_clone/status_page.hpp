@@ -1,5 +1,5 @@
-// The page that master and clones share while clones are made: what state each clone is in and what went
-// wrong. One mapping for an order, MAP_SHARED, gone from both sides when the call is over.
+// The page that master and clones share while clones are made: the state of each clone, and what went wrong. One MAP_SHARED
+// mapping per order, unmapped by both sides when the call is over.
 #pragma once
 
 #include <atomic>
@@ -11,12 +11,12 @@ namespace gridcentric::live_clone {
 enum CloneState : int {
   state_forking = 0,  ///< its reaper or the clone itself is being made
   state_rebuilding,   ///< it exists and replaces memory and descriptors
-  state_detached,     ///< it needs nothing of the parked master any more: the master's threads may go
+  state_detached,     ///< it no longer needs the parked master, whose threads may go on
   state_ready,        ///< threads rebuilt, held at the gate
   state_failed,
 };
 
-/// What a line for people may hold, with its NUL.
+/// The size of a line for people, including its NUL.
 inline constexpr size_t text_size = 512;
 
 struct FailureText {

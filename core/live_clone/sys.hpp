@@ -1,5 +1,5 @@
-// Raw system calls and the little text handling that code needs which runs while every other thread is
-// parked: no errno, no malloc, no stdio, no TLS. Results are the kernel's: >= 0 or -errno.
+// Raw system calls, and the little text handling that is needed by code that runs while every other thread is parked: no
+// errno, no malloc, no stdio, no TLS. Results are the kernel's: >= 0 or -errno.
 #pragma once
 
 #include <fcntl.h>
@@ -38,8 +38,7 @@ inline int64_t now_ns() {
 
 inline double now_ms() { return (double)now_ns() / 1e6; }
 
-/// Waits while `word` is `value`, at most `ms` milliseconds (negative: for ever). Spurious returns are
-/// normal.
+/// Waits while `word` is `value`, at most `ms` milliseconds (negative: for ever). May return spuriously.
 inline void futex_wait(const std::atomic<int> &word, int value, int ms = -1) {
   timespec t{ms / 1000, (ms % 1000) * 1000000L};
   sys(SYS_futex, &word, FUTEX_WAIT, value, ms < 0 ? nullptr : &t);
@@ -47,7 +46,7 @@ inline void futex_wait(const std::atomic<int> &word, int value, int ms = -1) {
 
 inline void futex_wake(const std::atomic<int> &word) { sys(SYS_futex, &word, FUTEX_WAKE, INT32_MAX); }
 
-/// A bounded text being written; what does not fit is cut, always NUL-terminated.
+/// Writes text into a buffer of fixed size; cuts what does not fit; always NUL-terminated.
 class Text {
  public:
   Text(char *buffer, size_t size) : at_(buffer), end_(buffer + size - 1) { *at_ = 0; }
@@ -85,13 +84,13 @@ class Text {
     }
     return *this;
   }
-  /// A path. Of a long one the middle is left out: what is said after it has to be seen too.
+  /// A path. The middle of a long one is left out, so that the text after it still fits.
   Text &path(const char *s) {
     constexpr size_t most = 240, half = most / 2;
     size_t length = 0;
     while (s[length]) length++;
     if (length <= most) return *this << s;
-    // No character of several bytes is cut apart.
+    // Does not split a multi-byte character.
     const auto continues = [s](size_t at) { return (s[at] & 0xc0) == 0x80; };
     size_t head = half, tail = length - half;
     while (head > 0 && continues(head)) head--;
@@ -141,7 +140,7 @@ inline const char *parse_dec(const char *p, unsigned long *out) {
   return p;
 }
 
-/// The tail of `text` when it begins with `prefix`, else null.
+/// The rest of `text` if it begins with `prefix`, else null.
 __attribute__((nonnull)) inline const char *after(const char *text, const char *prefix) {
   while (*prefix)
     if (*text++ != *prefix++) return nullptr;
@@ -175,7 +174,7 @@ inline const char *field(const char *text, const char *key) {
   return nullptr;
 }
 
-/// Reads a whole (proc) file, NUL-terminated. Returns its length, -errno, or -ENOBUFS when it does not fit.
+/// Reads a whole (proc) file, NUL-terminated. Returns its length, or -errno; -ENOBUFS if it does not fit.
 inline long read_file(const char *path, char *buffer, size_t size) {
   long fd = sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return fd;

@@ -1,4 +1,4 @@
-// What the kernel and the C library keep of each parked thread in the program's memory: the list of robust mutexes, the id.
+// What the kernel and the C library keep in the program's memory for each parked thread: the list of robust mutexes, the id.
 // Runs while threads are parked: see sys.hpp.
 #include "engine.hpp"
 #include "program_memory.hpp"
@@ -6,7 +6,7 @@
 namespace gridcentric::live_clone {
 namespace {
 
-// A clone without them would not hear of the death of a thread that holds a robust mutex. ENOSYS: the kernel has none.
+// Without it a clone would not notice the death of a thread that holds a robust mutex. ENOSYS: the kernel has no such lists.
 bool robust_lists_are_known() {
   for (size_t i = 0; i < engine.thread_count; i++) {
     const Thread &t = engine.threads[i];
@@ -18,7 +18,7 @@ bool robust_lists_are_known() {
   return true;
 }
 
-// Where the C library keeps the ids of its threads, to be corrected in plain mode. Threads that are not its own have none.
+// Where the C library keeps the ids of its threads, to correct them in plain mode. Threads that it did not create have none.
 bool find_id_words() {
   const Engine &e = engine;
   const ProgramMemory memory;
@@ -37,8 +37,8 @@ bool find_id_words() {
     }
   }
   if (!e.pidns && !e.threads[0].id_word)
-    return fail(EOPNOTSUPP) << "it is not known where this C library keeps the ids of threads: not in plain "
-                               "mode; use pidns mode",
+    return fail(EOPNOTSUPP) << "plain mode does not know where this C library keeps the ids of threads; use "
+                               "pidns mode",
            false;
   return true;
 }

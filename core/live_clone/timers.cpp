@@ -1,5 +1,5 @@
-// setitimer() and timer_create() timers: a fork loses them; the clone makes them again with the same ids.
-// Runs while threads are parked, or in a clone that is not released yet: see sys.hpp.
+// setitimer() and timer_create() timers: a fork loses them; the clone creates them again with the same ids. Runs while
+// threads are parked, or in a clone that is not released yet: see sys.hpp.
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
@@ -20,7 +20,8 @@ struct KernelTimer {
 
 namespace {
 
-constexpr int highest_id = 1 << 20;  // without exact ids each id below is made and deleted on the way
+constexpr int highest_id =
+    1 << 20;  // without exact ids, every id below has to be created and deleted on the way
 
 itimerval interval_timers[3];
 
@@ -71,13 +72,13 @@ void sort_by_id(Table<KernelTimer> &timers) {
 bool plan_timers() {
   Engine &e = engine;
   for (int i = 0; i < 3; i++) sys(SYS_getitimer, i, &interval_timers[i]);
-  // The kernel starts a real-time interval anew when its signal is taken. One that has struck while nobody takes signals stands
-  // still until then, with an interval and no time left; its signal is not carried over, so that the clone's strikes at once.
+  // The kernel restarts a real-time interval when its signal is taken. Until then a timer that has expired stands still,
+  // with an interval and no time left; its signal is not carried over, so the clone's timer expires at once.
   itimerval &real = interval_timers[ITIMER_REAL];
   const bool has_interval = real.it_interval.tv_sec || real.it_interval.tv_usec;
   if (has_interval && !real.it_value.tv_sec && !real.it_value.tv_usec) real.it_value.tv_usec = 1;
   const long n = read_file("/proc/self/timers", e.scratch, e.scratch_size);
-  if (n == -ENOENT) return true;  // a kernel without checkpoint support: preflight has noted it
+  if (n == -ENOENT) return true;  // a kernel without checkpoint support: the preflight has noted it
   if (n == -ENOBUFS) return fail_arena();
   if (n < 0) return fail((int)-n) << "/proc/self/timers can't be read", false;
   KernelTimer *t = nullptr;
@@ -128,7 +129,7 @@ bool rebuild_timers() {
     event.notify = t.notify;
     if (t.proc_tid) {
       Thread *thread = thread_by_proc_tid(t.proc_tid);
-      if (!thread || !thread->new_tid) continue;  // its thread has ended: it can't fire in the master either
+      if (!thread || !thread->new_tid) continue;  // its thread has ended: it cannot fire in the master either
       event.tid = thread->new_tid;
     }
     if (!create_timer(t, &event)) return false;

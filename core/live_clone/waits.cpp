@@ -1,11 +1,10 @@
-// A signal that parks a thread ends the system call that it waits in, and many return EINTR then that never do in a program
-// without signals. So every wait goes on, in the master and in clones:
+// The signal that parks a thread ends the system call that it waits in, and many calls then return EINTR that never do in a
+// program without signals. So every wait goes on, in the master and in clones:
 //   - without a limit, until a point in time, or with a limit whose rest the kernel writes back: the frame makes the same
 //     call again;
-//   - with a limit: when it is let go, the thread makes the call from within the signal handler for what is left of it, with
-//     the program's signal mask, and the frame gets the result. A parking that interrupts this wait makes it begin again.
-// How long a thread has waited is not told by any call; sleep_clock.cpp finds it out. Runs while threads are parked: see
-// sys.hpp.
+//   - with a limit: once released, the thread makes the call from within the signal handler for the time that is left, with
+//     the program's signal mask, and the frame gets the result. If another parking interrupts this wait, it begins again.
+// No call says how long a thread has waited; sleepers.cpp finds it out. Runs while threads are parked: see sys.hpp.
 #include "waits.hpp"
 
 #include <linux/io_uring.h>
@@ -30,11 +29,11 @@ constexpr unsigned ext_arg = 1u << 3, absolute_timer = 1u << 5,
                    registered_arg = 1u << 6;  // of io_uring_enter
 
 enum class Repeat {
-  never,         // it is not known what it does
+  never,         // unknown call
   as_it_was,     //
   milliseconds,  // the argument is the limit
   timespec,      // it points to the limit
-  ring,          // it points to an io_uring_getevents_arg, which does
+  ring,          // it points to an io_uring_getevents_arg, which points to the limit
   receiving,     // SO_RCVTIMEO of the socket that is the first argument is the limit, if it is a socket
   sending,       // SO_SNDTIMEO
 };
@@ -68,8 +67,8 @@ Rule rule_of_ring(const arch::WaitingCall &call) {
   return has_limit ? limited(call, Repeat::ring, 4) : Rule{Repeat::as_it_was};
 }
 
-// The calls that return EINTR after a signal's handler has run even if that was to restart calls (signal(7)), and which
-// of their arguments is the limit.
+// The calls that return EINTR after a signal handler has run, even one with SA_RESTART (signal(7)), and which of their
+// arguments is the limit.
 Rule rule_of(const arch::WaitingCall &call) {
   switch (call.number) {
 #ifdef SYS_epoll_wait
@@ -77,7 +76,7 @@ Rule rule_of(const arch::WaitingCall &call) {
       return limited(call, Repeat::milliseconds, 3);
     case SYS_poll:
       return limited(call, Repeat::milliseconds, 2);
-    case SYS_select:  // as ppoll and pselect6 it writes back how much is left
+    case SYS_select:  // like ppoll and pselect6, it writes back how much is left
     case SYS_pause:
 #endif
     case SYS_ppoll:
@@ -136,7 +135,7 @@ timespec time_of(int64_t nanoseconds) {
   return {(time_t)(nanoseconds / second), (long)(nanoseconds % second)};
 }
 
-// Negative when there is none, or it can't be read: the program may have given what no memory is at.
+// Negative if there is none, or if it cannot be read: the program may have passed a bad pointer.
 int64_t limit_of(const arch::WaitingCall &call, const Rule &rule) {
   switch (rule.repeat) {
     case Repeat::milliseconds:
@@ -166,24 +165,24 @@ int64_t limit_of(const arch::WaitingCall &call, const Rule &rule) {
   }
 }
 
-// Where a sleep writes how much of it was left when a signal interrupted it; null: nowhere.
+// Where a sleep writes how much time is left if a signal interrupts it; null: nowhere.
 timespec *rest_of_sleep(const arch::WaitingCall &call) {
   const bool plain = call.number == SYS_nanosleep;
   if (!plain && call.number != SYS_clock_nanosleep) return nullptr;
   return reinterpret_cast<timespec *>(call.args[plain ? 1 : 3]);
 }
 
-// Has a signal come for the thread while all were blocked, one that has a handler? Then the call has to end as it would have.
+// Is a signal pending that came while all were blocked, and is not ignored? Then the call has to end as it would have.
 bool signal_is_due(const ucontext_t *frame) {
   unsigned long pending = 0, blocked = 0;
   sys(SYS_rt_sigpending, &pending, 8);
   __builtin_memcpy(&blocked, &frame->uc_sigmask, sizeof blocked);
   constexpr unsigned long ignored_by_default =
       1ul << (SIGCHLD - 1) | 1ul << (SIGCONT - 1) | 1ul << (SIGURG - 1) | 1ul << (SIGWINCH - 1);
-  pending &= ~(1ul << (park_signal - 1));  // the next cloning has begun: that interrupts nothing
+  pending &= ~(1ul << (park_signal - 1));  // the next clone() has begun: that interrupts nothing
   for (unsigned long due = pending & ~blocked; due; due &= due - 1) {
     const int signal = __builtin_ctzl(due) + 1;
-    void *action[4] = {};  // the handler comes first
+    void *action[4] = {};  // the handler is the first member
     if (sys(SYS_rt_sigaction, signal, nullptr, action, 8) < 0) continue;
     if (action[0] == (void *)SIG_IGN) continue;
     if (action[0] != (void *)SIG_DFL || !(ignored_by_default >> (signal - 1) & 1)) return true;
@@ -191,7 +190,7 @@ bool signal_is_due(const ucontext_t *frame) {
   return false;
 }
 
-// A wait that goes on within the handler. Its address travels in a register of the call (arch.hpp).
+// A wait that goes on within the handler. Its address is kept in a register during the call (arch.hpp).
 struct Resumed {
   std::atomic<bool> parked_again;
 };
@@ -217,7 +216,7 @@ long wait_for(const Wait &w, const Rule &rule, Resumed &resumed) {
   return arch::gc_wait_call(call.number, call.args, &resumed);
 }
 
-// Until the socket is ready for the call, which the frame then makes again.
+// Waits until the socket is ready for the call, which the frame then repeats.
 long wait_for_socket(const Wait &w, const Rule &rule, Resumed &resumed) {
   pollfd p{(int)w.call.args[0], short(rule.repeat == Repeat::receiving ? POLLIN : POLLOUT), 0};
   const timespec limit = time_of(w.deadline - now_ns());
@@ -241,7 +240,7 @@ void go_on_for_the_rest(const Wait &w, ucontext_t *frame) {
     if (result > 0) return arch::restart(frame, w.call);
     if (result == 0) result = w.call.number == SYS_connect ? -EINPROGRESS : -EAGAIN;
   }
-  // The kernel does not touch it when a sleep comes to its end, and it may be the limit itself.
+  // The kernel does not write it when a sleep is complete, and it may be the limit itself.
   if (timespec *told = rest_of_sleep(w.call); told && result == 0 && w.rest_is_told)
     *told = time_of(w.original);
   arch::end_call(frame, result);
@@ -264,7 +263,7 @@ void note_interruption(Wait &w, ucontext_t *frame) {
   if (arch::resumed_wait(frame)) return;
   w.interrupted = arch::interrupted(frame, w.call) && rule_of(w.call).repeat != Repeat::never;
   if (!w.interrupted) {
-    // It was not asleep yet when it was looked at, or in another call: it has hardly begun.
+    // It was not asleep yet, or in another call, when it was examined: the wait has hardly begun.
     const ProgramMemory memory;
     uint8_t code[arch::decoded_bytes];
     if (!arch::returns_eintr(frame) ||
@@ -300,7 +299,7 @@ void go_on_waiting(const Wait &w, ucontext_t *frame) {
   const bool connecting =
       w.call.known && w.call.number == SYS_connect && (w.interrupted || arch::begins_again(frame, w.call));
   if (connecting && engine.index > 0) {
-    // In a clone it would begin a connection of its own: what the master is making stays the master's.
+    // In a clone it would open a second connection: the one that is being made stays with the master.
     if (!w.interrupted || w.made_again) arch::end_restarted(frame);
     return arch::end_call(frame, -ECONNABORTED);
   }

@@ -1,9 +1,8 @@
-// inotify. The kernel does not tell what a watch is on, so a clone can't add it again. Its instance is empty; were it new, it
-// would give the numbers of the old watches to new ones, and a listener that knows an old number would get the events of
-// another. The kernel counts numbers up, so the clone adds and takes away watches until it is past the highest of the
-// master's. Each watch that is taken away sends IN_IGNORED, which is what a program gets for a watch that has ended: those
-// of numbers that the master had are left for it to read. Runs while threads are parked, or in a clone whose threads do
-// not go on yet: see sys.hpp.
+// inotify. The kernel does not say which file a watch is on, so a clone cannot add it again: its instance has no watches. But
+// a fresh instance would give the old watches' numbers to new ones, and a listener that knows an old number would get another
+// watch's events. The kernel counts numbers up, so the clone adds and removes watches until it is past the master's highest.
+// Each removal sends IN_IGNORED, as when a watch ends; those with numbers that the master had are left for the program to
+// read. Runs while threads are parked, or in a clone whose threads do not run yet: see sys.hpp.
 #include "watches.hpp"
 
 #include <string.h>
@@ -31,12 +30,12 @@ bool had(const Descriptor &d, unsigned long number) { return d.watches[number / 
 
 bool fail_watch(const Descriptor &d, long error) {
   Text text = fail_descriptor((int)-error, d);
-  text << "its numbers of watches can't be used up in the clone (error " << -error << ")";
+  text << "its watch numbers can't be used up in the clone (error " << -error << ")";
   if (error == -ENOSPC) text << ": raise fs.inotify.max_user_watches";
   return false;
 }
 
-// The file of a pipe is watched, in which nothing happens. It lives on as long as it is watched.
+// Watches a pipe, on which nothing happens; the watch keeps it alive.
 struct Pipe {
   int ends[2] = {-1, -1};
   const long error;
@@ -49,7 +48,7 @@ struct Pipe {
   Pipe &operator=(const Pipe &) = delete;
 };
 
-// The number, or -errno.
+// Returns the watch's number, or -errno.
 long add_watch(const Descriptor &d, const Pipe &pipe) {
   if (pipe.error < 0) return pipe.error;
   return sys(SYS_inotify_add_watch, d.fd, Path("/proc/self/fd/", pipe.ends[0]).text, IN_DELETE_SELF);
@@ -61,7 +60,8 @@ void read_events(const Descriptor &d) {
     if (sys(SYS_read, d.fd, engine.scratch, engine.scratch_size) <= 0) return;
 }
 
-// Uses up the numbers up to `end` without a word. Watches of the master's numbers stay for a while, each on a file of its own.
+// Uses up the numbers up to `end` without leaving events. Watches with numbers of the master's stay for now, each on its own
+// file.
 bool pass_gaps(const Descriptor &d, unsigned long end, const Pipe &passing) {
   for (unsigned long number = 1; number <= end; number++) {
     const bool stays = had(d, number);
@@ -76,7 +76,7 @@ bool pass_gaps(const Descriptor &d, unsigned long end, const Pipe &passing) {
 
 }  // namespace
 
-// "inotify wd:1 ino:14a3 sdev:800001 mask:...", the number hexadecimal.
+// "inotify wd:1 ino:14a3 sdev:800001 mask:...", with the number in hexadecimal.
 const char *next_watch(const char *text, unsigned long *number) {
   for (const char *p = text; *p; p = next_line(p)) {
     const char *at = after(p, "inotify wd:");
@@ -90,7 +90,7 @@ Text &tell_lost_watches(Text &text, int fd, const char *fdinfo) {
   text << "descriptor " << fd << ": inotify, its " << all.count
        << (all.count == 1 ? " watch must be added again" : " watches must be added again");
   if (all.highest > highest_watch_kept_apart)
-    text << ", by a new inotify: their numbers, up to " << all.highest << ", are given again by this one";
+    text << ", to a new inotify: this one would reuse their numbers, up to " << all.highest;
   return text;
 }
 
@@ -119,7 +119,7 @@ bool rebuild_inotify(Descriptor &d) {
 bool end_watches(Descriptor &d) {
   if (!d.highest_watch) return true;
   const Pipe passing;
-  unsigned long gap = d.highest_watch;  // the last number that no watch of the master's has
+  unsigned long gap = d.highest_watch;  // the highest number that none of the master's watches has
   while (gap > 0 && had(d, gap)) gap--;
   if (!pass_gaps(d, gap, passing)) return false;
   for (unsigned long number = 1; number <= d.highest_watch; number++) {

@@ -42,7 +42,7 @@ bool lock(int fd, short type, off_t start, off_t length, int command = F_SETLK) 
   return fcntl(fd, command, &r) == 0;
 }
 
-// Could a process that holds nothing lock it? Asks only: those who ask at the same time are not in each other's way.
+// Could a process that holds no lock take it? Only asks, so processes that ask at the same time do not disturb each other.
 bool others_may_lock(const std::string &path, short type, off_t start, off_t length) {
   const pid_t child = fork();
   CHECK(child >= 0);
@@ -56,7 +56,7 @@ bool others_may_lock(const std::string &path, short type, off_t start, off_t len
   return WEXITSTATUS(status) == 0;
 }
 
-// Where master and clones tell each other how far they are: a mapped file on a disk, which they share.
+// A mapped file on a disk, which master and clones share, to tell each other their progress.
 struct Board {
   std::atomic<int> step{0}, done{0};
 };
@@ -127,7 +127,7 @@ TESTEE(mapping_of_a_file_on_a_disk_stays_that_file) {
     CHECK(maps.back() != MAP_FAILED);
     memcpy(maps.back(), "master", 6);
   }
-  close(unlinked);  // the mapping alone is left
+  close(unlinked);  // only the mapping is left
   const int index = clone_here();
   for (char *map : maps) {
     CHECK(!memcmp(map, "master", 6));
@@ -183,14 +183,14 @@ TESTEE(shared_locks_are_taken_again) {
   for (const std::string &name : {posix, open_file, flocked}) unlink(name.c_str());
 }
 
-// Several threads are in and out of transactions: each process sees none that is under way.
+// Several threads begin and end transactions: no process sees one in progress.
 TESTEE(transaction_is_waited_for) {
   const int fd = temporary_file();
   std::atomic<bool> inside{false}, over{false};
   std::atomic<int> rounds{0};
   std::thread writer([&] {
     while (!over) {
-      CHECK(lock(fd, F_WRLCK, 120, 1, F_SETLKW));  // clones are others, who have transactions too
+      CHECK(lock(fd, F_WRLCK, 120, 1, F_SETLKW));  // clones are other processes, with transactions too
       inside = true;
       timespec work{0, 3'000'000}, rest{0, 1'000'000};
       nanosleep(&work, nullptr);
@@ -223,7 +223,7 @@ TESTEE(unfinished_transaction_is_refused_with_its_path) {
   unlink(name.c_str());
 }
 
-// What to do is said after the path, however long that is; it is cut between characters.
+// The advice after the path is always there, however long the path is; it is cut between characters.
 TESTEE(advice_stays_behind_a_long_path) {
   char folder[] = "/tmp/live-clone-testee-XXXXXX";
   CHECK(mkdtemp(folder));
@@ -238,7 +238,7 @@ TESTEE(advice_stays_behind_a_long_path) {
   const auto result = refused_as_foretold(order());
   CHECK_EQ(result.err, EBUSY);
   CHECK(result.message.find(folder) != std::string::npos);
-  CHECK(result.message.ends_with("commit, roll back or close before it"));
+  CHECK(result.message.ends_with("commit, roll back or close it first"));
   for (size_t i = 0; i < result.message.size(); i++)
     if (result.message[i] == '\xc3') CHECK(result.message.substr(i, 2) == "\u00e9");
   CHECK(lock(fd, F_UNLCK, 120, 1) && lock(fd, F_WRLCK, 0, 0));

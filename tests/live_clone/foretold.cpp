@@ -1,5 +1,5 @@
-// One policy: what is said of a process beforehand, by itself (explain()) and from outside (gc check), is what becomes of
-// it when it clones. Every testee is asked before its clone.
+// One policy: what is said about a process beforehand, by itself (explain()) and from outside (gc check), is what happens
+// when it clones. Every testee is checked before its clone.
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,10 +17,10 @@ namespace {
   fail(__FILE__, __LINE__, who + " " + what);
 }
 
-// It ends, and when it has while clone() waits there is nothing to say.
-bool passes(const std::string &note) { return note.find("clone() waits for its end") != std::string::npos; }
+// A passing obstacle: if it ends while clone() waits, clone() reports nothing.
+bool passes(const std::string &note) { return note.find("clone() waits for it to end") != std::string::npos; }
 
-// Linux before 6.8 does not tell of them from outside.
+// Before Linux 6.8 they cannot be seen from outside.
 bool descriptors_in_flight_are_told() {
   int ends[2];
   CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
@@ -54,7 +54,7 @@ void compare(const std::string &who, const live_clone::Preflight &said, const li
   if (!notes.empty()) differs(who, "said '" + *notes.begin() + "', which did not happen");
 }
 
-// As refused, by the very words; a thread that may yet stop, and a transaction that may yet end, are noted.
+// Refused in the same words; a thread that may still stop, and a transaction that may still end, are only noted.
 void compare_refusal(const std::string &who, const live_clone::Preflight &said,
                      const live_clone::Outcome &result) {
   const std::string thread = result.message.substr(0, result.message.find(") ") + 1);
@@ -67,7 +67,7 @@ void compare_refusal(const std::string &who, const live_clone::Preflight &said,
   if (!refused && !noted) differs(who, "did not say '" + result.message + "'");
 }
 
-// In a clone with a pid namespace of its own /proc shows others under its numbers.
+// In a clone with its own pid namespace, its numbers are those of other processes in /proc.
 bool is_seen_from_outside() {
   char text[32] = {};
   return readlink("/proc/self", text, sizeof text - 1) > 0 && atoi(text) == getpid();

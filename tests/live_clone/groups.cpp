@@ -1,4 +1,4 @@
-// Multicast: a socket that is bound to a group's address is a member in clones too; others are named.
+// Multicast: a socket that is bound to a group's address is a member in clones too; others are reported.
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char *group_v4 = "239.77.1.2", *group_v6 = "ff01::77";
 
-// Where it can be sent to: for IPv6 there may be no such interface, and lo is none.
+// An interface for sending: for IPv6 there may be none, and lo is not one.
 unsigned interface_of(int family) {
   if (family == AF_INET) return if_nametoindex("lo");
   static unsigned found = 0;
@@ -59,7 +59,7 @@ uint16_t port_of(int fd) {
   sockaddr_in6 a{};
   socklen_t size = sizeof a;
   CHECK(getsockname(fd, (sockaddr *)&a, &size) == 0);
-  return ntohs(a.sin6_port);  // where IPv4 has it too
+  return ntohs(a.sin6_port);  // at the same place as for IPv4
 }
 
 int member(int family, const char *bound, const char *group) {
@@ -78,7 +78,7 @@ int member(int family, const char *bound, const char *group) {
   return fd;
 }
 
-// Every process sends until it has received its own.
+// Every process sends until it has received its own message.
 void receives(int fd, int family, const char *group, uint16_t port, int index) {
   const int sender = socket(family, SOCK_DGRAM, 0), interface_v6 = (int)interface_of(family);
   const in_addr interface { htonl(INADDR_LOOPBACK) };
@@ -103,7 +103,7 @@ void receives(int fd, int family, const char *group, uint16_t port, int index) {
 void joins(int family, const char *group) {
   if (!interface_of(family)) return (void)clone_here();  // a container without IPv6
   const int fd = member(family, group, group), off = 0;
-  if (family == AF_INET)  // only what it is a member of itself
+  if (family == AF_INET)  // only groups that the socket itself is a member of
     CHECK(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_ALL, &off, sizeof off) == 0);
   CHECK(fd >= 0);
   const uint16_t port = port_of(fd);
@@ -143,7 +143,7 @@ TESTEE(multicast_socket_of_any_address_is_named) {
   const int ttl = 7;
   CHECK(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof ttl) == 0);
   const int index = clone_here();
-  const std::string named = ": UDP socket, clones receive nothing of group 239.77.1.2";
+  const std::string named = ": UDP socket, clones receive nothing from group 239.77.1.2";
   CHECK(degraded("descriptor " + std::to_string(fd) + named));
   CHECK(!degraded("descriptor " + std::to_string(copy)));
   int kept = 0;
