@@ -73,7 +73,7 @@ const void *ElfImage::at(std::uint64_t address, std::uint64_t size) const {
   return nullptr;
 }
 
-// The dynamic linker moves the pointers of most objects in place: not those of the kernel's vdso, and not every C library does.
+// The dynamic linker relocates the pointers of most objects in place, but not those of the vDSO, and not with every C library.
 std::uint64_t ElfImage::to_address(std::uint64_t pointer) const {
   return file_.empty() && pointer >= base_ ? pointer - base_ : pointer;
 }

@@ -1,5 +1,5 @@
 // An ELF object as it lies in memory or in a file: which functions it exports, which libraries it needs.
-// It must not know: what is looked for, generators.
+// It must not know: what is searched for, generators.
 #pragma once
 #include <elf.h>
 #include <link.h>
@@ -12,7 +12,7 @@
 
 namespace gridcentric::generators {
 
-// A file, mapped for reading as long as this lives. bytes() is empty when it can't be read.
+// A file, mapped for reading as long as this object lives. bytes() is empty if it cannot be read.
 class FileInMemory {
  public:
   explicit FileInMemory(const std::string &path);
@@ -29,14 +29,14 @@ class FileInMemory {
 
 class ElfImage {
  public:
-  // One that the dynamic linker has loaded; valid inside the callback of dl_iterate_phdr().
+  // An object that the dynamic linker has loaded; valid inside the callback of dl_iterate_phdr().
   explicit ElfImage(const dl_phdr_info &loaded);
-  // A whole file. Anything else than an ELF file of this computer's kind is one that exports and needs nothing.
+  // A whole file. Anything but an ELF file for this kind of computer counts as one that exports and needs nothing.
   explicit ElfImage(std::string_view file);
 
-  // Address of a function that it exports, before it is moved to where it is loaded (in memory: after). 0: there is none.
+  // Address of an exported function, before relocation (in memory: after it). 0: there is no such function.
   std::uint64_t exported_function(const char *name) const;
-  // Whether it needs a library whose name begins so.
+  // Whether it needs a library whose name begins like this.
   bool needs(std::string_view library) const;
 
  private:
@@ -53,7 +53,7 @@ class ElfImage {
   const char *text(std::uint64_t offset) const;
 
   std::string_view file_;   // empty: in memory
-  std::uint64_t base_ = 0;  // in memory: what its addresses are moved by
+  std::uint64_t base_ = 0;  // in memory: its load bias
   std::span<const Elf64_Phdr> headers_;
   std::span<const Elf64_Dyn> dynamic_;
   std::uint64_t symbols_ = 0, strings_ = 0, strings_size_ = 0, gnu_hash_ = 0, hash_ = 0;

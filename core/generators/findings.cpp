@@ -51,7 +51,7 @@ std::vector<std::string> what_repeats(int pid, const std::vector<Repeating> &fou
       if (!declared(short_name(path)))
         lines.push_back(
             "random numbers of " + path +
-            " may repeat in every clone: the file can't be read any more. Start the program anew, or "
+            " may repeat in every clone: the file can't be read any more. Restart the program, or "
             "declare it harmless: GRIDCENTRIC_RESEEDED=" +
             std::string(short_name(path)));
       continue;

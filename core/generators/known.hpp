@@ -1,5 +1,5 @@
 // The table of known generators (gridcentric/generators.def) for C++. Start reading there.
-// It must not know: how any of it is found or reseeded.
+// It must not know: how generators are found or reseeded.
 #pragma once
 #include <span>
 #include <string_view>

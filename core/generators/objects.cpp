@@ -15,7 +15,7 @@
 namespace gridcentric::generators {
 namespace {
 
-// Whether text begins as the pattern of a TEXT row says.
+// Whether the text begins with the pattern of a TEXT row.
 bool matches(std::string_view text, std::string_view pattern) {
   const auto skip = [&](auto is_one) {
     std::size_t length = 0;
@@ -66,7 +66,7 @@ std::vector<const Known *> found_in(std::string_view bytes) {
   for (const Known &row : known()) {
     if (row.found_as == FoundAs::TEXT && contains(bytes, row.evidence)) found.push_back(&row);
   }
-  // The program's own OpenSSL, or the one it is linked with, whose version it may say.
+  // It is the shared OpenSSL itself, or is linked with it and merely contains its version.
   const bool reached = image.exported_function("RAND_seed") != 0 || image.needs("libcrypto");
   std::erase_if(found, [&](const Known *row) { return reached && row->name == "static OpenSSL"; });
   return found;

@@ -1,7 +1,7 @@
 // Which libraries a process has loaded, and which known generators are in each (rows OBJECT, FUNCTION and TEXT of
-// gridcentric/generators.def). Reads their files, whole: some tenths of a second for a process with hundreds of MB of code,
-// the first time. What was found in a file is kept for as long as the file stays what it is.
-// It must not know: who is told of it.
+// gridcentric/generators.def). Reads the whole files: some tenths of a second the first time, for a process with hundreds of
+// MB of code. Results are cached until the file changes.
+// It must not know: how the results are reported.
 #pragma once
 #include <optional>
 #include <string>
@@ -11,11 +11,11 @@
 
 namespace gridcentric::generators {
 
-// Paths of the files that the process executes code of; pid 0: of this one. Empty when /proc/PID/maps can't be read.
+// Paths of the files whose code the process has mapped; pid 0: this process. Empty if /proc/PID/maps cannot be read.
 std::vector<std::string> loaded_objects(int pid);
 
-// Rows that a library has, of those whose outcome is `REPEATS`; an OBJECT row that is RESEEDED stands for all of it, and so do
-// functions that reseed. root: the root of the process's files, "" for this one's. nullopt: it can't be read.
+// The rows that apply to a library and whose outcome is REPEATS; none if an OBJECT row says RESEEDED, or if it exports
+// functions that reseed. root: the process's root folder, "" for this process. nullopt: the file cannot be read.
 std::optional<std::vector<const Known *>> repeating(const std::string &root, const std::string &path);
 
 }  // namespace gridcentric::generators

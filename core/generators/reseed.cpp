@@ -16,20 +16,20 @@ namespace {
 
 using Seed = std::array<unsigned char, 64>;
 
-// How a function that reseeds is called.
+// How to call a function that reseeds.
 struct Caller {
   const char *function;
   void (*call)(void *function, const Seed &seed);
 };
 
 constexpr Caller callers[] = {
-    // Feeds the primary generator, and those of the threads follow when they are used next. (RAND_poll does nothing for
+    // Feeds the primary generator; those of the threads follow when they are next used. (RAND_poll does nothing for
     // OpenSSL 3's own generators.)
     {"RAND_seed",
      [](void *function, const Seed &seed) {
        reinterpret_cast<void (*)(const void *, int)>(function)(seed.data(), int{sizeof seed});
      }},
-    // Documented: forgets its state, so that it draws another at the next use.
+    // Documented: discards the state, so that the next use draws a new one.
     {"sqlite3_randomness",
      [](void *function, const Seed &) { reinterpret_cast<void (*)(int, void *)>(function)(0, nullptr); }},
     {"gnutls_rnd_refresh", [](void *function, const Seed &) { reinterpret_cast<void (*)()>(function)(); }},
@@ -56,11 +56,11 @@ struct Found {
 
 struct State {
   std::mutex lock;
-  unsigned long long added = 0, removed = 0;  // what the dynamic linker had counted when it was looked last
+  unsigned long long added = 0, removed = 0;  // the dynamic linker's counts at the last look
   std::vector<Found> found;
 };
 
-// Never destroyed: a clone may be made while the process ends.
+// Never destroyed, because a clone may be made while the process exits.
 State &state() {
   static State &instance = *new State;
   return instance;
@@ -81,12 +81,12 @@ int look_at(dl_phdr_info *loaded, std::size_t, void *data) {
 
 int has_changed(dl_phdr_info *loaded, std::size_t, void *data) {
   const State &s = *static_cast<State *>(data);
-  return loaded->dlpi_adds != s.added || loaded->dlpi_subs != s.removed ? 2 : 1;  // either ends the walk
+  return loaded->dlpi_adds != s.added || loaded->dlpi_subs != s.removed ? 2 : 1;  // both end the walk
 }
 
 Seed draw() {
   Seed seed{};
-  // Below 256 bytes getrandom() gives all or, before the kernel's generator is ready, waits.
+  // Up to 256 bytes getrandom() never returns less; before the kernel's generator is ready it blocks.
   while (::getrandom(seed.data(), seed.size(), 0) != static_cast<ssize_t>(seed.size())) {
   }
   return seed;

@@ -11,7 +11,7 @@ extern "C" __attribute__((weak)) const char *gnu_get_libc_version(void);
 namespace gridcentric::generators {
 namespace {
 
-// The vector of a thread's blocks: an entry a library, the first has a count, and the one before it the vector's length.
+// The vector of a thread's blocks has an entry per library; the first has a count, and the one before it the vector's length.
 struct Block {
   std::uintptr_t address;
   std::uintptr_t allocated;

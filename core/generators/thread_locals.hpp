@@ -1,5 +1,5 @@
-// Where another thread of this process has its copy of a thread-local object. For what a library keeps a thread and nobody can
-// ask it for. Knows the layout of glibc, which debuggers rely on; elsewhere nothing is found.
+// Finds another thread's copy of a thread-local object: for what a library keeps per thread without a function to reach it.
+// Knows the layout of glibc, on which debuggers rely; elsewhere nothing is found.
 // It must not know: what the objects are.
 #pragma once
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace gridcentric::generators {
 
-// Memory of this process that may be gone by now: no fault, but false.
+// Reads memory of this process that may be gone by now: returns false instead of faulting.
 class OwnMemory {
  public:
   OwnMemory();
@@ -25,13 +25,13 @@ class OwnMemory {
 // The calling thread's thread pointer.
 std::uintptr_t own_thread_pointer() noexcept;
 
-// A thread-local object: of which library, where in its part of each thread.
+// A thread-local object: its library, and its offset in the library's block of each thread.
 struct ThreadLocal {
-  std::size_t module = 0;  // 0: nothing is known
+  std::size_t module = 0;  // 0: unknown
   std::size_t offset = 0;
 };
 
-// That which lies at this address in the calling thread.
+// The object at this address in the calling thread.
 ThreadLocal thread_local_at(const void *mine);
 
 // All words with this value in the calling thread's thread-local memory.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a process is told to clone itself and what it answers, as values: what the driver contract, the wire and the guest say
-// to each other. It must not know how they are written.
+// How a process is told to clone itself and what it answers, as values that the driver contract, the wire and the guest
+// exchange. It must not know how they are written.
 #pragma once
 #include <unistd.h>
 
@@ -40,20 +40,20 @@ struct CloneOrder {
     int vmid = 0;
     std::string address;  // IPv4, numeric
   };
-  std::string mode;  // how the process is to clone itself: "pidns" or "plain"
+  std::string mode;  // how the process clones itself: "pidns" or "plain"
   std::vector<Clone> clones;
 };
 
-// Where an internet socket of a clone takes what comes: a listener, or a UDP socket that is not connected.
+// Where an internet socket of a clone receives: a listener, or a UDP socket that is not connected.
 struct BoundPort {
   bool tcp = false, v6 = false;
   std::uint16_t port = 0;
   bool operator==(const BoundPort &) const = default;
 };
-inline constexpr std::size_t most_bound_ports = 1'000;  // of one cloning
+inline constexpr std::size_t most_bound_ports = 1'000;  // in one order
 
-// What a process says in answer to an order, one after the other: Held, for some of the clones or all, Bound for each of their
-// ports, Forked; or Failed at any time.
+// A process's answers to an order, in this sequence: Held, for some or all of the clones; Bound, for each of their ports;
+// Forked. Or Failed at any time.
 namespace clone_answer {
 struct Held {
   std::vector<OwnedFd> pidfds;  // in the order of the vmids; the clones wait at a gate
@@ -62,7 +62,7 @@ struct Bound {
   BoundPort port;
 };
 struct Forked {
-  std::int64_t clones = 0;  // all that were ordered
+  std::int64_t clones = 0;  // as many as were ordered
 };
 struct Failed {
   int error = 0;  // an errno value

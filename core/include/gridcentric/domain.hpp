@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words that the rules and the driver contract share.
+// The types that the rules and the driver contract share.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace gridcentric {
 
-// A domain for as long as the host runs; never reused. The host's numbering, not the driver's. 0: none.
+// Identifies a domain; never reused while the host runs. Assigned by the host, not the driver. 0: none.
 using DomainKey = std::uint64_t;
 
 enum class EndKind {

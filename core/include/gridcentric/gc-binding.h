@@ -1,5 +1,5 @@
-/* For bindings to other languages: what a runtime needs beside gc-guest.h to be right in clones. A program in C has no use
- * for it. The conventions are those of gc-guest.h: -1 and errno, thread-safe, blocks are for gc_free(). */
+/* For bindings to other languages: what a runtime needs besides gc-guest.h to work in clones. C programs do not need it. The
+* conventions are those of gc-guest.h: -1 and errno, thread-safe, blocks are for gc_free(). */
 #ifndef GRIDCENTRIC_GC_BINDING_H
 #define GRIDCENTRIC_GC_BINDING_H
 #include <gridcentric/gc-guest.h>
@@ -17,7 +17,7 @@ typedef struct gc_identity_t {
   char hypervisor[32]; /* its name: "process" */
 } gc_identity_t;
 
-/* Who this domain is. From memory, as gc_vmid(). */
+/* This domain's identity, from memory like gc_vmid(). */
 GC_API int gc_identity(gc_identity_t *identity);
 
 /* How many times this process has become another domain: 0, and one more in each clone. Never asks the host, never fails.
@@ -25,38 +25,38 @@ GC_API int gc_identity(gc_identity_t *identity);
 GC_API unsigned gc_generation(void);
 
 typedef struct gc_info_t {
-  const char *key;   /* "hypervisor"; docs/protocol.md has them all */
+  const char *key;   /* "hypervisor"; docs/protocol.md lists them all */
   const char *value; /* "process" */
 } gc_info_t;
 
 /* What the host says about itself. *info is one block for gc_free(). */
 GC_API int gc_host_info(gc_info_t **info, size_t *count);
 
-/* Brackets the moment in which this process is copied, in the thread that calls gc_clone(): before(data) runs right before,
- * after(data) in the caller as soon as its threads run again, and in each clone after the handlers of gc_on_clone(). A
- * binding holds its interpreter still with it, so that no code of the program runs in a clone before those handlers have.
- * A before() that does not return 0 aborts: gc_clone() fails with CLONE_FAILED and nobody is cloned. While gc_clone() waits for a
- * lock on a file to be released, after() and then before() run again. Hypervisors that clone whole VMs call neither.
- * There is no way to take the pair back. INVALID_ARGUMENT: a function is NULL. */
+/* Runs hooks around the moment in which this process is copied, in the thread that calls gc_clone(): before(data) right
+* before it; after(data) in the caller as soon as its threads run again, and in each clone after the handlers of
+* gc_on_clone(). With them a binding stops its interpreter, so that no code of the program runs in a clone before those
+* handlers have. If before() does not return 0, gc_clone() fails with CLONE_FAILED and no clone is made. While gc_clone()
+* waits for a file lock to be released, after() and then before() run again. Hypervisors that clone whole VMs call neither.
+* The pair cannot be removed. INVALID_ARGUMENT: a function is NULL. */
 GC_API int gc_around_copy(int (*before)(void *data), void (*after)(void *data), void *data);
 
-/* In a process that was copied: the thread pointers (%fs base) of the threads that it was copied with; none in a master and in a
- * VM. For handlers of gc_on_clone(): later the threads may have ended. *pointers is one block for gc_free(). */
+/* In a process that is a copy: the thread pointers (%fs base) of the threads that it was copied with; none in a master or in
+* a VM. For handlers of gc_on_clone(), as the threads may have ended later. *pointers is one block for gc_free(). */
 GC_API int gc_thread_pointers(uintptr_t **pointers, size_t *count);
 
 /* give_up(data) runs in a thread whose call through `call` is waiting, after each signal handler that has interrupted it and
- * every quarter of a second; 1 takes the call back, which then fails with errno EINTR. give_up NULL: none. Set it while no
- * call goes through `call`. */
+* every quarter of a second; if it returns 1 the call is cancelled and fails with errno EINTR. give_up NULL: none. Set it
+* while no call goes through `call`. */
 GC_API void gc_call_on_interrupt(gc_call_t *call, int (*give_up)(void *data), void *data);
 
 typedef struct gc_repeating_t {
   const char *generator; /* a name of generators.def: "nanoid" */
-  const char *where;     /* where the runtime has it from: a path */
+  const char *where;     /* where the runtime has loaded it from: a path */
 } gc_repeating_t;
 
-/* Generators of random numbers that repeat in clones and that only the language's runtime can see: gc_explain() names them, and
- * gc_clone() refuses them where GRIDCENTRIC_STRICT is set. Replaces what was told before. INVALID_ARGUMENT: a name that
- * generators.def does not have, which is named. */
+/* Tells about random number generators that repeat in clones and that only the language's runtime can see: gc_explain() names
+* them, and gc_clone() fails if GRIDCENTRIC_STRICT is set. Replaces what an earlier call told. INVALID_ARGUMENT: a name that is
+* not in generators.def; the error text names it. */
 GC_API int gc_tell_repeating(const gc_repeating_t *found, size_t count);
 
 #ifdef __cplusplus
