@@ -107,7 +107,7 @@ CloneAnswer read_answer(const Request &request, std::vector<OwnedFd> descriptors
         return clone_answer::Held{std::move(descriptors)};
       return failed(
           "pidfds " + one_line(args[0].substr(0, 20)) + " came with " + std::to_string(descriptors.size()) +
-          " descriptors, expected as many, and at least one (has the host run out of descriptors?)");
+          " descriptors, expected the same number, at least 1 (has the host run out of descriptors?)");
   }
 }
 

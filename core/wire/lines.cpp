@@ -23,7 +23,7 @@ LineSplitter::Next LineSplitter::next(std::string_view *line) {
     return Next::too_long;
   }
   if (newline == std::string::npos) {
-    // What was read is given back here and not line by line, so that a flood of short lines costs no copying.
+    // Drops lines that have been read here rather than one by one, so that a flood of short lines costs no copying.
     buffer_.erase(0, start_);
     start_ = 0;
     scanned_ = buffer_.size();

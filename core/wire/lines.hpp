@@ -1,5 +1,5 @@
-// Bytes -> lines, with the size limits of docs/protocol.md. Keeps at most one line's worth of bytes more than
-// it was given at once. Knows nothing of what lines mean but that only `join` may be long.
+// Splits bytes into lines, with the size limits of docs/protocol.md. Buffers at most one line more than it was given at
+// once. Knows nothing about the meaning of lines, except that only `join` may be long.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -15,14 +15,14 @@ class LineSplitter {
   enum class Next { line, more, too_long };
 
   void feed(std::string_view bytes) { buffer_.append(bytes); }
-  // line: *line is one without its newline, valid until the next call. more: feed(). too_long: for good;
+  // line: *line is the next one without its newline, valid until the next call. more: feed() first. too_long: permanent;
   // *line is the beginning of the line.
   Next next(std::string_view *line);
   bool empty() const { return start_ == buffer_.size(); }
 
  private:
   std::string buffer_;
-  std::size_t start_ = 0;    // of the next line
+  std::size_t start_ = 0;    // where the next line starts
   std::size_t scanned_ = 0;  // no newline between start_ and here
 };
 

@@ -5,7 +5,7 @@
 namespace gridcentric::wire {
 namespace {
 
-// Who may say it.
+// The roles that may use a command.
 enum Who : unsigned { domain = 1, observer = 2, tester = 4 };
 
 struct Row {
@@ -44,7 +44,7 @@ std::string quoted(std::string_view text) {
   return "\"" + one_line(text.substr(0, 64)) + (text.size() > 64 ? "...\"" : "\"");
 }
 
-// The next token; false: there is none here (empty, or a byte that no token has).
+// Takes the next token; false if there is none here (empty, or a byte that is not allowed in tokens).
 bool take_token(std::string_view *rest, std::string_view *token) {
   *token = rest->substr(0, rest->find(' '));
   rest->remove_prefix(token->size());
@@ -54,7 +54,7 @@ bool take_token(std::string_view *rest, std::string_view *token) {
   return true;
 }
 
-// Further arguments, each after one space; `text`: the last of `count` is the rest of the line.
+// Takes further arguments, each after one space; `text`: the last of `count` is the rest of the line.
 Answer take_arguments(std::string_view rest, std::size_t count, bool text,
                       std::vector<std::string_view> *args) {
   while (!rest.empty()) {

@@ -1,5 +1,5 @@
-// A line -> a request, a hello or an error; by the table of commands, verbs.def.
-// Views point into the line. Knows nothing of what a command does.
+// Parses a line into a request, a hello or an error, by the table of commands in verbs.def. Views point into the line. Does
+// not know what a command does.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -25,11 +25,11 @@ enum class Command {
 
 struct Hello {
   Role role{};
-  std::vector<std::string_view> args;  // as FAMILY VMID, lifeline FAMILY
+  std::vector<std::string_view> args;  // of `as FAMILY VMID` and `lifeline FAMILY`
   std::optional<bool> keep;            // on_exit
   std::optional<std::string> name;
   std::string mode, why;
-  std::string_view key;  // of a relay: see HostOptions::relay_secret
+  std::string_view key;  // from a relay: see HostOptions::relay_secret
 };
 
 struct Request {
@@ -39,14 +39,14 @@ struct Request {
 };
 
 std::string_view name(Command command);
-// Is it a verb of domains or observers?
+// Is it a verb for domains or observers?
 bool is_guest_verb(std::string_view verb);
 
-// The first line. PROTOCOL or INVALID_ARGUMENT when it is none.
+// Parses the first line. PROTOCOL or INVALID_ARGUMENT if it is not a valid hello.
 Answer parse_hello(std::string_view line, Hello *hello);
 
-// *id is set as soon as it can be read, else 0. PROTOCOL: no such line; NOT_IN_DOMAIN: a domain's verb by an
-// observer.
+// Parses any other line. request->id is set once it has been parsed, else 0. PROTOCOL: malformed; NOT_IN_DOMAIN: an
+// observer uses a domain's verb.
 Answer parse_request(std::string_view line, Role role, Request *request);
 
 }  // namespace gridcentric::wire

@@ -30,7 +30,7 @@ bool is_plain(char c) {
          std::string_view("._~/:-").find(c) != std::string_view::npos;
 }
 
-// Bytes of the UTF-8 character that text begins with; 0 when it begins with none.
+// Size of the UTF-8 character at the beginning of the text; 0 if there is none.
 std::size_t character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
@@ -46,7 +46,7 @@ std::size_t character(std::string_view text) {
   return size;
 }
 
-// Does the (valid) character do something to a terminal other than show a sign?
+// Does the (valid) character affect a terminal other than by being displayed?
 bool is_control(std::string_view one) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(one[i]); };
   if (one.size() == 1) return byte(0) < 0x20 || byte(0) == 0x7f;

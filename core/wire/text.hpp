@@ -1,5 +1,5 @@
-// How values are written on the wire (docs/protocol.md, "Lines"): numbers, bytes as base64, free text in
-// percent encoding. Every decoder takes anything and says no with nullopt. Used by host and guest alike.
+// How values are written on the wire (docs/protocol.md, "Lines"): numbers, bytes as base64, free text in percent encoding.
+// Decoders accept any input and return nullopt if it is invalid. Used by host and guest alike.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -8,29 +8,29 @@
 
 namespace gridcentric::wire {
 
-// "-12" but not "+12", "012", "-0" or what does not fit.
+// Accepts "-12", but not "+12", "012", "-0" or numbers out of range.
 std::optional<std::int64_t> parse_number(std::string_view text);
 
-// "-" when there is no report, "=" for the empty one, else base64 with padding.
+// "-" if there is no report, "=" for an empty one, else padded base64.
 std::string encode_report(const std::optional<std::string> &report);
-// False: neither of these. Padding bits must be 0, so that each report has one text only.
+// False if the text is none of these. Padding bits must be 0, so that each report has only one encoding.
 bool decode_report(std::string_view text, std::optional<std::string> *report);
 
-// One token of any bytes: all but letters, digits and "._~/:-" become %XX; "" is "-", and so "-" is "%2D".
+// Encodes any bytes as one token: all but letters, digits and "._~/:-" become %XX; "" becomes "-", and so "-" becomes "%2D".
 std::string percent_encode(std::string_view text);
 std::optional<std::string> percent_decode(std::string_view token);
 
 bool is_utf8(std::string_view text);
 
-// The text as UTF-8: what is not becomes U+FFFD. Cut between characters when it has more than `most` bytes.
+// The text as UTF-8: invalid bytes become U+FFFD. Cut between characters if it is longer than `most` bytes.
 std::string to_utf8(std::string_view text, std::size_t most = std::string_view::npos);
 
-// A text of unknown origin, fit for a terminal: UTF-8 without control characters (C0 but tab and newline, DEL, C1, and what
-// turns the direction of writing), which become "?". Everything that a person is shown goes through here.
+// Makes text of unknown origin safe for a terminal: UTF-8 whose control characters (C0 except tab and newline, DEL, C1, and
+// those that change the writing direction) become "?". Everything shown to people goes through here.
 std::string printable(std::string_view text);
 bool is_printable(std::string_view text);  // printable() would not change it
 
-// A text that is fit to end a line: one line, valid UTF-8, at most 1,000 bytes.
+// Makes text fit to end a protocol line: one line, valid UTF-8, at most 1,000 bytes.
 std::string one_line(std::string_view text);
 
 }  // namespace gridcentric::wire
