@@ -1,23 +1,22 @@
-// gc-agent: PID 1 of a VM, or a service beside the init system that the image has. Brings the machine up, carries the guest
-// protocol of all its processes to the host, starts the program, and makes a clone another machine before its user code
-// goes on.
-// It carries bytes: what the processes and the host say to each other is no business of its.
+// gc-agent: PID 1 of a VM, or a service beside the image's own init system. Brings the VM up, carries the guest protocol of
+// all its processes to the host, starts the program, and gives a clone its own identity before its user code goes on.
+// It only carries bytes: it does not know what the processes and the host say to each other.
 //
-// Control lines (frames.hpp, stream 0), tokens separated by a space, percent-encoded where they may hold one:
+// Control lines (frames.hpp, stream 0): tokens separated by a space, percent-encoded if they may contain one:
 //   driver -> agent
 //     become ID VMID PARENT FAMILY IP PREFIX MAC GATEWAY NAMES HOSTNAME MACHINE_ID CLOCK_NS SEED STREAM
-//                           first of all, and in each clone while its programs are frozen; all connections of processes
-//                           but STREAM are cut
-//     init ID PATH          the image's own init system becomes PID 1; before anything is run
-//     run STREAM ERRORS CWD ARGV...         start a program: its input and output are this stream; ERRORS: `apart` in frames
-//                           of their own, or `output`, one pipe, in the order in which it writes to either
-//     quiesce ID            freeze all programs and say nothing more until `go`, so that nothing is under way at the stop
+//                           first of all, and in each clone while its programs are frozen; cuts all connections of
+//                           processes except STREAM
+//     init ID PATH          the image's own init system becomes PID 1; comes before any run
+//     run STREAM ERRORS CWD ARGV...         start a program: its input and output are this stream; ERRORS: `apart` in separate
+//                           frames, or `output`, the same pipe, which keeps the order of writes
+//     quiesce ID            freeze all programs and send nothing until `go`, so that nothing is in flight at the stop
 //     go ID                 in the master, and in each clone after `become`: the programs go on
-//     finish ID             freeze all programs and hand over what they have written; the machine is about to be ended
+//     finish ID             freeze all programs and hand over what they have written; the VM is about to be ended
 //   agent -> driver
-//     up MS                 the machine is up, MS after the kernel began
-//     done ID [TEXT]        answer; TEXT: what could not be done
-//     exited STREAM CODE    the program has ended, 128 + signal if by one
+//     up MS                 the VM is up, MS after the kernel started
+//     done ID [TEXT]        answer; TEXT: what failed
+//     exited STREAM CODE    the program has ended; 128 + the signal if killed by one
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -50,7 +49,7 @@ namespace gridcentric::agent {
 namespace {
 
 constexpr std::size_t output_limit =
-    4 << 20;  // bytes for a driver that does not read: no process is read from above
+    4 << 20;  // bytes queued for a driver that does not read; beyond it, processes are not read
 
 std::string percent_decoded(const std::string &text) {
   std::string result;
@@ -65,8 +64,8 @@ std::string percent_decoded(const std::string &text) {
   return result;
 }
 
-// Connections wait to be accepted above: each takes a descriptor. The driver ends those that it finds too many (channel.py,
-// MAX_CONNECTIONS), so that here is room for these until its word has come.
+// More connections than this wait to be accepted, as each takes a descriptor. The driver closes surplus ones (channel.py,
+// MAX_CONNECTIONS), so there must be room for them here until it has.
 constexpr std::size_t most_streams = 2048;
 
 class Agent {
@@ -80,7 +79,7 @@ class Agent {
     if (bind(listener_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
         listen(listener_, 512) != 0)
       std::perror("gc-agent: host.sock");
-    chmod(guest::machine_host_path, 0666);  // every user of the machine is the same guest
+    chmod(guest::machine_host_path, 0666);  // every user of the VM is the same guest
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
@@ -101,8 +100,8 @@ class Agent {
   void step() {
     std::vector<pollfd> fds;
     fds.push_back({channel_, static_cast<short>(POLLIN | (out_.empty() ? 0 : POLLOUT)), 0});
-    // While it is quiet nothing is heard of any process: what they say waits with them. While the driver is slow they are
-    // not read from.
+    // While quiet, does not poll any process; what they send waits in their sockets. While the driver is slow, does not read
+    // from them.
     const bool reading = out_.size() < output_limit;
     if (!quiet_) {
       fds.push_back({children_, POLLIN, 0});
@@ -110,13 +109,13 @@ class Agent {
       streams_.want(fds, reading);
     }
     poll(fds.data(), fds.size(), -1);
-    if (fds[0].revents & POLLHUP) usleep(2000);  // nobody has opened the host's end
+    if (fds[0].revents & POLLHUP) usleep(2000);  // the host's end is not open yet
     if (!quiet_) {
       if (fds[1].revents & POLLIN) reap();
       if (fds[2].revents & POLLIN) accept_process();
       streams_.serve(fds.data() + 3);
     }
-    // Last: what it is told may be to be quiet.
+    // Last, because the command may be to be quiet.
     if (fds[0].revents & POLLIN) read_channel();
     write_channel();
   }
@@ -130,7 +129,7 @@ class Agent {
       const Parsed parsed = take_frame(in_, frame);
       if (parsed == Parsed::need_more) return;
       if (parsed == Parsed::garbage) {
-        std::fprintf(stderr, "gc-agent: garbage on the channel\n");
+        std::fprintf(stderr, "gc-agent: malformed frame on the channel\n");
         in_.clear();
         return;
       }
@@ -176,14 +175,14 @@ class Agent {
       words >> path;
       trouble = hand_over(percent_decoded(path));
     } else if (verb == "become") {
-      if (!become_other(words, trouble)) trouble = "not understood: " + line;
+      if (!become_other(words, trouble)) trouble = "malformed command: " + line;
     } else {
-      trouble = "unknown: " + verb;
+      trouble = "unknown command: " + verb;
     }
     say("done " + id + (trouble.empty() ? "" : " " + trouble));
   }
 
-  // Freezes all programs; what they have said before is said once, by this machine.
+  // Freezes all programs; what they have sent before is passed on once, by this VM.
   std::string hush() {
     std::string trouble = freeze();
     if (trouble.empty()) {
@@ -226,7 +225,7 @@ class Agent {
       const auto found = programs_.find(pid);
       if (found == programs_.end()) continue;
       const int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-      streams_.drain();  // comes before the word that it has ended
+      streams_.drain();  // must precede the report that it has ended
       say("exited " + std::to_string(found->second) + " " + std::to_string(code));
       programs_.erase(found);
     }
@@ -234,11 +233,11 @@ class Agent {
 
   int channel_;
   int listener_ = -1;
-  int children_ = -1;  // SIGCHLD has come
+  int children_ = -1;  // signalfd for SIGCHLD
   bool quiet_ = false;
-  bool known_ = false;  // it has been said who this machine is
+  bool known_ = false;  // has `become` told who this VM is?
   std::string in_, out_;
-  std::string line_;  // of control, as far as it has come
+  std::string line_;  // the part of a control line that has arrived
   Streams streams_{out_};
   std::map<pid_t, std::uint32_t> programs_;
 };
@@ -249,8 +248,7 @@ class Agent {
 int main() {
   using namespace gridcentric::agent;
   if (getpid() != 1) {
-    std::fprintf(stderr,
-                 "gc-agent is PID 1 of a VM of the qemu hypervisor; it is started by its image's kernel\n");
+    std::fprintf(stderr, "gc-agent is PID 1 of a VM of the qemu hypervisor; its image's kernel starts it\n");
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);

@@ -1,11 +1,11 @@
-// What goes over the virtio-serial port between the agent of a VM and its driver on the host: frames of many streams.
-// A stream is one connection of a process in the VM to its host, or the input and output of a program that the driver started.
-// Stream 0 carries control lines; one that fills a frame goes on in the next. Knows nothing of what the streams say.
+// The frames of many streams that share the virtio-serial port between a VM's agent and its driver on the host. A stream is
+// one connection of a process in the VM to its host, or the input and output of a program that the driver started. Stream 0
+// carries control lines; a line that fills a frame goes on in the next. Knows nothing about the contents of streams.
 //
 //   header, 8 bytes, little endian: stream u32 | length u24 | kind u8; then `length` bytes, at most max_payload
 //
-// A process that does not read must not keep others from being served: the driver sends at most `window` bytes of a stream
-// that the agent has not yet said to be taken.
+// A process that does not read must not hold up others: the driver sends at most `window` bytes of a stream beyond those that
+// the agent has reported as taken.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,9 +18,9 @@ namespace gridcentric::agent {
 enum class Kind : std::uint8_t {
   control = 0,  // stream 0, both ways: a line of text without its newline
   open = 1,     // agent -> driver: a process has connected
-  data = 2,     // both ways; of a program: its input, its output
-  close = 3,    // both ways: nothing more on this stream
-  taken = 4,    // agent -> driver: the process has read so many bytes more (u32, little endian)
+  data = 2,     // both ways; for a program: its input and output
+  close = 3,    // both ways: the end of this stream
+  taken = 4,    // agent -> driver: the process has read this many more bytes (u32, little endian)
   errors = 5,   // agent -> driver: what a program has written to its standard error
 };
 
@@ -43,7 +43,7 @@ struct Frame {
 
 enum class Parsed { frame, need_more, garbage };
 
-// Takes one frame from the front of in.
+// Takes one frame from the front of `in`.
 inline Parsed take_frame(std::string &in, Frame &frame) {
   if (in.size() < header_size) return Parsed::need_more;
   std::uint32_t words[2];

@@ -30,7 +30,7 @@ bpf_insn instruction(std::uint8_t code, std::uint8_t to, std::uint8_t from, std:
   return made;
 }
 
-// struct bpf_sock_addr, as bind(2) was given it: if (protocol == TCP && user_ip4 == 127.0.0.1) user_ip4 = 0; go on.
+// struct bpf_sock_addr has the arguments of bind(2): if (protocol == TCP && user_ip4 == 127.0.0.1) user_ip4 = 0; proceed.
 int load_program() {
   const auto loopback = static_cast<std::int32_t>(htonl(INADDR_LOOPBACK));
   const bpf_insn program[] = {
@@ -63,9 +63,9 @@ std::string open_loopback(const char *group) {
   wanted.attach_type = BPF_CGROUP_INET4_BIND;
   std::string trouble;
   if (folder < 0 || program < 0 || syscall(SYS_bpf, BPF_PROG_ATTACH, &wanted, sizeof wanted) != 0)
-    trouble = std::string("the kernel takes no BPF program for bind(2): ") + std::strerror(errno);
+    trouble = std::string("the kernel does not accept a BPF program for bind(2): ") + std::strerror(errno);
   for (const int fd : {folder, program}) {
-    if (fd >= 0) close(fd);  // the control group holds the program
+    if (fd >= 0) close(fd);  // the control group keeps the program
   }
   return trouble;
 }

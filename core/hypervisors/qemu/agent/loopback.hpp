@@ -1,19 +1,19 @@
-// Servers that listen on 127.0.0.1 are reached at the machine's address. Knows nothing of programs but their control group.
+// Makes servers that listen on 127.0.0.1 reachable at the VM's address. Knows only the programs' control group.
 //
-// On the process hypervisor a clone's listening sockets are at the clone's own address, whatever they were bound to; so a server
-// behind autoscale or --publish that binds to 127.0.0.1, as it should on a shared machine, works there, and has to here. A VM's
-// loopback protects it from nobody: its network is its host's alone.
+// On the process hypervisor a clone's listening sockets are at the clone's own address, whatever they were bound to. So a
+// server behind autoscale or --publish that binds to 127.0.0.1, as it should on a shared computer, works there, and must work
+// here too. This exposes it to nobody else: only its host can reach a VM's network.
 //
-// A BPF program at the programs' control group makes 127.0.0.1 of a TCP bind(2) any address. So the socket follows the
-// machine when it becomes another, and nothing stands between it and its peers: no relay to lose connections or their
-// peers' addresses, no NAT whose state is cloned. The price: getsockname(2) says 0.0.0.0, and a second program can't
-// bind the same port of the machine's own address.
+// A BPF program in the programs' control group replaces 127.0.0.1 in a TCP bind(2) by the wildcard address. So the socket
+// follows the VM when its address changes, and talks to its peers directly: there is no relay that loses connections or the
+// peers' addresses, and no NAT whose state is cloned. The price: getsockname(2) returns 0.0.0.0, and no second program can
+// bind the same port of the VM's own address.
 #pragma once
 #include <string>
 
 namespace gridcentric::agent {
 
-// For all programs of this control group, from now on. Returns what could not be done, "" if all was.
+// Applies to all programs of this control group, from now on. Returns what failed, or "".
 std::string open_loopback(const char *group);
 
 }  // namespace gridcentric::agent

@@ -41,7 +41,7 @@ void mount_on(const char *source, const char *target, const char *type, unsigned
   if (mount(source, target, type, flags, data) != 0 && errno != EBUSY) give_up(target);
 }
 
-// The modules of a list, in the order in which the image's maker has put them: each after those it depends on.
+// Loads the modules of a list in its order: the image builder puts each after those that it depends on.
 void load_modules(const char *list) {
   std::ifstream order(list);
   for (std::string name; std::getline(order, name);) {
@@ -57,7 +57,7 @@ void wait_for(const char *path) {
   if (access(path, F_OK) != 0) give_up(path);
 }
 
-// The host says on the kernel's command line that there is a disk.
+// The host says on the kernel's command line whether there is a disk.
 bool has_disk() {
   std::ifstream words("/proc/cmdline");
   for (std::string word; words >> word;)
@@ -65,14 +65,14 @@ bool has_disk() {
   return false;
 }
 
-// What is written over the image goes to the disk, which the host has made with an empty file system, or to memory.
+// Changes to the image are written to the disk, on which the host has made an empty file system, or to memory.
 void mount_changes() {
   constexpr const char *disk = "/dev/vdb";
   if (!has_disk()) return mount_on("tmpfs", "/changes", "tmpfs", 0, "mode=755,size=90%");
   load_modules("/modules/disk");
   wait_for(disk);
   mount_on(disk, "/changes", "ext4", MS_NOATIME,
-           "noinit_itable");  // nobody will need the inodes of an old machine
+           "noinit_itable");  // the disk does not outlive the VM, so inode tables need no zeroing
 }
 
 void write_file(const char *path, const std::string &text) {
@@ -102,7 +102,7 @@ bool reseed(const std::string &seed) {
   return ok;
 }
 
-// /etc/hosts, with this machine's line instead of the one of the machine it was.
+// Writes /etc/hosts, with this VM's line in place of its master's.
 void write_hosts(const Identity &identity) {
   static const std::string local = "127.0.0.1 localhost";
   static std::string own;
@@ -116,7 +116,7 @@ void write_hosts(const Identity &identity) {
   write_file("/etc/hosts", local + "\n" + own + "\n" + text);
 }
 
-// A clone has not booted, and is another machine all the same: for whoever tells boots apart (random(4), sd_id128_get_boot(3)).
+// A clone has not booted but needs a new boot_id, for programs that tell boots apart (random(4), sd_id128_get_boot(3)).
 std::string renew_boot_id() {
   static bool mounted = false;
   constexpr const char *shown = "/proc/sys/kernel/random/boot_id", *own = "/run/gridcentric/boot_id";
@@ -136,7 +136,7 @@ guest::MachinePage *make_page() {
   return static_cast<guest::MachinePage *>(memory);
 }
 
-// The programs are frozen, or there are none yet: none reads meanwhile.
+// The programs are frozen, or there are none yet: none can read meanwhile.
 void write_page(const Identity &identity) {
   static guest::MachinePage *page = make_page();
   const bool other =
@@ -216,7 +216,7 @@ std::string become(const Identity &identity) {
   std::string missing;
   if (!reseed(unhex(identity.seed)))
     missing += std::string("kernel generator: ") + std::strerror(errno) + "; ";
-  missing += renew_boot_id();  // drawn after the generator has been reseeded
+  missing += renew_boot_id();  // after the generator has been reseeded
   const timespec now{identity.clock_ns / 1000000000, identity.clock_ns % 1000000000};
   if (clock_settime(CLOCK_REALTIME, &now) != 0)
     missing += std::string("clock: ") + std::strerror(errno) + "; ";
@@ -227,7 +227,7 @@ std::string become(const Identity &identity) {
   if (identity.network.ip != "-") missing += set_network(identity.network);
   write_hosts(identity);
   if (first && identity.network.names != "-") {
-    unlink("/etc/resolv.conf");  // it may be a link to what no service of this machine writes
+    unlink("/etc/resolv.conf");  // it may be a link to a file that no service of this VM writes
     write_file("/etc/resolv.conf", "nameserver " + identity.network.names + "\n");
   }
   first = false;

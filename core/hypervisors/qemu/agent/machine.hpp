@@ -1,5 +1,5 @@
-// Bringing a Linux machine up from its initramfs, and making a clone of it another machine. Linux only, static, PID 1.
-// Knows nothing of the channel or of processes' connections.
+// Brings a Linux VM up from its initramfs, and gives a clone of it another identity. Linux only, static, PID 1. Knows nothing
+// about the channel or the connections of processes.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,14 +8,14 @@
 
 namespace gridcentric::agent {
 
-// Loads the modules of /modules, mounts the image below a tmpfs overlay and makes that the root. Ends the machine with
-// a message on the console when it can't.
+// Loads the modules of /modules, mounts the image below a tmpfs overlay and makes that the root. On failure ends the VM with
+// a message on the console.
 void bring_up();
 
-// Opens the virtio-serial port of this name; waits for it to appear.
+// Opens the virtio-serial port with this name; waits for it to appear.
 int open_port(const char *name);
 
-// Who a machine is. What a clone must not share with its master.
+// The identity of a VM: what a clone must not share with its master.
 struct Identity {
   int vmid = 0;
   int parent = -1;     // -1: the master has none
@@ -27,9 +27,9 @@ struct Identity {
   std::string seed;           // hexadecimal, for the kernel's generator
 };
 
-// While all programs are frozen: generator (RNDADDENTROPY, RNDRESEEDCRNG: random(4)), boot_id, clock, names, network, and the page
-// by which every process of the machine knows who it is (core/guest/machine_page.hpp). Returns what could not be set, ""
-// if all was.
+// Call it while all programs are frozen. Sets generator (RNDADDENTROPY, RNDRESEEDCRNG: random(4)), boot_id, clock, names,
+// network, and the page that tells every process of the VM its identity (core/guest/machine_page.hpp). Returns what could not
+// be set, or "".
 std::string become(const Identity &identity);
 
 }  // namespace gridcentric::agent

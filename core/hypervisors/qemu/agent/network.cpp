@@ -53,7 +53,7 @@ Request diag_request(std::uint16_t type, std::uint16_t flags) {
   return request;
 }
 
-// All TCP connections with this address of ours.
+// Resets all TCP connections from this address.
 std::vector<inet_diag_sockid> connections_of(int netlink, in_addr ip) {
   std::vector<inet_diag_sockid> found;
   const Request request = diag_request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
@@ -116,12 +116,12 @@ std::string set_network(const Network &network) {
   std::strcpy(request.ifr_name, "eth0");
   if (ioctl(s, SIOCGIFFLAGS, &request) != 0) {
     close(s);
-    return "";  // a machine without a network card
+    return "";  // a VM without a network card
   }
   in_addr before{};
   if (ioctl(s, SIOCGIFADDR, &request) == 0) before = in_address(request.ifr_addr);
 
-  // virtio-net takes a new MAC while it is up; a new address takes the old one's routes away with it.
+  // virtio-net accepts a new MAC while it is up; a new address removes the old one's routes.
   unsigned m[6];
   if (std::sscanf(network.mac.c_str(), "%x:%x:%x:%x:%x:%x", m, m + 1, m + 2, m + 3, m + 4, m + 5) == 6) {
     request.ifr_hwaddr.sa_family = 1;

@@ -1,4 +1,4 @@
-// The machine's network card: its address, and what is left of the connections of the machine it was cloned from.
+// The VM's network card: its address, and the connections left over from the VM that it was cloned from.
 #pragma once
 #include <string>
 
@@ -14,9 +14,9 @@ struct Network {
 
 void loopback_up();
 
-// Gives eth0 these addresses; returns what could not be done, "" if all was, or if there is no eth0. Connections of the
-// address it had before are reset (their peers are the other machine's; SOCK_DESTROY, sock_diag(7)) when its link can't
-// carry a word of that outside: before the driver plugs it into the network.
+// Gives eth0 these addresses; returns what failed, or ""; also "" if there is no eth0. Resets the connections of the previous
+// address, whose peers belong to the other VM (SOCK_DESTROY, sock_diag(7)). Must run before the driver connects the card to the
+// network, so that the resets stay inside.
 std::string set_network(const Network &network);
 
 }  // namespace gridcentric::agent

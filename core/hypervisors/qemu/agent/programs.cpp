@@ -20,11 +20,11 @@ namespace gridcentric::agent {
 namespace {
 
 #define GROUP "/sys/fs/cgroup/programs"
-constexpr int freeze_limit_ms = 5000;  // one that is deep in the kernel for longer can't be cloned
+constexpr int freeze_limit_ms = 5000;  // a program that stays in the kernel for longer cannot be cloned
 
 int freezer = -1;  // cgroup.freeze
 int events = -1;   // cgroup.events
-int members = -1;  // cgroup.procs; all are opened once, as an init system may mount what it likes over them
+int members = -1;  // cgroup.procs; all are opened once, as an init system may mount over them
 rlimit given{};    // RLIMIT_NOFILE
 
 struct Pipe {
@@ -38,7 +38,7 @@ struct Pipe {
   }
 };
 
-// What an agent has changed for itself and its children would inherit.
+// Undoes what the agent has changed for itself and its children would inherit.
 void be_ordinary() {
   setrlimit(RLIMIT_NOFILE, &given);
   signal(SIGPIPE, SIG_DFL);
@@ -86,14 +86,14 @@ std::string hand_over(const std::string &init) {
     be_ordinary();
     if (own >= 0 && write(own, "0", 1) == 1) execl(init.c_str(), init.c_str(), nullptr);
     dprintf(trouble.fds[1], "%s: %s", init.c_str(), std::strerror(errno));
-    for (;;) pause();  // until the machine is ended: who hears of the trouble does that
+    for (;;) pause();  // until the VM is ended because of the error
   }
   close(trouble.take(1));
   char text[512];
   const ssize_t n = read(trouble.fds[0], text, sizeof text);
-  if (n > 0) return {text, static_cast<std::size_t>(n)};  // else PID 1 is the init system by now
-  // What PID 1 has of itself: it is not killed for want of memory, nor by systemd when that ends all processes; this is how it
-  // knows those that are not its own (https://systemd.io/ROOT_STORAGE_DAEMONS).
+  if (n > 0) return {text, static_cast<std::size_t>(n)};  // else PID 1 is now the init system
+  // PID 1 has this protection by default: neither the OOM killer nor systemd kills it. A name that begins with '@' tells
+  // systemd to spare a process at shutdown (https://systemd.io/ROOT_STORAGE_DAEMONS).
   if (const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); score >= 0) {
     [[maybe_unused]] const auto written = write(score, "-1000", 5);
     close(score);
@@ -138,7 +138,7 @@ std::string freeze() {
     pollfd change{events, POLLPRI, 0};
     if (poll(&change, 1, freeze_limit_ms) == 0) {
       thaw();
-      return "a program of the machine can't be stopped: it has been deep in the kernel for " +
+      return "a program in the VM can't be frozen: it has been in the kernel for " +
              std::to_string(freeze_limit_ms) + " ms";
     }
   }

@@ -14,9 +14,9 @@
 namespace gridcentric::agent {
 namespace {
 
-constexpr const char *nobody = "169.254.77.1";  // link-local (RFC 3927), while it is not on the network
+constexpr const char *nobody = "169.254.77.1";  // link-local (RFC 3927), used while not on the network
 
-// A TCP connection of the machine to itself, by the address of its network card.
+// A TCP connection of the VM to itself, through the address of its network card.
 class Connection {
  public:
   explicit Connection(const char *ip) {
@@ -28,7 +28,7 @@ class Connection {
     if (bind(listener_, generic, size) != 0 || listen(listener_, 1) != 0 ||
         getsockname(listener_, generic, &size) != 0 || connect(near_, generic, size) != 0 ||
         (far_ = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC)) < 0)
-      std::fprintf(stderr, "gc-agent: rehearsing: %s\n", std::strerror(errno));
+      std::fprintf(stderr, "gc-agent: rehearsal: %s\n", std::strerror(errno));
   }
   ~Connection() {
     for (const int fd : {listener_, near_, far_})

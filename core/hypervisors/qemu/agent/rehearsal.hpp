@@ -1,5 +1,5 @@
-// What each clone of the machine will do first of all, done once before its programs are there: an emulated machine translates
-// the code of it then, and its clones inherit the translation. Done anew in each, it was half of what becoming another costs.
+// Does what each clone of the VM will do first of all, once, before there are programs: an emulated VM then translates that
+// code, and its clones inherit the translation. Translating it in each clone took half of the time of become().
 #pragma once
 #include <string>
 
@@ -7,8 +7,8 @@
 
 namespace gridcentric::agent {
 
-// become(), after the machine has been another one for a moment, with a connection that becoming this one resets. What
-// fails of the rehearsal is said on the console: clones will be slower.
+// Like become(), but first takes another identity for a moment, with a connection for the real become() to reset. Reports a
+// failed rehearsal on the console: it only makes clones slower.
 std::string become_rehearsed(const Identity &first);
 
 }  // namespace gridcentric::agent

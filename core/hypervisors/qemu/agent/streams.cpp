@@ -9,9 +9,9 @@
 namespace gridcentric::agent {
 namespace {
 
-constexpr std::size_t taken_step = window / 4;  // what a process has read is said in such steps
+constexpr std::size_t taken_step = window / 4;  // what a process has read is reported in steps of this size
 constexpr std::uint32_t first_connection =
-    0x80000000;  // programs' numbers are lower, and given by the driver
+    0x80000000;  // the numbers of programs are lower; the driver gives them
 
 bool is_program(std::uint32_t id) { return id < first_connection; }
 
@@ -46,8 +46,8 @@ void Streams::want(std::vector<pollfd> &fds, bool reading) {
   const int in = reading ? POLLIN : 0;
   for (const auto &[id, stream] : streams_) {
     const int out = stream.pending.empty() ? 0 : POLLOUT;
-    // What is not to be read is left out: it would say again and again that nobody writes any more. That nobody reads
-    // any more is said by `to` without being asked, and once.
+    // A descriptor that is not to be read is not polled for it, or POLLHUP would be reported again and again. `to` is polled
+    // even without events, for the one POLLERR when its reader is gone.
     if (!is_program(id)) {
       if ((in | out) != 0) add(id, stream, &Stream::from, in | out);
       continue;
@@ -63,7 +63,7 @@ void Streams::serve(const pollfd *fds) {
   for (const auto &[id, end] : polled_) {
     const short events = (fds++)->revents;
     auto stream = streams_.find(id);
-    if (stream == streams_.end() || stream->second.*end < 0) continue;  // by what has just been served
+    if (stream == streams_.end() || stream->second.*end < 0) continue;  // closed while serving another entry
     if (events & POLLOUT) {
       write_pending(id);
       stream = streams_.find(id);
@@ -80,7 +80,7 @@ void Streams::serve(const pollfd *fds) {
 
 void Streams::take(const Frame &frame, bool quiet) {
   const auto found = streams_.find(frame.stream);
-  if (found == streams_.end()) return;  // what was still under way when it ended is for nobody
+  if (found == streams_.end()) return;  // was still in flight when the stream ended
   if (frame.kind == Kind::data) found->second.pending += frame.payload;
   if (frame.kind == Kind::close) found->second.ended = true;
   if (!quiet) write_pending(frame.stream);
@@ -89,7 +89,7 @@ void Streams::take(const Frame &frame, bool quiet) {
 void Streams::drain() {
   for (auto &[id, stream] : streams_)
     for (const End end : {&Stream::from, &Stream::errors}) {
-      // Not until there is nothing more: another program may write as fast as it is read.
+      // Reads only what is there now: another program may write as fast as it is read.
       int there = 0;
       if (is_program(id) && stream.*end >= 0) ioctl(stream.*end, FIONREAD, &there);
       while (there > 0) {
@@ -128,7 +128,7 @@ void Streams::write_pending(std::uint32_t id) {
     stream.pending.erase(0, static_cast<std::size_t>(n));
     stream.taken += static_cast<std::uint32_t>(n);
   }
-  if (stream.to < 0) {  // a program that does not read goes on; whoever writes to it must not wait for it
+  if (stream.to < 0) {  // a program that has closed its input goes on; the writer must not wait for it
     stream.taken += static_cast<std::uint32_t>(stream.pending.size());
     stream.pending.clear();
   }

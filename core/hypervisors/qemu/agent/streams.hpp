@@ -1,5 +1,5 @@
-// The streams of a machine, agent's side: connections of its processes to the host, and the input and output of programs, as
-// frames (frames.hpp). Knows neither what they say nor who the machine is. For one thread.
+// The agent's side of a VM's streams: connections of its processes to the host, and the input and output of programs, as
+// frames (frames.hpp). Knows neither their contents nor the VM's identity. Not thread-safe.
 #pragma once
 #include <poll.h>
 #include <sys/types.h>
@@ -16,19 +16,19 @@ namespace gridcentric::agent {
 
 class Streams {
  public:
-  // out: where frames for the driver are appended.
+  // out: frames for the driver are appended to it.
   explicit Streams(std::string &out) : out_(out) {}
 
-  // The descriptors become its own, and do not block.
+  // These take ownership of the descriptors and make them non-blocking.
   void add_connection(int fd);
   void add_program(std::uint32_t id, int input, int output,
-                   int errors);  // errors: -1 when they are in the output
+                   int errors);  // errors: -1 if they go to the output
 
-  // Appends what is to be polled for; reading: there is room for what processes say. serve() is given the same entries.
+  // Appends what to poll for; reading: there is room for data from processes. Pass the same entries to serve().
   void want(std::vector<pollfd> &fds, bool reading);
   void serve(const pollfd *fds);
 
-  // A frame of the driver's; quiet: processes are not told of it before the next serve().
+  // Handles a frame from the driver; quiet: do not pass it on to processes before the next serve().
   void take(const Frame &frame, bool quiet);
 
   std::size_t size() const { return streams_.size(); }
@@ -36,17 +36,17 @@ class Streams {
   // Reads all that programs have written by now.
   void drain();
 
-  // The driver has forgotten all connections but this one.
+  // Closes all connections except this one: the driver has forgotten the others.
   void keep_connection(std::uint32_t kept);
 
  private:
   struct Stream {
-    int to = -1;              // what its process reads
-    int from = -1;            // what its process writes; a connection's is the same descriptor
+    int to = -1;              // its process reads from it
+    int from = -1;            // its process writes to it; for a connection the same descriptor
     int errors = -1;          // a program's standard error
     std::string pending;      // for its process
-    std::uint32_t taken = 0;  // bytes that it has read and the driver does not know of yet
-    bool ended = false;       // the driver has nothing more for it than what is pending
+    std::uint32_t taken = 0;  // bytes that it has read and that are not reported to the driver yet
+    bool ended = false;       // the driver will send nothing more; only `pending` is left
   };
   using End = int Stream::*;
 
@@ -57,8 +57,8 @@ class Streams {
 
   std::string &out_;
   std::map<std::uint32_t, Stream> streams_;
-  std::vector<std::pair<std::uint32_t, End>> polled_;  // what want() has appended
-  std::uint32_t connections_ = 0;                      // so many there have been
+  std::vector<std::pair<std::uint32_t, End>> polled_;  // the entries that want() has appended
+  std::uint32_t connections_ = 0;                      // how many there have been so far
 };
 
 }  // namespace gridcentric::agent

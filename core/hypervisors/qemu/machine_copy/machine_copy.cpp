@@ -1,18 +1,18 @@
-// Loaded into a QEMU that translates its guest (TCG), by LD_PRELOAD: lets the qemu hypervisor copy the running machine with the
-// live clone, so that copies share the guest's memory and the code that was translated, copy-on-write. Knows poll and the
-// descriptors that it is told about; knows nothing of QEMU's insides, of guests or of what is in the channel.
+// Loaded by LD_PRELOAD into a QEMU that translates its guest (TCG): lets the qemu hypervisor copy the running VM with the
+// live clone engine, so that copies share the guest's memory and the translated code, copy-on-write. Knows poll and the
+// descriptors that it is given; knows nothing about QEMU's internals, guests or the contents of the channel.
 //
-// GRIDCENTRIC_MACHINE_COPY is "REAPER DOOR MEMORY COMMAND LIFELINE TAP FD FD ..." (a path, a path and numbers): where gc-reaper
-// is, the Unix socket where a copy gets descriptors of its own, the bytes of the guest's memory, and the numbers of the
-// descriptors which it gets: that of commands, the lifeline of its reaper, its network card's, then all others.
+// GRIDCENTRIC_MACHINE_COPY is "REAPER DOOR MEMORY COMMAND LIFELINE TAP FD FD ..." (two paths, then numbers): the path of
+// gc-reaper; the Unix socket from which a copy gets its own descriptors; the size of the guest's memory in bytes; and the
+// numbers of these descriptors: for commands, the lifeline of its reaper, its network card's tap, then all others.
 //
 //   COMMAND -> driver  "ready"          as soon as it is loaded
-//   driver -> COMMAND  "copy TOKEN N"   the machine stands still, and nothing is under way on its sockets
+//   driver -> COMMAND  "copy TOKEN N"   the VM is stopped, and nothing is in flight on its sockets
 //   COMMAND -> driver  "pidfds N" with them (the reapers'), as often as needed, then "ok PAUSE_MS"; or "failed ERRNO TEXT"
 //   copy -> DOOR       "TOKEN K"             K: 1..N. The answer is one message with all its descriptors
 //
-// The thread that runs QEMU's main loop does the copying, out of ppoll(2), where it holds no lock; whatever thread of a copy
-// comes back from waiting for descriptors is held until they are the copy's own.
+// The thread that runs QEMU's main loop makes the copies, from within ppoll(2), where it holds no locks. Any other thread of a
+// copy that returns from waiting for descriptors is held until the copy has its own.
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <poll.h>
@@ -46,19 +46,19 @@ using live_clone::futex_wake;
 
 constexpr std::size_t most_descriptors = 250;  // of one message (unix(7), SCM_RIGHTS)
 constexpr std::size_t most_polled = 512;       // QEMU's main loop waits for a few dozen
-constexpr uint32_t loopback = 0x7f000001;      // for listening sockets, which these machines have none of
+constexpr uint32_t loopback = 0x7f000001;  // for listening sockets, of which a QEMU started by us has none
 
 struct Settings {
   live_clone::Mode mode = live_clone::Mode::plain;
   std::string reaper, server;
-  std::size_t memory = 0;  ///< bytes of the guest's
+  std::size_t memory = 0;  ///< size of the guest's RAM in bytes
   int command = -1, lifeline = -1, tap = -1;
-  std::vector<int> numbers;  ///< of all that a copy gets anew, in the order in which it gets them
+  std::vector<int> numbers;  ///< of the descriptors that are replaced in a copy, in the order of arrival
 };
 Settings settings;
-std::atomic<bool> watching;  ///< there is somebody to hear commands from
+std::atomic<bool> watching;  ///< the driver may still send commands
 
-// The gate, which only copying closes. The round tells those who came back from the kernel that it was closed meanwhile.
+// The gate, closed only while copying. By the round, a thread that returns from the kernel sees that it was closed meanwhile.
 std::atomic<int> closed;
 std::atomic<unsigned> rounds;
 
@@ -71,7 +71,7 @@ void open_gate() {
   futex_wake(closed);
 }
 
-// What QEMU has told its network card's tap: the kernel gives no answer that could be asked for.
+// The settings that QEMU has made on its network card's tap, as the kernel does not let us read them back.
 struct TapSetting {
   unsigned long request;
   bool by_value, set;
@@ -118,9 +118,9 @@ void say(const std::string &text, const int *fds = nullptr, std::size_t count = 
 
 // ---- in a copy
 
-// It has no connection to anybody: nothing may go on.
+// The copy has no connection to the driver, so it must not go on.
 [[noreturn]] void give_up(const char *what) {
-  std::fprintf(stderr, "gridcentric: a copy of a machine got no descriptors of its own: %s: %s\n", what,
+  std::fprintf(stderr, "gridcentric: a copy of a VM could not get its own descriptors: %s: %s\n", what,
                std::strerror(errno));
   std::_Exit(125);
 }
@@ -133,7 +133,7 @@ void take_descriptors(const std::string &token, int index, const std::vector<int
   if (server < 0 || connect(server, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0)
     give_up(settings.server.c_str());
   const std::string who = token + " " + std::to_string(index);
-  if (send(server, who.data(), who.size(), MSG_NOSIGNAL) < 0) give_up("telling who it is");
+  if (send(server, who.data(), who.size(), MSG_NOSIGNAL) < 0) give_up("sending its token");
   char text[16];
   iovec part{text, sizeof text};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * most_descriptors)];
@@ -147,11 +147,11 @@ void take_descriptors(const std::string &token, int index, const std::vector<int
   }
   const cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
   if (head == nullptr || head->cmsg_len != CMSG_LEN(sizeof(int) * settings.numbers.size()))
-    give_up("the answer");
+    give_up("receiving the answer");
   close(server);
   std::vector<int> fresh(settings.numbers.size());
   std::memcpy(fresh.data(), CMSG_DATA(head), sizeof(int) * fresh.size());
-  // Out of the way of the numbers that they are to have.
+  // Move them out of the way of their final numbers.
   const int beyond = *std::max_element(settings.numbers.begin(), settings.numbers.end()) + 1;
   for (int &fd : fresh) {
     const int here = fd;
@@ -166,7 +166,7 @@ void take_descriptors(const std::string &token, int index, const std::vector<int
   tell_again(settings.tap);
 }
 
-// ---- in the machine that is copied
+// ---- in the VM that is copied
 
 void copy(const std::string &token, std::size_t count) {
   live_clone::Order order;
@@ -176,14 +176,14 @@ void copy(const std::string &token, std::size_t count) {
   order.lifeline = settings.lifeline;
   order.no_locks_from = settings.memory;
   order.private_descriptors = settings.numbers;
-  // Whether to wait is a matter of the open file, of which QEMU has told the old one.
+  // O_NONBLOCK belongs to the open file, and QEMU has set it on the old one.
   std::vector<int> flags;
   for (const int number : settings.numbers) flags.push_back(fcntl(number, F_GETFL));
   closed = 1;
   rounds++;
   live_clone::Outcome outcome = live_clone::clone(order);
   if (outcome.index < 0 && outcome.err == ENOSPC && settings.mode == live_clone::Mode::pidns) {
-    // A copy is in a namespace within its parent's, and these nest 32 deep at most (pid_namespaces(7)): slower from here on.
+    // A copy's namespace is inside its parent's, and they nest at most 32 deep (pid_namespaces(7)): slower from here on.
     order.mode = settings.mode = live_clone::Mode::plain;
     outcome = live_clone::clone(order);
   }
@@ -213,20 +213,21 @@ void serve() {
   const ssize_t n = recv(settings.command, text, sizeof text, MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n <= 0) {
-    watching = false;  // whoever started this machine is gone, and it is about to follow
+    watching = false;  // the driver is gone, and this VM is about to follow
     return;
   }
   std::istringstream words(std::string(text, static_cast<std::size_t>(n)));
   std::string verb, token;
   std::size_t count = 0;
   words >> verb >> token >> count;
-  if (!words || verb != "copy") return say("failed " + std::to_string(EINVAL) + " not understood");
+  if (!words || verb != "copy")
+    return say("failed " + std::to_string(EINVAL) + " malformed command, expected copy TOKEN N");
   copy(token, count);
 }
 
 int wait_for(pollfd *fds, nfds_t count, const timespec *limit, const sigset_t *mask) {
   timespec left{};
-  if (limit != nullptr) left = *limit;  // the kernel writes into it
+  if (limit != nullptr) left = *limit;  // the kernel writes to it
   return static_cast<int>(
       syscall(SYS_ppoll, fds, count, limit == nullptr ? nullptr : &left, mask, mask == nullptr ? 0 : 8));
 }
@@ -244,7 +245,7 @@ int watched_poll(pollfd *fds, nfds_t count, const timespec *limit, const sigset_
     const int result = wait_for(fds, count, limit, mask);
     if (rounds == before) return result;
     wait_at_gate();
-    return forget(fds, count);  // it may have seen what is not there any more: the caller asks again
+    return forget(fds, count);  // what it saw may be gone: let the caller poll again
   }
   pollfd all[most_polled];
   std::memcpy(all, fds, count * sizeof *fds);
@@ -258,7 +259,7 @@ int watched_poll(pollfd *fds, nfds_t count, const timespec *limit, const sigset_
   return result;
 }
 
-// An object, so that it is made after the settings.
+// An object, so that it is constructed after the settings.
 struct Loaded {
   Loaded() {
     const char *text = std::getenv("GRIDCENTRIC_MACHINE_COPY");
@@ -304,7 +305,7 @@ INTERPOSED int __poll_chk(pollfd *fds, nfds_t count, int limit_ms, std::size_t) 
   return poll(fds, count, limit_ms);
 }
 
-// What an io_uring has under way can't be copied; where there is none QEMU waits for its descriptors with epoll.
+// Work in flight in an io_uring cannot be copied; without io_uring QEMU waits for its descriptors with epoll.
 INTERPOSED int io_uring_queue_init(unsigned, void *, unsigned) { return -ENOSYS; }
 
 INTERPOSED int ioctl(int fd, unsigned long request, ...) {
