@@ -1,4 +1,4 @@
-# The man pages gc.1 and gridcentric.1: gc prints them from its own tables, so they say what it does.
+# The man pages gc.1 and gridcentric.1: gc prints them from its own tables, so that they match what it does.
 if(CMAKE_CROSSCOMPILING)
   return()
 endif()

@@ -6,7 +6,7 @@ add_library(gridcentric::gridcentric ALIAS gridcentric_shared)
 target_include_directories(gridcentric_shared INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/core/include>
                                                  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(gridcentric_shared PRIVATE Threads::Threads ${CMAKE_DL_LIBS} $<BUILD_INTERFACE:gc_warnings>)
-# -z now: code that runs while threads are parked must not meet the dynamic linker.
+# -z now: code that runs while threads are parked must not call the dynamic linker.
 target_link_options(gridcentric_shared PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/cmake/exports.map -Wl,-z,now)
 if(NOT GC_SANITIZE)
   target_link_options(gridcentric_shared PRIVATE -Wl,-z,defs)
@@ -27,8 +27,8 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/gridcentricConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/gridcentricConfigVersion.cmake
         DESTINATION ${gc_package_dir} COMPONENT gridcentric)
 
-# The prefix is written relative to the file, so that an installed tree may be moved. The dynamic linker does not look into a
-# Python package by itself.
+# The prefix is relative to the file, so that an installed tree can be moved. The dynamic linker does not search a Python
+# package by itself.
 if(SKBUILD)
   set(GC_PC_RPATH " -Wl,-rpath,\${libdir}")
 endif()
