@@ -1,4 +1,4 @@
-// The addresses of clones: leased in blocks, the longest free first, shared with other hosts of the machine.
+// The addresses of clones: leased in blocks, longest free first, and shared with other hosts on this computer.
 #include "core/hypervisors/process/addresses.hpp"
 
 #include <doctest/doctest.h>
@@ -36,7 +36,7 @@ TEST_CASE("two hosts never give out the same address; the longest free is given 
   CHECK(gridcentric::address_text(a[0]).starts_with("127.77."));
   one.give_back(a[5]);
   one.give_back(a[3]);
-  const auto rest = one.take(208, &error);  // what is left of its two blocks comes before what was given back
+  const auto rest = one.take(208, &error);  // the rest of its two blocks comes before what was given back
   CHECK(std::find(rest.begin(), rest.end(), a[5]) == rest.end());
   CHECK(one.take(2, &error) == std::vector<std::uint32_t>{a[5], a[3]});
 }
@@ -52,8 +52,8 @@ TEST_CASE("a lease ends with its host") {
   CHECK(next.take(1, &error).at(0) == first);
 }
 
-// Everything that another user could bind is bound, in both ways that a socket may have; needs root to be another user.
-TEST_CASE("a user who binds all names stops nobody") {
+// Binds everything that another user could bind, in both ways that a socket can; needs root to become another user.
+TEST_CASE("a user who binds all names does not stop other users") {
   if (geteuid() != 0) {
     MESSAGE("not root: skipped");
     return;
@@ -96,7 +96,7 @@ TEST_CASE("a user who binds all names stops nobody") {
   }
 }
 
-TEST_CASE("more than there are is refused, and nothing is taken") {
+TEST_CASE("a request for more addresses than exist is refused, and takes none") {
   std::string error;
   Addresses addresses(leases);
   CHECK(addresses.take(70'000, &error).empty());

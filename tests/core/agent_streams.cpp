@@ -1,4 +1,4 @@
-// The streams of a machine, on pipes of this process: no VM is needed for what the agent does with them.
+// The agent's streams, on pipes of this process: testing what the agent does with them needs no VM.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@
 
 using namespace gridcentric::agent;
 
-TEST_CASE("draining takes what programs have written by then, also while some go on writing") {
+TEST_CASE("draining takes what programs have written by then, even while some go on writing") {
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   const auto room = static_cast<std::size_t>(fcntl(ends[1], F_GETPIPE_SZ));
@@ -38,7 +38,7 @@ TEST_CASE("draining takes what programs have written by then, also while some go
   CHECK(most >= room);
   CHECK(most <= room + headers);
   enough = true;
-  while (read(ends[0], out.data(), out.size()) > 0) continue;  // they may be waiting for room
+  while (read(ends[0], out.data(), out.size()) > 0) continue;  // they may be waiting for space
   for (std::thread &program : programs) program.join();
   for (const int end : ends) close(end);
 }

@@ -1,5 +1,5 @@
-// Figures of a host over its socket: the round trip of a ticket, and 100,000 fake clones of 1,000 families
-// through ticket, clone, sync, join. Prints lines of JSON. Usage: bench_host [FAMILIES [CLONES-OF-EACH]]
+// Measures a host over its socket: the round trip of a ticket, and 100,000 fake clones of 1,000 families through ticket,
+// clone, sync, join. Prints lines of JSON. Usage: bench_host [FAMILIES [CLONES-OF-EACH]]
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -44,7 +44,7 @@ class Line {
     if (send(fd_, text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size()))
       fail("the host hung up");
   }
-  // Replies are read whole: what comes is at least `lines` lines.
+  // Reads whole replies: at least `lines` lines.
   std::string read(int lines = 1) {
     std::string text;
     char bytes[65536];
@@ -79,7 +79,7 @@ long resident_kb(pid_t pid) {
   return 0;
 }
 
-// What the process has used of the CPU: on a shared machine the better figure.
+// CPU time that the process has used: a better measure on a shared computer.
 double cpu_seconds(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   const std::string stat{std::istreambuf_iterator<char>(file), {}};
@@ -88,7 +88,7 @@ double cpu_seconds(pid_t pid) {
   return static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-// A master that is a process of its own, as `attach` asks for.
+// A master in a separate process, as `attach` requires.
 struct Master {
   pid_t pid;
   std::string family;
@@ -141,7 +141,7 @@ int main(int count, char **words) {
     control.say("1 reset");
   }
 
-  // Each family has a master process; it makes its ticket and clones, and leaves the socket to us.
+  // Each family has a master process, which only attaches; we speak for it on another connection.
   const long empty_kb = resident_kb(host);
   const auto begin = Clock::now();
   const std::string wanted = std::to_string(clones_a_family);

@@ -1,4 +1,4 @@
-// Figures of the rules alone: clones of many families through ticket, clone, sync, join; that it is linear;
+// Measures the rules alone: clones of many families through ticket, clone, sync, join; shows that time is linear, and
 // memory. Prints a line of JSON for each size. No arguments.
 #include <malloc.h>
 

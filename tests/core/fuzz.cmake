@@ -1,4 +1,4 @@
-# The decoder under libFuzzer (clang only): its sources are compiled for it alone.
+# The decoder under libFuzzer (clang only), with its own build of the sources.
 add_executable(fuzz_wire
   tests/core/fuzz_wire.cpp core/wire/cloning.cpp core/wire/lines.cpp core/wire/request.cpp core/wire/text.cpp core/model/error.cpp)
 target_include_directories(fuzz_wire PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)

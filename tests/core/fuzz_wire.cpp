@@ -1,5 +1,5 @@
-// libFuzzer: any bytes through the splitter and the decoders. The first byte cuts the input into pieces, so
-// that lines come in parts. What is decoded must be what is written again.
+// libFuzzer: passes any bytes through the splitter and the decoders. The first byte says where the input is cut, so that
+// lines arrive in parts. What is decoded must encode to the same text.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-# Tests of the guest: its client against a scripted host, its processes, the C API on a real private host.
+# Tests of the guest: its client with a scripted host, its processes, the C API with a real private host.
 add_executable(guest_tests tests/core/guest_main.cpp tests/core/guest_client.cpp tests/core/guest_process.cpp
                            tests/core/guest_programs.cpp)
 target_compile_definitions(guest_tests PRIVATE GC_BINARY="$<TARGET_FILE:gc>")
@@ -6,7 +6,7 @@ target_link_libraries(guest_tests PRIVATE gridcentric_static gc_warnings)
 add_dependencies(guest_tests gc)
 add_test(NAME guest COMMAND guest_tests)
 
-# Against the shared library, as a user's C program is built.
+# Linked with the shared library, like a user's C program.
 foreach(program capi binding)
   add_executable(guest_${program}_test tests/core/guest_${program}.c)
   set_target_properties(guest_${program}_test PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
@@ -16,14 +16,14 @@ foreach(program capi binding)
   add_dependencies(guest_${program}_test gc gc-reaper)
 endforeach()
 
-# What it reseeds is loaded by name, so that it builds without.
+# It loads the libraries to reseed by name, so that it builds without them.
 add_executable(guest_generators_test tests/core/guest_generators.c)
 set_target_properties(guest_generators_test PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON)
 target_compile_options(guest_generators_test PRIVATE -Wall -Wextra -Werror)
 target_link_libraries(guest_generators_test PRIVATE gridcentric_shared Threads::Threads ${CMAKE_DL_LIBS})
 add_dependencies(guest_generators_test gc gc-reaper)
 
-# Listings of 2010, by the letter of three standards; GC_MY_TICKET unused or used, no warning is let pass.
+# Listings of 2010, compiled by three standards, with GC_MY_TICKET unused or used; any warning is an error.
 add_executable(listings_c99 tests/core/listings.c)
 add_executable(listings_cpp98 tests/core/listings.cpp)
 add_executable(listings_cpp20 tests/core/listings.cpp)
@@ -38,7 +38,7 @@ foreach(program listings_c99 listings_cpp98 listings_cpp20)
   set_property(TEST ${program} PROPERTY ENVIRONMENT GRIDCENTRIC_GC=$<TARGET_FILE:gc>)
 endforeach()
 
-# The clone path for real.
+# The real clone path.
 add_executable(guest_live_test tests/core/guest_live.cpp)
 target_link_libraries(guest_live_test PRIVATE gridcentric_static gc_warnings)
 add_dependencies(guest_live_test gc gc-reaper)

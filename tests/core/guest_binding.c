@@ -1,6 +1,6 @@
 #define _DEFAULT_SOURCE /* setenv() */
-/* gridcentric/gc-binding.h as the binding of a language uses it: identity, the host, hooks around the copy, calls that a
- * runtime gives up, generators that only it can see. Prints what failed; exit code 0: nothing did. */
+/* gridcentric/gc-binding.h as a language binding uses it: identity, the host, hooks around the copy, calls that a runtime
+* gives up, generators that only it can see. Prints what failed; exit code 0: nothing did. */
 #include <gridcentric/gc-binding.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ static void in_clone(int vmid, void *data) {
   uintptr_t *pointers = NULL;
   (void)data;
   CHECK(vmid == gc_vmid() && gc_generation() == 1);
-  CHECK(befores == 2 && afters == 0); /* still held still */
+  CHECK(befores == 2 && afters == 0); /* still stopped */
   CHECK(gc_thread_pointers(&pointers, &threads_in_clone) == 0);
   CHECK(threads_in_clone == 1 && pointers[0] != 0);
   gc_free(pointers);

@@ -1,5 +1,5 @@
-/* The C API as a C99 program sees it: arguments that can't be, and a family's whole life on the private host of the process
- * hypervisor: ticket, clone, barrier, reports. Prints what failed; exit code 0: nothing did. */
+/* The C API as a C99 program sees it: bad arguments, and a family's whole life on the private host of the process
+* hypervisor: ticket, clone, barrier, reports. Prints what failed; exit code 0: nothing did. */
 #define _DEFAULT_SOURCE /* usleep() */
 #include <gridcentric/gc-guest.h>
 #include <limits.h>
@@ -67,7 +67,7 @@ static void check_arguments(void) {
   free(big);
 }
 
-/* Waits in line until it is taken back, and says by its result that it was. */
+/* Waits in line until it is cancelled, and returns whether it was. */
 static void *wait_in_line(void *call) {
   gc_uuid_t ticket;
   int result;
@@ -89,17 +89,17 @@ static void check_cancel(void) {
     CHECK(call != NULL);
     CHECK(pthread_create(&thread, NULL, wait_in_line, call) == 0);
     if (round % 2) CHECK(pthread_cancel(thread) == 0); /* takes effect after the call */
-    if (round % 4 < 2) usleep(1000); /* mostly: cancelled while it waits, else before it begins */
+    if (round % 4 < 2) usleep(1000); /* usually cancelled while it waits, else before it begins */
     gc_cancel(call);
     CHECK(pthread_join(thread, &result) == 0);
-    /* A thread that was cancelled before it had begun to call is gone without a call. */
+    /* A thread that was cancelled before its call ends without making one. */
     CHECK(round % 2 ? result == PTHREAD_CANCELED : result == call);
     gc_call_free(call);
   }
   gc_cancel(NULL);
   gc_use_call(NULL);
   CHECK(gc_release_ticket(all) == 0);
-  CHECK(gc_request_ticket(1, 1, 1, 0, &one) == 0); /* nobody is in line */
+  CHECK(gc_request_ticket(1, 1, 1, 0, &one) == 0); /* the line is empty */
   CHECK(gc_release_ticket(one) == 0);
 }
 
@@ -114,7 +114,7 @@ static int refusals = 0, prepared = 0;
 static int before_clone(void *data) {
   int *left = data;
   if (*left == 0) return 0;
-  FAILS(gc_clone(refused), GC_E_CLONE_FAILED); /* a handler may not clone */
+  FAILS(gc_clone(refused), GC_E_CLONE_FAILED); /* a handler must not clone */
   ++refusals;
   return (*left)--;
 }

@@ -1,4 +1,4 @@
-/* For the tests of the C API in C: what fails is printed, and counted. */
+/* For the tests of the C API in C: prints and counts failures. */
 #include <gridcentric/gc-guest.h>
 #include <stdio.h>
 
@@ -13,7 +13,7 @@ static int failures = 0;
     }                                                                                                 \
   } while (0)
 
-/* The call fails with this code, says so in errno and has a text. */
+/* Checks that the call fails with this code, also in errno, and sets a text. */
 #define FAILS(call, code)              \
   do {                                 \
     errno = 0;                         \

@@ -1,4 +1,4 @@
-// The client against a scripted host: what each call says, what it makes of each answer, and what it does when there is none.
+// The client with a scripted host: what each call sends, how it handles each answer, and what it does if there is none.
 #include <dirent.h>
 #include <doctest/doctest.h>
 #include <pthread.h>
@@ -28,7 +28,7 @@ int code_of(const std::function<void()> &call) {
   return GC_OK;
 }
 
-// Every call that waits for an answer, with the line it must say.
+// Every call that waits for an answer, with the line that it must send.
 struct Case {
   std::string line;
   std::function<void(guest::Call *)> call;
@@ -67,7 +67,7 @@ int count_descriptors() {
   return count;
 }
 
-TEST_CASE("each call says its line and reports the host's error as it is") {
+TEST_CASE("each call sends its line and reports the host's error unchanged") {
   for (const auto &each : all_calls()) {
     CAPTURE(each.line);
     for (const auto &row : guest::error_table()) {
@@ -124,7 +124,7 @@ TEST_CASE("answers become structs") {
   CHECK(guest::my_ip() == "10.77.0.1");
 }
 
-TEST_CASE("an answer that means nothing is a protocol error, never a hang or a guess") {
+TEST_CASE("a malformed answer is a protocol error, never a hang or a guess") {
   const std::string bad_lists[] = {"1 ok\n",
                                    "1 ok 1\n",
                                    "1 ok x\n",
@@ -154,10 +154,10 @@ TEST_CASE("an answer that means nothing is a protocol error, never a hang or a g
   answer(std::string(1'500'000, 'x'));
   CHECK(code_of([] { guest::list_tickets(); }) == GC_E_PROTOCOL);
   answer("1 ok 0\n");
-  CHECK(guest::list_tickets().empty());  // the next call is none the worse
+  CHECK(guest::list_tickets().empty());  // the next call works
 }
 
-TEST_CASE("what can't be a ticket never reaches the host") {
+TEST_CASE("an invalid ticket never reaches the host") {
   answer("1 ok\n");
   for (const std::string bad :
        {"", "x", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11\n2 kill 1", "8A1F0F0E-6D0E-4C36-8DF0-9B7A0F6A2F11"}) {
@@ -188,7 +188,7 @@ TEST_CASE("a host that ends in the middle of a call is unreachable, and nothing 
   answer("1 ok 0\n");
   guest::list_tickets();
   while (Peer::instance().open_connections() > 1)
-    std::this_thread::yield();  // the peer sees them close a moment later
+    std::this_thread::yield();  // the peer notices a moment later that they are closed
   CHECK(count_descriptors() <= before);
 }
 
@@ -208,7 +208,7 @@ TEST_CASE("a host that refuses the handshake says why") {
   CHECK(greet(Peer::greeting) == GC_OK);
 }
 
-TEST_CASE("a call is taken back from another thread, and its connection is used again") {
+TEST_CASE("another thread cancels a call, and its connection is used again") {
   const auto script = [](const std::string &line) {
     return line == "2 cancel 1" ? std::string("2 ok\n") : std::string();
   };
@@ -225,13 +225,13 @@ TEST_CASE("a call is taken back from another thread, and its connection is used 
     CHECK(call.cancelled());
     CHECK(Peer::instance().lines().back() == "2 cancel 1");
     CHECK(code_of([&] { each.call(&call); }) ==
-          guest::error_cancelled);  // it stays cancelled: nothing is said
+          guest::error_cancelled);  // it stays cancelled: nothing is sent
     CHECK(Peer::instance().lines().back() == "2 cancel 1");
   }
   CHECK(Peer::instance().open_connections() == 1);
 }
 
-TEST_CASE("a call is taken back while the host does not even read its line") {
+TEST_CASE("a call is cancelled while the host does not even read its line") {
   answer("1 ok 0\n");
   CHECK(guest::list_tickets().empty());  // there is a connection
   const int before = count_descriptors();
@@ -276,7 +276,7 @@ TEST_CASE("a ticket that was granted while the cancel was on its way is released
   }
 }
 
-TEST_CASE("a signal interrupts a wait only as its hook says") {
+TEST_CASE("a signal interrupts a wait only if its hook says so") {
   struct sigaction action {};
   action.sa_handler = [](int) {};
   ::sigaction(SIGUSR1, &action, nullptr);
@@ -317,7 +317,7 @@ TEST_CASE("a signal interrupts a wait only as its hook says") {
   CHECK(Peer::instance().lines().back() == "2 cancel 1");
 }
 
-TEST_CASE("a forked child belongs to the same domain on connections of its own") {
+TEST_CASE("a forked child belongs to the same domain, on its own connections") {
   Peer::instance().play([](const std::string &line) {
     return line.starts_with("1 list") ? std::string("1 ok 0\n") : std::string();
   });
@@ -335,7 +335,7 @@ TEST_CASE("a forked child belongs to the same domain on connections of its own")
   CHECK(status == 0);
   CHECK(Peer::instance().lines() == std::vector<std::string>{"gridcentric/1 ask", "1 list_domains"});
   CHECK(guest::list_tickets().empty());
-  CHECK(Peer::instance().lines().back() == "1 list_tickets");  // on the connection it had
+  CHECK(Peer::instance().lines().back() == "1 list_tickets");  // on its old connection
 }
 
 TEST_CASE("a process copied behind the library's back asks the host who it is") {

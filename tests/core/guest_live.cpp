@@ -1,5 +1,5 @@
-// The clone path on the real engine and a private host of the process hypervisor: hooks, calls that are open while the domain
-// clones, clones of clones, refusals. Prints what failed; exit code 0: nothing did. A clone tells its failures by its report.
+// The clone path with the real engine and a private host of the process hypervisor: hooks, calls that are open while the
+// domain clones, clones of clones, refusals. Prints what failed; exit code 0: nothing did. A clone reports its failures.
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,7 +45,7 @@ guest::Error error_of(const std::function<void()> &call) {
 
 [[noreturn]] void report_and_end() { guest::join(failures); }
 
-// All clones joined without a failure; theirs become ours.
+// All clones must have joined without a failure; adds their failures to ours.
 void check_results(const std::string &ticket, std::size_t count) {
   const auto results = guest::wait(ticket, -1);
   CHECK(results.size() == count);
@@ -89,14 +89,14 @@ void a_failing_hook_is_heard() {
   remove_hook("post-clone");
 }
 
-// Other threads wait in calls of each kind; in the clones they must hear of it, in the master they go on.
+// Other threads wait in calls of each kind; the calls must fail in the clones and go on in the master.
 void open_calls_are_interrupted_in_clones_only() {
   const std::string blocker = guest::request_ticket(1, 1, 1, 0);
   const std::string ticket = guest::request_ticket(2, 2, 1, 0);
   std::atomic<int> interrupted{0}, went_on{0};
   guest::Call calls[4];
   std::vector<std::thread> threads;
-  // More than is free, so that it waits in line; it is taken back in the end.
+  // More than is free, so that it waits in line; it is cancelled in the end.
   for (auto &call : calls) {
     threads.emplace_back([&, free = guest::host_info()] {
       int cpus = 1;
@@ -161,7 +161,7 @@ void children_of_the_domain_are_not_cloned() {
   guest::release_ticket(ticket);
 }
 
-// Last: these handlers stay.
+// Last, because these handlers cannot be removed.
 void a_handler_may_refuse_the_copy() {
   static std::atomic<int> refusals{1};
   static std::atomic<int> held{0};
@@ -181,7 +181,7 @@ void a_handler_may_refuse_the_copy() {
   CHECK(thrown);
   CHECK(held == 0);
   while (guest::ticket_info(ticket).status == GC_TICKET_CLONING)
-    std::this_thread::yield();  // the host hears of it now
+    std::this_thread::yield();  // the host is about to notice
   CHECK(guest::ticket_info(ticket).status == GC_TICKET_RESERVED);
   if (guest::clone(ticket) > 0) {
     CHECK(held == 0);
@@ -202,7 +202,7 @@ int main() {
     a_failing_hook_is_heard();
     remove_hook("pre-clone");
     remove_hook("post-clone");
-    ::unsetenv("GRIDCENTRIC_HOOKS");  // a folder without hooks would be taken for a typing error
+    ::unsetenv("GRIDCENTRIC_HOOKS");  // a folder without hooks would be refused as a typing error
     open_calls_are_interrupted_in_clones_only();
     clones_clone();
     children_of_the_domain_are_not_cloned();

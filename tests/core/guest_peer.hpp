@@ -1,5 +1,5 @@
-// A scripted host for the tests of the guest: listens on a socket of its own, notes every line that comes in and answers as the
-// test says. The client's state is one a process, so there is one peer a process; a test sets its behaviour.
+// A scripted host for the tests of the guest: listens on its own socket, records every line that arrives and answers as the
+// test says. The client has one state per process, so there is one peer per process; each test sets its behaviour.
 #pragma once
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,7 +19,7 @@
 
 class Peer {
  public:
-  // What to answer to a line (without its newline): whole lines, or "" for silence, or `hang_up`.
+  // The answer to a line (without its newline): whole lines, or "" for none, or `hang_up`.
   using Script = std::function<std::string(const std::string &line)>;
   static constexpr const char *hang_up = "<hang up>";
   static constexpr const char *greeting =
@@ -30,7 +30,7 @@ class Peer {
     return *peer;
   }
 
-  // A handshake is greeted, `bye` is answered; all else goes to the script.
+  // Answers a handshake and `bye`; passes everything else to the script.
   void play(Script script) {
     std::lock_guard guard(lock_);
     script_ = std::move(script);
@@ -42,7 +42,7 @@ class Peer {
     return lines_;
   }
 
-  // Returns once that line has come in.
+  // Returns once that line has arrived.
   void await_line(const std::string &line) {
     std::unique_lock guard(lock_);
     came_in_.wait(guard, [&] {

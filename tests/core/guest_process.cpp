@@ -1,5 +1,5 @@
-// What the guest does with processes: helpers that nobody waits for, hooks, private hosts, the goodbye at exit. Programs of
-// their own (guest_programs.cpp) run where a fresh client is needed.
+// What the guest does with processes: helpers that are never waited for, hooks, private hosts, the goodbye at exit. Tests that
+// need a fresh client run separate programs (guest_programs.cpp).
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -45,7 +45,7 @@ std::string helper_says(const std::string &command, int *error = nullptr,
   return said;
 }
 
-// This program again, as one of guest_programs.cpp, with changes to its environment; its exit status and what it printed.
+// Runs this program again as one of guest_programs.cpp, with changes to its environment. Returns exit status and output.
 struct Outcome {
   int status;
   std::string output;
@@ -94,12 +94,12 @@ struct Folder {
 
 }  // namespace
 
-TEST_CASE("a helper is nobody's child and inherits nothing but its channel") {
+TEST_CASE("a helper is not a child of the program and inherits nothing but its channel") {
   struct sigaction action {};
   action.sa_handler = [](int) { children_ended = children_ended + 1; };
   ::sigaction(SIGCHLD, &action, nullptr);
   children_ended = 0;
-  const int open_here = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC, as careless programs have it
+  const int open_here = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC, as in careless programs
   const std::string probe = "echo $GIVEN >&3; for fd in 4 5 6 7 8 9 " + std::to_string(open_here) +
                             "; do [ -e /proc/$$/fd/$fd ] && [ $fd != 3 ] && echo leak $fd >&3; done; exit 3";
   CHECK(helper_says(probe) == "yes\n");
@@ -113,7 +113,7 @@ TEST_CASE("a helper is nobody's child and inherits nothing but its channel") {
   CHECK(helper_says("true", &error, "/no/such/shell") == "");
   CHECK(error == ENOENT);
 
-  // Blocked and ignored signals are the program's business, not the helper's.
+  // The helper must not inherit the program's blocked and ignored signals.
   sigset_t term;
   ::sigemptyset(&term);
   ::sigaddset(&term, SIGTERM);
@@ -125,7 +125,7 @@ TEST_CASE("a helper is nobody's child and inherits nothing but its channel") {
   ::signal(SIGINT, SIG_DFL);
 }
 
-TEST_CASE("a hook writes to the program's standard error, also of one that keeps it from its children") {
+TEST_CASE("a hook writes to the program's standard error, even if the program keeps it from its children") {
   const Folder folder;
   ::setenv("GRIDCENTRIC_HOOKS", folder.path.c_str(), 1);
   ::setenv("GRIDCENTRIC_GC", GC_BINARY, 1);
@@ -133,7 +133,7 @@ TEST_CASE("a hook writes to the program's standard error, also of one that keeps
   int out[2], err[2];
   REQUIRE((::pipe2(out, O_CLOEXEC) == 0 && ::pipe2(err, O_CLOEXEC) == 0));
   const int before[] = {::dup(1), ::dup(2)};
-  ::dup3(out[1], 1, O_CLOEXEC);  // as Node does with what it was given
+  ::dup3(out[1], 1, O_CLOEXEC);  // as Node does with its inherited descriptors
   ::dup3(err[1], 2, O_CLOEXEC);
   const auto outcome = guest::run_hook("pre-clone", {0, "127.77.0.1", "", false});
   for (const int fd : {1, 2}) {
@@ -155,7 +155,7 @@ TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
   const Folder folder;
   ::setenv("GRIDCENTRIC_HOOKS", folder.path.c_str(), 1);
   ::setenv("GRIDCENTRIC_GC", GC_BINARY, 1);
-  ::signal(SIGCHLD, SIG_IGN);  // the kernel reaps: whoever waits gets nothing
+  ::signal(SIGCHLD, SIG_IGN);  // the kernel reaps children: waiting for one fails
   std::atomic<bool> stop{false};
   std::thread reaper([&] {
     while (!stop) ::waitpid(-1, nullptr, WNOHANG);
@@ -163,7 +163,7 @@ TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
   const guest::HookContext context{3, "127.77.0.3", "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11", true};
 
   folder.write("post-clone", "#!/bin/sh\nexit 7\n");
-  CHECK(guest::run_hook("pre-clone", context).status == 0);  // there is none
+  CHECK(guest::run_hook("pre-clone", context).status == 0);  // there is no such hook
   folder.write("pre-clone",
                "#!/bin/sh\necho $GC_VMID $GC_IP $GC_TICKET $GC_ROLE > " + folder.path + "/said\n");
   CHECK(guest::run_hook("pre-clone", context).status == 0);
@@ -205,7 +205,7 @@ TEST_CASE("a master that ends with an error does not say goodbye") {
   CHECK(lines.front().starts_with("gridcentric/1 attach"));
 }
 
-TEST_CASE("a folder of hooks that is a typing error is named") {
+TEST_CASE("a bad folder of hooks is named") {
   const Folder folder;
   const guest::HookContext context{0, "127.0.0.1", "t", false};
   const auto says = [&](const std::string &value, const char *text) {

@@ -1,4 +1,4 @@
-// Programs that guest_process.cpp starts: each needs a client that has not called yet. Exit status 0: as expected.
+// Programs that guest_process.cpp starts, as each needs a client that has made no call yet. Exit status 0: as expected.
 #include "tests/core/guest_programs.hpp"
 
 #include <sys/wait.h>
@@ -26,7 +26,7 @@ int bye() {
   return status;
 }
 
-// As after an exception that nobody caught.
+// As after an uncaught exception.
 int error() { return guest::vmid() == 0 ? 3 : 1; }
 
 int private_host() {

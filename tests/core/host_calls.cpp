@@ -1,5 +1,4 @@
-// The host over a real socket: handshake, calls, the control channel. The rules themselves are tested in
-// model_*.cpp.
+// The host over a real socket: handshake, calls, the control channel. The rules themselves are tested in model_*.cpp.
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -51,7 +50,7 @@ TEST_CASE("a family from attach to join") {
   CHECK(master.read() == "<closed>");
 }
 
-TEST_CASE("the virtual clock runs what is due in the order of time") {
+TEST_CASE("the virtual clock runs what is due in order of time") {
   TestHost host;
   Guest control = host.guest("control"), master = host.guest("attach");
   const std::string ticket = word_of(master.say("1 request_ticket 8 8 1 0"), 2);
@@ -96,7 +95,7 @@ TEST_CASE("scripted faults") {
     CHECK(error_of(control.say(std::string("7 ") + bad)).starts_with("7 error "));
 }
 
-TEST_CASE("reset: a new host, the same history") {
+TEST_CASE("after reset the host repeats its history") {
   TestHost host;
   Guest control = host.guest("control");
   std::string first;
@@ -110,7 +109,7 @@ TEST_CASE("reset: a new host, the same history") {
   }
 }
 
-TEST_CASE("cancel takes a call back without a reply") {
+TEST_CASE("cancel ends a call without a reply") {
   TestHost host;
   Guest control = host.guest("control"), master = host.guest("attach");
   master.say("1 request_ticket 8 8 1 0");
@@ -123,7 +122,7 @@ TEST_CASE("cancel takes a call back without a reply") {
   CHECK(master.say("2 cancel 3") == "2 ok");  // the ID is free again
 }
 
-TEST_CASE("who may come in, and as whom") {
+TEST_CASE("which roles may connect") {
   TestHost tests, plain(false);
   CHECK(error_of(plain.guest("control").greeting) == "gridcentric/1 error not_supported");
   CHECK(error_of(plain.guest("as 00000000-0000-4000-8000-000000000000 0").greeting) ==
@@ -171,7 +170,7 @@ TEST_CASE("a living host's socket is not taken, a dead one's is") {
   CHECK(access(options.socket.c_str(), F_OK) != 0);
 }
 
-TEST_CASE("a private host tells its path and ends with its family") {
+TEST_CASE("a private host writes its path and ends with its family") {
   int ends[2];
   REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   gridcentric::HostOptions options;

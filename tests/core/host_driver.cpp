@@ -1,4 +1,4 @@
-// What the host tells a driver beside the calls of its guests: a driver that writes down what it hears.
+// What the host tells a driver besides orders from guests, recorded by a driver made for it.
 #include <gridcentric/gc-guest.h>
 
 #include <algorithm>
@@ -22,7 +22,7 @@ class Diary {
     entries_.push_back(entry);
     changed_.notify_all();
   }
-  // The entries since the last call, as soon as there are so many.
+  // The entries since the last call, once there are that many.
   std::vector<std::string> next(std::size_t count) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return entries_.size() >= count; });
@@ -39,7 +39,7 @@ std::string entry(const char *call, DomainKey domain, std::size_t clones) {
   return std::string(call) + " " + std::to_string(domain) + " " + std::to_string(clones);
 }
 
-// Domains are names and no more. A cloning fails when it is for 3.
+// Its domains are only names. Making 3 clones fails.
 class Recorder final : public gridcentric::Hypervisor {
  public:
   Recorder(gridcentric::Loop &loop, Diary &diary) : loop_(loop), diary_(diary) {}
@@ -83,7 +83,7 @@ using Entries = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
+TEST_CASE("a driver is told how many clones the tickets of a domain are for") {
   Diary diary;
   TestHost host(true, 8, "",
                 [&](gridcentric::Loop &loop) { return std::make_unique<Recorder>(loop, diary); });
@@ -93,7 +93,7 @@ TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
     return word_of(master.say("1 request_ticket " + number + " " + number + " 1 0"), 2);
   };
 
-  // Given, and released.
+  // Granted, then released.
   const std::string two = ticket(2);
   CHECK(diary.next(1) == Entries{"expect 1 2"});
   const std::string three = ticket(3);
@@ -101,7 +101,7 @@ TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
   CHECK(master.say("2 release_ticket " + two) == "2 ok");
   CHECK(diary.next(1) == Entries{"expect 1 3"});
 
-  // One that waits is for nothing until it is given; when it expires there is nothing to tell.
+  // A waiting ticket does not count until it is granted; if it expires there is nothing to tell.
   CHECK(error_of(master.say("3 request_ticket 8 8 1 1")) == "3 error timed_out");
   master.write("4 request_ticket 6 6 1 -1\n");
   CHECK(master.say("5 release_ticket " + three) == "5 ok");
@@ -116,7 +116,7 @@ TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
   CHECK(master.say("7 release_ticket " + six) == "7 ok");
   CHECK(diary.next(1) == Entries{"expect 1 0"});
 
-  // A cloning that fails gives the ticket back, which goes with who holds it.
+  // A failed clone gives the ticket back, which ends with its owner.
   const std::string failing = ticket(3);
   CHECK(error_of(master.say("8 clone " + failing)) == "8 error clone_failed");
   CHECK(diary.next(4) == Entries{"expect 1 3", "clone 1 3", "expect 1 0", "expect 1 3"});
@@ -126,7 +126,7 @@ TEST_CASE("a driver hears how many clones the tickets of a domain are for") {
 
 namespace {
 
-// Has room for so many VMs and answers when the host is in its loop again, as a driver does that asks other computers.
+// Has room for that many VMs, and answers once the host is back in its loop, like a driver that asks other computers.
 class Counter final : public gridcentric::Hypervisor {
  public:
   Counter(gridcentric::Loop &loop, Diary &diary, std::int64_t room) : Counter(loop, diary, room, room) {}
@@ -176,7 +176,7 @@ class Counter final : public gridcentric::Hypervisor {
 
 }  // namespace
 
-TEST_CASE("a driver that counts grants fewer, refuses and lets wait, and the line stays in order") {
+TEST_CASE("a driver that counts grants fewer, refuses or lets requests wait, and the line stays in order") {
   Diary diary;
   TestHost host(true, 16, "",
                 [&](gridcentric::Loop &loop) { return std::make_unique<Counter>(loop, diary, 4); });
@@ -188,7 +188,7 @@ TEST_CASE("a driver that counts grants fewer, refuses and lets wait, and the lin
   CHECK(error_of(master.say("3 request_ticket 1 1 1 0")) == "3 error timed_out");
   CHECK(diary.next(2) == Entries{"reserve 1 8", "reserve 1 1"});
 
-  // The head waits for the driver while there are CPUs, and who comes after it waits for the head.
+  // The head waits for the driver although there are CPUs, and later requests wait for the head.
   master.write("4 request_ticket 2 2 1 -1\n5 request_ticket 1 1 1 -1\n");
   Guest observer = host.guest("control");
   CHECK(observer.say("1 await request_ticket 2") == "1 ok");

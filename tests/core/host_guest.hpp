@@ -1,4 +1,4 @@
-// A host on a socket of its own, in a thread of the test, and guests that speak to it line by line.
+// A host with its own socket, in a thread of the test, and guests that speak to it line by line.
 #pragma once
 #include <doctest/doctest.h>
 #include <sys/socket.h>
@@ -42,7 +42,7 @@ class Guest {
     }
     return true;
   }
-  // The bytes with descriptors.
+  // Sends the bytes with descriptors.
   void write_with(const std::string &bytes, const std::vector<int> &fds) {
     iovec part{const_cast<char *>(bytes.data()), bytes.size()};
     alignas(cmsghdr) char space[CMSG_SPACE(16 * sizeof(int))] = {};
@@ -59,7 +59,7 @@ class Guest {
     std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
     REQUIRE(sendmsg(fd_, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
   }
-  // As much as the socket takes without waiting.
+  // Sends as much as the socket accepts without blocking.
   std::size_t write_some(const std::string &bytes) {
     const ssize_t size = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     return size < 0 ? 0 : static_cast<std::size_t>(size);
@@ -83,7 +83,7 @@ class Guest {
     write(line + "\n");
     return read();
   }
-  // All lines up to and with the final one.
+  // All lines up to and including the final one.
   std::vector<std::string> list(const std::string &line) {
     write(line + "\n");
     std::vector<std::string> lines;

@@ -1,4 +1,4 @@
-// Guests that do everything wrong: the host says so, goes on, and serves the others meanwhile.
+// Guests that do everything wrong: the host reports it, goes on, and serves the others meanwhile.
 #include <dirent.h>
 
 #include <random>
@@ -15,7 +15,7 @@ std::size_t open_descriptors() {
   return count;
 }
 
-// Until the host has noticed that guests have gone: what it noticed is in its ledger.
+// Waits until the host has noticed that guests are gone, which its ledger shows.
 void await_quiet(Guest &control, std::size_t lines) {
   while (control.list("1 dump").size() != lines) {
   }
@@ -67,7 +67,7 @@ TEST_CASE("a report of 1 MiB arrives, one byte more does not") {
   CHECK(master.say("3 wait " + ticket + " -1") == "3 item 1 joined 0 " + report);
 }
 
-TEST_CASE("1,100 calls at once: 1,024 are open, the others are too many") {
+TEST_CASE("of 1,100 calls at once 1,024 are accepted") {
   TestHost host;
   Guest control = host.guest("control"), master = host.guest("attach");
   master.say("0 request_ticket 8 8 1 0");
@@ -81,13 +81,12 @@ TEST_CASE("1,100 calls at once: 1,024 are open, the others are too many") {
   await_quiet(control, 6);  // cpus, queue, the two tickets that are left, the domain, ok
 }
 
-TEST_CASE("who does not read is not read from, and disturbs nobody") {
+TEST_CASE("a guest that does not read is not read from, and does not disturb others") {
   TestHost host;
   Guest slow = host.guest("observe"), quick = host.guest("observe");
   std::string flood;
   for (int i = 0; i < 1'000; ++i) flood += "1 info\n";
-  // Until the host reads no more: it takes nothing in although it is idle, which answers to another guest
-  // prove.
+  // Until the host stops reading: it reads nothing although it is idle, as answers to another guest prove.
   std::size_t sent = 0;
   for (int refused = 0; refused < 50;) {
     const std::size_t size = slow.write_some(flood);
@@ -96,7 +95,7 @@ TEST_CASE("who does not read is not read from, and disturbs nobody") {
     CHECK(quick.list("1 info").back() == "1 ok 11");
     REQUIRE(sent < 100'000'000);
   }
-  // And when it reads at last, every answer is there.
+  // When the guest reads at last, it gets every answer.
   std::size_t answers = 0;
   for (std::size_t i = 0; i < sent / 7; ++i) {
     std::string line;
@@ -130,7 +129,7 @@ TEST_CASE("a guest that hangs up in the middle of each call leaves nothing") {
     quitter.hang_up();
     if (waits) {
       const bool cloning = call.starts_with("clone");
-      // cpus, queue, 3 tickets (one less: the cloning's was released), 3 domains, ok
+      // cpus, queue, 3 tickets (one less: that of the clone was released), 3 domains, ok
       await_quiet(control, cloning ? 8 : 9);
     }
     CHECK(master.list("5 list_domains").size() == 4);

@@ -1,4 +1,4 @@
-# Installs the build into a folder of its own and builds a C program with it, by find_package() and by pkg-config.
+# Installs the build into a new folder and builds a C program with it, by find_package() and by pkg-config.
 # Arguments: BUILD, WORK (a folder to use), CC.
 file(REMOVE_RECURSE ${WORK})
 function(must)
@@ -35,7 +35,7 @@ execute_process(COMMAND ${PKG_CONFIG} --variable=libdir gridcentric OUTPUT_VARIA
 separate_arguments(flags)
 must(${CC} ${WORK}/user/main.c -o ${WORK}/user/by_pkg_config ${flags})
 
-# The header gives no warning, as C99 and as C++.
+# The header compiles without warnings, as C99 and as C++.
 set(strict -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only)
 foreach(language "-x;c;-std=c99" "-x;c++;-std=c++98" "-x;c++;-std=c++20")
   must(${CC} ${strict} ${language} ${WORK}/user/main.c ${flags})

@@ -1,4 +1,4 @@
-/* Calls in the style of the listings of 2010, which C99, C++98 and C++20 must take without a warning: tickets by value. */
+/* Calls in the style of the listings of 2010, with tickets by value; must compile as C99, C++98 and C++20 without warnings. */
 #include <gridcentric/gc-guest.h>
 #include <stdio.h>
 
@@ -8,7 +8,7 @@ static int work(int vmid) {
   return 0;
 }
 
-/* Makes one clone, which works and ends, as the listings have it. */
+/* Makes one clone, which works and ends, as in the listings. */
 static int one_worker(void) {
   gc_uuid_t ticket;
   gc_result_t *results;

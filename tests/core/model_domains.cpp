@@ -1,4 +1,4 @@
-// The rules of domains: joining, killing, ends, families, failing clonings. Numbered as in docs/protocol.md.
+// The rules of domains: join, kill, ends, families, failed clones. Numbered as in docs/protocol.md.
 #include <random>
 
 #include "tests/core/rules_player.hpp"
@@ -29,7 +29,7 @@ TEST_CASE("rule 12: kill") {
   for (const std::int64_t bad : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 31})
     CHECK(p.rules.kill(me, bad).code == Code::INVALID_ARGUMENT);
   CHECK(p.rules.kill(me, 3).code == Code::NO_SUCH_DOMAIN);
-  CHECK(p.rules.kill(clones[0], 1).ok());  // oneself
+  CHECK(p.rules.kill(clones[0], 1).ok());  // itself
   p.settle();
   CHECK(p.ended == std::vector<DomainKey>{clones[0]});
   p.end(clones[0], EndKind::killed, 9);
@@ -61,7 +61,7 @@ TEST_CASE("rule 13: when a master vanishes its family ends; with bye or keep it 
   }
 }
 
-TEST_CASE("rule 13: the open calls of a domain that ends have no answer") {
+TEST_CASE("rule 13: the open calls of a domain that ends get no answer") {
   Player p(4);
   const auto me = p.master(OnExit::keep);
   const auto t = p.ticket(me, 2);
@@ -74,7 +74,7 @@ TEST_CASE("rule 13: the open calls of a domain that ends have no answer") {
   CHECK(p.rules.all_calls().empty());
 }
 
-TEST_CASE("rule 14: a failed cloning gives the ticket back, the vmids are used up") {
+TEST_CASE("rule 14: a failed clone gives the ticket back, but its vmids are used up") {
   Player p;
   p.drives = false;
   const auto me = p.master();
@@ -95,7 +95,7 @@ TEST_CASE("rule 14: a failed cloning gives the ticket back, the vmids are used u
   CHECK(p.rules.domain(p.clones.at(again)[0])->vmid == 3);
 }
 
-TEST_CASE("rule 15: nobody is left who wants the clones") {
+TEST_CASE("rule 15: the clones are no longer wanted") {
   for (const bool made : {false, true})
     for (const bool ends : {false, true}) {
       CAPTURE(made);
@@ -124,7 +124,7 @@ TEST_CASE("rule 15: nobody is left who wants the clones") {
     }
 }
 
-TEST_CASE("a clone clones; its clones know their parent and outlive it") {
+TEST_CASE("a clone makes clones, which know their parent and outlive it") {
   Player p;
   const auto me = p.master();
   const auto child = p.clones.at(p.clone(me, p.ticket(me, 1)))[0];
@@ -160,7 +160,7 @@ TEST_CASE("kill_domain: one, or the whole family") {
   CHECK(p.ended.size() == 4);
 }
 
-TEST_CASE("clear forgets everything, keys and UUIDs go on") {
+TEST_CASE("clear forgets everything; keys and UUIDs continue") {
   Player p;
   const auto me = p.master();
   const auto family = p.rules.domain(me)->family;
@@ -173,7 +173,7 @@ TEST_CASE("clear forgets everything, keys and UUIDs go on") {
   CHECK(p.rules.domain(next)->family != family);
 }
 
-TEST_CASE("any history: CPUs are conserved, each call has one end, nothing is left") {
+TEST_CASE("in any history CPUs are conserved, each call ends once, and nothing is left") {
   for (unsigned seed = 1; seed <= 60; ++seed) {
     CAPTURE(seed);
     std::mt19937 random(seed);
@@ -262,17 +262,17 @@ TEST_CASE("what a domain may ask for next: its reserved tickets") {
   const auto failing = p.clone(me, three);
   CHECK(p.expectations() == Expectations{{me, 0}});
   p.done(failing, {Code::CLONE_FAILED, "told to fail"});
-  CHECK(p.expectations() == Expectations{{me, 3}});  // rule 14: as before
+  CHECK(p.expectations() == Expectations{{me, 3}});  // rule 14: unchanged
   const auto going = p.clone(me, three);
   p.done(going);
   CHECK(p.expectations() == Expectations{{me, 0}});
   p.end(other);
   CHECK(p.expectations() == Expectations{{other, 0}});
   p.end(me);
-  CHECK(p.expectations().empty());  // it held none
+  CHECK(p.expectations().empty());  // it had none
 }
 
-TEST_CASE("what a domain may ask for next: nothing once its cloning is unwanted") {
+TEST_CASE("what a domain may ask for next: nothing once its clone is unwanted") {
   Player p;
   p.drives = false;
   const auto me = p.master();

@@ -1,10 +1,10 @@
-// The rules of tickets, CPUs, barriers and waiting, one by one, numbered as in docs/protocol.md.
+// The rules of tickets, CPUs, barriers and waits, one by one, numbered as in docs/protocol.md.
 #include "tests/core/rules_player.hpp"
 
 using namespace gridcentric;
 using Status = TicketStatus;
 
-TEST_CASE("a ticket has the largest multiple that is free and at most maxcpus") {
+TEST_CASE("a ticket gets the largest multiple that is free and at most maxcpus") {
   Player p(8);
   const auto me = p.master();
   const auto t = p.ticket(me, 7, 1, 3);
@@ -35,10 +35,10 @@ TEST_CASE("rule 1: what can never be granted is refused at once") {
   p.rules.request_ticket(++p.last, me, 1, 1, 1, std::int64_t{1} << 31, 0);
   p.settle();
   CHECK(p.code(p.last) == Code::INVALID_ARGUMENT);
-  CHECK(p.rules.all_tickets().size() == 1);  // nothing is left of them but the master's own
+  CHECK(p.rules.all_tickets().size() == 1);  // only the master's own is left
 }
 
-TEST_CASE("rule 2, 3: tickets belong to whoever asked; unknown and malformed ones") {
+TEST_CASE("rule 2, 3: tickets belong to their requester; unknown and malformed tickets") {
   Player p;
   const auto mine = p.master(), other = p.master();
   const auto t = p.ticket(mine, 2);
@@ -60,7 +60,7 @@ TEST_CASE("rule 2, 3: tickets belong to whoever asked; unknown and malformed one
     CHECK(p.code(p.clone(mine, bad)) == Code::INVALID_ARGUMENT);
 }
 
-TEST_CASE("rule 4: a ticket clones once, the master's own never") {
+TEST_CASE("rule 4: a ticket clones once, the master's own ticket never") {
   Player p;
   const auto me = p.master();
   const auto own = p.rules.domain(me)->ticket;
@@ -128,7 +128,7 @@ TEST_CASE("rule 6: sync and wait need clones") {
   CHECK(p.code(p.sync(me, "-")) == Code::INVALID_ARGUMENT);
 }
 
-TEST_CASE("rule 7: the barrier passes when all have come, again and again") {
+TEST_CASE("rule 7: the barrier passes when all have arrived, again and again") {
   Player p;
   const auto me = p.master();
   const auto t = p.ticket(me, 2);
@@ -142,7 +142,7 @@ TEST_CASE("rule 7: the barrier passes when all have come, again and again") {
   }
 }
 
-TEST_CASE("rule 7: one whose time runs out breaks it for those who wait, then it starts anew") {
+TEST_CASE("rule 7: a member that times out breaks it for those that wait, then it starts anew") {
   Player p;
   const auto me = p.master();
   const auto t = p.ticket(me, 2);
@@ -159,10 +159,10 @@ TEST_CASE("rule 7: one whose time runs out breaks it for those who wait, then it
   CHECK(p.code(x) == Code::BARRIER_BROKEN);
   p.sync(clones[0], "-");
   p.sync(clones[1], "-");
-  CHECK(p.code(p.sync(me, t, 0)) == Code::OK);  // the last one needs no time
+  CHECK(p.code(p.sync(me, t, 0)) == Code::OK);  // the last to arrive does not wait
 }
 
-TEST_CASE("rule 7: twice at once is wrong, cancelling breaks nothing, an end breaks it for ever") {
+TEST_CASE("rule 7: two calls at once are wrong, cancelling breaks nothing, an end breaks it for ever") {
   Player p;
   const auto me = p.master();
   const auto t = p.ticket(me, 2);
@@ -191,7 +191,7 @@ TEST_CASE("rule 7: the owner is a member too") {
   CHECK(p.code(a) == Code::BARRIER_BROKEN);
 }
 
-TEST_CASE("rule 9, 10: wait tells how all ended, and CPUs are free when the last one has") {
+TEST_CASE("rule 9, 10: wait says how all ended, and CPUs are free when the last has ended") {
   Player p;
   const auto me = p.master();
   const auto t = p.ticket(me, 4);
@@ -219,7 +219,7 @@ TEST_CASE("rule 9, 10: wait tells how all ended, and CPUs are free when the last
   }
 }
 
-TEST_CASE("rule 9: of more than 1,000 closed tickets the one closed first is forgotten") {
+TEST_CASE("rule 9: beyond 1,000 closed tickets the one closed first is forgotten") {
   Player p;
   const auto me = p.master();
   std::vector<std::string> closed;
@@ -233,14 +233,15 @@ TEST_CASE("rule 9: of more than 1,000 closed tickets the one closed first is for
   CHECK(p.rules.ticket_info(me, closed[2]).ok());
 }
 
-TEST_CASE("rule 11: nobody overtakes, and the head takes what is free") {
+TEST_CASE("rule 11: no request overtakes another, and the head takes what is free") {
   Player p(4);
   const auto me = p.master(), other = p.master();
   const auto t = p.ticket(me, 3);
   const auto big = p.request(me, 8, 4, 1), small = p.request(other, 1, 1, 1);
   CHECK(p.open(big));
   CHECK(p.open(small));
-  CHECK(p.code(p.request(other, 1, 1, 1, 0)) == Code::TIMED_OUT);  // one CPU is free, but somebody waits
+  CHECK(p.code(p.request(other, 1, 1, 1, 0)) ==
+        Code::TIMED_OUT);  // one CPU is free, but another request waits
   CHECK(p.rules.release_ticket(me, t, 0).ok());
   p.settle();
   CHECK(p.code(big) == Code::OK);
@@ -250,7 +251,7 @@ TEST_CASE("rule 11: nobody overtakes, and the head takes what is free") {
   CHECK(p.code(small) == Code::OK);
 }
 
-TEST_CASE("rule 11: who leaves the line lets the next one through: by time, cancelling, its end") {
+TEST_CASE("rule 11: a request that leaves the line lets the next one through: by timeout, cancel, end") {
   for (const int how : {0, 1, 2}) {
     CAPTURE(how);
     Player p(2);
@@ -264,7 +265,7 @@ TEST_CASE("rule 11: who leaves the line lets the next one through: by time, canc
     if (how == 2) {
       p.end(other);
       CHECK(p.dropped == std::vector<CallId>{head, again});
-      CHECK(p.code(next) == Code::OK);  // and not the second request of one who has ended
+      CHECK(p.code(next) == Code::OK);  // not the second request of a domain that has ended
     } else {
       CHECK(p.code(again) == Code::OK);
       CHECK(p.open(next));
@@ -272,7 +273,7 @@ TEST_CASE("rule 11: who leaves the line lets the next one through: by time, canc
   }
 }
 
-TEST_CASE("times run out in the order of times, then of calls") {
+TEST_CASE("timeouts expire in the order of times, then of calls") {
   Player p(1);
   const auto me = p.master();
   p.ticket(me, 1);
@@ -284,7 +285,7 @@ TEST_CASE("times run out in the order of times, then of calls") {
   CHECK(p.rules.queue_length() == 0);
 }
 
-TEST_CASE("rule 11: the driver is asked about the head of the line alone, and hears of every end once") {
+TEST_CASE("rule 11: the driver is asked only about the head of the line, and is told about every end once") {
   Player p(8);
   p.grants = false;
   const auto me = p.master(), other = p.master();
@@ -297,7 +298,7 @@ TEST_CASE("rule 11: the driver is asked about the head of the line alone, and he
   CHECK(p.asked.size() == 1);
   p.room();
   REQUIRE(p.asked.size() == 2);
-  p.reserved(first, Reservation::granted(99));  // a driver that does not keep to the offer: the ledger does
+  p.reserved(first, Reservation::granted(99));  // the driver exceeds the offer; the ledger does not
   CHECK(p.code(first) == Code::OK);
   CHECK(p.rules.cpus_free() == 0);
   CHECK(p.open(second));

@@ -1,5 +1,5 @@
-// The process driver through a host, without the live clone engine: the test is the master, and plays a
-// process that clones itself with children of its own as clones.
+// The process driver through a host, without the live clone engine: the test plays a master that clones itself, with its
+// own children as clones.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -19,14 +19,14 @@ namespace {
 struct Child {
   pid_t pid;
   int pidfd;
-  int exit_code;  // written to here it is what the process exits with
+  int exit_code;  // a byte written here is the exit code of the process
 };
 
-// A process that stays until it is told to exit, is killed, or the test is gone.
+// A process that stays until it is told to exit, is killed, or the test ends.
 Child start_child() {
   int ends[2];
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
-  // Its dispositions are set before it exists, so that no signal can come too early.
+  // Dispositions are set before it exists, so that no signal can arrive too early.
   const auto before = std::signal(SIGTERM, SIG_DFL);
   const pid_t pid = fork();
   if (pid == 0) {
@@ -80,7 +80,7 @@ struct Family {
   }
 };
 
-// What a connection to a clone's address meets: "answered" when somebody took it and kept it.
+// What happens to a connection to a clone's address: "answered" if it was accepted and kept.
 std::string meet(const std::string &address, int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in a{};
@@ -99,7 +99,7 @@ std::string meet(const std::string &address, int port) {
 
 }  // namespace
 
-TEST_CASE("a host without a descriptor left still sees whose child a process is") {
+TEST_CASE("a host that has run out of descriptors still sees a process's parent") {
   const gridcentric::SpareDescriptor spare;
   rlimit before{};
   REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
@@ -139,7 +139,7 @@ TEST_CASE("process: the order, the pidfds, the ends and their status") {
   CHECK(results[2] == "5 item 3 killed 15 -");
   for (const Child &child : children) reap(child);
 
-  // Addresses that were in use last come last.
+  // Addresses that were used most recently come last.
   const std::string next = family.begin(3);
   for (const std::string &address : addresses_of(next)) CHECK(order.find(address + " ") == std::string::npos);
   CHECK(family.master.say("2 failed 11 no more room") == "2 error clone_failed no more room");
@@ -163,7 +163,7 @@ TEST_CASE("process: the ports of a clone are kept from others until its family h
   CHECK(meet(address[0], 7077) == "reset");
 }
 
-TEST_CASE("process: bound ports that are none") {
+TEST_CASE("process: invalid bound ports") {
   for (const std::string bad : {"tcp4 0", "tcp4 65536", "tcp5 80", "tcp4 80x", "tcp 80", "tcp4 -1"}) {
     Family family;
     family.begin(1);
@@ -175,7 +175,7 @@ TEST_CASE("process: bound ports that are none") {
   CHECK(error_of(family.master.say("9 bound tcp4 80")) == "9 error protocol");
 }
 
-TEST_CASE("process: a cloning that fails gives the ticket back and leaves nothing") {
+TEST_CASE("process: a failed clone gives the ticket back and leaves nothing") {
   Family family;
   CHECK(family.begin(2).starts_with("2 fork "));
   CHECK(family.master.say("2 failed 95 io_uring is in use") == "2 error not_supported io_uring is in use");
@@ -188,11 +188,11 @@ TEST_CASE("process: a cloning that fails gives the ticket back and leaves nothin
     CHECK(error_of(family.master.say("2 forked 2")) == "2 error clone_failed");
     reap(children[0]);  // it was killed
   }
-  SUBCASE("fewer descriptors than said") {
+  SUBCASE("fewer descriptors than announced") {
     CHECK(again().starts_with("2 fork "));
     CHECK(error_of(family.master.say("2 pidfds 1")) == "2 error clone_failed");
   }
-  SUBCASE("what is no pidfd") {
+  SUBCASE("not a pidfd") {
     CHECK(again().starts_with("2 fork "));
     int ends[2];
     REQUIRE(pipe(ends) == 0);
@@ -201,7 +201,7 @@ TEST_CASE("process: a cloning that fails gives the ticket back and leaves nothin
     close(ends[0]);
     close(ends[1]);
   }
-  SUBCASE("the guest takes it back") {
+  SUBCASE("the guest cancels it") {
     CHECK(again().starts_with("2 fork "));
     const auto children = start_children(1);
     family.master.write_with("2 pidfds 1\n", pidfds(children));
@@ -214,7 +214,7 @@ TEST_CASE("process: a cloning that fails gives the ticket back and leaves nothin
   CHECK(family.master.list("6 list_domains").size() == 2);
 }
 
-TEST_CASE("process: answers that nobody ordered, and a child of the domain that clones") {
+TEST_CASE("process: answers without an order, and a child of the domain that clones") {
   Family family;
   CHECK(error_of(family.master.say("7 forked 3")) == "7 error protocol");
   CHECK(error_of(family.master.say("7 failed 5 x y")) == "7 error protocol");

@@ -1,5 +1,5 @@
-// Plays calls against the rules and keeps what comes of them, for the tests of the model. Plays the driver
-// too: clones are there at once unless `drives` is false, and tickets are granted unless `grants` is false.
+// Makes calls to the rules and records the results, for the tests of the model. Plays the driver too: clones exist at once
+// unless `drives` is false, and tickets are granted unless `grants` is false.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -18,7 +18,7 @@ struct Player {
   std::map<gridcentric::CallId, gridcentric::Event> replies;
   std::vector<gridcentric::CallId> order;  // of replies
   std::vector<gridcentric::CallId> dropped, cancelled, started;
-  std::vector<gridcentric::DomainKey> ended;  // that the driver was told to end
+  std::vector<gridcentric::DomainKey> ended;  // domains that the driver was told to end
   std::map<gridcentric::CallId, std::vector<gridcentric::DomainKey>> clones;
   std::vector<gridcentric::Event> asked;  // of the driver, by requests
   std::vector<std::string> released;      // tickets
@@ -65,7 +65,7 @@ struct Player {
         held += ticket.cpus;
     CHECK(held + rules.cpus_free() == rules.cpus());
   }
-  // "" when its master has gone.
+  // "" if its master is gone.
   std::string own_ticket(const std::string &family) {
     const auto master = rules.domain(rules.find(family, 0));
     return master ? master->ticket : "";

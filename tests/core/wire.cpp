@@ -1,4 +1,4 @@
-// The wire: values, lines, requests, the handshake; and what is refused.
+// The wire: values, lines, requests, the handshake, and what is refused.
 #include <doctest/doctest.h>
 
 #include "core/wire/lines.hpp"
@@ -18,7 +18,7 @@ TEST_CASE("numbers") {
     CHECK_FALSE(parse_number(bad));
 }
 
-TEST_CASE("reports: there and back, and what is none") {
+TEST_CASE("reports: round trips, and invalid texts") {
   std::optional<std::string> back;
   for (std::size_t size : {0u, 1u, 2u, 3u, 4u, 255u, 1000u}) {
     std::string report;
@@ -47,7 +47,7 @@ TEST_CASE("percent encoding") {
   CHECK_FALSE(percent_decode("%zz"));
 }
 
-TEST_CASE("UTF-8, and error texts are one line of it") {
+TEST_CASE("UTF-8; an error text is one line of it") {
   CHECK(is_utf8("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"));
   for (const auto *bad :
        {"\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xf0\x9f"})
@@ -56,7 +56,7 @@ TEST_CASE("UTF-8, and error texts are one line of it") {
   CHECK(one_line(std::string(5000, 'x')).size() <= 1000);
 }
 
-TEST_CASE("a text of unknown origin is made UTF-8, and fit for a terminal") {
+TEST_CASE("text of unknown origin is made valid UTF-8 and safe for a terminal") {
   CHECK(to_utf8("na\xc3\xafve") == "na\xc3\xafve");
   CHECK(to_utf8("a\xff\xc3") == "a\xef\xbf\xbd\xef\xbf\xbd");
   CHECK(to_utf8("\xc3\xa9\xc3\xa9", 3) == "\xc3\xa9");
@@ -72,7 +72,7 @@ TEST_CASE("a text of unknown origin is made UTF-8, and fit for a terminal") {
   CHECK(printable("\xc2\x9b"
                   "31m") == "?31m");  // C1: CSI in one character
   CHECK(printable("\xe2\x80\xae"
-                  "abc\xe2\x81\xa6") == "?abc?");  // turns the direction of writing
+                  "abc\xe2\x81\xa6") == "?abc?");  // changes the writing direction
   CHECK(printable("\x9b\xff") == "??");
   CHECK(is_printable("two\nlines"));
   CHECK_FALSE(is_printable("\x1b"));
@@ -81,7 +81,7 @@ TEST_CASE("a text of unknown origin is made UTF-8, and fit for a terminal") {
                  "b\x1b") == "a b ");
 }
 
-TEST_CASE("lines: any cut, their limits") {
+TEST_CASE("lines: cut anywhere, and their limits") {
   const std::string input = "one\n\ntwo words\nlast\n";
   for (std::size_t cut = 1; cut <= input.size(); ++cut) {
     LineSplitter lines;

@@ -1,4 +1,4 @@
-// Run with system calls refused (tests/kernels): a clone works, or says which call it was, and the master is what it was.
+// Run with certain system calls refused (tests/kernels): a clone works, or names the call, and the master is unharmed.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,7 +18,7 @@ using namespace testee;
 
 namespace {
 
-// What each descriptor is.
+// What each descriptor refers to.
 std::map<int, std::pair<dev_t, ino_t>> descriptors() {
   std::map<int, std::pair<dev_t, ino_t>> all;
   for (int fd = 0; fd < 256; fd++) {

@@ -39,7 +39,7 @@ TESTEE(eventfd_keeps_its_count) {
   clone_here();
   uint64_t v = 0;
   CHECK(read(plain, &v, 8) == 8 && v == 5);
-  CHECK(read(plain, &v, 8) == -1 && errno == EAGAIN);  // flags kept; nobody else's writes arrive
+  CHECK(read(plain, &v, 8) == -1 && errno == EAGAIN);  // flags kept; no other process's writes arrive
   CHECK(read(semaphore, &v, 8) == 8 && v == 1);
   v = 7;
   CHECK(write(copy, &v, 8) == 8 && read(plain, &v, 8) == 8 && v == 7);  // still duplicates of each other
@@ -128,7 +128,8 @@ TESTEE(epoll_set_is_rebuilt) {
   CHECK(epoll_ctl(set, EPOLL_CTL_ADD, event, &e) == 0);
   e.data.u64 = 7;
   CHECK(epoll_ctl(outer, EPOLL_CTL_ADD, set, &e) == 0);
-  const int closed = eventfd(0, 0), survivor = dup(closed);  // a registration whose number is reused
+  const int closed = eventfd(0, 0),
+            survivor = dup(closed);  // a registration whose descriptor number is reused
   CHECK(epoll_ctl(set, EPOLL_CTL_ADD, closed, &e) == 0);
   close(closed);
   CHECK(eventfd(0, 0) == closed);

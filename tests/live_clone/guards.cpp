@@ -1,5 +1,5 @@
-// Memory that is mapped but may not be read: guard pages in every kind of mapping, and the pages of a file that was cut off
-// behind. The engine must not touch them, and they must be in the clones what they are in the master.
+// Memory that is mapped but cannot be read: guard pages in every kind of mapping, and the pages of a truncated file. The
+// engine must not touch them, and they must be in the clones as they are in the master.
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@ constexpr int guard_install = 102,
               guard_remove = 103;  // of madvise(): Linux 6.13, of files and shared memory 6.15
 constexpr size_t page = 4096, pages = 8;
 
-// Would an access be a signal? Asked by a call that says so instead.
+// Would an access raise a signal? Uses a call that fails instead.
 bool readable(const char *address) {
   static int zero = open("/dev/zero", O_WRONLY);
   static int ends[2] = {-1, -1};
@@ -34,14 +34,14 @@ bool readable(const char *address) {
   return true;
 }
 
-// Eight pages with a letter each; the fourth is a guard, with its letter under it where the kind of memory keeps it.
+// Eight pages with a letter each; the fourth is a guard, with its letter under it if the kind of memory keeps it.
 struct Guarded {
   const char *kind;
   char *at;
-  bool keeps;  // what lies under a guard
+  bool keeps;  // the data under a guard
 };
 
-// False where this kernel knows no guards in such memory.
+// False if this kernel does not support guards in such memory.
 bool guard(char *at) { return madvise(at + 3 * page, page, guard_install) == 0; }
 
 void fill(char *at) {
@@ -78,7 +78,7 @@ void check(const Guarded &g) {
 
 }  // namespace
 
-// A thread's stack has its guard inside its mapping, as glibc 2.42 makes it.
+// A thread's stack with the guard inside its mapping, as in glibc 2.42.
 TESTEE(guards_in_every_mapping) {
   std::vector<Guarded> all;
   const auto add = [&](const char *kind, char *at, bool keeps) {
@@ -97,7 +97,7 @@ TESTEE(guards_in_every_mapping) {
   close(mapped);
   printf("%zu kinds of memory with guards\n", all.size());
   fflush(stdout);
-  // So that the search for locks has something to find around them.
+  // Gives the search for locks something to find around them.
   static pthread_mutex_t held = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
   std::atomic<bool> locked{false}, release{false};
   std::thread holder([&] {
@@ -116,7 +116,8 @@ TESTEE(guards_in_every_mapping) {
 // A held lock that ends where the readable memory ends: at a guard, and at memory that was never touched.
 TESTEE(locks_at_the_edge) {
   char *at = map(MAP_PRIVATE | MAP_ANONYMOUS, -1), *fresh = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
-  constexpr size_t touched_of_lock = 24;  // lock, count, owner, users, kind, spins: behind it are links, zero
+  constexpr size_t touched_of_lock =
+      24;  // lock, count, owner, users, kind, spins; the links that follow are zero
   auto *by_guard = reinterpret_cast<pthread_mutex_t *>(at + page - sizeof(pthread_mutex_t));
   auto *by_nothing = reinterpret_cast<pthread_mutex_t *>(fresh + page - touched_of_lock);
   *by_guard = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
@@ -140,7 +141,7 @@ TESTEE(locks_at_the_edge) {
   CHECK_EQ(pthread_mutex_trylock(by_nothing), 0);
 }
 
-// The file is shorter than its mappings: what is beyond its end stays so.
+// The file is shorter than its mappings: the pages beyond its end stay inaccessible.
 TESTEE(files_cut_off_behind_their_mappings) {
   const int file = unlinked_file(), memfd = memfd_create("cut", 0);
   CHECK(ftruncate(memfd, pages * page) == 0);
@@ -154,7 +155,7 @@ TESTEE(files_cut_off_behind_their_mappings) {
   }
 }
 
-// Another process cuts a file off again and again while its pages, written by us, are searched for locks.
+// Another process truncates a file again and again while its pages, written by us, are searched for locks.
 TESTEE(a_file_vanishes_during_the_search) {
   constexpr size_t size = 2048 * page;
   const int file = unlinked_file(), zero = open("/dev/zero", O_RDONLY);
@@ -164,7 +165,7 @@ TESTEE(a_file_vanishes_during_the_search) {
   void *at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
   CHECK(at != MAP_FAILED);
   for (int i = 0; i < 10; i++) {
-    for (size_t k = 0; k < size; k += page)  // by a call that fails where an access would be a signal
+    for (size_t k = 0; k < size; k += page)  // by a call that fails where an access would raise a signal
       if (read(zero, static_cast<char *>(at) + k, page) < 0) CHECK_EQ(errno, EFAULT);
     const auto result = live_clone::clone(order());
     if (result.index < 0) fail(__FILE__, __LINE__, result.message);

@@ -1,5 +1,5 @@
-// What ends a wait that goes on after a clone: an event, a signal of the program's, a cancellation; and waits that are too
-// short to be seen before they are interrupted.
+// What ends a wait that goes on after a clone: an event, one of the program's signals, a cancellation; and waits that are
+// too short to be seen before they are interrupted.
 #include <errno.h>
 #include <gnu/libc-version.h>
 #include <linux/futex.h>
@@ -27,7 +27,7 @@ using namespace testee;
 
 namespace {
 
-constexpr int far_ms = 100'000;  // beyond what a test may last
+constexpr int far_ms = 100'000;  // longer than a test may last
 
 void block_all_signals() {
   sigset_t all;
@@ -65,7 +65,7 @@ TESTEE(an_event_ends_a_wait_that_goes_on) {
   CHECK_EQ(woken, 0L);
 }
 
-// A handler of the program's own ends a wait as ever, and the rest that is told is the rest of all.
+// The program's own handler ends a wait as usual, and the reported rest is that of the whole wait.
 TESTEE(a_signal_ends_a_wait_that_goes_on) {
   static std::atomic<int> handled;
   struct sigaction action {};
@@ -84,7 +84,7 @@ TESTEE(a_signal_ends_a_wait_that_goes_on) {
   until([&] { return tid != 0; });
   wait_asleep(tid, {SYS_nanosleep, SYS_clock_nanosleep});
   clone_here();
-  // It may come before the wait goes on, as one may come before a wait begins.
+  // A signal may come before the wait goes on, just as it may come before a wait begins.
   until([&] {
     pthread_kill(sleeper.native_handle(), SIGUSR1);
     return result != 0;
@@ -117,7 +117,7 @@ TESTEE(a_wait_that_goes_on_can_be_cancelled) {
   wait_asleep(tid, {SYS_nanosleep, SYS_clock_nanosleep});
   clone_here();
   timespec moment{0, 5'000'000};
-  nanosleep(&moment, nullptr);  // mostly it waits again by then: the other case must work too
+  nanosleep(&moment, nullptr);  // usually it waits again by then; the other case must work too
   CHECK(pthread_cancel(sleeper) == 0);
   void *result = nullptr;
   CHECK(pthread_join(sleeper, &result) == 0);
@@ -125,7 +125,7 @@ TESTEE(a_wait_that_goes_on_can_be_cancelled) {
   CHECK(freed);
 }
 
-// A handshake that nobody answers. In a clone the connection is a dead end.
+// A handshake that is never answered. In a clone the connection is a dead end.
 TESTEE(connecting_goes_on) {
   const int listener = socket(AF_INET, SOCK_STREAM, 0);
   CHECK(listen(listener, 0) == 0);
@@ -190,9 +190,9 @@ TESTEE(waiting_for_a_ring_goes_on) {
   CHECK(result == -1 && (error == ETIME || !(layout.features & 1u << 8)));
 }
 
-// A thread may begin to wait between the look at it and the signal. In a program that has blocked all signals no wait can be
-// interrupted, and none is, unless the C library takes the number of a call from where it can't be read (since glibc 2.41):
-// then no more is lost than docs/live-clone.md says.
+// A thread may begin to wait after it was examined and before the signal. In a program that has blocked all signals no wait
+// can be interrupted, and none is, unless the C library loads the number of a call from where it cannot be read (since glibc
+// 2.41): then no more is lost than docs/live-clone.md says.
 TESTEE(short_waits_are_not_interrupted) {
   std::atomic<bool> stop{false};
   std::atomic<long> rounds{0}, interrupted{0};
@@ -246,7 +246,7 @@ TESTEE(short_waits_are_not_interrupted) {
   if (strverscmp(gnu_get_libc_version(), "2.41") < 0) CHECK_EQ(interrupted.load(), 0L);
 }
 
-// The next cloning may begin before a thread has taken up its wait again.
+// The next clone may begin before a thread has resumed its wait.
 TESTEE(waits_go_on_through_clones_back_to_back) {
   std::atomic<int> asleep{0}, interrupted{0};
   std::atomic<bool> stop{false};

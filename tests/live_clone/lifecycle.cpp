@@ -1,4 +1,4 @@
-// Births and deaths: all or none, the gate, abort, the lifeline, what happens when somebody is killed.
+// Births and deaths: all or none, the gate, abort, the lifeline, and killed processes.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,8 +24,7 @@ namespace {
 
 void send_kill(int pidfd) { CHECK(syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) == 0); }
 
-// Process ids as the test's own /proc shows them, written by clones into a file that stays shared with the
-// master.
+// Process ids as the test's own /proc shows them; clones write them into a file that stays shared with the master.
 class PidFile {
  public:
   PidFile() : path_("/tmp/live-clone-testee-pids-" + std::to_string(getpid())) { unlink(path_.c_str()); }
@@ -77,7 +76,7 @@ TESTEE(too_few_descriptors_undoes_all) {
   const size_t before = count_descriptors();
   rlimit old;
   getrlimit(RLIMIT_NOFILE, &old);
-  rlimit low{0, old.rlim_max};  // room for 4 of the engine's and all pidfds but one
+  rlimit low{0, old.rlim_max};  // room for 4 descriptors of the engine's and all pidfds but one
   for (size_t room = 4 + order().addresses.size() - 1; room > 0; low.rlim_cur++)
     room -= fcntl((int)low.rlim_cur, F_GETFD) < 0;
   CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
@@ -92,20 +91,20 @@ TESTEE(too_few_descriptors_undoes_all) {
 TESTEE(abort_ends_held_clones) {
   const size_t before = count_descriptors();
   const auto result = live_clone::clone(order());
-  CHECK_EQ(result.index, 0);  // no clone comes here: none is let go
+  CHECK_EQ(result.index, 0);  // no clone gets here: none is released
   const auto second = live_clone::clone(order());
   CHECK(second.index == -1 && second.err == EBUSY);
   live_clone::abort();
   CHECK_EQ(count_descriptors(), before);
   live_clone::abort();
-  live_clone::commit();  // nothing is held: does nothing
+  live_clone::commit();  // no clones are held: does nothing
   clone_here();
 }
 
 TESTEE(master_dies_with_held_clones) {
   const auto result = live_clone::clone(order());
   CHECK_EQ(result.index, 0);
-  raise(SIGKILL);  // the driver sees that nobody is left
+  raise(SIGKILL);  // the driver sees that no process is left
 }
 
 TESTEE(lifeline_closed_ends_clones) {
@@ -141,7 +140,7 @@ TESTEE(reaper_killed_ends_clone) {
   pids.remove();
 }
 
-// What a clone's parent is in pidns mode: whoever ends it ends the clone, as in plain mode.
+// The parent that a clone sees in pidns mode: killing it kills the clone, as in plain mode.
 TESTEE(stand_in_killed_ends_clone_pidns) {
   if (clone_here()) {
     kill(getppid(), SIGKILL);
@@ -156,7 +155,7 @@ TESTEE(large_heap) {
   for (size_t at = 0; at < size; at += page) heap[at] = mark(at);
   const int index = clone_here();
   for (size_t at = 0; at < size; at += page) CHECK_EQ(heap[at], mark(at));
-  heap[size / 2] = char(index);  // its own page from here on
+  heap[size / 2] = char(index);  // a private page from here on
   CHECK_EQ(heap[size / 2], char(index));
 }
 
@@ -183,7 +182,7 @@ TESTEE(clone_ended_by_signal) {
   wait_for_clones();
 }
 
-// The terminal's Ctrl-C goes to the whole group: the reaper lets the clone decide.
+// The terminal's Ctrl-C goes to the whole group; the reaper lets the clone decide.
 TESTEE(signals_to_the_group_reach_the_clone_not_its_reaper) {
   static std::atomic<int> got;
   signal(SIGINT, [](int) { got++; });
@@ -198,7 +197,7 @@ TESTEE(signals_to_the_group_reach_the_clone_not_its_reaper) {
 }
 
 TESTEE(standard_output_is_not_written_twice) {
-  printf("printed once");  // waits in the buffer while cloned
+  printf("printed once");  // in the buffer during the clone
   clone_here();
   puts("");
   fflush(stdout);

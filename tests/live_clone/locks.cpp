@@ -1,5 +1,5 @@
-// Locks held by another thread while the process is cloned must be given back by that thread, in master and
-// clones alike.
+// If another thread holds a lock while the process is cloned, that thread must be able to release it, in the master and in
+// clones.
 #include <pthread.h>
 #include <semaphore.h>
 #include <time.h>
@@ -19,7 +19,7 @@ using namespace testee;
 
 namespace {
 
-// Holds a lock in a thread of its own across the clone, then has it released there and taken here.
+// Holds a lock in another thread during the clone, then has it released there and taken here.
 void across_clone(const std::function<int()> &lock, const std::function<int()> &unlock,
                   const std::function<int()> &timed_lock) {
   std::atomic<bool> held{false}, release{false};
@@ -32,7 +32,7 @@ void across_clone(const std::function<int()> &lock, const std::function<int()> &
   });
   std::atomic<int> waited{-1}, waited_without_limit{-1};
   until([&] { return held.load(); });
-  std::thread waiter([&] { waited = timed_lock() || unlock(); });  // they wait in the kernel while cloned
+  std::thread waiter([&] { waited = timed_lock() || unlock(); });  // they wait in the kernel during the clone
   std::thread patient([&] { waited_without_limit = lock() || unlock(); });
   timespec t{0, 20000000};
   nanosleep(&t, nullptr);
@@ -98,17 +98,17 @@ TESTEE(recursive_mutex_deep) {
   m.unlock();
 }
 
-// Small numbers, as thread ids are in a container: what looks like a held lock and is none stays what it is.
+// Small numbers, like thread ids in a container: data that looks like a held lock must not change.
 TESTEE(numbers_that_look_like_locks) {
   const auto tid = static_cast<uint32_t>(gettid());
   alignas(8) static uint32_t table[4096];
   for (uint32_t *p = table; p + 16 <= table + 4096; p += 16) {
     const uint32_t row = static_cast<uint32_t>(p - table) / 16 % 4;
     const uint32_t like[4][16] = {
-        {1, 1, tid, 1, 1, 5, 1, 1, tid, 1, 1, 6, 1, 1, tid, 1},  // a recursive mutex, but for what is behind
-        {1, 7, tid, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},      // one that checks for errors never counts
-        {2, 1, 1, 1, 0, 0, tid, 5, 1, 2, 3, 4, 5, 6, 7, 8},      // a write lock, but for what is behind
-        {0, 1, 1, tid, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},      // a recursive mutex at no mutex's place
+        {1, 1, tid, 1, 1, 5, 1, 1, tid, 1, 1, 6, 1, 1, tid, 1},  // a recursive mutex, except for what follows
+        {1, 7, tid, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},      // an error-checking mutex never counts
+        {2, 1, 1, 1, 0, 0, tid, 5, 1, 2, 3, 4, 5, 6, 7, 8},      // a write lock, except for what follows
+        {0, 1, 1, tid, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},      // a recursive mutex, but misaligned
     };
     std::copy(like[row], like[row] + 16, p);
   }

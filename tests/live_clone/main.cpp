@@ -1,6 +1,6 @@
-// live-clone-testees NAME pidns|plain CLONES REAPER [main|thread]: runs one testee, on the main thread or on
-// another. Prints "master ok" and, for each clone, "clone K ok"; a failed check prints "FAILED ..." and ends
-// with status 1. Without arguments: lists the testees. test_testees.py drives it.
+// live-clone-testees NAME pidns|plain CLONES REAPER [main|thread]: runs one testee, on the main thread or on another. Prints
+// "master ok" and, for each clone, "clone K ok"; a failed check prints "FAILED ..." and exits with status 1. Without
+// arguments: lists the testees. test_testees.py runs it.
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
   }
   const auto found = all().find(argv[1]);
   if (found == all().end()) {
-    fprintf(stderr, "there is no testee '%s'\n", argv[1]);
+    fprintf(stderr, "unknown testee '%s'; run it without arguments for a list\n", argv[1]);
     return 2;
   }
   mode = strcmp(argv[2], "pidns") == 0 ? live_clone::Mode::pidns : live_clone::Mode::plain;

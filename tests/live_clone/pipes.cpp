@@ -1,4 +1,4 @@
-// Pipes, FIFOs and pseudo-terminals: what is inside, what stays shared, what is a dead end (pipes.cpp and ptys.cpp of
+// Pipes, FIFOs and pseudo-terminals: which are inside, which stay shared, which become dead ends (pipes.cpp and ptys.cpp of
 // core/live_clone).
 #include <fcntl.h>
 #include <poll.h>
@@ -21,7 +21,7 @@ using namespace testee;
 
 namespace {
 
-// A child of the master's, at the other end of something. Clones have no such child.
+// A child of the master's, at the other end of a descriptor. Clones have no such child.
 template <typename Body>
 pid_t outside(Body body) {
   const pid_t child = fork();
@@ -74,7 +74,7 @@ void remove_fifo(const std::string &path) {
   rmdir(path.substr(0, path.rfind('/')).c_str());
 }
 
-// The master's side; the other one is opened by `number`.
+// The master side; `number` opens the other one.
 int pty_master(char *name, size_t size) {
   const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
   CHECK(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0 && ptsname_r(master, name, size) == 0);
@@ -136,7 +136,7 @@ TESTEE(pipe_of_standard_output_stays_shared) {
   CHECK(!(events(again, POLLOUT) & POLLERR));
 }
 
-// What a clone writes to its standard output goes where the master's goes, though the reader is inside.
+// A clone's standard output goes where the master's goes, although the reader is inside the process.
 TESTEE(reader_of_standard_output_is_a_dead_end) {
   int ends[2];
   CHECK(pipe2(ends, O_CLOEXEC) == 0 && dup2(ends[1], 0) == 0);  // 0: the driver reads 1 and 2
@@ -250,7 +250,7 @@ TESTEE(fifos_to_the_outside_are_dead_ends) {
   remove_fifo(answers);
 }
 
-// As a daemon holds the FIFO that it takes commands from: what comes after the clone is the master's.
+// A daemon that reads commands from a FIFO: commands after the clone go to the master.
 TESTEE(fifo_held_at_both_ends_becomes_the_clones_own) {
   const std::string path = fifo(), other = fifo();
   const int both = open(path.c_str(), O_RDWR | O_CLOEXEC),

@@ -1,10 +1,10 @@
-// Rings with a thread of the kernel that takes the requests (SQPOLL), as those that libuv has for files: master and
-// clone go on, each with a ring and a kernel thread of its own. What is refused is in refused_rings.cpp.
+// Rings whose requests a kernel thread takes (SQPOLL), such as libuv's for files: master and clone go on, each with its own
+// ring and kernel thread. Refusals are in refused_rings.cpp.
 #include "ring.hpp"
 
 using namespace testee;
 
-// How many of them this process has; one gives itself its name a moment after it was made.
+// The number of kernel threads that this process has; a new one gets its name after a moment.
 static int kernel_threads() {
   int count = 0;
   for (const auto &entry : std::filesystem::directory_iterator("/proc/self/task")) {
@@ -15,7 +15,7 @@ static int kernel_threads() {
   return count;
 }
 
-// Reads what `fd` has through the ring.
+// Reads the contents of `fd` through the ring.
 static std::string read_through(Ring &r, int fd) {
   char text[64] = {};
   io_uring_sqe &s = r.write_down(IORING_OP_READ);
@@ -28,7 +28,7 @@ static std::string read_through(Ring &r, int fd) {
   return std::string(text, (size_t)c.res);
 }
 
-// Used before, while its kernel thread sleeps or looks for more, and used on, by each through its own.
+// Used before the clone, while its kernel thread sleeps or looks for work, and afterwards by each process through its own.
 static void used_on(Ring &r, unsigned times) {
   CHECK(r.fd >= 0);
   int ends[2];
@@ -40,8 +40,8 @@ static void used_on(Ring &r, unsigned times) {
   const std::string mine = "of " + std::to_string(k);
   CHECK(write(ends[1], mine.c_str(), mine.size()) == (ssize_t)mine.size());
   CHECK(read_through(r, ends[0]) == "before" + mine);
-  r.polled_no_ops(300);  // more than once around
-  r.until_asleep();      // and woken
+  r.polled_no_ops(300);  // wraps around
+  r.until_asleep();      // and is woken
   r.polled_no_ops(300);
   if (k == 0) wait_for_clones();
   r.polled_no_ops(3);
@@ -66,7 +66,7 @@ TESTEE(polled_ring_without_array) {
   used_on(r, 3000);
 }
 
-// As libuv has it: in the set of its loop, which the answers wake.
+// As in libuv: in the epoll set of its loop, which answers wake.
 TESTEE(polled_ring_in_an_epoll_set) {
   Ring r(64, IORING_SETUP_SQPOLL, 0, 10), loop(256, newest(no_sqarray));
   const int set = epoll_create1(EPOLL_CLOEXEC), file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -79,7 +79,7 @@ TESTEE(polled_ring_in_an_epoll_set) {
     s.fd = file, s.addr = (unsigned long long)magic, s.len = sizeof magic;
     r.publish();
     epoll_event found{};
-    // The kernel interrupts who made a ring when it is closed, so the caller of clone() for those that were measured.
+    // When a ring is closed the kernel interrupts the thread that made it: here the caller of clone(), which made some to measure.
     int n;
     do n = epoll_wait(set, &found, 1, -1);
     while (n < 0 && errno == EINTR);
@@ -95,7 +95,7 @@ TESTEE(polled_ring_in_an_epoll_set) {
   for (int i = 0; i < 100; i++) round();
 }
 
-// An answer is there and not read yet.
+// An answer has arrived and is not read yet.
 TESTEE(polled_ring_with_answers) {
   Ring r(64, IORING_SETUP_SQPOLL);
   for (unsigned i = 0; i < 90; i++) r.polled_no_ops(1);
@@ -126,7 +126,7 @@ TESTEE(polled_ring_with_a_private_tail) {
   }
 }
 
-// Several, two of which share a kernel thread, and one that has none.
+// Several rings: two that share a kernel thread, and one without.
 TESTEE(polled_rings_and_others) {
   Ring a(64, IORING_SETUP_SQPOLL), plain(64), b(128, IORING_SETUP_SQPOLL, 0, 10, &a);
   CHECK(a.fd >= 0 && b.fd >= 0);
@@ -139,7 +139,7 @@ TESTEE(polled_rings_and_others) {
   CHECK_EQ(b.cq_tail(), 707u);
 }
 
-// Each thread has a ring, all are busy while they are stopped again and again; clones are cloned as well.
+// Each thread has a ring, and all are busy while they are stopped again and again; clones are cloned as well.
 TESTEE(polled_rings_of_busy_threads) {
   std::atomic<bool> stop{false};
   std::atomic<unsigned> rounds[2] = {};
@@ -161,7 +161,7 @@ TESTEE(polled_rings_of_busy_threads) {
     }
   };
   go_on();
-  // One may be stopped between writing a request and waking the kernel thread.
+  // A thread may be stopped between writing a request and waking the kernel thread.
   const std::string passing = "with work in flight";
   int k = 0;
   for (int i = 0; i < 3 && k == 0; i++) {
@@ -182,12 +182,12 @@ static long signals_queued() {
   return -1;
 }
 
-// The signal that stops threads would wait in a kernel thread for ever.
+// The signal that stops threads would stay pending in a kernel thread for ever.
 TESTEE(polled_ring_keeps_no_signals) {
   Ring r(64, IORING_SETUP_SQPOLL);
   const long before = signals_queued();
   for (int i = 0; i < 20; i++)
     if (clone_here() > 0) return;
   wait_for_clones();
-  CHECK(signals_queued() < before + 10);  // others of this user may have some
+  CHECK(signals_queued() < before + 10);  // other processes of this user may have some
 }

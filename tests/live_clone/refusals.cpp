@@ -1,5 +1,4 @@
-// What can't be cloned is refused by name, the process goes on unharmed, and once the obstacle is gone it can
-// be cloned.
+// What cannot be cloned is refused by name, the process goes on unharmed, and once the obstacle is gone it can be cloned.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -31,13 +30,13 @@
 
 using namespace testee;
 
-// The clone must fail, with this errno and a message that says this; what can be seen beforehand is said beforehand.
+// The clone must fail with this errno and a message with this text; what can be known beforehand must be said beforehand.
 static void refused(int err, const std::string &text, int park_ms = 3000, bool foreseen = true) {
   auto o = order();
   o.park_timeout_ms = park_ms;
   const size_t before = count_descriptors();
   const auto r = foreseen ? refused_as_foretold(o) : live_clone::clone(o);
-  if (r.index >= 0) fail(__FILE__, __LINE__, "cloned in spite of " + text);
+  if (r.index >= 0) fail(__FILE__, __LINE__, "cloned despite " + text);
   if (r.message.find(text) == std::string::npos)
     fail(__FILE__, __LINE__, "'" + r.message + "' does not say " + text);
   CHECK_EQ(r.err, err);
@@ -90,10 +89,10 @@ TESTEE(refuses_libaio) {
   clone_here();
 }
 
-// The preflight and the plan go by one table of mappings, whatever they are called and allow.
+// The preflight and the plan use the same table of mappings, whatever the mappings' names and permissions.
 TESTEE(refuses_secret_memory) {
   const int fd = (int)syscall(447 /* memfd_secret */, O_CLOEXEC);
-  if (fd < 0) return (void)clone_here();  // not every kernel has it enabled
+  if (fd < 0) return (void)clone_here();  // not enabled in every kernel
   CHECK(ftruncate(fd, 4096) == 0);
   void *at = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
   CHECK(at != MAP_FAILED);
@@ -123,7 +122,7 @@ TESTEE(refuses_thread_that_blocks_33) {
   refused(ETIMEDOUT, "blocks signal 33", 200);
   step = 2;
   until([&] { return step == 3; });
-  clone_here();  // the signals of the failed attempts have come meanwhile and did no harm
+  clone_here();  // the signals of the failed attempts have arrived meanwhile and done no harm
   step = 4;
   blocker.join();
 }
@@ -196,10 +195,10 @@ TESTEE(refuses_with_too_little_address_space) {
   clone_here();
 }
 
-// The limit does not bind root, and counts all processes of a user: as one that nobody else is.
+// The limit does not apply to root, and counts all processes of a user: so become a user without others.
 TESTEE(refuses_with_too_few_processes) {
   auto o = order();
-  const int reaper = open(o.reaper_path.c_str(), O_PATH);  // the folders on its way may be root's
+  const int reaper = open(o.reaper_path.c_str(), O_PATH);  // its parent folders may be root's
   o.reaper_path = "/proc/self/fd/" + std::to_string(reaper);
   if (geteuid() == 0) {
     CHECK(setresgid(64123, 64123, 64123) == 0 && setresuid(64123, 64123, 64123) == 0);
@@ -218,13 +217,14 @@ TESTEE(refuses_with_too_few_processes) {
   fails_with(1);
   if (geteuid() == 64123) {  // starter, reaper and clone, three times
     const auto threads = std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
-    for (const int more : {1, 2, 3, 4}) fails_with(rlim_t(threads + more));  // some have been made already
+    for (const int more : {1, 2, 3, 4})
+      fails_with(rlim_t(threads + more));  // some threads have been made already
   }
   CHECK(setrlimit(RLIMIT_NPROC, &old) == 0);
   clone_here(o);
 }
 
-// A filter stays for good, so that no clone comes of this one. The program itself must go on as before.
+// A filter is permanent, so this process can never clone. The program itself must go on as before.
 TESTEE(refuses_under_seccomp) {
   sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

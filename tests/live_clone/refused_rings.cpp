@@ -1,4 +1,4 @@
-// Rings that can't be made anew are refused by name, and once the obstacle is gone the program can be cloned.
+// Rings that cannot be recreated are refused by name, and once the obstacle is gone the program can be cloned.
 #include <sched.h>
 
 #include "ring.hpp"
@@ -33,7 +33,7 @@ TESTEE(refuses_ring_with_a_read_in_flight) {
   then_cloned(r);
 }
 
-// A kernel thread takes a request by itself, and waits for its answer as long as anybody.
+// A kernel thread takes a request by itself, and then waits for its answer like any other thread.
 TESTEE(refuses_polled_ring_with_work_in_flight) {
   Ring r(64, IORING_SETUP_SQPOLL);
   int ends[2];
@@ -73,7 +73,7 @@ TESTEE(refuses_polled_ring_with_large_answers) {
   then_cloned(r);
 }
 
-// Its kernel thread belonged to a process that has ended; only the table of descriptors was ours.
+// Its kernel thread belonged to a process that has ended; we shared only its descriptor table.
 TESTEE(refuses_polled_ring_of_another) {
   const long child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (child == 0) {
@@ -115,7 +115,7 @@ TESTEE(refuses_ring_with_registered_buffers) {
   r.no_ops(3);
 }
 
-// Not every kernel tells of them. Where one does not, a request in their name fails in a clone.
+// Not every kernel reports them. If it does not, a request that uses them fails in a clone.
 TESTEE(refuses_ring_with_registered_credentials) {
   Ring r(8);
   const long id = syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_PERSONALITY, nullptr, 0);
@@ -185,7 +185,7 @@ TESTEE(refuses_ring_with_restrictions) {
   then_cloned(r);
 }
 
-// The thread that it is for may clone, another may not.
+// The thread that it is for can clone, others cannot.
 TESTEE(refuses_ring_for_another_thread) {
   if (!newest(IORING_SETUP_SINGLE_ISSUER)) return (void)clone_here();
   Ring r(64, IORING_SETUP_SINGLE_ISSUER);
@@ -198,7 +198,7 @@ TESTEE(refuses_ring_for_another_thread) {
                outside = live_clone::preflight_of(getpid(), order().mode);
     CHECK(ours.refusals.at(0).what.find("an io_uring for another thread only") != std::string::npos);
     CHECK(outside.can_clone);
-    bool noted = false;  // among notes on what threads do just now
+    bool noted = false;  // among notes on what threads are doing
     for (const std::string &note : outside.notes)
       noted = noted || note.find("only that thread can clone") != std::string::npos;
     CHECK(noted);

@@ -1,4 +1,4 @@
-// An io_uring for testees: with system calls alone, so that every kind of user can be played.
+// An io_uring for testees: uses only system calls, so that it can act like every kind of user.
 #pragma once
 
 #include <errno.h>
@@ -27,14 +27,14 @@ namespace testee {
 
 constexpr unsigned no_sqarray = 1u << 16;  // IORING_SETUP_NO_SQARRAY, Linux 6.6
 
-// The driver (test_testees.py) skips all of these where no ring can be made at all.
+// test_testees.py skips all of these if no ring can be made at all.
 struct Ring {
   io_uring_params p{};
   int fd = -1;
   char *rings = nullptr;
   io_uring_sqe *sqes = nullptr;
   size_t rings_size = 0, sqes_size = 0;
-  unsigned private_tail = 0;  // as liburing keeps one
+  unsigned private_tail = 0;  // like liburing's
 
   explicit Ring(unsigned entries, unsigned flags = 0, unsigned cq_entries = 0, unsigned idle_ms = 0,
                 const Ring *beside = nullptr) {
@@ -77,7 +77,7 @@ struct Ring {
     return answer(head);
   }
 
-  // Places one request without handing it in; the tail is read from the ring, as libuv does.
+  // Writes one request without submitting it; reads the tail from the ring, as libuv does.
   io_uring_sqe &place(unsigned char opcode) {
     io_uring_sqe &s = sqes[sq_tail() & sq_mask()];
     memset(&s, 0, sizeof s);
@@ -96,7 +96,7 @@ struct Ring {
       cq_head() = cq_head() + 1;
     }
   }
-  // With a kernel thread (SQPOLL) a request is taken as soon as the tail tells of it.
+  // With a kernel thread (SQPOLL) a request is taken as soon as the tail has moved.
   io_uring_sqe &write_down(unsigned char opcode) {
     io_uring_sqe &s = sqes[sq_tail() & sq_mask()];
     memset(&s, 0, sizeof s);
@@ -136,7 +136,7 @@ struct Ring {
     s.off = (unsigned long long)target;
     s.user_data = EPOLL_CTL_ADD | slot << 2 | (unsigned long long)target << 32;
   }
-  int flush() {  // all answers must be success
+  int flush() {  // all answers must be successes
     const unsigned n = sq_tail() - sq_head();
     const int taken = enter(n, n);
     CHECK_EQ((unsigned)taken, n);
@@ -147,7 +147,7 @@ struct Ring {
   }
 };
 
-inline unsigned newest(unsigned flags) {  // the flag, where the kernel knows it
+inline unsigned newest(unsigned flags) {  // the flag, if the kernel knows it
   Ring r(8, flags);
   const bool known = r.fd >= 0;
   if (known) r.close_all();
@@ -161,7 +161,7 @@ inline bool tells(const Ring &r, const std::string &key) {
   return false;
 }
 
-// Does the kernel answer without waiting for what is under way? Else the preflight does not ask it.
+// Does the kernel answer without waiting for what is in flight? If not, the preflight does not ask it.
 inline bool answers_at_once() {
   utsname name{};
   int major = 0, minor = 0;
@@ -173,7 +173,7 @@ inline void refused_ring(Ring &r, const std::string &text, bool seen_from_outsid
   CHECK(r.fd >= 0);
   const size_t before = count_descriptors();
   const auto outcome = live_clone::clone(order());
-  if (outcome.index >= 0) fail(__FILE__, __LINE__, "cloned in spite of " + text);
+  if (outcome.index >= 0) fail(__FILE__, __LINE__, "cloned despite " + text);
   const std::string expected = "descriptor " + std::to_string(r.fd) + " is an io_uring " + text;
   if (outcome.message.find(expected) == std::string::npos)
     fail(__FILE__, __LINE__, "'" + outcome.message + "' does not say " + expected);

@@ -1,10 +1,10 @@
-// A ring without work in flight goes on in master and clone, each its own, whoever counts in it. What is refused is in
-// refused_rings.cpp.
+// A ring without work in flight goes on in master and clone, each with its own, whether or not the program keeps counts.
+// Refusals are in refused_rings.cpp.
 #include "ring.hpp"
 
 using namespace testee;
 
-// The ring of a libuv loop: used before, its epoll set too, and used on.
+// The ring of a libuv loop, used before and after the clone, together with its epoll set.
 static void libuv_ring(unsigned flags, unsigned times) {
   Ring r(256, flags);
   CHECK(r.fd >= 0);
@@ -22,7 +22,7 @@ static void libuv_ring(unsigned flags, unsigned times) {
   }
   CHECK(live_clone::preflight(order().mode).can_clone);
   const int k = clone_here();
-  for (unsigned i = 0; i < 1000; i++) {  // more than once around
+  for (unsigned i = 0; i < 1000; i++) {  // wraps around
     const int later = eventfd(1, EFD_CLOEXEC);
     event.data.fd = later;
     r.add_to(set, later, &event);
@@ -39,7 +39,7 @@ static void libuv_ring(unsigned flags, unsigned times) {
 TESTEE(ring_of_libuv) { libuv_ring(newest(no_sqarray), 20); }
 TESTEE(ring_of_libuv_fresh) { libuv_ring(newest(no_sqarray), 0); }
 TESTEE(ring_of_libuv_on_old_kernels) { libuv_ring(0, 300); }
-TESTEE(ring_of_libuv_long_in_use) {  // more than no-ops could bring level
+TESTEE(ring_of_libuv_long_in_use) {  // more than no-ops can catch up with
   Ring r(256, newest(no_sqarray));
   const int set = epoll_create1(EPOLL_CLOEXEC), counter = eventfd(0, EFD_CLOEXEC);
   epoll_event event{};
@@ -55,7 +55,7 @@ TESTEE(ring_of_libuv_long_in_use) {  // more than no-ops could bring level
   r.read_answers();
 }
 
-// A loop can be stopped between its writing of requests and its handing in, and before it reads the answers.
+// A loop can be stopped between writing requests and submitting them, and before it reads the answers.
 TESTEE(ring_of_libuv_stopped_midway) {
   Ring r(256, newest(no_sqarray));
   const int set = epoll_create1(EPOLL_CLOEXEC);
@@ -82,7 +82,7 @@ TESTEE(ring_of_libuv_stopped_midway) {
   for (int fd : fds) CHECK(epoll_ctl(set, EPOLL_CTL_MOD, fd, &event) == 0);  // all are in
 }
 
-// liburing writes its own tail over the ring's: a ring that began at 0 again would do old requests once more.
+// liburing overwrites the ring's tail with its own: a ring that started at 0 would repeat old requests.
 static void private_tail(unsigned entries, unsigned flags, unsigned before) {
   Ring r(entries, flags);
   CHECK(r.fd >= 0);
@@ -122,7 +122,7 @@ TESTEE(ring_with_sizes_of_its_own) {
   r.no_ops(300);
 }
 
-// Several rings, and each has its own again; one is known under two numbers.
+// Several rings, each with its own counterpart in the clone; one has two descriptors.
 TESTEE(rings_and_duplicates) {
   Ring a(64), b(64), c(256, newest(no_sqarray));
   const int again = dup(b.fd);
@@ -136,7 +136,7 @@ TESTEE(rings_and_duplicates) {
   CHECK_EQ(b.cq_tail() - b.cq_head(), 1u);
 }
 
-// A ring is in an epoll set: it wakes its own process only.
+// A ring in an epoll set wakes only its own process.
 TESTEE(ring_in_an_epoll_set) {
   Ring r(64);
   const int set = epoll_create1(EPOLL_CLOEXEC);
@@ -156,7 +156,7 @@ TESTEE(ring_in_an_epoll_set) {
   CHECK_EQ(found.data.u64, 77ull);
 }
 
-// Work of master and clone stays apart.
+// Work of master and clone stays separate.
 TESTEE(ring_work_stays_apart) {
   Ring r(64);
   int ends[2];
@@ -173,7 +173,7 @@ TESTEE(ring_work_stays_apart) {
   CHECK(strcmp(text, mine) == 0);
 }
 
-// A ring of each thread, all busy while they are stopped again and again.
+// A ring per thread, all busy while they are stopped again and again.
 TESTEE(rings_of_busy_threads) {
   std::atomic<bool> stop{false};
   std::atomic<unsigned> rounds[3] = {};
@@ -208,7 +208,7 @@ TESTEE(rings_of_busy_threads) {
   for (auto &t : threads) t.join();
 }
 
-// A kernel thread that has done work for a ring waits for more: it is no thread of the program.
+// A kernel thread that has worked for a ring waits for more; it is not a thread of the program.
 TESTEE(ring_with_an_idle_worker) {
   Ring r(64);
   const int fd = open("/dev/zero", O_RDONLY);

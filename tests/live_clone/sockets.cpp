@@ -1,5 +1,4 @@
-// Sockets: listeners move to the clone's address, connections stay with the master, pairs are copied with
-// what they hold.
+// Sockets: listeners move to the clone's address, connections stay with the master, pairs are copied with their contents.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -19,7 +18,7 @@ static uint32_t clone_base;  // address of clone k: clone_base + k
 
 static live_clone::Order addressed_order() {
   auto o = order();
-  // Addresses of this process's own: testees run side by side.
+  // Addresses unique to this process, because testees run side by side.
   clone_base = 0x7f4e0000u + (uint32_t(getpid()) % 16000) * 4;
   for (size_t k = 0; k < o.addresses.size(); k++) o.addresses[k] = clone_base + uint32_t(k) + 1;
   return o;
@@ -105,7 +104,7 @@ TESTEE(tcp_connection_stays_with_master) {
   } else {
     CHECK(read(served, text, sizeof text) == 6);
     CHECK(write(served, "after", 5) == 5 && read(client, text, sizeof text) == 5);
-    wait_for_clones();  // the ends of the clones must not shut the master's connection
+    wait_for_clones();  // when clones end, the master's connection must stay open
     CHECK(write(client, "still", 5) == 5 && read(served, text, sizeof text) == 5);
   }
   sockaddr_in a{};
@@ -222,7 +221,7 @@ TESTEE(unix_listener_keeps_its_path_in_the_master) {
   const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   CHECK(bind(fd, (sockaddr *)&name, sizeof name) == 0 && listen(fd, 5) == 0);
   const int dead =
-      socket(AF_UNIX, SOCK_STREAM, 0);  // to somebody else: the queue of our own listener will do
+      socket(AF_UNIX, SOCK_STREAM, 0);  // to another process: the queue of our own listener will do
   CHECK(connect(dead, (sockaddr *)&name, sizeof name) == 0);
   const int index = clone_here();
   CHECK(degraded("listening Unix socket"));

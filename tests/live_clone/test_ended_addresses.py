@@ -1,4 +1,4 @@
-"""The address of a clone that has ended refuses: its master, which listens on all addresses, never answers for it."""
+"""The address of a clone that has ended refuses connections: its master, which listens on all addresses, never answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 HANG_GUARD_S = 150
 ROUNDS = int(os.environ.get("GC_REPEAT", "1")) * 3
 
-# The master and its clones answer with their vmids: TCP on `listeners` sockets of one port, and UDP. The master keeps asking
-# the clones while they end, one after the other, by themselves or killed.
+# The master and its clones answer with their vmids: TCP on `listeners` sockets of one port, and UDP. The master keeps sending
+# requests to the clones while they end, one after the other, by themselves or killed.
 PROGRAM = r"""
 import json, os, socket, sys, threading, time
 from gridcentric import guest

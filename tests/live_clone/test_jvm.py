@@ -1,7 +1,7 @@
-"""A JVM goes through a live clone with all its threads: jvm/Testee.java, in both modes.
+"""A JVM survives a live clone with all its threads: jvm/Testee.java, in both modes.
 
-Builds the testee with javac and gcc against the installed package; skipped where there is no JDK. A hang is reported with
-what every thread waits for.
+Builds the testee with javac and gcc against the installed package; skipped without a JDK. A hang is reported with what every
+thread waits for.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a clone leaves behind ends with it, but for the clones it has made: they are domains of their own."""
+"""What a clone leaves behind ends with it, except the clones that it has made: those are domains themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 HANG_GUARD_S = 120
 
-# Clone 1 starts a child that ignores everything it may, makes clone 2 and ends; clone 2 stays until it is told.
+# Clone 1 starts a child that ignores every signal it can, makes clone 2 and ends; clone 2 stays until it is told to end.
 PROGRAM = """
 import os, signal, subprocess, sys, time
 from gridcentric import guest
@@ -70,7 +70,7 @@ def test_what_a_clone_leaves_behind(mode: str, tmp_path: Path) -> None:
     assert master.stdout
     try:
         assert master.stdout.readline() == "[7]\n"
-        # The master, and the clone that says it: both have the name among their arguments, too.
+        # The master and the clone that prints: both have the name among their arguments too.
         until = time.monotonic() + HANG_GUARD_S
         while len(running(name)) > 2:
             assert time.monotonic() < until, f"what clone 1 left behind still runs: {running(name)}"

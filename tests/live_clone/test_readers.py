@@ -1,4 +1,4 @@
-"""Readers that go on in clones: what comes from outside is the master's to the last byte, a clone reads end-of-file.
+"""Readers that go on in clones: the master gets every byte from outside, a clone reads end-of-file.
 
 GC_REPEAT=N runs each case N times.
 """
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REPEAT = int(os.environ.get("GC_REPEAT", "1"))
 HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs
 
-# A child that says 0 ... 2999, a line each, with pauses so that most clones are made while it writes. Its last third it says
+# A child that prints 0 ... 2999, a line each, with pauses so that most clones are made while it writes. It prints the last third
 # only when it is told that the clone has been made.
 CHILD = """
 import signal, time

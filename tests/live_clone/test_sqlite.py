@@ -1,4 +1,4 @@
-"""SQLite, opened before the clone and used by all after it: no committed row is lost, whatever was under way.
+"""SQLite, opened before the clone and used by all afterwards: no committed row is lost, whatever was in progress.
 
 GC_REPEAT=N runs each case N times.
 """
@@ -16,7 +16,7 @@ import pytest
 REPEAT = int(os.environ.get("GC_REPEAT", "1"))
 HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs
 
-# The caller itself is in a transaction: nobody else can end it.
+# The caller itself is in a transaction, which no other thread can end.
 TRANSACTION = """
 import sqlite3, sys
 from gridcentric import Error, guest
@@ -41,7 +41,7 @@ guest.wait(ticket, -1)
 print(database.execute("select count(*) from numbers").fetchall(), database.execute("pragma integrity_check").fetchone())
 """
 
-# Writers in several threads, each with a connection of its own; who closes first and last is drawn anew each time.
+# Writers in several threads, each with its own connection; which closes first and last is random.
 WRITERS = """
 import json, random, sqlite3, sys, threading, time
 from gridcentric import Error, guest
@@ -77,7 +77,7 @@ begun.wait()
 ticket = guest.request_ticket(clones, clones, 1, 0)
 vmid = guest.clone(ticket)
 random.seed()
-# What the threads inherited goes on under the old number; what is written from here on has the new one.
+# The threads' inherited state keeps the old number; rows written from here on have the new one.
 domain = vmid
 over.set()
 for thread in writing: thread.join()
@@ -137,6 +137,6 @@ def test_busy_writers_lose_nothing(mode: str, journal: str, repeat: int, tmp_pat
 
 
 def test_a_database_in_memory_loses_nothing() -> None:
-    """The -shm file of one in /dev/shm looks like memory that the program shares with itself alone."""
+    """The -shm file of a database in /dev/shm looks like memory that the program shares only with itself."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         assert play(WRITERS, "pidns", folder + "/rows.db", "wal") == "ok 0 lost 0 half []\n"

@@ -23,7 +23,7 @@ REPEAT = int(os.environ.get("GC_REPEAT", "1"))
 HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs, not a limit on how long things may take
 CLONES = 3
 
-# In these no clone comes to the end of its testee; churn and the like make more clones than are ordered at a time.
+# In these, no clone reaches the end of its testee; churn and the like make more clones than one order does.
 UNCOUNTED = {
     "lifeline_closed_ends_clones",
     "reaper_killed_ends_clone",
@@ -43,7 +43,7 @@ RING = re.compile(r"(^|_)rings?(_|$)")
 
 
 def why_no_rings() -> str:
-    """Empty where an io_uring can be made; a kernel may have none, or a sysctl or a container's filter forbid it."""
+    """Empty if an io_uring can be made; the kernel may lack it, or a sysctl or a container's filter may forbid it."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.syscall(425, 4, ctypes.create_string_buffer(120))
     if fd < 0:
@@ -100,7 +100,7 @@ def stacks(session: int) -> str:
 
 
 def output_of(process: subprocess.Popen[str], what: str) -> str:
-    """All that a session's first process says until it has ended; a hang ends the session and the test, with all stacks."""
+    """All output of a session's first process until it ends; a hang ends the session and the test, with all stacks."""
     try:
         output, _ = process.communicate(timeout=HANG)
     except subprocess.TimeoutExpired:

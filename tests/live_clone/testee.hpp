@@ -1,5 +1,5 @@
-// What the testees share. A testee prepares one kind of resource, calls clone_here(), and checks what it
-// finds in the master and in every clone: the same code runs in both. See main.cpp for how it is run.
+// Shared by the testees. A testee prepares one kind of resource, calls clone_here(), and checks what it finds in the master
+// and in every clone: the same code runs in both. See main.cpp for how it is run.
 #pragma once
 
 #include <cstdio>
@@ -14,7 +14,7 @@ namespace testee {
 
 namespace live_clone = gridcentric::live_clone;
 
-/// Says who fails where and ends the process: the driver looks for "ok" lines and exit statuses.
+/// Prints which process fails and where, and ends it: test_testees.py checks "ok" lines and exit statuses.
 [[noreturn]] void fail(const char *file, int line, const std::string &what);
 
 #define CHECK(condition)                                            \
@@ -31,28 +31,29 @@ namespace live_clone = gridcentric::live_clone;
                    #a " == " #b ": " + std::to_string(va) + " against " + std::to_string(vb)); \
   } while (0)
 
-/// As the command line says: mode, number of clones, path of gc-reaper.
+/// From the command line: mode, number of clones, path of gc-reaper.
 live_clone::Order order();
-/// Clones and commits; the index. Ends the process when the engine fails, but tries again after a failure that says
-/// `passing`.
+/// Clones and commits; returns the index. Ends the process if the engine fails, but tries again after a failure whose message
+/// contains `passing`.
 int clone_here();
 int clone_here(const live_clone::Order &order, const std::string &passing = "");
-/// live_clone::clone(), which must do what has been said before by explain() and gc check: the first if it clones, the
-/// second if it refuses.
+/// live_clone::clone(), whose outcome must be what explain() and gc check have predicted: the first if it clones, the second
+/// if it refuses.
 live_clone::Outcome clone_as_foretold(const live_clone::Order &order);
 live_clone::Outcome refused_as_foretold(const live_clone::Order &order);
-/// What the last clone_here() returned.
+/// The outcome of the last clone_here().
 const live_clone::Outcome &outcome();
 /// Waits in the master until every clone made by clone_here() has ended.
 void wait_for_clones();
-/// True when one of the degraded notes contains the text.
+/// True if one of the degraded notes contains the text.
 bool degraded(const std::string &text);
 /// Polls until the condition holds; the driver's hang guard is the limit.
 void until(const std::function<bool()> &condition);
-/// Until a thread sleeps in one of these system calls, in any if none is named. Not in a clone: /proc has other numbers there.
+/// Waits until a thread sleeps in one of these system calls, or in any if none is named. Not for clones: /proc has other ids
+/// there.
 void wait_asleep(int tid, std::initializer_list<long> calls = {});
 
-/// Open descriptors, mappings and children of this process: must be the same before and after a clone.
+/// Open descriptors, mappings and children of this process, which must be the same before and after a clone.
 size_t count_descriptors();
 size_t count_mappings();
 

@@ -105,7 +105,7 @@ TESTEE(threads_that_allocate) {
   for (auto &a : allocators) a.join();
 }
 
-// Waits without a limit are taken up again: the program sees no EINTR that it would not see without a clone.
+// Waits without a limit go on: the program sees no EINTR that it would not see without a clone.
 TESTEE(endless_waits_go_on) {
   int ends[2], epoll_pipe[2];
   CHECK(pipe(ends) == 0 && pipe(epoll_pipe) == 0);
@@ -140,7 +140,8 @@ TESTEE(endless_waits_go_on) {
   });
   until([&] { return inside == 4; });
   timespec t{0, 20000000};
-  nanosleep(&t, nullptr);  // into the kernel; a thread that is not there yet just is not restarted
+  nanosleep(&t,
+            nullptr);  // time to enter the kernel; a thread that has not done so yet is just not restarted
   clone_here();
   CHECK(write(ends[1], "x", 1) == 1 && write(epoll_pipe[1], "x", 1) == 1);
   for (auto &w : waiters) w.join();
@@ -161,7 +162,7 @@ TESTEE(what_belongs_to_a_thread) {
     s.ss_sp = stack;
     s.ss_size = sizeof stack;
     sigaltstack(&s, nullptr);
-    setpriority(PRIO_PROCESS, (id_t)gettid(), 19);  // a clone may not be able to lower it
+    setpriority(PRIO_PROCESS, (id_t)gettid(), 19);  // a clone may be unable to lower it
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(0, &one);
@@ -213,7 +214,7 @@ TESTEE(identity) {
   std::thread([] {}).join();
 }
 
-// Signals aimed at the process and its threads work as before, also the C library's own on signal 33.
+// Signals sent to the process and its threads work as before, including the C library's own on signal 33.
 TESTEE(signals_and_setuid_work) {
   static std::atomic<int> got;
   signal(SIGUSR1, [](int) { got++; });
@@ -268,7 +269,7 @@ TESTEE(nothing_is_leaked) {
   for (auto &t : threads) t.join();
 }
 
-// 200 clonings under load: threads that lock, allocate, start and end; every clone works on before it ends.
+// 200 clones under load: threads that lock, allocate, start and end; every clone goes on with the work before it ends.
 TESTEE(churn) {
   std::atomic<bool> stop{false};
   std::atomic<long> rounds[4] = {};

@@ -1,4 +1,4 @@
-// setitimer and timer_create timers, with signals, with threads, with holes in the ids.
+// setitimer and timer_create timers, with signals, with threads, with gaps in the ids.
 #include <signal.h>
 #include <sys/time.h>
 #include <time.h>
@@ -31,7 +31,7 @@ TESTEE(interval_timer) {
   setitimer(ITIMER_REAL, &off, nullptr);
 }
 
-// An interval that has struck, whose signal nobody has taken yet, as may happen to any during the pause.
+// An interval that has expired and whose signal is still pending, as may happen to any timer during the pause.
 TESTEE(interval_timer_with_its_signal_pending_main) {
   struct sigaction action {};
   action.sa_sigaction = on_timer;
@@ -77,7 +77,7 @@ TESTEE(posix_timers_keep_their_ids) {
   CHECK(timer_settime(timers[5], 0, &soon, nullptr) == 0);
   until([&] { return fired > before; });
   CHECK_EQ(last_value.load(), 105);
-  CHECK(timer_create(CLOCK_MONOTONIC, &event, &timers[0]) == 0);  // ids go on without a clash
+  CHECK(timer_create(CLOCK_MONOTONIC, &event, &timers[0]) == 0);  // new ids do not collide
 }
 
 TESTEE(thread_timer) {

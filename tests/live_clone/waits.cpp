@@ -1,5 +1,5 @@
-// Waits with a limit go on for what is left of it, through two clones, whichever call waits: one row a call. The threads have
-// blocked every signal, so that no program could expect an EINTR. How long is long is told by other waits, until points in time.
+// Waits with a limit go on for the time that is left, through two clones, whichever call waits: one row per call. The threads
+// have blocked every signal, so no program could expect EINTR. Durations are compared with other waits, until points in time.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -35,7 +35,7 @@ namespace {
 
 constexpr long millisecond = 1'000'000;
 constexpr long limit_ms = 1000, first_clone_ms = 700, second_clone_ms = 850;
-// A wait that began anew with the first clone would last first_clone_ms + limit_ms.
+// A wait that started over at the first clone would last first_clone_ms + limit_ms.
 constexpr long too_late_ms = 1500;
 
 timespec time_of(long ms) { return {ms / 1000, ms % 1000 * millisecond}; }
@@ -58,7 +58,7 @@ void sleep_until(long end) {
   }
 }
 
-// As the system call says it: -errno.
+// As the system call returns it: -errno.
 long said(long result) { return result < 0 ? -errno : result; }
 
 int quiet_pipe() {
@@ -114,7 +114,7 @@ long sigtimed() {
 long nanosleep_into_itself() {
   timespec t = limit();
   const long r = said(nanosleep(&t, &t));
-  return r || t.tv_sec != limit_ms / 1000 || t.tv_nsec ? r - 1000 : 0;  // it keeps what it was
+  return r || t.tv_sec != limit_ms / 1000 || t.tv_nsec ? r - 1000 : 0;  // it is unchanged
 }
 
 long raw_poll_keeps_its_registers() {
@@ -146,7 +146,7 @@ long timed_condition() {
   return -r;
 }
 
-int semaphores = -1;  // one set for all domains: the master removes it when they have ended
+int semaphores = -1;  // one set for all domains; the master removes it when they have ended
 
 long timed_system_v_semaphore() {
   sembuf down{0, -1, 0};
@@ -323,7 +323,7 @@ TESTEE(waits_go_on_for_the_rest) {
   sleep_until(start + second_clone_ms * millisecond);
   auto one = order();
   one.addresses.resize(1);
-  const bool last = clone_here(one) == 0;  // the clones as well
+  const bool last = clone_here(one) == 0;  // so do the clones
   for (Waiter &w : waiters) w.thread.join();
   judge.join();
   for (const Waiter &w : waiters) {

@@ -1,4 +1,4 @@
-// inotify: a clone's instance has no watch, says so of each that it had, and gives none of their numbers again.
+// inotify: a clone's instance has no watches, reports the end of each, and never reuses their numbers.
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
@@ -15,7 +15,7 @@ using namespace testee;
 
 namespace {
 
-// Numbers of the watches that are said to have ended; nothing else is said.
+// The numbers of the watches that are reported as ended; nothing else may be reported.
 std::vector<int> ended(int fd) {
   std::vector<int> numbers;
   alignas(inotify_event) char space[4096];
@@ -72,7 +72,7 @@ TESTEE(watches_end_and_their_numbers_are_not_given_again) {
   CHECK(inotify_add_watch(unused, "/usr", IN_DELETE_SELF) == 1);
 }
 
-// A program that comes and goes with its watches has high numbers, and more of them than the queue holds.
+// A program that often adds and removes watches has high numbers, and more of them than the queue holds.
 TESTEE(high_numbers_of_watches_are_used_up) {
   const int fd = inotify_init1(IN_NONBLOCK);
   const std::string first = folder(), last = folder();

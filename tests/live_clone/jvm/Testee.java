@@ -1,5 +1,5 @@
 // A JVM with several threads clones itself through the C API: in the master and in every clone all of them must go on.
-// Prints a line a domain: its vmid and what each thread has done there. See test_jvm.py.
+// Prints a line per domain: its vmid and what each thread has done there. See test_jvm.py.
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
@@ -8,7 +8,7 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 
 public final class Testee {
-  // gridcentric.c; each throws an Error with the library's text.
+  // In gridcentric.c; each throws an Error with the library's text.
   private static native String requestTicket(int clones);
   private static native int cloneFamily(String ticket);
   private static native String address();
@@ -32,7 +32,7 @@ public final class Testee {
     thread.start();
   }
 
-  /** Until every thread has done more than it had when this was called. */
+  /** Waits until every thread has done more than at the time of the call. */
   private static void untilAllWorked() {
     for (int i = 0; i < WORK.length; ++i) {
       final long before = done.get(i);

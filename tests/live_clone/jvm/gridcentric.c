@@ -1,4 +1,4 @@
-/* The C API's calls that Testee.java needs, as JNI functions. A failing one throws an Error with the library's text. */
+/* The calls of the C API that Testee.java needs, as JNI functions. On an error they throw an Error with the library's text. */
 #include <gridcentric/gc-guest.h>
 #include <jni.h>
 #include <stdio.h>
@@ -48,10 +48,10 @@ JNIEXPORT void JNICALL Java_Testee_join(JNIEnv *env, jclass class, jstring repor
   if (!text) return;
   gc_join(text, strlen(text));
   (*env)->ReleaseStringUTFChars(env, report, text);
-  throw_error(env); /* it returns on an error only */
+  throw_error(env); /* it returns only on an error */
 }
 
-/* The reports, a line each; how a clone has ended where there is none. */
+/* The reports, a line each; for a clone without one, how it has ended. */
 JNIEXPORT jstring JNICALL Java_Testee_waitForAll(JNIEnv *env, jclass class, jstring text) {
   (void)class;
   const gc_uuid_t ticket = ticket_of(env, text);
