@@ -6,7 +6,7 @@ import nox
 
 from sessions.building import BUILD, PYTHON, ROOT, VENV, files_of, needs, run
 
-PYTHON_SOURCES = ["noxfile.py", "scripts", "bindings-python", "tests", "demos", "bench"]
+PYTHON_SOURCES = ["noxfile.py", "scripts", "scripts/check-words", "bindings-python", "tests", "demos", "bench"]
 CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "tests/core", "tests/live_clone"]
 
 
@@ -17,8 +17,9 @@ def cpp_sources() -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, mypy --strict, clang-format, eslint, tsc."""
+    """Words, ruff, mypy --strict, clang-format, eslint, tsc."""
     needs(session, "dev", "python", "node")
+    run(session, PYTHON, "scripts/check-words")
     run(session, PYTHON, "-m", "ruff", "check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", "--check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "mypy", "--strict", "-p", "gridcentric")
