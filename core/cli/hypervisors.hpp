@@ -1,4 +1,4 @@
-// What gc asks about hypervisors (gridcentric/drivers.hpp): which one --hypervisor names, and whose option one is.
+// What gc needs to know about hypervisors (gridcentric/drivers.hpp): which one --hypervisor names, and which one has an option.
 #pragma once
 #include <gridcentric/drivers.hpp>
 #include <string>
@@ -9,15 +9,15 @@ namespace gridcentric::cli {
 
 using DriverOptions = std::span<const DriverOption> Driver::*;
 
-// The one that --hypervisor names, or the default one. Throws UsageError. tests_too: also those that are for tests.
+// The hypervisor that --hypervisor names, or the default one. Throws UsageError. tests_too: accept those for tests as well.
 const Driver &chosen_driver(const Arguments &arguments, bool tests_too);
 
-// An option of another hypervisor's was given: throws UsageError, which names it.
+// Throws UsageError if an option of another hypervisor was given, and names that hypervisor.
 void check_options_of_others(const Arguments &arguments, const Driver &chosen, DriverOptions options);
 
 bool takes_value(std::span<const DriverOption> options, std::string_view name);
 
-// The options of a verb, with those that each hypervisor has for it.
+// The options of a verb, and those that each hypervisor adds to it.
 std::vector<Option> with_options_of_drivers(std::vector<Option> options, DriverOptions of_drivers);
 
 // "process (default) or ...", for the help of --hypervisor; never freed.

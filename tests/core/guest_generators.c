@@ -1,5 +1,5 @@
-/* Known generators of random numbers in a C program that has loaded nothing else of this project: master and clones draw different
- * numbers, in the thread that clones and in another one. Prints what failed; exit code 0: nothing did. */
+/* Known random number generators in a C program that has loaded nothing else of this project: master and clones draw different
+* numbers, in the thread that clones and in another one. Prints what failed; exit code 0: nothing did. */
 #define _DEFAULT_SOURCE
 #include <dlfcn.h>
 #include <gridcentric/gc-guest.h>
@@ -27,7 +27,7 @@ static void draw_gnutls(function_t function, unsigned char *bytes) {
 static const struct {
   const char *library, *name;
   void (*draw)(function_t function, unsigned char *bytes);
-  int threads; /* in whose numbers differ */
+  int threads; /* in which the numbers must differ */
 } generators[LIBRARIES] = {
     {"libcrypto.so.3", "RAND_bytes", draw_openssl, THREADS},
     {"libsqlite3.so.0", "sqlite3_randomness", draw_sqlite, THREADS},

@@ -1,5 +1,5 @@
-// The qemu hypervisor, as far as the core knows it: its name, what it can do and what gc offers for it. The driver itself is
-// Python: gridcentric.hypervisors.qemu.
+// The qemu hypervisor, as far as the core knows it: its name, what it can do and which options gc has for it. The driver
+// itself is written in Python: gridcentric.hypervisors.qemu.
 #include <gridcentric/drivers.hpp>
 
 namespace gridcentric {
@@ -26,7 +26,7 @@ const Driver qemu_driver = {
     .in_python = true,
     .images = true,
     .can = {.whole_machine = true, .mode = {}, .why = {}},
-    .clones = "clones every process of a machine, a shell script's too",
+    .clones = "clones every process of a VM, even a shell script",
     .run_help =
         "boots a VM and runs COMMAND in it, on its own host or on the one that GRIDCENTRIC_HOST names\n"
         "(gc host --hypervisor qemu). A clone is a clone of that VM. Exits when all clones have ended, with\n"

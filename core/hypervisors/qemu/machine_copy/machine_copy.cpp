@@ -2,14 +2,14 @@
 // live clone engine, so that copies share the guest's memory and the translated code, copy-on-write. Knows poll and the
 // descriptors that it is given; knows nothing about QEMU's internals, guests or the contents of the channel.
 //
-// GRIDCENTRIC_MACHINE_COPY is "REAPER DOOR MEMORY COMMAND LIFELINE TAP FD FD ..." (two paths, then numbers): the path of
+// GRIDCENTRIC_MACHINE_COPY is "REAPER SERVER MEMORY COMMAND LIFELINE TAP FD FD ..." (two paths, then numbers): the path of
 // gc-reaper; the Unix socket from which a copy gets its own descriptors; the size of the guest's memory in bytes; and the
 // numbers of these descriptors: for commands, the lifeline of its reaper, its network card's tap, then all others.
 //
 //   COMMAND -> driver  "ready"          as soon as it is loaded
 //   driver -> COMMAND  "copy TOKEN N"   the VM is stopped, and nothing is in flight on its sockets
 //   COMMAND -> driver  "pidfds N" with them (the reapers'), as often as needed, then "ok PAUSE_MS"; or "failed ERRNO TEXT"
-//   copy -> DOOR       "TOKEN K"             K: 1..N. The answer is one message with all its descriptors
+//   copy -> SERVER     "TOKEN K"           K: 1..N. The answer is one message with all its descriptors
 //
 // The thread that runs QEMU's main loop makes the copies, from within ppoll(2), where it holds no locks. Any other thread of a
 // copy that returns from waiting for descriptors is held until the copy has its own.
