@@ -41,8 +41,8 @@ const std::vector<Verb> &verbs() {
       {"clone",
        "UUID",
        "make the ticket's clones of this VM",
-       "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole VM, as only a\n"
-       "hypervisor of VMs can; elsewhere a program calls clone() itself.",
+       "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole VM, as\n"
+       "only a hypervisor of VMs can; elsewhere a program calls clone() itself.",
        1,
        1,
        {json},
@@ -107,11 +107,11 @@ const std::vector<Verb> &verbs() {
        kill},
       {"run", "[--] COMMAND [ARGUMENT ...]", "start a program as the master of a new family", run_help(), 1,
        any_number,
-       with_options_of_drivers({{"--hypervisor", "NAME", hypervisor_help(false)},
-                                {"--cpus", "N",
-                                 "CPUs that the private host offers (default: 64 per core); for a VM: its CPUs "
-                                 "(default: 1)"}},
-                               &Driver::run_options),
+       with_options_of_drivers(
+           {{"--hypervisor", "NAME", hypervisor_help(false)},
+            {"--cpus", "N",
+             "CPUs that the private host offers (default: 64 per core); for a VM: its own (1)"}},
+           &Driver::run_options),
        run, Shape::command},
       {"image",
        "build|ls|rm [ARGUMENT ...]",
