@@ -16,7 +16,8 @@ passed. `pidns` and `plain` are the modes of the process hypervisor: with user n
 them they get a new one.
 "not tried" says nothing about whether it works.
 
-All rows are x86-64. aarch64 has never been run: the live clone refuses it, and so do the packages. musl has never been run either.
+All rows are x86-64. aarch64 has never been run: the live clone refuses it, and so do the packages. musl has never been
+run either.
 """
 
 
