@@ -1,7 +1,7 @@
 # Builds the addon, gc and gc-reaper from the one source list (core/sources.txt): see scripts/sources.js, which also
 # knows where the core is (the checkout's, or the copy inside the packed package). Flags mirror the CMake build.
 #
-# The core is a library a folder: no target may have two sources of one name, which the gyp of Debian 12 refuses.
+# Each folder of the core is a library: Debian 12's gyp rejects a target with two sources of the same name.
 {
   "variables": {
     "root": "<!(node scripts/sources.js root)",
@@ -19,8 +19,8 @@
     "cflags_cc": ["-std=c++20", "-fvisibility-inlines-hidden", "-fexceptions", "-frtti"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti"],
     "ldflags": ["-pthread", "-Wl,-z,now"],
-    # Debian's node-gyp links everything with the libraries that its Node is made of, gc and gc-reaper too. Nothing here
-    # wants them: Node itself has what an addon calls.
+    # Debian's node-gyp links everything, including gc and gc-reaper, with the libraries of its Node. Nothing here needs
+    # them: Node itself exports what an addon calls.
     "libraries/": [["exclude", "."]]
   },
   "targets": [
@@ -85,14 +85,14 @@
       ],
       "dependencies": ["gridcentric_core"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      # The last: a worker may be terminated while an answer is handed to it, and then nothing can be thrown there any more.
+      # The last define: a worker may be terminated while it is given an answer, and then nothing can be thrown there any more.
       "defines": [
         "NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_ADDON_API_CPP_EXCEPTIONS",
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
       ]
     },
     {
-      # A shell loop starts it often: no C++ library to be found and bound each time.
+      # A shell loop may start it often, so it links the C++ library statically.
       "target_name": "gc",
       "type": "executable",
       "sources": ["<!@(node scripts/sources.js gc)"],
@@ -100,7 +100,7 @@
       "ldflags": ["-static-libstdc++", "-static-libgcc"]
     },
     {
-      # Stands beside each clone: as small as can be.
+      # There is one for each clone, so it is as small as possible.
       "target_name": "gc-reaper",
       "type": "executable",
       "sources": ["<!@(node scripts/sources.js reaper)"],

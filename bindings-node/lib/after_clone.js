@@ -1,6 +1,6 @@
 'use strict';
-// What makes a clone of a Node program right before the program itself goes on in it: what Node keeps in memory and must
-// not be the same in two processes. Then the program's own handlers (on('clone')), then the ends of children. Runs in each
+// Repairs a clone of a Node program before the program itself continues: replaces what Node keeps in memory and must not
+// be the same in two processes. Then runs the program's own handlers (on('clone')) and ends its children. Runs in each
 // thread's environment. OpenSSL's generators are reseeded by the core, before this (core/generators).
 // It must not know: calls, tickets.
 const crypto = require('node:crypto');
@@ -9,7 +9,7 @@ const { forgetChildren, endChildren } = require('./children.js');
 const { handlersOf } = require('./handlers.js');
 const { renew } = require('./renew.js');
 
-/** xoshiro128**, for a V8 whose own generator can't be reseeded. */
+/** xoshiro128**, for a V8 whose generator can't be reseeded. */
 function otherRandom() {
   const state = crypto.getRandomValues(new Uint32Array(4));
   const next = () => {
@@ -30,11 +30,11 @@ function otherRandom() {
 }
 
 function reseedMathRandom() {
-  // With the other one, references to Math.random that were taken before the clone still repeat.
+  // With otherRandom(), references to Math.random taken before the clone still repeat.
   if (!native.reseedMathRandom()) Math.random = otherRandom();
 }
 
-/** Node reads its pid once; in plain mode a clone has another. */
+/** Node reads its pid once; in plain mode a clone's is different. */
 function renewPid() {
   const pid = native.pid();
   if (pid !== process.pid) Object.defineProperty(process, 'pid', { value: pid, enumerable: true, configurable: true });
@@ -42,7 +42,7 @@ function renewPid() {
 
 const builtIn = [forgetChildren, () => renew(require, true), reseedMathRandom, renewPid];
 
-/** An exception of one is an uncaught one; the others run all the same. */
+/** If a handler throws, that is an uncaught exception; the others still run. */
 function runAll(list, vmid) {
   for (const handler of list) {
     try {

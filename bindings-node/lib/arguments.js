@@ -1,5 +1,5 @@
 'use strict';
-// Checks of the arguments of every call: a wrong one is a TypeError at once, before anything is sent.
+// Checks the arguments of every call: an invalid one is a TypeError at once, before anything is sent.
 // It must not know what the calls do.
 const { inspect } = require('node:util');
 const { native } = require('./native.js');
@@ -8,12 +8,12 @@ const INT_MAX = 2 ** 31 - 1;
 const COUNT = { min: 1, max: INT_MAX };
 const TIMEOUT = { min: -(2 ** 31), max: INT_MAX };
 
-/** A TypeError that also has the code and errno of an invalid argument. */
+/** A TypeError with the code and errno of an invalid argument. */
 function wrong(text) {
   return Object.assign(new TypeError(text), { code: 'invalid_argument', errno: native.errors.invalid_argument });
 }
 
-/** What was given, in a few words. */
+/** A short form of the given value. */
 const shown = (value) => inspect(value, { depth: 0, breakLength: Infinity }).slice(0, 60);
 
 /** "request_ticket: argument 2 (mincpuspervm)" */
@@ -31,12 +31,12 @@ function number(value, where, range) {
 /** A number of things: CPUs, clones, or the vmid of one. */
 const count = (value, where) => number(value, where, COUNT);
 
-/** Milliseconds: 0 tries once, a negative one waits for ever. */
+/** Milliseconds: 0 tries once, a negative number waits forever. */
 const timeout = (value, where) => number(value, where, TIMEOUT);
 
 const timeoutOrForEver = (value, where) => (value === undefined ? -1 : timeout(value, where));
 
-/** The text of a ticket; whether there is such a ticket is the host's to say. */
+/** The text of a ticket; the host decides whether it exists. */
 function ticket(value, where) {
   if (typeof value !== 'string') throw wrong(`${where} must be a String, not ${shown(value)}.`);
   return value;
@@ -44,7 +44,7 @@ function ticket(value, where) {
 
 const ticketOrNone = (value, where) => (value === undefined || value === null ? undefined : ticket(value, where));
 
-/** The bytes of a report; undefined: none. */
+/** The bytes of a report; undefined if there is none. */
 function report(value, where) {
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'string') return Buffer.from(value);
@@ -52,19 +52,19 @@ function report(value, where) {
   throw wrong(`${where} must be a String, a Buffer or a TypedArray, not ${shown(value)}.`);
 }
 
-/** The callback: a function or nothing. */
+/** The callback: a function or undefined. */
 function callback(value, where) {
   if (value !== undefined && typeof value !== 'function') throw wrong(`${where} must be a Function, not ${shown(value)}.`);
   return value;
 }
 
-/** { signal, ref } of a call, and the switches that are its own. */
+/** { signal, ref } of a call, and the switches that only this call has. */
 function options(value, where, switches) {
   const { signal, ref = true, ...more } = value;
   for (const [name, given] of Object.entries(more)) {
     if (!switches.includes(name)) {
-      const last = switches.at(-1) ?? 'ref';
-      throw wrong(`${where} has the option '${name}'; there are ${['signal', 'ref', ...switches].slice(0, -1).join(', ')} and ${last}.`);
+      const known = ['signal', 'ref', ...switches];
+      throw wrong(`${where} has the unknown option '${name}'; expected ${known.slice(0, -1).join(', ')} or ${known.at(-1)}.`);
     }
     if (given !== undefined && typeof given !== 'boolean') throw wrong(`${where} must have a Boolean as its ${name}.`);
   }
@@ -82,8 +82,8 @@ function isOptions(value) {
 }
 
 /**
- * Takes the arguments of a call apart: those that `checks` has, by name, then options, then a callback; the last two may be
- * missing, and so may arguments whose check allows undefined. `switches`: names of options that only this call has.
+ * Parses the arguments of a call: those named in `checks`, then options, then a callback. The last two are optional, and so
+ * are arguments whose check allows undefined. `switches`: names of options that only this call has.
  */
 function parse(call, given, checks, switches = []) {
   const all = [...given];

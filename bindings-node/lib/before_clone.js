@@ -1,16 +1,16 @@
 'use strict';
-// What is done in this thread before a clone is asked for: the program may have reasons that forbid it, the handlers of
-// on('before') run, and what the program has printed goes out. Nobody has been stopped by then, and the host knows nothing yet.
+// What happens in this thread before a clone is requested: check for conditions that forbid it, run the handlers of
+// on('before'), flush the program's output. At this point no thread has been stopped and the host has not been contacted.
 const { native } = require('./native.js');
 const { handlersOf } = require('./handlers.js');
 const { refusalOfCluster } = require('./cluster.js');
 
-/** An error of a call, as the addon makes them. */
+/** A call's error, as the addon makes it. */
 function failure(code, text) {
   return Object.assign(new Error(text), { code, errno: native.errors[code] });
 }
 
-/** Resolves once stdout and stderr have handed everything to the kernel, or can't any more; undefined: they have. */
+/** Resolves once stdout and stderr have written everything to the kernel, or no longer can; undefined: nothing is pending. */
 function output() {
   const full = [process.stdout, process.stderr].filter((stream) => stream.writable && stream.writableLength > 0);
   if (full.length === 0) return undefined;
@@ -21,7 +21,7 @@ let running = false;
 
 async function runHandlers(handlers) {
   if (running) {
-    throw failure('clone_failed', "clone: the handlers of on('before') run for another clone of this thread, maybe one that called this");
+    throw failure('clone_failed', "clone: the handlers of on('before') are running for another clone of this thread, possibly the one that made this call");
   }
   running = true;
   try {
@@ -33,12 +33,12 @@ async function runHandlers(handlers) {
   }
 }
 
-/** Resolves when a clone may be made; undefined: at once. Rejects with what a handler threw. */
+/** Resolves when a clone may be made; undefined: at once. Rejects with a handler's error. */
 function prepare() {
   const refusal = refusalOfCluster();
   if (refusal) return Promise.reject(failure('not_supported', `clone: ${refusal}`));
   const handlers = handlersOf('before');
-  // What is still in a stream's buffer would be written by the clones as well.
+  // The clones would also write what is still in a stream's buffer.
   return handlers.length > 0 ? runHandlers(handlers).then(output) : output();
 }
 

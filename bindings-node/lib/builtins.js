@@ -1,13 +1,13 @@
 'use strict';
-// Which modules of its own Node has loaded in this thread, so that none is loaded to learn that there is nothing to do for it.
+// Which built-in modules Node has loaded in this thread, so that none is loaded only to find that it needs no work.
 // It must not know: what is done for which module.
 
 /** @type {string[] | undefined} not documented */
 const loaded = /** @type {any} */ (process).moduleLoadList;
 
 /**
- * @param {string} name as it is required, without `node:`
- * @returns {boolean | undefined} undefined: this Node does not tell
+ * @param {string} name as passed to require(), without `node:`
+ * @returns {boolean | undefined} undefined: this Node does not say
  */
 function isLoaded(name) {
   return loaded?.includes(`NativeModule ${name}`);

@@ -1,11 +1,11 @@
 'use strict';
-// Calls that wait: each is begun in the addon, and its end goes to a callback (result first) or a promise.
-// It must not know what the calls mean, nor which arguments are right (arguments.js).
+// Calls that wait: each starts in the addon, and its outcome goes to a callback (result first) or a promise.
+// It must not know what the calls mean, nor which arguments are valid (arguments.js).
 const { AsyncResource } = require('node:async_hooks');
 const { native, gc } = require('./native.js');
 const { runCloneHandlers } = require('./after_clone.js');
 
-/** Calls under way in this thread, by the addon's number: what to do with (error, value). */
+/** Open calls of this thread, by the addon's number: the function that takes (error, value). */
 const open = new Map();
 
 function deliver(id, error, value) {
@@ -15,11 +15,11 @@ function deliver(id, error, value) {
 }
 
 native.connect(gc, deliver, runCloneHandlers);
-// Open calls are taken back before the program's last moments: no thread of ours lives through them.
+// Open calls are cancelled before the process exits, so that none of our threads runs during the exit.
 process.once('exit', native.close);
 
 /**
- * Begins a call; settle(error, value, ofThread) is called once, later. ofThread: the error comes from the call's thread.
+ * Starts a call; settle(error, value, ofThread) is called once, later. ofThread: the error comes from the call's thread.
  * @param {string} verb
  * @param {any[]} values
  * @param {{ signal?: AbortSignal, ref: boolean }} options
@@ -43,17 +43,17 @@ function begin(verb, values, { signal, ref }, settle) {
 }
 
 /**
- * Makes a call: a promise, or undefined when there is a callback `done(result, error)`.
+ * Makes a call. Returns a promise, or undefined if there is a callback `done(result, error)`.
  *   failed   makes the result that a callback gets with an error
- *   before   what must have been done before the call begins: a promise, or undefined when nothing must; its error is the call's
- *   after    gets the call's value, and a function to be called once with what is handed over for it
+ *   before   runs before the call starts; returns a promise, or undefined if there is nothing to wait for; its error is the call's
+ *   after    gets the call's value and a function to call once with the final result
  * @param {string} verb
  * @param {{ values: any[], options: { signal?: AbortSignal, ref: boolean }, done?: (...args: any[]) => any }} parsed
  * @param {{ failed?: (error: any) => any, before?: () => Promise<void> | undefined, after?: (value: any, then: (result: any) => void) => void }} way
  */
 function call(verb, { values, options, done }, { failed = () => undefined, before, after = (value, then) => then(value) } = {}) {
   const place = { stack: '' };
-  Error.captureStackTrace(place, call); // an error that comes from another thread has no frames of its own
+  Error.captureStackTrace(place, call); // an error from another thread has no stack frames
   /** @type {(settle: (error: any, value?: any) => void) => void} */
   const make = (settle) => {
     const start = () => begin(verb, values, options, (error, value, ofThread) => {
@@ -63,7 +63,7 @@ function call(verb, { values, options, done }, { failed = () => undefined, befor
       }
       settle(error);
     });
-    // The program's callback runs outside the promise: what it throws is an uncaught exception.
+    // The program's callback runs outside the promise, so that an exception in it is uncaught.
     const waiting = options.signal?.aborted ? undefined : before?.();
     if (!waiting) return start();
     waiting.then(start, (error) => queueMicrotask(() => settle(error)));

@@ -1,23 +1,23 @@
 'use strict';
-// In a clone: the master's child processes stay the master's, and what this thread has of one, its ChildProcess, says that it
-// has ended by SIGKILL: 'exit' and 'close' come as for any child that is killed. From the start of the clone kill() reaches nobody.
+// In a clone, the master's child processes stay with the master. This thread's ChildProcess objects report that they were
+// ended by SIGKILL: 'exit' and 'close' are emitted as for any killed child. From the clone's first moment kill() reaches nothing.
 // It must not know: calls, tickets.
 const { isLoaded } = require('./builtins.js');
 const { native } = require('./native.js');
 
-/** What `pid` of an ended one is: no process has it, so that process.kill() reaches nobody either. */
+/** The `pid` of an ended child: no process has it, so that process.kill() reaches nothing either. */
 const NO_PID = 2 ** 31 - 1;
 
-/** Before any other JavaScript of the clone. */
+/** Runs before any other JavaScript of the clone. */
 function forgetChildren() {
   native.forgetChildren();
 }
 
-/** After the handlers of on('clone'): each of them ends. An exception of a listener is an uncaught one, as always. */
+/** Runs after the handlers of on('clone') and ends every child. An exception in a listener is uncaught, as always. */
 function endChildren() {
-  if (isLoaded('child_process') === false) return; // it has never had any
+  if (isLoaded('child_process') === false) return; // there have never been any
   const prototype = /** @type {any} */ (require('node:child_process').ChildProcess.prototype);
-  /** An 'exit' event of one gives its pid away first. */
+  /** Replaces a child's pid before its 'exit' event. */
   function emit(event, ...values) {
     if (event === 'exit') this.pid = NO_PID;
     return Object.getPrototypeOf(prototype).emit.call(this, event, ...values);

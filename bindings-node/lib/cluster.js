@@ -1,27 +1,27 @@
 'use strict';
-// Node's cluster: a program of several processes that share their listening sockets, of which only one would be cloned. It is
-// refused, by name, before anybody is stopped.
+// Node's cluster: several processes share their listening sockets, and only one of them would be cloned. Such a process is
+// refused, by name, before any thread is stopped.
 const { isLoaded } = require('./builtins.js');
 
-/** Why this process can't be cloned; undefined: not because of a cluster. */
+/** Why the cluster forbids cloning this process; undefined if it does not. */
 function refusalOfCluster() {
-  if (!isLoaded('cluster')) return undefined; // a worker has loaded it before the program begins
+  if (!isLoaded('cluster')) return undefined; // in a worker it is loaded before the program starts
   const cluster = /** @type {any} */ (require('node:cluster'));
   if (cluster.isWorker) {
     return (
-      `this process is worker ${cluster.worker?.id} of a cluster: its listening sockets and its connection are the primary's, ` +
-      'and a clone would end as it loses them. Clone a process that is not in a cluster'
+      `this process is worker ${cluster.worker?.id} of a cluster: its listening sockets and its connection belong to the primary, ` +
+      'and a clone would exit when it loses them. Clone a process that is not in a cluster'
     );
   }
   const workers = Object.keys(cluster.workers ?? {}).length;
   if (workers === 0) return undefined;
   return (
-    `this process is the primary of a cluster of ${workers} worker${workers === 1 ? '' : 's'}, which would stay the master's, and its ` +
-    'listening sockets with them. Clone before cluster.fork(), or when the workers have ended'
+    `this process is the primary of a cluster of ${workers} worker${workers === 1 ? '' : 's'}, which would stay with the master, and its ` +
+    'listening sockets with them. Clone before cluster.fork(), or after the workers have ended'
   );
 }
 
-/** What explain() says of it, with what the addon has found. */
+/** The addon's findings for explain(), with the cluster's added. */
 function explained(found) {
   const refusal = refusalOfCluster();
   if (!refusal) return found;

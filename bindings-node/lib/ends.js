@@ -1,14 +1,14 @@
 'use strict';
-// In a clone the connections that it inherited are at their end, and the program hears of that as of every end: in turns of the
-// event loop. Until it has, a pool would take one of them for its next request.
+// In a clone, inherited connections have ended, and the program learns of this as of any end: in turns of the event loop.
+// Until it has, a pool would use one of them for its next request.
 const { native } = require('./native.js');
 
-/** After as many turns in which nothing has happened to any of them, nothing more will: an end, shutdown, 'close'. */
+/** After this many turns without a change to any of them there will be none: an end, shutdown, 'close'. */
 const QUIET_TURNS = 3;
-/** Enough for each way of closing; a stream that is never done does not keep a clone for ever. */
+/** Enough for every way of closing; a stream that never finishes must not hold a clone forever. */
 const MOST_TURNS = 200;
 
-/** Calls then() when this thread's streams whose other side is gone have said so to their owners. */
+/** Calls then() when this thread's streams whose peer is gone have notified their owners. */
 function afterEnds(then) {
   let before;
   let quiet = 0;

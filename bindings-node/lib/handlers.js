@@ -1,13 +1,13 @@
 'use strict';
-// The program's handlers of this thread, by event, in the order of registration. It must not know when they run: before_clone.js,
-// after_clone.js.
+// The program's handlers in this thread, by event, in order of registration. It must not know when they run (before_clone.js,
+// after_clone.js).
 const { inspect } = require('node:util');
 const { place, shown, wrong } = require('./arguments.js');
 
 /** @type {Map<unknown, Array<(...args: any[]) => any>>} */
 const handlers = new Map([['clone', []], ['before', []]]);
 
-/** Those of an event, as they are now. */
+/** The current handlers of an event. */
 const handlersOf = (/** @type {'clone' | 'before'} */ event) => [...(handlers.get(event) ?? [])];
 
 function on(event, handler) {
@@ -17,7 +17,7 @@ function on(event, handler) {
   list.push(handler);
 }
 
-/** Takes a handler back; does nothing when it isn't registered. */
+/** Removes a handler; does nothing if it isn't registered. */
 function off(event, handler) {
   const list = handlers.get(event) ?? [];
   const index = list.indexOf(handler);

@@ -15,7 +15,7 @@ const { repeating, strict } = require('./packages.js');
 const { version, vmid, ismaster, my_ip } = native;
 
 function request_ticket(...given) {
-  rehearse(); // who asks for a ticket is going to clone
+  rehearse(); // a ticket request is followed by a clone
   return call('request_ticket', check.parse('request_ticket', given, {
     maxcpus: check.count,
     minvms: check.count,
@@ -56,7 +56,7 @@ function sync(...given) {
 
 function join(...given) {
   const parsed = check.parse('join', given, { report: check.report });
-  // It ends the process without exit handlers: what the program has printed must be out.
+  // join ends the process without exit handlers, so the program's output must be flushed first.
   return call('join', parsed, { before: output });
 }
 

@@ -1,6 +1,6 @@
 'use strict';
-// Finds and loads the addon: the one built on this computer, else the prebuilt one that fits it. It must not know what the
-// addon does.
+// Finds and loads the addon: the one built on this computer, otherwise the prebuilt one that fits it. It must not know what
+// the addon does.
 const path = require('node:path');
 const build = require('node-gyp-build');
 

@@ -1,7 +1,7 @@
 'use strict';
-// Which npm packages are loaded whose random numbers repeat in clones, by the table that the addon has (rows PACKAGE of
-// core/include/gridcentric/generators.def). For explain(), and for clone() where GRIDCENTRIC_STRICT asks for it.
-// It must not know: what is reseeded (renew.js), what is said of what repeats.
+// Finds loaded npm packages whose random numbers repeat in clones, by the addon's table (rows PACKAGE of
+// core/include/gridcentric/generators.def). For explain(), and for clone() if GRIDCENTRIC_STRICT is set.
+// It must not know: what is reseeded (renew.js), how repeating packages are reported.
 const fs = require('node:fs');
 const Module = require('node:module');
 const { fileURLToPath } = require('node:url');
@@ -11,7 +11,7 @@ const MODULES = '/node_modules/';
 
 const strict = () => !['', '0', undefined].includes(process.env.GRIDCENTRIC_STRICT);
 
-/** Files of all scripts of this thread. Only a debugger is told of those that were loaded by import. */
+/** The files of all scripts of this thread. Those loaded by import are visible only to a debugger. */
 function scripts() {
   const files = new Set(Object.keys(/** @type {any} */ (Module)._cache));
   try {
@@ -21,10 +21,10 @@ function scripts() {
     session.on('Debugger.scriptParsed', ({ params: { url } }) => {
       if (url.startsWith('file:')) files.add(fileURLToPath(url));
     });
-    session.post('Debugger.enable'); // tells of those that are there already, before it returns
+    session.post('Debugger.enable'); // reports the scripts already loaded before it returns
     session.disconnect();
   } catch {
-    // a Node built without it: what was loaded by import is not seen
+    // a Node built without the inspector: what was loaded by import is not seen
   }
   return files;
 }
@@ -33,11 +33,11 @@ function has(file, text) {
   try {
     return fs.readFileSync(file, 'utf8').includes(text);
   } catch {
-    return true; // it is not there any more, so that nobody knows
+    return true; // the file is gone, so assume the worst
   }
 }
 
-/** Pairs of a row's name and the file that is loaded. */
+/** Pairs of a row's name and the loaded file. */
 function repeating() {
   const found = [];
   const required = /** @type {any} */ (Module)._cache;

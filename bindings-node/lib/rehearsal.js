@@ -1,7 +1,7 @@
 'use strict';
-// Runs once, before the first clone is made, what every clone will have to run first of all, so that it is compiled by then: done
-// in each of many clones, this would be most of the time and of the memory that they take. It changes nothing that the program
-// could see, and takes some milliseconds.
+// Runs once, before the first clone is made, the code that every clone runs first, so that it is compiled by then. Compiling it
+// in each of many clones would take most of their time and memory. This changes nothing that the program could see, and takes a
+// few milliseconds.
 // It must not know: calls, tickets, the program's own handlers.
 const vm = require('node:vm');
 const { isLoaded } = require('./builtins.js');
@@ -9,10 +9,10 @@ const { native } = require('./native.js');
 const { renewPid, runAll } = require('./after_clone.js');
 const { renew, source } = require('./renew.js');
 
-/** After as many rounds V8 has compiled and optimized what a round runs. */
+/** After this many rounds V8 has compiled and optimized the code of a round. */
 const ROUNDS = 4;
 
-/** The connections that a machine's clone inherits are reset in it: each is an error, with its stack. */
+/** In the clone of a VM, inherited connections are reset: each raises an error with a stack. */
 function readFromReset() {
   const { Socket } = require('node:net');
   const fd = native.resetSocket();
@@ -27,8 +27,8 @@ let steps = [
 ];
 
 /**
- * What has not been rehearsed yet and concerns the program as it is by now. As soon as the program has started, or when it asks
- * for a ticket: what V8 is still optimizing in the background when the master is cloned, each clone has to finish.
+ * Rehearses the steps that are still outstanding and concern the program in its present state. Runs as soon as the program has
+ * started, and when it requests a ticket: each clone has to finish what V8 is still optimizing when the master is cloned.
  */
 function rehearse() {
   const due = steps.filter((step) => step.concerns());

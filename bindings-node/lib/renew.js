@@ -1,28 +1,28 @@
 'use strict';
-// What Node and npm packages have drawn in advance from the generators of random numbers, and would use up in every clone alike, is
-// used up here. Rows NODE and PACKAGE of core/include/gridcentric/generators.def.
-// It must not know: how it is called in a clone. Its source is also run in threads that have not loaded gridcentric
-// (src/isolates.cpp), so that it refers to nothing else.
+// Uses up the random numbers that Node and npm packages have drawn in advance, which every clone would otherwise use.
+// Rows NODE and PACKAGE of core/include/gridcentric/generators.def.
+// It must not know: how it is called in a clone. Its source also runs in threads that have not loaded gridcentric
+// (src/isolates.cpp), so it refers to nothing outside itself.
 
-/** Entries of crypto.randomUUID()'s cache: after as many calls it has been filled anew and holds nothing inherited. */
+/** Entries of crypto.randomUUID()'s cache: after this many calls it has been refilled and holds nothing inherited. */
 const UUID_CACHE = 128;
 
 /**
- * @param {(name: string) => any} builtin gives a module of Node's
- * @param {boolean} inClone false: only what the program does not notice
+ * @param {(name: string) => any} builtin returns a built-in module
+ * @param {boolean} inClone if false, do only what the program does not notice
  */
 function renew(builtin, inClone) {
-  /** The same for crypto.randomInt(): 6 KiB of 6 bytes each. */
+  /** The same for crypto.randomInt(): 6 KiB, 6 bytes each. */
   const INT_CACHE = 1024;
-  /** The most draws after which a pool that is used up has begun anew; it is another kind of pool otherwise. */
+  /** A used-up pool has started again after at most this many draws; otherwise it is a different kind of pool. */
   const MOST_DRAWS = 10000;
 
   const crypto = builtin('crypto');
   if (!crypto.randomUUID) return; // a Node built without OpenSSL
   for (let i = 0; i < UUID_CACHE; ++i) crypto.randomUUID();
-  for (let i = 0; i < INT_CACHE; ++i) crypto.randomInt(2); // at least one entry each
+  for (let i = 0; i < INT_CACHE; ++i) crypto.randomInt(2); // uses at least one entry
 
-  /** nanoid: random(n) gives the next part of the pool, which begins anew when not so much is left. */
+  /** nanoid: random(n) returns the next part of the pool, which starts again when less than that is left. */
   function nanoid({ random }) {
     const size = 64;
     let last = random(size);
@@ -33,12 +33,12 @@ function renew(builtin, inClone) {
     }
   }
 
-  /** uuid: a pool of 256 bytes, 16 of them a draw. */
+  /** uuid: a pool of 256 bytes, 16 per draw. */
   function uuid({ default: draw }) {
     for (let i = 0; i <= 16; ++i) draw();
   }
 
-  /** bson: a counter that anybody may set, and 5 bytes of the process that nobody may; so they are put into what is made. */
+  /** bson: a public counter, and 5 private bytes of the process; the latter are overwritten in each generated id. */
   function bson({ ObjectId }) {
     if (!inClone) return;
     ObjectId.index = crypto.randomInt(0x1000000);
@@ -67,14 +67,14 @@ function renew(builtin, inClone) {
   }
 }
 
-/** With Node 18 a thread whose program is an ES module gives none of Node's modules away. URLs of objects have numbers from the same
- * cache, though. */
+/** With Node 18 a thread whose program is an ES module does not give access to Node's modules. But object URLs take numbers from the same
+ * cache. */
 function renewByUrls() {
   const blob = new Blob([]);
   for (let i = 0; i < UUID_CACHE; ++i) URL.revokeObjectURL(URL.createObjectURL(blob));
 }
 
-/** For a thread that has not loaded gridcentric; where nothing is loaded that draws in advance, there is nothing to be done. */
+/** For a thread that has not loaded gridcentric. If nothing that draws in advance is loaded there, it does nothing. */
 const source = `(() => {
   try {
     if (!process.moduleLoadList.includes('NativeModule internal/crypto/random')) return;

@@ -1,6 +1,6 @@
 'use strict';
-// Builds the package here: node-gyp, told where Node's headers are when this computer has them already, so that nothing is
-// downloaded. What is built is in binding.gyp. A build that fails says what failed.
+// Builds the package in place with node-gyp, which is told where Node's headers are if this computer has them, so that nothing
+// is downloaded. binding.gyp says what is built. A failed build says what failed.
 const { spawn, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
@@ -8,7 +8,7 @@ const os = require('node:os');
 const dependencies = require('./dependencies.js');
 const { home, root } = require('./sources.js');
 
-/** The prefix whose include/node fits the running Node exactly, or undefined: node-gyp then fetches the headers. */
+/** The prefix whose include/node matches the running Node exactly; undefined if there is none, and node-gyp fetches the headers. */
 function headers() {
   const prefix = path.join(path.dirname(fs.realpathSync(process.execPath)), '..');
   let text;
@@ -22,13 +22,13 @@ function headers() {
   return found === process.versions.node ? path.resolve(prefix) : undefined;
 }
 
-/** How to start node-gyp: npm names its own; without npm the one on the PATH. */
+/** The command for node-gyp: npm's own; without npm, the one on the PATH. */
 function nodeGyp() {
   const own = process.env.npm_config_node_gyp;
   return own ? [process.execPath, own] : ['node-gyp'];
 }
 
-/** Debian's node-gyp has its gyp in the modules of Debian's Python: no other one, such as that of a venv, finds it. */
+/** Debian's node-gyp keeps gyp among the modules of Debian's Python, where no other Python (a venv's, for example) finds it. */
 function python(program) {
   const ofDebian = program.some((word) => word.startsWith('/usr/share/nodejs/'));
   return ofDebian && !process.env.npm_config_python ? ['--python=/usr/bin/python3'] : [];
@@ -39,7 +39,7 @@ function missingTools() {
   return tools.filter((tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).error);
 }
 
-/** Where the output first speaks of an error, with what is around it; else its end. */
+/** The first mention of an error in the output, with its context; otherwise the output's end. */
 function reasons(output) {
   const lines = output.split('\n').filter((line) => line.trim() && !/^gyp (info|verb)|^make(\[\d+\])?: (Entering|Leaving)/.test(line));
   const telling = /\berror\b|fatal|Error:|No such file|not found|cannot|can't|undefined reference/i;
@@ -47,7 +47,7 @@ function reasons(output) {
   return (first < 0 ? lines.slice(-10) : lines.slice(Math.max(0, first - 4), first + 10)).join('\n');
 }
 
-/** Runs a command; what it says is shown and, in the end, also handed over with its exit code. */
+/** Runs a command, shows its output, and finally returns the output with the exit code. */
 function run(command, args) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -72,7 +72,7 @@ function fail(text) {
 }
 
 async function build() {
-  // Left by an npm that copied the folder; the page of the dashboard would be taken from it.
+  // An npm that copied the folder may have left these, and the dashboard's page would be taken from them.
   if (root() !== home) spawnSync(process.execPath, [path.join(__dirname, 'pack.js'), 'remove'], { stdio: 'inherit' });
   dependencies.ensure();
   const missing = missingTools();
@@ -84,7 +84,7 @@ async function build() {
     const [command, ...first] = program;
     const { code, output } = await run(command, [...first, ...step, ...options]);
     if (code === 0) continue;
-    fail(`the addon can't be built: "node-gyp ${step[0]}" ended with ${code}, because of\n${reasons(output)}`);
+    fail(`the addon can't be built: "node-gyp ${step[0]}" ended with ${code}:\n${reasons(output)}`);
   }
 }
 

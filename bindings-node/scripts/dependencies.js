@@ -1,19 +1,19 @@
 'use strict';
-// npm links a folder that another project installs, and leaves out what the folder depends on: this brings it, into the
-// folder. Where npm has installed the package as a package, nothing is to be done.
+// When another project installs this folder, npm links it without its dependencies: this installs them into the folder. If
+// npm has installed the package as a package, there is nothing to do.
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { home } = require('./sources.js');
 
-/** The dependencies that a module of this package would not find, where Node looks for them. */
+/** The dependencies that a module of this package would not find where Node looks for them. */
 function missing() {
   const { dependencies } = JSON.parse(fs.readFileSync(path.join(home, 'package.json'), 'utf8'));
   const places = require.resolve.paths('gridcentric') ?? [];
   return Object.keys(dependencies).filter((name) => !places.some((place) => fs.existsSync(path.join(place, name, 'package.json'))));
 }
 
-/** npm's own settings, as of where it keeps things, but not those of the installation that we are part of. */
+/** npm's general settings, such as where it keeps files, but not those of the installation that runs this. */
 function environment() {
   const ours = /^npm_(package|lifecycle)_|^npm_config_(local_prefix|global|global_prefix|prefix|save|workspace|workspaces|include|omit)$/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)));

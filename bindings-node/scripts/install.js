@@ -1,10 +1,10 @@
 'use strict';
-// The package's install step: nothing where a prebuilt addon fits this computer, else the build. npm may skip this step
+// The package's install step: does nothing if a prebuilt addon fits this computer, otherwise builds. npm may skip this step
 // (since npm 12 it does): lib/native.js then loads what is there. A checkout is always built, prebuilt files or not.
 const { spawnSync } = require('node:child_process');
 const { home, root } = require('./sources.js');
 
-/** A prebuilt addon is there and loads: tried in a process of its own, as one that does not fit may end it. */
+/** Whether there is a prebuilt addon that loads; tried in a separate process, because one that does not fit may crash it. */
 function prebuiltWorks() {
   if (root() !== home || process.env.npm_config_build_from_source === 'true') return false;
   const load = "require('node-gyp-build')(process.argv[1])";

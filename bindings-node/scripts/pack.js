@@ -1,8 +1,8 @@
 'use strict';
-// Before npm packs the package: copies what it shares with the rest of the checkout into it (`pack.js copy`); after:
-// takes it out again (`pack.js remove`), so that a build in the checkout can never use a stale copy. `pack.js prepare` is for
-// an npm that copies a folder instead of linking it (npm 9.0 to 9.3, and install-links=true) and packs it for that without
-// prepack: only then npm_package_resolved is the folder's plain path.
+// Before npm packs the package, `pack.js copy` copies the files that it shares with the rest of the checkout into it; afterwards
+// `pack.js remove` removes them, so that a build in the checkout can never use a stale copy. `pack.js prepare` is for an npm
+// that copies a folder instead of linking it (npm 9.0 to 9.3, and install-links=true), for which it packs the folder without
+// prepack: only then is npm_package_resolved the folder's plain path.
 const fs = require('node:fs');
 const path = require('node:path');
 const { home } = require('./sources.js');
@@ -24,7 +24,7 @@ function remove() {
 }
 
 if (!fs.existsSync(path.join(checkout, 'bindings-node', 'binding.gyp'))) {
-  console.error(`gridcentric: only a checkout can be packed, and ${checkout} is none`);
+  console.error(`gridcentric: only a checkout can be packed, and ${checkout} is not one`);
   process.exit(1);
 }
 const [, , task] = process.argv;

@@ -11,22 +11,22 @@ const home = path.join(__dirname, '..');
 // The folders of the group "core" that have a target in binding.gyp.
 const folders = ['generators', 'guest', 'host', 'hypervisors', 'live_clone', 'model', 'wire'];
 
-/** The folder that has core/ and VERSION: the checkout around this package, or the package itself when it was packed. */
+/** The folder with core/ and VERSION: the checkout around this package, or a packed package itself. */
 function root() {
   const checkout = path.join(home, '..');
   for (const folder of [checkout, home]) {
     const isOurs = folder === home || fs.existsSync(path.join(folder, 'bindings-node', 'binding.gyp'));
     if (isOurs && fs.existsSync(path.join(folder, 'core', 'sources.txt'))) return folder;
   }
-  throw new Error(`core/sources.txt is neither in ${checkout} nor in ${home}: the package is incomplete, install it anew`);
+  throw new Error(`core/sources.txt is neither in ${checkout} nor in ${home}: the package is incomplete, reinstall it`);
 }
 
-/** The version number of the whole project. */
+/** The version of the whole project. */
 function version() {
   return fs.readFileSync(path.join(root(), 'VERSION'), 'utf8').trim();
 }
 
-/** The paths of one group, as core/sources.txt has them. */
+/** The paths of one group, as listed in core/sources.txt. */
 function group(name) {
   const lines = fs.readFileSync(path.join(root(), 'core', 'sources.txt'), 'utf8').split('\n');
   const entries = lines.map((line) => line.trim().split(/\s+/)).filter((words) => words[0] === name);
@@ -48,7 +48,7 @@ function sources(name, folder) {
   const wanted = files.filter((file) => !folder || folderOf(file) === folder);
   const names = wanted.map((file) => path.basename(file));
   const twice = names.find((one, i) => names.indexOf(one) !== i);
-  if (twice) throw new Error(`two sources of one target are called ${twice}, which some versions of gyp refuse: rename one`);
+  if (twice) throw new Error(`two sources of one target are called ${twice}, which some versions of gyp reject: rename one`);
   return wanted.map((file) => path.join(path.relative(home, root()) || '.', file));
 }
 

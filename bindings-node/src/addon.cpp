@@ -1,4 +1,4 @@
-// What the addon shows to lib/: begin a call that waits, take it back, and the quick calls that answer from
+// The addon's interface to lib/: start a call that waits, cancel it, and the quick calls that answer from
 // memory. It must not know: what a call does (verbs.cpp), how it waits (environment.cpp), argument checks
 // (lib/arguments.js).
 #include <napi.h>
@@ -23,7 +23,7 @@ Environment &of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
 // connect(gc, deliver, cloned): gc is the path of the package's own gc command, which starts private hosts.
 void connect(const Napi::CallbackInfo &info) {
-  // Not through process.env: that of a worker is a copy.
+  // Not through process.env, because a worker's is a copy.
   ::setenv("GRIDCENTRIC_GC", info[0].As<Napi::String>().Utf8Value().c_str(), 0);
   of(info.Env()).connect(info[1].As<Napi::Function>(), info[2].As<Napi::Function>());
 }
@@ -34,15 +34,15 @@ Napi::Value start(const Napi::CallbackInfo &info) {
   Environment &environment = of(env);
   if (environment.closed()) {
     throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE,
-                                  "the program, or this worker of it, is ending: no more calls"));
+                                  "the program, or this worker of it, is ending: no further calls are possible"));
   }
   Work work = make_work(env, info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Array>());
   try {
     return Napi::Number::New(env, environment.start(std::move(work), info[2].As<Napi::Boolean>().Value()));
   } catch (const std::system_error &failure) {
     throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE,
-                                  std::string("no thread to wait in: ") + failure.what() +
-                                      "; fewer calls at a time, or a higher limit (ulimit -u)"));
+                                  std::string("cannot start a thread for the call: ") + failure.what() +
+                                      "; make fewer calls at a time, or raise the limit (ulimit -u)"));
   }
 }
 
@@ -69,10 +69,10 @@ void learn(const Napi::CallbackInfo &info) {
   set_renewal(info[1].As<Napi::String>().Utf8Value());
 }
 
-// The pid as it is now; process.pid is that of Node's start.
+// The current pid; process.pid is the one from Node's start.
 Napi::Value pid(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), ::getpid()); }
 
-// A socket that its peer has reset, by closing it with something unread (unix(7)): the caller's. -1: there is none.
+// A socket that its peer has reset, by closing its end with unread data (unix(7)). The caller owns it. -1: failed.
 Napi::Value reset_socket(const Napi::CallbackInfo &info) {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
@@ -129,7 +129,7 @@ Napi::Object errors(Napi::Env env) {
   return table;
 }
 
-// generators: [{ name, evidence }]: the npm packages of the table whose numbers repeat
+// generators: [{ name, evidence }]: the table's npm packages whose numbers repeat
 Napi::Array repeating_packages(Napi::Env env) {
   Napi::Array list = Napi::Array::New(env);
   for (const generators::Known &row : generators::known()) {

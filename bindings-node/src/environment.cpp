@@ -9,7 +9,7 @@
 namespace gridcentric::node {
 namespace {
 
-// All environments of the process: a clone must wake every one of them.
+// All environments of the process: a clone must wake every one.
 std::mutex environments_mutex;
 std::set<Environment *> environments;
 
@@ -32,7 +32,7 @@ Environment::Environment(Napi::Env env)
                                                              nullptr, this, on_message, &messages_);
   if (status != napi_ok) throw Napi::Error::New(env, "gridcentric: this environment is ending");
   napi_unref_threadsafe_function(env, messages_);
-  // Runs before the environment takes messages_ away: hooks run last one first.
+  // Runs before the environment destroys messages_: hooks run in reverse order.
   napi_add_env_cleanup_hook(
       env, [](void *self) { static_cast<Environment *>(self)->close(); }, this);
 
@@ -85,7 +85,7 @@ void Environment::run(unsigned id, OpenCall &open, const Work &work) {
     if (error.code == guest::error_cancelled && open.interrupted) {
       failed(guest::Error(GC_E_INTERRUPTED_BY_CLONE,
                           "the call was open when its domain cloned, and this is the clone: "
-                          "it goes on in the domain that made it; make it anew here"));
+                          "it continues in the domain that made it; repeat it here"));
     } else {
       failed(error);
     }
@@ -131,13 +131,13 @@ bool Environment::post(Message message) {
 void Environment::on_message(napi_env raw_env, napi_value, void *context, void *data) {
   std::unique_ptr<Message> message(static_cast<Message *>(data));
   auto *self = static_cast<Environment *>(context);
-  if (raw_env == nullptr || self->closed_) return;  // what was under way when the environment ended
+  if (raw_env == nullptr || self->closed_) return;  // it was in progress when the environment ended
   Napi::Env env(raw_env);
   try {
     self->notice_clone(env);
     (*message)(env);
   } catch (const Napi::Error &error) {
-    // Thrown by a callback of the program: as for every callback of Node, nobody is there to catch it.
+    // Thrown by the program's callback: as with every callback in Node, nothing can catch it.
     napi_fatal_exception(raw_env, error.Value());
   }
 }
@@ -159,7 +159,7 @@ void Environment::on_clone(int) {
   std::lock_guard lock(environments_mutex);
   std::vector<void *> known;
   for (const Environment *environment : environments) known.push_back(environment->isolate_);
-  // The one that stands still runs the handlers before anything else.
+  // The environment that stands still runs the handlers before anything else.
   renew_isolates(guest::thread_pointers(), known,
                  call_of_thread_ ? call_of_thread_->environment->isolate_ : nullptr);
   for (Environment *environment : environments)
@@ -170,8 +170,8 @@ void Environment::notice_clone(Napi::Env) {
   const unsigned generation = guest::generation();
   if (generation == generation_) return;
   generation_ = generation;
-  // Calls of the domain that cloned: most have failed by themselves, but one whose thread had not yet spoken
-  // to the host would go on as a call of this domain.
+  // Calls of the domain that cloned: most have failed by themselves, but one whose thread had not yet sent
+  // anything to the host would continue as a call of this domain.
   for (auto &[id, open] : calls_) {
     if (open->generation == generation) continue;
     open->interrupted = true;
@@ -191,14 +191,14 @@ void Environment::hold(OpenCall &open) {
   }
   hold->over = true;
   changed_.notify_all();
-  throw guest::Error(guest::error_cancelled, "taken back before the process was copied");
+  throw guest::Error(guest::error_cancelled, "cancelled before the process was copied");
 }
 
 void Environment::release(OpenCall &open) {
   {
     std::lock_guard lock(mutex_);
     open.hold->over = true;
-    open.generation = guest::generation();  // the call that cloned has its place in the clone, too
+    open.generation = guest::generation();  // the call that cloned is valid in the clone too
   }
   open.hold.reset();
   changed_.notify_all();

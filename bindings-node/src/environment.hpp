@@ -1,5 +1,5 @@
-// One JavaScript environment (the main thread's or a worker's): its open calls, each waiting in a thread of
-// its own, and the way their answers take to the event loop. Start reading here, then addon.cpp (what
+// One JavaScript environment (the main thread's or a worker's): its open calls, each waiting in its own
+// thread, and how their answers reach the event loop. Start reading here, then addon.cpp (what
 // JavaScript sees) and verbs.cpp (what each call does). It must not know: single calls, callbacks, promises,
 // signals (lib/calls.js).
 //
@@ -22,15 +22,15 @@
 
 namespace gridcentric::node {
 
-// What a call has brought, as a JavaScript value; made on the environment's thread.
+// A call's result as a JavaScript value; made on the environment's thread.
 using Answer = std::function<Napi::Value(Napi::Env)>;
-// A call, ready to be waited for in any thread. Throws guest::Error.
+// A call that any thread can run and wait for. Throws guest::Error.
 using Work = std::function<Answer(guest::Call *)>;
 
-// A JavaScript Error with code, errno and the text of the error.
+// A JavaScript Error with code, errno and the error's text.
 Napi::Error to_js(Napi::Env env, const guest::Error &error);
 
-// All functions on the environment's own thread, but hold() and release().
+// All functions except hold() and release() are called on the environment's own thread.
 class Environment {
  public:
   explicit Environment(Napi::Env env);
@@ -41,17 +41,17 @@ class Environment {
   // deliver(id, error | undefined, value) is called for each call that has ended, cloned(vmid) in each clone.
   void connect(Napi::Function deliver, Napi::Function cloned);
 
-  // Begins a call; its number is what deliver() and cancel() name it by. While a call with keep_alive is open
-  // the event loop does not end. Throws std::system_error when there is no thread to be had.
+  // Starts a call and returns its number, which deliver() and cancel() take. While a call with keep_alive is open
+  // the event loop does not end. Throws std::system_error if no thread can be started.
   unsigned start(Work work, bool keep_alive);
-  void cancel(unsigned id);  // it is delivered all the same. No such call: nothing happens
+  void cancel(unsigned id);  // it is still delivered. Does nothing if there is no such call
 
-  // Takes all calls back and waits for their threads; nothing is delivered any more. Later calls are refused.
+  // Cancels all calls and waits for their threads; nothing more is delivered. Later calls are refused.
   void close();
   bool closed() const { return closed_; }
 
  private:
-  // The event loop is asked to stand still, does, and goes on when it is over.
+  // The event loop is asked to stand still, does so, and continues when the clone is done.
   struct Hold {
     bool standing = false;
     bool over = false;
@@ -60,7 +60,7 @@ class Environment {
     Environment *environment;
     bool keep_alive;
     unsigned generation;                    // of the domain that made the call
-    std::atomic<bool> interrupted = false;  // taken back as this is a clone of that domain
+    std::atomic<bool> interrupted = false;  // cancelled because this is a clone of that domain
     guest::Call call;
     std::shared_ptr<Hold> hold;  // while its thread copies the process
     std::thread thread;
@@ -90,7 +90,7 @@ class Environment {
   unsigned generation_;
   bool closed_ = false;
 
-  std::mutex mutex_;  // of what follows
+  std::mutex mutex_;  // protects what follows
   std::condition_variable changed_;
   bool closing_ = false;
 };

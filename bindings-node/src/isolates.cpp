@@ -1,6 +1,6 @@
-// V8 has no list of isolates, and no public one of contexts. But each thread has its isolate in a thread-local variable, and each
-// isolate has the newest of its contexts, each of which has the one before it. Where these are is learned by looking at what
-// changes in an isolate of which everything is known, so that no layout of a V8 is written down here.
+// V8 has no list of isolates, and no public list of contexts. But each thread has its isolate in a thread-local variable, and each
+// isolate points to its newest context, which points to the one before it. Their locations are learned by watching what changes
+// in an isolate whose state is known, so that this file contains no layout of any V8 version.
 #include "isolates.hpp"
 
 #include <dlfcn.h>
@@ -24,7 +24,7 @@ constexpr std::size_t page = 4096, words_of_page = page / sizeof(Address);
 constexpr std::size_t largest_isolate = 256 * 1024, signature_size = 32 * 1024;
 constexpr std::size_t enough_words = 64, words_of_context = 512, most_contexts = 100'000;
 constexpr std::size_t around_thread_pointer =
-    0x900;  // glibc's struct pthread, which has the first thread-specific values
+    0x900;  // glibc's struct pthread, which contains the first thread-specific values
 
 struct V8 {
   void *(*current_isolate)();
@@ -58,7 +58,7 @@ struct Learned {
   bool done = false;
   std::vector<generators::ThreadLocal> thread_locals;  // each has the thread's isolate
   std::vector<std::ptrdiff_t> near_thread_pointer;  // the same, where it is a thread-specific value (V8 10)
-  std::vector<std::pair<std::size_t, Address>> signature;  // words that are the same in every isolate
+  std::vector<std::pair<std::size_t, Address>> signature;  // words that are equal in every isolate
   std::size_t newest = 0;       // in an isolate: offset of its newest context; 0: not known
   std::size_t next = 0;         // in a context: offset of the one before it
   bool oldest_is_main = false;  // the oldest context is the one in which Node runs
@@ -80,7 +80,7 @@ std::vector<Address> words(const OwnMemory &memory, Address from, std::size_t si
   return read;
 }
 
-// The parts of Node's code that are mapped: what points there does so in every isolate alike.
+// The mapped parts of Node's code: a pointer into them is the same in every isolate.
 std::vector<std::pair<Address, Address>> code_of_node() {
   struct Search {
     Address inside;
@@ -121,8 +121,8 @@ bool is_isolate(const OwnMemory &memory, Address address) {
   const auto same = std::ranges::count_if(learned.signature, [&](const auto &word) {
     return word.first < there.size() && there[word.first] == word.second;
   });
-  // Not all: callbacks differ, and V8 runs its built-in code, half of the words, from a copy in some isolates and in place in
-  // others, as the addresses fall. Nothing else has hundreds of them in the same places.
+  // Not all need match: callbacks differ, and V8 runs its built-in code, half of the words, from a copy in some isolates and in
+  // place in others, depending on addresses. Nothing else has hundreds of them in the same places.
   return static_cast<std::size_t>(same) >= std::max(enough_words, learned.signature.size() / 4);
 }
 
@@ -177,7 +177,7 @@ void renew(void *isolate, void *run_script) {
   if (run_script == nullptr || learned.renewal.empty() || !v.new_string || !v.compile || !v.run) return;
   Address *context = v.current_context(isolate);
   if (context == nullptr) return;
-  // The handle is ours alone: it may stand for another context, that of Node itself.
+  // The handle is ours alone: it may be changed to refer to another context, that of Node itself.
   if (const auto all = contexts_of(isolate); learned.oldest_is_main && !all.empty()) *context = all.back();
   void *const text =
       v.new_string(isolate, learned.renewal.data(), 0, static_cast<int>(learned.renewal.size()));

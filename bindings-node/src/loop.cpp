@@ -12,7 +12,7 @@
 namespace gridcentric::node {
 namespace {
 
-constexpr int no_pid = INT_MAX;  // more than the largest that Linux gives
+constexpr int no_pid = INT_MAX;  // more than the largest pid on Linux
 
 std::vector<uv_handle_t *> handles_of(Napi::Env env) {
   uv_loop_t *loop = nullptr;
@@ -46,7 +46,7 @@ bool end_child(Napi::Env env) {
     auto *child = reinterpret_cast<uv_process_t *>(handle);
     if (uv_handle_get_type(handle) != UV_PROCESS || child->pid != no_pid || !child->exit_cb) continue;
     const uv_exit_cb ended =
-        std::exchange(child->exit_cb, nullptr);  // once, also when its owner does not close it
+        std::exchange(child->exit_cb, nullptr);  // once, even if its owner does not close it
     ended(child, 0, SIGKILL);
     return true;
   }

@@ -1,19 +1,19 @@
-// What the event loop of one environment still has of the master's, in a clone: handles of child processes, and streams that
-// are dead ends. By libuv's own interface, whoever made the handles. It must not know: JavaScript's objects for them
+// What one environment's event loop still has of its master's, in a clone: handles of child processes, and streams that are
+// dead ends. Uses libuv's own interface, whatever made the handles. It must not know: JavaScript's objects for them
 // (lib/children.js), calls.
 #pragma once
 #include <napi.h>
 
 namespace gridcentric::node {
 
-// Every child process of the loop gets a number that no process has: kill() and the loop's own wait reach nobody.
+// Gives every child process of the loop a pid that no process has: kill() and the loop's own wait reach nothing.
 void forget_children(Napi::Env env);
 
-// Tells the owner of one of them that it has ended by SIGKILL. false: there is none left.
+// Tells the owner of one of them that it was ended by SIGKILL. false: none is left.
 bool end_child(Napi::Env env);
 
-// What the loop has not finished of the streams whose other side is gone: a text that stays the same while nothing happens;
-// "" when there is nothing. `unread`: the loop will still say of one that it is at its end.
+// The loop's unfinished work on streams whose peer is gone, as a text that stays the same while nothing happens; "" if there is
+// none. `unread`: the loop has yet to report the end of one of them.
 std::string unfinished_ends(Napi::Env env, bool &unread);
 
 }  // namespace gridcentric::node

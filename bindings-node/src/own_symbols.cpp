@@ -11,14 +11,14 @@
 namespace gridcentric::node {
 namespace {
 
-// `count` things at this offset, or nullptr when the file is shorter.
+// `count` objects at this offset, or nullptr if the file is shorter.
 template <typename T>
 const T *at(std::string_view file, std::uint64_t offset, std::uint64_t count = 1) {
   const bool inside = offset <= file.size() && count <= (file.size() - offset) / sizeof(T);
   return inside ? reinterpret_cast<const T *>(file.data() + offset) : nullptr;
 }
 
-// How far the program was moved from the addresses in its file.
+// The offset between the program's addresses in memory and in its file.
 std::uintptr_t moved_by() {
   std::uintptr_t moved = 0;
   dl_iterate_phdr(

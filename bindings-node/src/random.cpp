@@ -21,8 +21,8 @@ bool draw(Seed &seed) {
 
 using Address = std::uintptr_t;
 
-// V8 has no public way. A context's generator that is reset takes a new seed from the isolate's at the next
-// Math.random(). Tried with V8 10 to 14 (Node 18 to 26); a newer one is tried by the tests before it is added here.
+// V8 has no public interface for this. A context's generator that is reset takes a new seed from the isolate's at the next
+// Math.random(). Tested with V8 10 to 14 (Node 18 to 26); the tests must pass with a newer one before it is added here.
 struct MathRandom {
   Address *(*current_context)(void *isolate);
   void *(*generator)(void *isolate);

@@ -1,5 +1,5 @@
-// The calls that wait, by the names that all languages share: arguments from JavaScript in, guest::function,
-// result as a JavaScript value out. lib/index.js has checked the arguments. It must not know: threads, the
+// The calls that wait, by the names that all languages share: takes arguments from JavaScript, calls guest::function,
+// returns the result as a JavaScript value. lib/index.js has checked the arguments. It must not know: threads, the
 // event loop (environment.cpp).
 #pragma once
 #include <napi.h>
@@ -10,7 +10,7 @@
 
 namespace gridcentric::node {
 
-// Throws Napi::Error: no such verb, or an argument that is not of the type it must have.
+// Throws Napi::Error for an unknown verb or an argument of the wrong type.
 Work make_work(Napi::Env env, const std::string &verb, const Napi::Array &arguments);
 
 }  // namespace gridcentric::node

@@ -89,7 +89,7 @@ def test_both_languages_take_and_refuse_the_same() -> None:
          "dashboard is {'token': 'short'}, expected True, False, {'token': TEXT of at least 16 characters} or a function"),
         ({"host": 1}, "host is 1, expected an address to listen on"),
         ({"min_clones": 9, "max_clones": 3}, "min_clones (9) is above max_clones (3)"),
-        ({"clones": 3}, "there is no option 'clones'; there are users_per_clone, min_clones, "),
+        ({"clones": 3}, "unknown option 'clones'; the options are users_per_clone, min_clones, "),
     ],
 )  # fmt: skip
 def test_what_was_wrong_is_named(given: dict[str, Any], said: str) -> None:

@@ -77,7 +77,7 @@ test('options are a signal and ref', () => {
   const signal = 'clone: argument 1 (options) must have an AbortSignal as its signal.';
   assert.throws(() => gridcentric.clone(uuid, { signal: 1 }), wrong(signal));
   assert.throws(() => gridcentric.clone(uuid, { ref: 0 }), wrong('clone: argument 1 (options) must have a Boolean as its ref.'));
-  assert.throws(() => gridcentric.clone(uuid, { timeout: 1 }), wrong(/^clone: argument 1 \(options\) has the option 'timeout'/));
+  assert.throws(() => gridcentric.clone(uuid, { timeout: 1 }), wrong(/^clone: argument 1 \(options\) has the unknown option 'timeout'/));
 });
 
 test('on: the event and the handler', () => {

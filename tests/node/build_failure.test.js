@@ -30,7 +30,7 @@ test('the compiler\'s complaint is repeated at the end', () => {
   const file = path.join(folder, 'core', 'guest', 'around_copy.cpp');
   fs.writeFileSync(file, `#error broken on purpose\n${fs.readFileSync(file, 'utf8')}`);
   const said = build({});
-  assert.match(said, /^gridcentric: the addon can't be built: "node-gyp build" ended with 1, because of\n/);
+  assert.match(said, /^gridcentric: the addon can't be built: "node-gyp build" ended with 1:\n/);
   assert.match(said, /around_copy\.cpp:1:2: error: #error broken on purpose/);
 });
 
@@ -43,6 +43,6 @@ test('a tool that is missing is named, and no other', () => {
 test('gyp\'s complaint is repeated at the end', () => {
   fs.appendFileSync(path.join(folder, 'bindings-node', 'binding.gyp'), '\n}');
   const said = build({});
-  assert.match(said, /^gridcentric: the addon can't be built: "node-gyp configure" ended with 1, because of\n/);
+  assert.match(said, /^gridcentric: the addon can't be built: "node-gyp configure" ended with 1:\n/);
   assert.match(said, /binding\.gyp/);
 });

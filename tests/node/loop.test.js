@@ -100,7 +100,7 @@ test('after the exit event calls are refused', async () => {
     console.log('exit');
   });`, { host });
   assert.equal(code, 0);
-  assert.match(stdout, /^exit\n.* is ending: no more calls\n$/);
+  assert.match(stdout, /^exit\n.* is ending: no further calls are possible\n$/);
 });
 
 test('an exception of a callback is an uncaught one', async () => {

@@ -1,6 +1,6 @@
 'use strict';
-// What autoscale is in a clone: nothing but two answers on the port that is the proxy's in the master, for the master
-// alone: "I live, and I am clone 3" and "I end now". The clone's inherited proxy connections are dead and are dropped.
+// The part of autoscale that runs in a clone: two answers for the master on the port that is the proxy's in the master,
+// "I am alive, and I am clone 3" and "I am ending now". The clone's inherited proxy connections are dead and are dropped.
 
 const { timingSafeEqual } = require('node:crypto');
 const guest = require('..');
@@ -17,8 +17,8 @@ function answer(request, response, token) {
   const vmid = guest.vmid();
   if (request.method === 'GET' && request.url === `${CONTROL_PATH}health`) return say(200, { vmid });
   if (request.method === 'POST' && request.url === `${CONTROL_PATH}join`) {
-    if (!knows(request.headers[TOKEN_HEADER], token)) return say(403, { error: 'only the master may say so' });
-    // Once the answer is out (or its reader gone): join does not return.
+    if (!knows(request.headers[TOKEN_HEADER], token)) return say(403, { error: 'only the master may ask for this' });
+    // After the answer has been sent (or its reader is gone), because join does not return.
     response.once('close', () => guest.join('drained'));
     return say(202, { vmid });
   }

@@ -1,6 +1,6 @@
 'use strict';
-// The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
-// Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
+// The server side of the dashboard: the page, the feed of server-sent events, and "who am I" for the app's own page.
+// Shows what it is given to clients that may see it; knows neither the guest library nor the rules. The page is
 // autoscale/dashboard.html.
 
 const { timingSafeEqual } = require('node:crypto');
@@ -8,10 +8,10 @@ const { addressOf } = require('./headers');
 const { shared } = require('./shared');
 
 const PREFIX = '/_gridcentric';
-const HISTORY = 900; // points kept for the chart of a page that opens later
+const HISTORY = 900; // points kept for the charts of pages opened later
 const EVENTS = 60;
 const READERS = 64;
-const SLOW_READER_BYTES = 1 << 20; // unread by a page: it is cut off
+const SLOW_READER_BYTES = 1 << 20; // a page with more unread is disconnected
 const AT_MOST_EVERY_MS = 100;
 const TOKEN_COOKIE = 'gridcentric-dashboard';
 const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/;
@@ -19,7 +19,7 @@ const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/;
 class Dashboard {
   /**
    * @param admits the option `dashboard`  @param trusted the option `trustProxy`
-   * @param snapshot () => the state as docs/autoscale.md lists it  @param me (request) => who the caller is
+   * @param snapshot () => the state as docs/autoscale.md describes it  @param me (request) => the caller's identity
    */
   constructor({ admits, trusted, snapshot, me, clock }) {
     Object.assign(this, { admits, trusted, snapshot, me, clock });
@@ -46,21 +46,21 @@ class Dashboard {
     return reply(response, 404, { error: `there is ${PREFIX}, ${PREFIX}/state, ${PREFIX}/events and ${PREFIX}/me` });
   }
 
-  /** Something happened: it is shown in the list of events. */
+  /** Adds an event to the list shown. */
   note(kind, text) {
     this.events.push({ t: this.#now(), kind, text });
     if (this.events.length > EVENTS) this.events.shift();
     this.changed();
   }
 
-  /** A point of the chart. */
+  /** Adds a point to the chart. */
   point(users, clones) {
     this.history.push([this.#now(), users, clones]);
     if (this.history.length > HISTORY) this.history.shift();
     this.changed();
   }
 
-  /** Tell all pages, soon. */
+  /** Tells all pages, soon. */
   changed() {
     if (this.pending || !this.readers.size) return;
     this.pending = setTimeout(() => {
@@ -75,16 +75,16 @@ class Dashboard {
     this.readers.clear();
   }
 
-  /** Why this request may not see it; undefined when it may. */
+  /** Why this request may not see the dashboard; undefined if it may. */
   #refusal(request, response) {
     if (this.admits === true) {
       return isLocal(request, this.trusted) ? undefined
-        : 'the dashboard is for this computer alone: open it as localhost, or set the option dashboard to { token } or a function';
+        : 'the dashboard can only be opened from this computer: open it as localhost, or set the option dashboard to { token } or a function';
     }
     if (typeof this.admits === 'function') {
       let admitted = false;
-      try { admitted = this.admits(request) === true; } catch { /* it has not said yes */ }
-      return admitted ? undefined : 'the dashboard is not for you';
+      try { admitted = this.admits(request) === true; } catch { /* not admitted */ }
+      return admitted ? undefined : 'access to the dashboard is denied (option dashboard)';
     }
     const { token } = this.admits;
     const asked = new URLSearchParams(request.url.split('?')[1]).get('token');
@@ -93,7 +93,7 @@ class Dashboard {
     if (![asked, bearer, carried === undefined ? null : decode(carried)].some((given) => given && equal(given, token))) {
       return 'the dashboard needs its token: /_gridcentric?token=...';
     }
-    // The page's own requests bring it along.
+    // So that the page's own requests carry it.
     if (asked) response.setHeader('set-cookie', `${TOKEN_COOKIE}=${encodeURIComponent(token)}; Path=${PREFIX}; HttpOnly; SameSite=Strict`);
     return undefined;
   }
@@ -128,7 +128,7 @@ class Dashboard {
   }
 }
 
-/** From this computer, and not by a front on this computer that nobody said to trust. */
+/** Whether the request comes from this computer, and not through an untrusted front proxy on it. */
 function isLocal(request, trusted) {
   const relayed = request.headers['x-forwarded-for'] !== undefined || request.headers.forwarded !== undefined;
   return (trusted || !relayed) && LOOPBACK.test(addressOf(request, trusted));

@@ -1,6 +1,6 @@
 'use strict';
-// The clones that autoscale made, as the host knows them: make, list, drain, end. All that is asked of the host is asked
-// here. Knows nothing of users or of HTTP requests other than its own to the clones' control port.
+// The clones that autoscale made, as the host knows them: make, list, drain, end. All requests to the host are made here.
+// Knows nothing of users, nor of HTTP requests other than its own to the clones' control port.
 
 const http = require('node:http');
 const { randomBytes } = require('node:crypto');
@@ -12,18 +12,18 @@ const CONTROL_TIMEOUT_MS = 2000;
 class Family {
   constructor(listenPort) {
     this.listenPort = listenPort;
-    this.tickets = new Set(); // those whose clones are ours; the program may have clones of its own
-    this.token = randomBytes(16).toString('hex'); // known to the clones, as they are born with this memory
+    this.tickets = new Set(); // those whose clones are ours; the program may have other clones
+    this.token = randomBytes(16).toString('hex'); // known to the clones, which inherit this memory
     this.running = null;
     this.next = null;
   }
 
-  /** True in a clone. From memory, so that it may be asked with every request. */
+  /** Whether this is a clone. Read from memory, so it is cheap enough for every request. */
   isClone() { return guest.vmid() > 0; }
 
   /**
-   * The living clones. The answer was asked for after this call: who has just connected to a clone's address learns
-   * whether the clone was there. Calls at the same time share one listing.
+   * The living clones, as of a time after this call: a caller that has just connected to a clone's address learns whether
+   * the clone was alive. Simultaneous calls share one listing.
    */
   living() {
     this.next ??= this.#after(this.running);
@@ -41,8 +41,8 @@ class Family {
   async lives(vmid) { return (await this.living()).some((domain) => domain.vmid === vmid); }
 
   /**
-   * Clone this process as often as there is room for, at most `count` times. Returns the vmid: 0 in the master.
-   * @throws the guest library's error; the ticket is given back then
+   * Makes as many clones of this process as there is room for, at most `count`. Returns the vmid: 0 in the master.
+   * @throws the guest library's error, after giving the ticket back
    */
   async grow(count) {
     const ticket = await guest.request_ticket(count, 1, 1, 0);
@@ -56,17 +56,17 @@ class Family {
     }
   }
 
-  /** The clone at this address answers with its vmid, from its event loop. */
+  /** Whether the clone at this address answers with its vmid, from its event loop. */
   async answers(clone) {
     return (await this.#control('GET', clone, 'health')).vmid === clone.vmid;
   }
 
-  /** Ask a clone to end by join. It ends a little later. */
+  /** Asks a clone to end by join. It ends a little later. */
   async drain(clone) { await this.#control('POST', clone, 'join'); }
 
   async kill(vmid) {
     await guest.kill(vmid).catch((error) => {
-      if (error.code !== 'no_such_domain') throw error; // ended by itself in the meantime
+      if (error.code !== 'no_such_domain') throw error; // it has ended in the meantime
     });
   }
 
@@ -84,7 +84,7 @@ class Family {
         try {
           let text = '';
           for await (const chunk of response) text += chunk;
-          if (response.statusCode >= 300) throw new Error(`it answered ${response.statusCode}: ${text.slice(0, 200)}`);
+          if (response.statusCode >= 300) throw new Error(`the clone answered ${response.statusCode}: ${text.slice(0, 200)}`);
           resolve(JSON.parse(text));
         } catch (error) {
           reject(error);

@@ -1,19 +1,19 @@
 'use strict';
-// Which headers of a request go on to a clone, which of its answer to the client, and what the proxy says of itself in them
-// (RFC 9110, section 7.6; X-Forwarded-*). Header lists are as node has them in rawHeaders: name, value, name, value, ...
+// Which headers of a request are forwarded to a clone, which of its response to the client, and what the proxy adds
+// (RFC 9110, section 7.6; X-Forwarded-*). Header lists have the form of Node's rawHeaders: name, value, name, value, ...
 // Knows no clones, users or sockets. gridcentric/autoscale/headers.py is its twin.
 
-// Of one connection only, whether Connection names them or not. Expect is answered by the proxy's own server.
+// Hop-by-hop headers, whether or not Connection names them. The proxy's own server answers Expect.
 const HOP_BY_HOP = new Set([
   'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer',
   'transfer-encoding', 'upgrade', 'http2-settings', 'expect',
 ]);
-// What a front says of the client. Anybody can say it: it is passed on only when it comes from a front that is trusted.
+// What a front proxy says about the client. Anybody can send these: they are forwarded only from a trusted front proxy.
 const OF_A_FRONT = new Set(['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto', 'x-real-ip']);
 
 const tokens = (value) => (value ?? '').toLowerCase().split(',').map((token) => token.trim()).filter(Boolean);
 
-/** Why a request is refused as malformed; undefined when it is not. */
+/** Why a request is refused as malformed; undefined if it is not. */
 function fault(request) {
   if (!request.url.startsWith('/')) return `the path is '${request.url.slice(0, 80)}', expected one that begins with /`;
   let hosts = 0;
@@ -21,12 +21,12 @@ function fault(request) {
   return hosts > 1 ? `there are ${hosts} Host headers, expected one` : undefined;
 }
 
-/** Does it ask for a WebSocket? Other upgrades are answered as if they had not been asked for (RFC 9110, section 7.8). */
+/** Whether the request asks for a WebSocket. Other upgrades are ignored (RFC 9110, section 7.8). */
 function wantsWebSocket(request) {
   return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket';
 }
 
-/** The address that the request comes from: of the client as a trusted front says, else of the connection. */
+/** The client's address: what a trusted front proxy says, otherwise the connection's. */
 function addressOf(request, trusted) {
   const said = trusted && (request.headers['x-forwarded-for'] ?? '').split(',').at(-1).trim();
   return said || request.socket.remoteAddress || '';
@@ -42,7 +42,7 @@ function endToEnd(rawHeaders, dropped, connection) {
   return kept;
 }
 
-/** The headers of a request as they go to a clone. A WebSocket's Connection and Upgrade are the caller's to add. */
+/** The headers of a request, as sent to a clone. The caller adds a WebSocket's Connection and Upgrade. */
 function towardsClone(request, trusted) {
   const { headers, socket } = request;
   const kept = endToEnd(request.rawHeaders, OF_A_FRONT, headers.connection);
@@ -57,10 +57,10 @@ function towardsClone(request, trusted) {
   return kept;
 }
 
-/** The headers of a clone's answer as they go to the client. */
+/** The headers of a clone's response, as sent to the client. */
 const towardsClient = (answer) => endToEnd(answer.rawHeaders, undefined, answer.headers.connection);
 
-/** The head of a request, with no upgrade in it, as bytes: to be read again by the server. */
+/** The head of a request without its upgrade, as bytes for the server to parse again. */
 function withoutUpgrade({ method, url, httpVersion, rawHeaders, headers }) {
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let i = 0; i < rawHeaders.length; i += 2) {

@@ -1,12 +1,12 @@
 'use strict';
-// Checks the options of autoscale.setup() by the table that both languages share, autoscale/options.json: names, defaults and
-// what each takes. gridcentric/autoscale/options.py is its twin in Python. Knows nothing of sockets or clones.
+// Checks the options of autoscale.setup() against the table that both languages share, autoscale/options.json: names,
+// defaults and accepted values. gridcentric/autoscale/options.py is its twin in Python. Knows nothing of sockets or clones.
 
 const { shared } = require('./shared');
 
 const TABLE = JSON.parse(shared('options.json'));
 
-// What only this language can say.
+// Defaults that only this language can express.
 const FUNCTIONS = {
   onScale: () => {},
   log: (text) => process.stderr.write(`gridcentric: ${text}\n`),
@@ -16,7 +16,7 @@ const FUNCTIONS = {
 
 const isRecord = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 
-// The words of the table that are no values themselves.
+// The words of the table that are not themselves values.
 const KINDS = {
   true: (value) => value === true,
   false: (value) => value === false,
@@ -24,7 +24,7 @@ const KINDS = {
   'an address to listen on': (value) => typeof value === 'string',
 };
 
-/** One of the things that an option takes: is it this, and how is it called? */
+/** One kind of value that an option takes: a check, and its description. */
 function rule(taken) {
   if (taken.whole) {
     const [low, high] = taken.whole;
@@ -46,9 +46,9 @@ const RULES = Object.fromEntries(Object.entries(TABLE).map(([name, { takes }]) =
 }));
 
 /**
- * What GRIDCENTRIC_AUTOSCALE says: a JSON object of options, listenPort and appPort among them, that a program is
- * started with. It goes before what the program itself says.
- * @throws {TypeError} it is no such object
+ * The contents of GRIDCENTRIC_AUTOSCALE: a JSON object of options, which may include listenPort and appPort. It overrides the
+ * program's own options.
+ * @throws {TypeError} if it is not such an object
  */
 function fromEnvironment() {
   const text = process.env.GRIDCENTRIC_AUTOSCALE;
@@ -56,7 +56,7 @@ function fromEnvironment() {
   try {
     const value = JSON.parse(text);
     if (isRecord(value)) return value;
-  } catch { /* said below */ }
+  } catch { /* reported below */ }
   throw new TypeError(`autoscale: GRIDCENTRIC_AUTOSCALE is ${show(text)}, expected a JSON object of options`);
 }
 
@@ -73,7 +73,7 @@ function readOptions(listenPort, appPort, options = {}) {
   for (const [name, { default: standard }] of Object.entries(TABLE)) read[name] = standard ?? FUNCTIONS[name];
   for (const [name, value] of Object.entries(given)) {
     if (!Object.hasOwn(TABLE, name)) {
-      throw new TypeError(`autoscale: there is no option '${name}'; there are ${Object.keys(TABLE).slice(2).join(', ')}`);
+      throw new TypeError(`autoscale: unknown option '${name}'; the options are ${Object.keys(TABLE).slice(2).join(', ')}`);
     }
     if (value === undefined && name in options) continue;
     const { holds, expected } = RULES[name];
@@ -81,7 +81,7 @@ function readOptions(listenPort, appPort, options = {}) {
     read[name] = value;
   }
   if (read.listenPort === read.appPort) {
-    throw new TypeError(`autoscale: listenPort and appPort are both ${read.appPort}; the app needs a port of its own behind the proxy`);
+    throw new TypeError(`autoscale: listenPort and appPort are both ${read.appPort}; the app needs its own port behind the proxy`);
   }
   if (read.minClones > read.maxClones) {
     throw new TypeError(`autoscale: minClones (${read.minClones}) is above maxClones (${read.maxClones})`);

@@ -1,23 +1,23 @@
 'use strict';
-// The rules of scaling, pure: who are the users, which clone does one go to, how many clones are missing, which may go.
-// No sockets, no timers, no guest library: time and chance are handed in. gridcentric/autoscale/policy.py is its twin;
+// The rules of scaling, pure: who the users are, which clone each goes to, how many clones are missing, which may go.
+// No sockets, no timers, no guest library: time and random numbers are passed in. gridcentric/autoscale/policy.py is its twin;
 // tests/autoscale/cases drive both.
 
 const { randomBytes } = require('node:crypto');
 
-// A stranger, who has not come back with its cookie yet, is remembered for this long, so that it finds the same clone; and so
-// many of them at most. Probes, scripts and webhooks stay strangers.
+// How long, and how many, strangers (users that have not yet returned their cookie) are remembered, so that they find the same
+// clone. Probes, scripts and webhooks stay strangers.
 const STRANGER_MS = 60000;
 const MAX_STRANGERS = 10000;
-// How long an absent user's clone is remembered, so that one who comes back finds the same room.
+// How long an absent user's clone is remembered, so that a returning user finds the same one.
 const AFFINITY_MS = 3600000;
-// More users than this are refused: what they cost in memory is bounded.
+// More users than this are refused, to bound their memory.
 const MAX_USERS = 100000;
 
-/** Why a user can be sent nowhere. The text is what the user reads. */
+/** A user cannot be placed. The user sees the message. */
 class Refused extends Error {}
 
-/** The id of a user, as the cookie carries it: unguessable, so that nobody takes another's place. */
+/** A user's id, as carried by the cookie: unguessable, so that nobody can take another's place. */
 const newId = () => randomBytes(16).toString('hex');
 const isId = (text) => /^[0-9a-f]{32}$/.test(text);
 
@@ -38,17 +38,17 @@ class Policy {
     this.options = options;
     this.random = options.random;
     this.users = new Map(); // id -> { id, vmid | null, open, seen, active, confirmed }
-    this.strangers = new Map(); // the same, of those who are not confirmed; the oldest first
-    this.clones = new Map(); // vmid -> { vmid, ip, users, emptySince, draining }; in the order of vmids
+    this.strangers = new Map(); // the same, for users not yet confirmed; oldest first
+    this.clones = new Map(); // vmid -> { vmid, ip, users, emptySince, draining }; ordered by vmid
     this.active = 0;
     this.lastPlaced = 0;
     this.lastScaled = -Infinity;
   }
 
   /**
-   * A request of a user begins. id: what its cookie says, if it says anything; an unknown one makes a stranger. given: who it is,
-   * by another way than a cookie.
-   * @throws {Refused} there are too many users
+   * A user's request begins. id: the contents of its cookie, if any; an unknown id makes a stranger. given: the user's name, if
+   * it is identified by something other than a cookie.
+   * @throws {Refused} if there are too many users
    */
   enter({ id, given }, now) {
     let user = this.users.get(given ?? id);
@@ -68,14 +68,14 @@ class Policy {
     return user;
   }
 
-  /** That request has ended. With it a stranger is not active any more. */
+  /** The request has ended; a stranger is then no longer active. */
   exit(user, now) {
     user.open--;
     user.seen = now;
     if (!user.open && !user.confirmed) this.#leave(user, now);
   }
 
-  /** Users without an open request for a while are not active any more; long absent ones are forgotten. */
+  /** Users without an open request for a while are no longer active; long-absent ones are forgotten. */
   expire(now) {
     for (const user of this.users.values()) {
       if (user.open) continue;
@@ -88,10 +88,10 @@ class Policy {
     }
   }
 
-  /** A user by the id in its cookie; undefined when it is not known. */
+  /** The user with this id in its cookie; undefined if unknown. */
   find(id) { return this.users.get(id) ?? this.strangers.get(id); }
 
-  /** The clones that live, as the host lists them. Returns the vmids that are new and those that have ended. */
+  /** Takes the living clones, as the host lists them. Returns the vmids that are new and those that have ended. */
   observe(domains, now) {
     const living = new Map(domains.map((domain) => [domain.vmid, domain]));
     const lost = [...this.clones.keys()].filter((vmid) => !living.has(vmid));
@@ -108,9 +108,9 @@ class Policy {
   }
 
   /**
-   * The clone a user goes to. A user stays where it is; a new one goes to a clone with room, by the strategy; when there
-   * is none, but one may still come, to none yet (null: hold the request); when none can come, to one of the fullest.
-   * @param final: nothing more will come now, as the last attempt to scale has ended
+   * The clone that a user goes to. A user stays where it is; a new one goes to a clone with room, chosen by the strategy. If there
+   * is none but one may still come, returns null (hold the request); if none can come, a clone with the fewest users.
+   * @param final: no clone will come now, because the last attempt to scale has ended
    */
   place(user, now, final = false) {
     const here = this.clones.get(user.vmid);

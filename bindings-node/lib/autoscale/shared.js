@@ -1,5 +1,5 @@
 'use strict';
-// Where the files lie that the autoscalers of Node and Python share: in the packed package in it, in a checkout beside it.
+// Finds the files that the autoscalers of Node and Python share: inside the packed package, or beside it in a checkout.
 
 const { existsSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');

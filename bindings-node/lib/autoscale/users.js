@@ -1,5 +1,5 @@
 'use strict';
-// Who a request is of: by the cookie that the proxy gives (the default), by a header, by the address, or as a function says.
+// Which user a request belongs to: by the proxy's cookie (the default), a header, the address, or a function.
 // Knows requests; nothing of clones. gridcentric/autoscale/users.py is its twin.
 
 const { addressOf } = require('./headers');
@@ -23,7 +23,7 @@ class Users {
     this.trusted = trustProxy;
   }
 
-  /** { id, given }: `given` is the name of a user that needs no cookie; else `id` is what the cookie says, if it is one of ours. */
+  /** { id, given }: `given` is the name of a user that needs no cookie; otherwise `id` is the cookie's contents, if it is ours. */
   of(request) {
     const id = cookieOf(request);
     if (this.by === 'cookie') return { id: isId(id ?? '') ? id : undefined };
@@ -41,7 +41,7 @@ class Users {
     }
   }
 
-  /** The Set-Cookie of an answer to this user; undefined when it needs none. */
+  /** The Set-Cookie of a response to this user; undefined if it needs none. */
   cookie(user) {
     return this.by === 'cookie' && !user.confirmed ? `${COOKIE}=${user.id}; Path=/; HttpOnly; SameSite=Lax` : undefined;
   }

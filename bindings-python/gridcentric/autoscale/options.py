@@ -128,7 +128,7 @@ def read_options(listen_port: int, app_port: int, given: dict[str, Any]) -> Opti
     read: dict[str, Any] = {name: row.get("default", _FUNCTIONS.get(name)) for name, row in _TABLE.items()}
     for name, value in {"listen_port": listen_port, "app_port": app_port, **given}.items():
         if name not in _TABLE:
-            raise ValueError(f"autoscale: there is no option '{name}'; there are {', '.join(list(_TABLE)[2:])}")
+            raise ValueError(f"autoscale: unknown option '{name}'; the options are {', '.join(list(_TABLE)[2:])}")
         if value is None and read[name] is None and name not in ("listen_port", "app_port"):
             continue
         _check(name, value)
@@ -136,7 +136,7 @@ def read_options(listen_port: int, app_port: int, given: dict[str, Any]) -> Opti
     options = Options(**read)
     if listen_port == app_port:
         raise ValueError(
-            f"autoscale: listen_port and app_port are both {app_port}; the app needs a port of its own behind the proxy"
+            f"autoscale: listen_port and app_port are both {app_port}; the app needs its own port behind the proxy"
         )
     if options.min_clones > options.max_clones:
         raise ValueError(f"autoscale: min_clones ({options.min_clones}) is above max_clones ({options.max_clones})")
