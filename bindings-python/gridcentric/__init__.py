@@ -1,8 +1,8 @@
 """VM fork as a library: a running program clones itself. Start with `gridcentric.guest` (or `gridcentric.aio` to await).
 
-The errors are here: every one is a gridcentric.Error with a `code` (the word that all languages share), an `errno` (that of
-the C API) and an `exit_code` (that of the gc command). Everything is loaded on first use, so that gridcentric.reference runs
-where nothing could be compiled.
+The errors are defined here. Each is a gridcentric.Error with a `code` (the name that all languages share), an `errno` (that of
+the C API) and an `exit_code` (that of the gc command). Everything is loaded on first use, so that gridcentric.reference also
+runs where nothing has been compiled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gridcentric.guest import explain as explain
     from gridcentric.guest import on_clone as on_clone
 
-# name -> the module it lives in; "" when it is one itself
+# name -> the module it lives in; "" if it is a module itself
 _HOMES = {
     "aio": "",
     "guest": "",
@@ -61,7 +61,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'gridcentric' has no attribute '{name}'")
     module = importlib.import_module(f"gridcentric.{home or name}")
     value = getattr(module, name) if home else module
-    globals()[name] = value  # the next time without this function
+    globals()[name] = value  # so that the next access bypasses this function
     return value
 
 

@@ -1,4 +1,4 @@
-"""python -m gridcentric: what compilers, build systems and scripts must know of this installation."""
+"""python -m gridcentric: tells compilers, build systems and scripts about this installation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _EXAMPLES = """
     cmake -DCMAKE_PREFIX_PATH=$(python -m gridcentric --prefix) .      # find_package(gridcentric)
 """
 
-# option: (what it prints, the places that it speaks of, help)
+# option: (what it prints, the paths that it mentions, help)
 _ANSWERS: dict[str, tuple[str, tuple[Path, ...], str]] = {
-    "cflags": (shlex.quote(f"-I{_paths.INCLUDE}"), (_paths.INCLUDE,), "what a C compiler needs"),
+    "cflags": (shlex.quote(f"-I{_paths.INCLUDE}"), (_paths.INCLUDE,), "flags for the C compiler"),
     "libs": (
-        # The program finds the library where it is now: nobody has to set LD_LIBRARY_PATH.
+        # With an rpath, so that the program finds the library without LD_LIBRARY_PATH.
         f"{shlex.quote(f'-L{_paths.LIB}')} -lgridcentric {shlex.quote(f'-Wl,-rpath,{_paths.LIB}')}",
         (_paths.LIB,),
-        "what the linker needs",
+        "flags for the linker",
     ),
     "pkg-config-path": (str(_paths.PKG_CONFIG), (_paths.PKG_CONFIG,), "the folder of gridcentric.pc"),
-    "prefix": (str(_paths.PACKAGE), (_paths.LIB / "cmake",), "for CMAKE_PREFIX_PATH: what include/ and lib/ are in"),
-    "gc": (str(_paths.GC), (_paths.GC,), "the gc command itself"),
+    "prefix": (str(_paths.PACKAGE), (_paths.LIB / "cmake",), "for CMAKE_PREFIX_PATH: the folder that contains include/ and lib/"),
+    "gc": (str(_paths.GC), (_paths.GC,), "the path of the gc command"),
 }
 
 
@@ -47,7 +47,7 @@ def main() -> int:
             print(f"{name:<16} {text}")
     missing = {path: None for name in wanted or _ANSWERS for path in _ANSWERS[name][1] if not path.exists()}
     for path in missing:
-        print(f"gridcentric: {path} is not there; install the package anew, from where it came", file=sys.stderr)
+        print(f"gridcentric: {path} does not exist; reinstall the package", file=sys.stderr)
     return 1 if missing else 0
 
 

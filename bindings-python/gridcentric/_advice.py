@@ -1,6 +1,6 @@
-"""How to get what an optional part needs: commands that work wherever this installation came from.
+"""How to install what an optional part needs: commands that work wherever this installation came from.
 
-The project's own name is not used in them: an index may have something else under it.
+They do not use the project's own name, because a package index may have a different project under it.
 """
 
 from __future__ import annotations

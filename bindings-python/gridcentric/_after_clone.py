@@ -1,5 +1,5 @@
-"""The user's handlers of on_clone(). run(vmid) is called by the native module in each clone, in the thread that called clone(),
-when what CPython and its modules remember of the master has been made right (src/make_right.cpp).
+"""The user's handlers of on_clone(). In each clone the native module calls run(vmid) in the thread that called clone(), after
+repairing what CPython and its modules remember of the master (src/make_right.cpp).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Callable
 
 from gridcentric import _children, _native
 
-handlers: list[Callable[[int], object]] = []  # in the order of registration
+handlers: list[Callable[[int], object]] = []  # in order of registration
 
 
 def run(vmid: int) -> None:

@@ -1,6 +1,6 @@
-"""Checks of the arguments that Python makes possible and the host never sees: types, huge numbers, NaN.
+"""Checks arguments for what only Python makes possible and the host never sees: types, huge numbers, NaN.
 
-What a number means is not known here: the host judges that.
+It does not know what a number means: the host judges that.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 class WrongArgumentType(InvalidArgument, TypeError):
-    """An argument of a wrong type: an InvalidArgument that is a TypeError as well."""
+    """An argument of the wrong type: an InvalidArgument that is also a TypeError."""
 
     __module__ = "gridcentric"
 
 
 def _shown(value: object) -> str:
-    """The value as an error shows it: short, whatever it is (an int of a million digits has no quick repr)."""
+    """The value as shown in an error: short, whatever it is (repr is slow for an int of a million digits)."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an int of {value.bit_length()} bits"
     try:
@@ -37,10 +37,10 @@ def _shown(value: object) -> str:
 
 def _integer(name: str, value: object, smallest: int, expected: str) -> int:
     wrong_type = f"{name} must be {expected}, not {_shown(value)} ({type(value).__qualname__})"
-    if isinstance(value, bool):  # an int to Python, never a number to whoever wrote it
+    if isinstance(value, bool):  # an int in Python, but never meant as a number
         raise WrongArgumentType(wrong_type)
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # ints of numpy are welcome, floats are not
+        number = operator.index(value)  # type: ignore[arg-type]  # accepts numpy's ints, rejects floats
     except TypeError:
         raise WrongArgumentType(wrong_type) from None
     if not smallest <= number <= LARGEST_INT:
@@ -54,17 +54,17 @@ def count(name: str, value: object) -> int:
 
 
 def timeout_of(value: object) -> int:
-    """Milliseconds: 0 tries once, a negative number waits for ever."""
+    """Milliseconds: 0 tries once, a negative number waits forever."""
     return _integer(
         "timeout",
         value,
         -LARGEST_INT - 1,
-        f"an int of milliseconds from {-LARGEST_INT - 1} to {LARGEST_INT} (0: try once, negative: wait for ever)",
+        f"an int of milliseconds from {-LARGEST_INT - 1} to {LARGEST_INT} (0: try once, negative: wait forever)",
     )
 
 
 def ticket_of(value: object) -> str:
-    """A ticket as the protocol has it: the text of a UUID in lower case. A uuid.UUID is one as well."""
+    """A ticket in the protocol's form: the text of a UUID in lower case. Also accepts a uuid.UUID."""
     if isinstance(value, uuid.UUID):
         return str(value)
     expected = "ticket must be what request_ticket() returned (the text of a UUID in lower case, or a uuid.UUID)"
@@ -76,7 +76,7 @@ def ticket_of(value: object) -> str:
 
 
 def report_of(value: object) -> Optional[bytes]:
-    """A report: bytes, or text that becomes UTF-8; None is no report. Its size is the core's business."""
+    """A report: bytes, or text that is encoded as UTF-8; None is no report. The core checks its size."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -90,7 +90,7 @@ def report_of(value: object) -> Optional[bytes]:
 
 
 def handler_of(value: object, takes: str) -> None:
-    """A handler: something that can be called."""
+    """A handler: any callable."""
     if not callable(value):
         raise WrongArgumentType(
             f"handler must be a function that takes {takes}, not {_shown(value)} ({type(value).__qualname__})"

@@ -1,5 +1,5 @@
-"""What is done in the caller before a clone is asked for: the user's handlers of before_clone(), then what Python has buffered
-goes out, as every clone would write it again. Nobody has been stopped by then, and the host knows nothing yet.
+"""What happens in the caller before a clone is requested: run the user's before_clone() handlers, then flush what Python has
+buffered, because every clone would write it again. At this point no thread is stopped and the host has not been contacted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Callable
 from gridcentric import _native
 from gridcentric._arguments import WrongArgumentType
 
-LISTENER_S = 1.0  # how long a listener of logging may take: it might wait for what the caller holds
+LISTENER_S = 1.0  # how long a logging listener may take: it might wait for something that the caller holds
 
-handlers: list[Callable[[], object]] = []  # in the order of registration
+handlers: list[Callable[[], object]] = []  # in order of registration
 _running = threading.Lock()
 
 
@@ -27,7 +27,7 @@ def _one_at_a_time() -> Iterator[None]:
         return
     if not _running.acquire(blocking=False):
         raise _native.CloneFailed(
-            "the handlers of before_clone() run for another clone of this process, maybe one that called this"
+            "the handlers of before_clone() are running for another clone of this process, possibly the one that made this call"
         )
     try:
         yield
@@ -36,7 +36,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def run() -> None:
-    """For a caller that can't await."""
+    """For a caller that cannot await."""
     with _one_at_a_time():
         for handler in list(handlers):
             result = handler()
@@ -59,17 +59,17 @@ async def run_and_await() -> None:
 
 
 def flush_streams() -> None:
-    """Write out what sys.stdout and sys.stderr have buffered."""
+    """Flush sys.stdout and sys.stderr."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # pythonw, daemons
             try:
                 stream.flush()
-            except (OSError, ValueError):  # nobody reads it, or it is closed: nothing is written twice either
+            except (OSError, ValueError):  # nobody reads it, or it is closed: then nothing is written twice
                 continue
 
 
 def flush_logging() -> None:
-    """Hand over what logging has kept for later: in a MemoryHandler, and in the queue of a listener that runs."""
+    """Flush what logging holds back: in a MemoryHandler, and in the queue of a running listener."""
     handlers_of_logging = sys.modules.get("logging.handlers")
     if handlers_of_logging is None:
         return
@@ -85,7 +85,7 @@ def flush_logging() -> None:
 
 
 def _drain(queue: Any) -> None:
-    """Wait until all that is in the queue has been taken care of, where it can say so."""
+    """Wait until everything in the queue has been processed, if the queue can tell."""
     done = getattr(queue, "all_tasks_done", None)
     if done is not None:
         with done:

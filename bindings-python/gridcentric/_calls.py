@@ -1,5 +1,5 @@
-"""The calls, once: check the arguments, call the client, name the result. gridcentric.guest and gridcentric.aio are two
-faces of this file: each function takes the Call that its face made, which can be taken back from elsewhere.
+"""The implementation of each call: check the arguments, call the client, name the result. gridcentric.guest and gridcentric.aio
+are two interfaces to this file: each function takes the Call that they made, which can be cancelled from elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Ticket = Union[str, "uuid.UUID"]
 Report = Union[bytes, bytearray, memoryview, str, None]
 
-# Private hosts are started from this package's own gc, unless the user has said which one.
+# Private hosts are started from this package's own gc, unless the user has chosen another.
 if _paths.GC.exists():
     os.environ.setdefault("GRIDCENTRIC_GC", str(_paths.GC))
 _native.set_after_clone(_after_clone.run)
@@ -44,7 +44,7 @@ def ticket_info(call: _native.Call, ticket: Ticket) -> TicketInfo:
 
 
 def clone(call: _native.Call, ticket: Ticket) -> int:
-    """The handlers of before_clone() have run."""
+    """Called after the handlers of before_clone()."""
     name = _arguments.ticket_of(ticket)
     _ids.prepare()
     _before_clone.flush_logging()
@@ -75,5 +75,5 @@ def explain() -> Explanation:
 
 def join(call: _native.Call, report: Report) -> None:
     data = _arguments.report_of(report)
-    _before_clone.flush_streams()  # it ends without exit handlers
+    _before_clone.flush_streams()  # the process ends without exit handlers
     call.join(data)

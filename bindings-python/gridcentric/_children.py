@@ -1,11 +1,11 @@
-"""In a clone, the handles of the master's child processes: subprocess, asyncio, gevent, multiprocessing, pools of processes.
+"""In a clone, the handles of the master's child processes: subprocess, asyncio, gevent, multiprocessing, process pools.
 
-Those processes stay the master's. In the clone each has ended as if by SIGKILL, under a pid that no process has, so that
-nobody waits for one, takes it for a success or signals what has its number by now: the master's own, in plain mode, or a
-process of the clone.
+Those processes stay with the master. In the clone each appears to have been ended by SIGKILL, under a pid that no process has,
+so that nothing waits for one, takes it for a success or signals a process that now has its number: the master's own child, in
+plain mode, or a process of the clone.
 
-What is defined here src/children.cpp puts in its place in each clone, in one step: a thread that runs between two of its
-bytecodes would see a handle that is still the master's. run() is the part that may come later.
+src/children.cpp installs the definitions below in each clone, in one step: a thread that ran between two bytecodes would
+otherwise see a handle that is still the master's. run() is the part that may come later.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import sys
 from typing import Any, Optional
 
 ENDED = -signal.SIGKILL
-NO_PID = 2**31 - 1  # more than the largest that Linux gives: kill() says that there is no such process
+NO_PID = 2**31 - 1  # above the largest pid on Linux: kill() fails with ESRCH
 
 POOL_STAYED = (
-    "this pool of processes was made before the clone, and its processes stayed the master's: make a new one in the clone"
+    "this process pool was made before the clone, and its processes stayed with the master: make a new pool in the clone"
 )
 _MARK = "_gridcentric_clone"
 
-here = object()  # stands for this domain; another object in each clone
-pools: list[Any] = []  # the inherited ones of multiprocessing
+here = object()  # stands for this domain; a different object in each clone
+pools: list[Any] = []  # inherited pools of multiprocessing
 managers: list[Any] = []  # the threads that manage inherited executors
-watchers: set[int] = set()  # the threads that were there at the clone
+watchers: set[int] = set()  # the threads that existed at the clone
 
 
 def _is_masters(attributes: dict[str, Any]) -> bool:
-    """Of the attributes of a Popen: it was running when this domain was cloned."""
+    """Whether the Popen with these attributes was running when this domain was cloned."""
     return attributes.get("returncode", ENDED) is None and attributes.get(_MARK) is not here
 
 
 class _OfChild:
-    """An attribute of subprocess.Popen, in a clone: of the master's children `inherited`, of others what it was set to."""
+    """An attribute of subprocess.Popen in a clone: `inherited` for the master's children, its own value for others."""
 
     def __init__(self, name: str, inherited: int) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class _OfChild:
 
     def __set__(self, popen: Any, value: Any) -> None:
         attributes = vars(popen)
-        if self.name not in attributes:  # Popen.__init__() of a child of this domain
+        if self.name not in attributes:  # in Popen.__init__() of this domain's own child
             attributes.setdefault(_MARK, here)
         if not _is_masters(attributes):
             attributes[self.name] = value
@@ -66,22 +66,22 @@ pid = _OfChild("pid", NO_PID)
 
 
 def process_exited(transport: Any, status: int) -> None:
-    """BaseSubprocessTransport._process_exited() of asyncio: its watchers give 255 for a child that is not theirs."""
+    """Replaces asyncio's BaseSubprocessTransport._process_exited(): its watchers report 255 for a child that is not theirs."""
     known = transport._proc.returncode
     _process_exited(transport, status if known is None else known)
 
 
 def _process_exited(transport: Any, status: int) -> None:
-    raise NotImplementedError  # asyncio's own is put here
+    raise NotImplementedError  # replaced by asyncio's original
 
 
 def is_news(record: Any) -> bool:
-    """A filter of asyncio's log: what its watchers of the master's children say in a clone is not worth saying."""
+    """A filter for asyncio's log: drops what its watchers of the master's children say in a clone."""
     return "will report returncode 255" not in str(record.msg) or record.thread not in watchers
 
 
 def break_executor(manager: Any, _cause: object) -> None:
-    """terminate_broken() of the thread that manages an inherited executor, of concurrent.futures or loky."""
+    """Replaces terminate_broken() of the thread that manages an inherited executor of concurrent.futures or loky."""
     error = sys.modules[type(manager).__module__].BrokenProcessPool(POOL_STAYED)
     pending = list(manager.pending_work_items.values())
     manager.pending_work_items.clear()
@@ -92,7 +92,7 @@ def break_executor(manager: Any, _cause: object) -> None:
     if executor is not None and not hasattr(manager, "executor_flags"):
         executor._broken = POOL_STAYED
         executor._shutdown_thread = True
-    manager.executor_reference = lambda: None  # its own text would take the place of ours
+    manager.executor_reference = lambda: None  # so that its message does not replace ours
     type(manager).terminate_broken(manager, error if hasattr(manager, "executor_flags") else None)
 
 
@@ -101,35 +101,35 @@ def _refuse() -> None:
 
 
 def _nothing(*_: object) -> None:
-    """What an inherited pool does at close(), terminate() and join(): its processes may hold the locks that those take."""
+    """Replaces an inherited pool's close(), terminate() and join(): its processes may hold the locks that those take."""
 
 
 def _break_pool(pool: Any) -> None:
-    """An inherited pool of multiprocessing: nobody works on what it was given."""
+    """Make an inherited multiprocessing pool fail: nothing works on its tasks."""
     from multiprocessing import ProcessError
 
     pool._check_running = _refuse
     pool.close = pool.terminate = pool.join = _nothing
     failure = (False, ProcessError(POOL_STAYED))
     for job in list(pool._cache.values()):
-        if hasattr(job, "_cond"):  # of imap()
+        if hasattr(job, "_cond"):  # from imap()
             with job._cond:
                 job._set = job._set_length = _nothing
                 job._items.append(failure)
                 job._length = job._index
                 job._cond.notify_all()
             continue
-        if hasattr(job, "_number_left"):  # of map(): it ends with its last part
+        if hasattr(job, "_number_left"):  # from map(): it ends with its last part
             job._number_left = 1
         with contextlib.suppress(KeyError):  # its result has just been read
             job._set(0, failure)
-    # The threads that hand tasks over and read results end, maybe within one.
+    # This ends the threads that submit tasks and read results, perhaps in the middle of one.
     pool._inqueue._reader.close()
     pool._outqueue._writer.close()
 
 
 class _EndedChild:
-    """What gevent's functions ask a watcher of a child that has ended."""
+    """The attributes that gevent's functions read from the watcher of an ended child."""
 
     rstatus = signal.SIGKILL
 
@@ -138,18 +138,18 @@ class _EndedChild:
 
 
 def _end_child_of_gevent(watcher: Any) -> None:
-    if watcher.callback is not None:  # not ended meanwhile
+    if watcher.callback is not None:  # it has not ended meanwhile
         watcher.callback(_EndedChild(watcher), *watcher.args[1:])
 
 
 def run() -> None:
-    """In a clone, before the program's own handlers."""
+    """Runs in a clone before the program's own handlers."""
     for watcher in list(getattr(sys.modules.get("gevent.os"), "_watched_children", {}).values()):
-        if not isinstance(watcher, tuple):  # of one that has ended
+        if not isinstance(watcher, tuple):  # the status of an ended child
             watcher.loop.run_callback_threadsafe(_end_child_of_gevent, watcher)
     while pools:
         _break_pool(pools.pop())
     while managers:
-        # At the end of the results it looks at its processes; otherwise it might wait for the rest of a result for ever.
-        with contextlib.suppress(OSError):  # closed already, by a thread that has seen the end of the processes
+        # At the end of its results the thread checks its processes; otherwise it might wait forever for the rest of a result.
+        with contextlib.suppress(OSError):  # already closed, by a thread that has noticed the end of the processes
             managers.pop().result_queue._writer.close()

@@ -1,5 +1,5 @@
-"""The table of known generators of random numbers, gridcentric/generators.def, for Python. What is reseeded in a clone is in
-src/generators.cpp; which of them are loaded and repeat, the core finds (explain(), GRIDCENTRIC_STRICT).
+"""The table of known random number generators, gridcentric/generators.def, for Python. src/generators.cpp reseeds them in a
+clone; the core finds those that are loaded and repeat (explain(), GRIDCENTRIC_STRICT).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Libraries for which the pid is a name, or that remember it.
+"""Libraries that use the pid as a name, or remember it.
 
-In pidns mode a clone has its master's pid: files that are named by it would be written by both. In plain mode it has another
-one: a library that remembers the old one takes itself for a child of fork().
+In pidns mode a clone has its master's pid, so both would write to files named after it. In plain mode it has a different pid: a
+library that remembers the old one takes itself for a child of fork().
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any, Callable, Optional
 
 from gridcentric import _native
 
-# module -> what comes of it in plain mode
+# module -> what happens to it in plain mode
 _REMEMBER_THE_PID = {
-    "zmq": "pyzmq: libzmq sends nothing in a process with another pid than its context was made in, inherited sockets stall",
+    "zmq": "pyzmq: libzmq sends nothing once the pid of its context's process has changed; inherited sockets stall",
     "distributed": "dask.distributed: inherited clients and workers stall",
 }
 
 
 def _of_this_domain(original: Callable[[], object]) -> object:
-    """What prometheus_client names its files by: in a clone with the vmid; a '_' would separate parts of the name."""
+    """The name that prometheus_client gives its files, with the vmid in a clone; a '_' would separate parts of the name."""
     vmid = _native.vmid()
     return f"{original()}-{vmid}" if vmid else original()
 
 
 def _prometheus_cell() -> Optional[Any]:
-    """The variable of prometheus_client in multiprocess mode that holds the function which identifies the process."""
+    """In prometheus_client's multiprocess mode, the variable that holds the function that identifies the process."""
     values = sys.modules.get("prometheus_client.values")
     check = getattr(getattr(values, "ValueClass", None), "_MmapedValue__check_for_pid_change", None)
     if check is None or "process_identifier" not in check.__code__.co_freevars:
@@ -35,7 +35,7 @@ def _prometheus_cell() -> Optional[Any]:
 
 
 def prepare() -> None:
-    """In the master: prometheus_client, which compares before it counts, takes new files in each clone and starts from zero."""
+    """In the master: make prometheus_client, which compares names before it counts, use new files in each clone, from zero."""
     cell = _prometheus_cell()
     if cell is None or getattr(cell.cell_contents, "func", None) is _of_this_domain:
         return
@@ -54,13 +54,13 @@ def _notes(plain: bool) -> list[str]:
     multiprocess = "Mmap" in getattr(getattr(values, "ValueClass", None), "__name__", "")
     if multiprocess and _prometheus_cell() is None and not plain:
         notes.append(
-            "this prometheus_client, in multiprocess mode, names its files in a way that is not known: clones, which have "
-            "their master's pid, would write to the master's"
+            "this version of prometheus_client, in multiprocess mode, names its files in an unknown way: clones, which have "
+            "their master's pid, would write to the master's files"
         )
     return notes
 
 
 def explained(can_clone: bool, report: str) -> tuple[bool, str]:
-    """What the core has found, with what only Python can see."""
+    """The core's findings, with those that only Python can see."""
     plain = "(mode plain," in report.partition("\n")[0]
     return can_clone, report + "".join(f"note: {note}\n" for note in _notes(plain))

@@ -1,4 +1,4 @@
-"""Where this installation has its header, library and gc. Knows files only: nothing is imported or started."""
+"""Where this installation has its header, library and gc. Knows only files: imports and starts nothing."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""The calls of gridcentric.guest, to be awaited: same names, arguments, results and errors.
+"""The calls of gridcentric.guest as coroutines, with the same names, arguments, results and errors.
 
     from gridcentric import aio
 
     async def scale() -> None:
         ticket = await aio.request_ticket(4, 4, 1, 1000)
-        if await aio.clone(ticket):         # the event loop goes on in the master and in each clone
+        if await aio.clone(ticket):         # the event loop keeps running in the master and in each clone
             ...
 
-An open call waits in a thread of its own, so that any number of them leaves the loop's executor free. Cancelling the task
-takes the call back on the host before CancelledError comes out: a ticket that was granted meanwhile is released. Clones
-that were there already when their task was cancelled stay; the task is cancelled in them too, as they share its past.
-Works on any event loop with call_soon_threadsafe(), uvloop's too.
+Each open call waits in its own thread, so that any number of them leaves the loop's executor free. Cancelling the task cancels
+the call on the host before CancelledError is raised; a ticket granted meanwhile is released. Clones that already existed when
+their task was cancelled stay; the task is cancelled in them too, because they share its past.
+Works on any event loop with call_soon_threadsafe(), including uvloop.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Each turn of a loop asks for all that is ready, and the end of a connection always is: it is read in the first, and the next
-# ones close it, TLS and what is built on it too.
+# Each turn of a loop polls everything that is ready, and the end of a connection always is: the first turn reads it, and the
+# next ones close the connection, including TLS and whatever is built on it.
 _TURNS = 16
 
 
 async def _run(work: Callable[[_native.Call], T], undo: Optional[Callable[[_native.Call, T], None]] = None) -> T:
-    """Let a thread do work(call) and wait for it. When the task is cancelled the call is taken back, and the thread's end
-    is waited for all the same; undo(call, result) makes up for a call that had succeeded by then.
+    """Run work(call) in a thread and wait for it. If the task is cancelled, cancel the call but still wait for the thread;
+    undo(call, result) reverts a call that had succeeded by then.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
@@ -48,7 +48,7 @@ async def _run(work: Callable[[_native.Call], T], undo: Optional[Callable[[_nati
     def post(settle: Callable[..., None], outcome: object) -> None:
         try:
             loop.call_soon_threadsafe(settle, outcome)
-        except RuntimeError:  # the loop was closed with the call open: nobody waits any more
+        except RuntimeError:  # the loop was closed with the call open: nothing waits for it any more
             return
 
     def wait_in_thread() -> None:
@@ -104,9 +104,9 @@ async def ticket_info(ticket: Ticket) -> TicketInfo:
 
 
 async def clone(ticket: Ticket) -> int:
-    """See gridcentric.guest.clone. The handlers of before_clone() run in the event loop and may be asynchronous, those of
-    on_clone() run in the thread of this call. In a clone it returns when the loop has told the owners of the master's
-    connections that they are at their end: a pool makes a new one for the first request.
+    """See gridcentric.guest.clone. Handlers of before_clone() run in the event loop and may be asynchronous; those of
+    on_clone() run in the thread of this call. In a clone it returns after the loop has told the owners of the master's
+    connections that these have ended, so that a pool opens a new one for the first request.
     """
     _arguments.ticket_of(ticket)
     await _before_clone.run_and_await()
@@ -146,7 +146,7 @@ async def sync(ticket: Optional[Ticket] = None, timeout: int = -1) -> None:
 
 
 async def join(report: Report = None) -> None:
-    """See gridcentric.guest.join. It ends the process: other tasks are not finished first."""
+    """See gridcentric.guest.join. It ends the process without waiting for other tasks."""
     await _run(lambda call: _calls.join(call, report))
 
 

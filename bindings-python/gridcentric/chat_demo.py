@@ -1,5 +1,5 @@
-"""gridcentric-chat-demo: the chat that scales itself, as `make demo` starts it in a checkout. What it does and its options are
-in demos/run, which comes with the package; this only says with which Python."""
+"""gridcentric-chat-demo: starts the chat that scales itself, like `make demo` in a checkout. demos/run, which is part of the
+package, does the work and describes the options; this only tells it which Python to use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     try:
         os.execvpe("bash", ["bash", str(_paths.DEMOS / "run"), *sys.argv[1:]], environment)
     except FileNotFoundError:
-        sys.exit("gridcentric-chat-demo: it is started by bash, and there is none on PATH")
+        sys.exit("gridcentric-chat-demo: cannot start: bash is not on PATH")
 
 
 if __name__ == "__main__":

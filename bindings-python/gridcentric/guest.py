@@ -1,4 +1,4 @@
-"""VM fork for Python: ask for a ticket, clone the running program, meet at a barrier, end with a report.
+"""VM fork for Python: request a ticket, clone the running program, meet at a barrier, end with a report.
 
     from gridcentric import guest
 
@@ -8,24 +8,25 @@
         guest.join(f"hello from {vmid}")
     print(guest.wait(ticket))
 
-Times are milliseconds: 0 tries once, a negative one waits for ever. Every function may be called from any thread; a call
-that waits does so without the GIL, and in the main thread Ctrl-C interrupts it (the call is then taken back on the host).
-Errors are subclasses of gridcentric.Error; each is also the built-in exception nearest to it: TimedOut is a TimeoutError,
-InvalidArgument a ValueError (and, for an argument of a wrong type, a TypeError as well: WrongArgumentType). Any call that
-asks the host may raise HostUnreachable, InterruptedByClone (another thread cloned the domain while the call was open; only
-in the clones) and ProtocolError. `gridcentric.aio` has the same functions to be awaited.
+Times are milliseconds: 0 tries once, a negative time waits forever. Every function may be called from any thread. A call
+that waits releases the GIL; in the main thread Ctrl-C interrupts it, which cancels the call on the host. Errors are subclasses
+of gridcentric.Error, and each is also the nearest built-in exception: TimedOut is a TimeoutError, InvalidArgument a ValueError
+(for an argument of the wrong type, also a TypeError: WrongArgumentType). Any call that asks the host may raise
+HostUnreachable, InterruptedByClone (another thread cloned the domain while the call was open; only in the clones) and
+ProtocolError. `gridcentric.aio` has the same functions as coroutines.
 
-The clone carries all threads. What it does not carry, and what Python programs must know, is in docs/live-clone.md; the
-random generators of `random`, `numpy.random`, torch, OpenSSL and others (docs/random-numbers.md) draw anew in each clone, your
-own instances (random.Random(), numpy's default_rng()) repeat: reseed them in a handler of on_clone(). explain() names loaded
-libraries whose numbers repeat; where GRIDCENTRIC_STRICT is set, clone() refuses them.
+A clone has all threads of its master. docs/live-clone.md says what it lacks and what Python programs must know. The
+generators of `random`, `numpy.random`, torch, OpenSSL and others (docs/random-numbers.md) are reseeded in each clone. Your own
+instances (random.Random(), numpy's default_rng()) repeat: reseed them in a handler of on_clone(). explain() names loaded
+libraries whose numbers repeat; if GRIDCENTRIC_STRICT is set, clone() refuses them.
 
-Child processes stay the master's: in a clone the handles that subprocess, asyncio and multiprocessing have of them say that
-each has ended by SIGKILL, and pools of processes fail with an error that says why: make new ones. What an open file other
-than sys.stdout and sys.stderr has buffered is written by every clone, as after fork(): flush it in a handler of
-before_clone(). os.register_at_fork() handlers do not run.
+Child processes stay with the master. In a clone, the handles of subprocess, asyncio and multiprocessing report that each was
+ended by SIGKILL, and process pools fail with an error that says why: make new ones. Data buffered by an open file other than
+sys.stdout and sys.stderr is written by every clone, as after fork(): flush it in a handler of before_clone().
+os.register_at_fork() handlers do not run.
 
-Free-threaded builds: importing this turns the GIL on. Subinterpreters: the import is refused; only the main one may clone.
+Free-threaded builds: importing this module enables the GIL. Subinterpreters: the import is refused; only the main interpreter
+can clone.
 """
 
 from __future__ import annotations
@@ -50,35 +51,35 @@ BeforeHandler = TypeVar("BeforeHandler", bound=Callable[[], object])
 def request_ticket(maxcpus: int, minvms: int, mincpuspervm: int, timeout: int) -> str:
     """Reserve CPUs for clones and return the ticket's UUID.
 
-    The largest multiple of `mincpuspervm` that is free and at most `maxcpus`, granted as soon as it is enough for `minvms`
-    clones; until then the request waits in line, first come, first served, for `timeout` milliseconds.
-    Raises InvalidArgument (a count below 1, more than the host has in all), TimedOut, CloneFailed (no descriptors for so many).
+    Grants the largest multiple of `mincpuspervm` that is free and at most `maxcpus`, as soon as it is enough for `minvms`
+    clones. Until then the request waits in line, first come, first served, for `timeout` milliseconds.
+    Raises InvalidArgument (a count below 1, or more than the host has in total), TimedOut, CloneFailed (too few descriptors).
     """
     return _calls.request_ticket(_native.Call(), maxcpus, minvms, mincpuspervm, timeout)
 
 
 def release_ticket(ticket: Ticket) -> None:
-    """Give back a ticket that was not used. Raises NoSuchTicket, NotYourTicket, TicketUsed."""
+    """Give back an unused ticket. Raises NoSuchTicket, NotYourTicket, TicketUsed."""
     _calls.release_ticket(_native.Call(), ticket)
 
 
 def list_tickets() -> list[TicketInfo]:
-    """The family's tickets in the order of request; the first is the one the master was born with."""
+    """The family's tickets in order of request; the first is the one that the master was born with."""
     return _calls.list_tickets(_native.Call())
 
 
 def ticket_info(ticket: Ticket) -> TicketInfo:
-    """What a ticket of the family holds. Raises NoSuchTicket, NotYourTicket (of another family)."""
+    """One ticket of the family. Raises NoSuchTicket, NotYourTicket (another family's)."""
     return _calls.ticket_info(_native.Call(), ticket)
 
 
 def clone(ticket: Ticket) -> int:
-    """Make the ticket's clones of this program, all or none: 0 in the caller, the (positive) vmid in each clone.
+    """Make the ticket's clones of this program, all or none. Returns 0 in the caller, the positive vmid in each clone.
 
-    First the handlers of before_clone() run, and what sys.stdout, sys.stderr and logging have buffered goes out; in each clone
-    the handlers of on_clone() have run when this returns. What a handler of before_clone() raises is raised here.
+    First the handlers of before_clone() run, and sys.stdout, sys.stderr and logging are flushed. In each clone the handlers of
+    on_clone() have run when this returns. An exception in a handler of before_clone() is raised here.
     Raises NoSuchTicket, NotYourTicket, TicketUsed, CloneFailed, NotSupported (see explain()); after the last two the ticket
-    is reserved as before and nobody was cloned. Taken back by Ctrl-C: nobody was cloned, the ticket is released.
+    is still reserved and no clone exists. If Ctrl-C cancels the call, no clone exists and the ticket is released.
     """
     _arguments.ticket_of(ticket)
     _before_clone.run()
@@ -86,21 +87,21 @@ def clone(ticket: Ticket) -> int:
 
 
 def list_domains() -> list[Domain]:
-    """The family's living domains, by vmid."""
+    """The family's living domains, ordered by vmid."""
     return _calls.list_domains(_native.Call())
 
 
 def sync(ticket: Optional[Ticket] = None, timeout: int = -1) -> None:
-    """Barrier of a ticket's clones and the domain that cloned them; a clone may leave out the ticket it was born of.
+    """Wait at the barrier of a ticket's clones and the domain that cloned them; a clone may omit its own ticket.
 
-    Raises TimedOut (this caller's time ran out), BarrierBroken (another's did, or a member has ended), NoSuchTicket,
+    Raises TimedOut (this caller's timeout expired), BarrierBroken (another's did, or a member has ended), NoSuchTicket,
     NotYourTicket, InvalidArgument (not cloned yet, or the master without a ticket).
     """
     _calls.sync(_native.Call(), ticket, timeout)
 
 
 def join(report: Report = None) -> None:
-    """End this clone and hand `report` (bytes, or text as UTF-8; at most 1 MiB) to the domain that made it.
+    """End this clone and pass `report` (bytes, or text as UTF-8; at most 1 MiB) to the domain that made it.
 
     sys.stdout and sys.stderr are flushed; exit handlers and `finally` blocks do not run. Does not return.
     Raises InvalidArgument (in the master), TooLarge (also when reports of 128 MiB wait in the family to be read).
@@ -109,7 +110,7 @@ def join(report: Report = None) -> None:
 
 
 def wait(ticket: Ticket, timeout: int = -1, *, forget: bool = False) -> list[Result]:
-    """Wait until all clones of the ticket have ended; how each did, by vmid, with its report.
+    """Wait until all clones of the ticket have ended. Returns how each ended, with its report, ordered by vmid.
 
     With `forget` the host forgets the ticket and the reports it kept once the results are here: for a program that clones for a
     long time. Otherwise a family's last 1,000 closed tickets are kept, and at most 128 MiB of reports.
@@ -124,12 +125,12 @@ def kill(vmid: int) -> None:
 
 
 def before_clone(handler: BeforeHandler) -> BeforeHandler:
-    """Run handler() in the thread that calls clone(), before the host is asked and anybody is stopped; usable as a decorator.
+    """Run handler() in the thread that calls clone(), before the host is asked and any thread stopped; usable as a decorator.
 
-    For what every clone would do again, or must not have: flush a file, finish a transaction, close a connection. Handlers run
-    in the order of registration. What one raises is raised by clone(): the others don't run, nobody is cloned and the ticket
-    can be used again. One that is asynchronous needs gridcentric.aio.clone(), which awaits it in its event loop. While handlers
-    run another clone(), of a handler too, raises CloneFailed. There is no way to take a handler back.
+    Use it for what every clone would repeat or must not have: flush a file, finish a transaction, close a connection. Handlers
+    run in order of registration. If one raises, clone() raises its exception, the others don't run, no clone is made and the
+    ticket can be used again. An asynchronous handler needs gridcentric.aio.clone(), which awaits it in its event loop. While
+    handlers run, another clone(), even from a handler, raises CloneFailed. A handler cannot be removed.
     """
     _arguments.handler_of(handler, "no argument")
     _before_clone.handlers.append(handler)
@@ -137,11 +138,11 @@ def before_clone(handler: BeforeHandler) -> BeforeHandler:
 
 
 def on_clone(handler: Handler) -> Handler:
-    """Run handler(vmid) in each clone before clone() returns there, in the order of registration; usable as a decorator.
+    """Run handler(vmid) in each clone before clone() returns there, in order of registration; usable as a decorator.
 
-    It runs in the thread that called clone(), when the generators of random numbers differ already. Other threads of the clone
-    go on meanwhile, whenever CPython switches threads.
-    One that raises is reported through sys.unraisablehook; the clone goes on. There is no way to take a handler back.
+    It runs in the thread that called clone(), after the random number generators have been reseeded. Other threads of the clone
+    run meanwhile, whenever CPython switches threads. If a handler raises, the exception goes to sys.unraisablehook and the clone
+    continues. A handler cannot be removed.
     """
     _arguments.handler_of(handler, "the vmid")
     _after_clone.handlers.append(handler)
@@ -149,6 +150,6 @@ def on_clone(handler: Handler) -> Handler:
 
 
 def explain() -> Explanation:
-    """Whether this process can be cloned here, what stands in the way, and what repeats or is missing in clones. Nothing is
-    stopped or changed. Reads the files of the loaded libraries the first time."""
+    """Whether this process can be cloned here, what prevents it, and what repeats or is missing in clones. Stops and changes
+    nothing. The first call reads the files of the loaded libraries."""
     return _calls.explain()

@@ -13,17 +13,17 @@ class TicketInfo(NamedTuple):
     id: str  #: UUID of 36 lower-case characters
     status: str  #: "pending", "reserved", "cloning", "active" or "closed"
     cpus: int  #: CPUs reserved
-    vms: int  #: clones that clone() makes, or has made
+    vms: int  #: clones that clone() will make, or has made
     mincpuspervm: int  #: CPUs of each clone
 
 
 class Domain(NamedTuple):
-    """One living machine of the family."""
+    """One living domain of the family."""
 
     vmid: int  #: 0: the master
     parent: Optional[int]  #: vmid of the domain that cloned it; None for the master
-    ip: str  #: its address, numeric
-    ticket: str  #: the ticket it was born of
+    ip: str  #: numeric address
+    ticket: str  #: the ticket that it was made with
     state: str  #: "starting", "running" or "ending"
 
 
@@ -32,12 +32,12 @@ class Result(NamedTuple):
 
     vmid: int
     how: str  #: "joined", "exited", "killed" or "lost"
-    status: int  #: its exit code ("exited"), its signal ("killed"), else 0
-    report: Optional[bytes]  #: what it handed to join(); None: it ended without a report
+    status: int  #: exit code ("exited"), signal number ("killed"), otherwise 0
+    report: Optional[bytes]  #: what it passed to join(); None if it ended without a report
 
 
 class Explanation(NamedTuple):
     """Whether this process can be cloned here."""
 
     can_clone: bool
-    report: str  #: one line a finding
+    report: str  #: one line per finding

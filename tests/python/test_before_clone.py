@@ -52,7 +52,7 @@ def test_a_handler_may_refuse(run: Callable[..., Any]) -> None:
 def cloning_handler() -> str:
     ticket = guest.request_ticket(1, 1, 1, 0)
     guest.before_clone(lambda: guest.clone(ticket))
-    with pytest.raises(gridcentric.CloneFailed, match="run for another clone"):
+    with pytest.raises(gridcentric.CloneFailed, match="running for another clone"):
         guest.clone(ticket)
     return guest.ticket_info(ticket).status
 

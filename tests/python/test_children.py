@@ -24,7 +24,7 @@ from gridcentric import aio, guest
 
 KILLED = -signal.SIGKILL
 NO_PID = 2**31 - 1
-STAYED = "this pool of processes was made before the clone, and its processes stayed the master's: make a new one in the clone"
+STAYED = "this process pool was made before the clone, and its processes stayed with the master: make a new pool in the clone"
 
 
 def spawn(**options: Any) -> subprocess.Popen[Any]:
