@@ -1,5 +1,5 @@
-// In a clone: what stands for the master's child processes is made what it must be there (gridcentric/_children.py, which
-// defines it and says why). All of it is calls into C, as in make_right.cpp: no thread gets the GIL in between.
+// In a clone: repairs the objects that stand for the master's child processes (gridcentric/_children.py defines the
+// replacements and says why). All of it is calls into C, as in make_right.cpp: no thread gets the GIL in between.
 #include <unistd.h>
 
 #include "gridcentric_python.hpp"
@@ -12,7 +12,7 @@ py::handle loaded(const char *module) {
   return found == Py_None ? nullptr : found;
 }
 
-// One kind of handles. A program may have replaced any module by something else: what fails is said, the others go on.
+// One kind of handle. A program may have replaced any module: a failure is reported, and the others continue.
 template <class Work>
 void of_module(const char *name, Work work) {
   const py::handle module = loaded(name);
@@ -25,7 +25,7 @@ void of_module(const char *name, Work work) {
 }
 
 void subprocesses(py::handle children) {
-  // What has it as an attribute of its own is of another domain.
+  // An object that has the attribute itself belongs to another domain.
   children.attr("here") =
       py::reinterpret_steal<py::object>(PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type));
   for (const char *name : {"subprocess", "gevent.subprocess"}) {
@@ -55,7 +55,7 @@ void asyncio(py::handle children) {
   });
 }
 
-// Each of these is remembered as running: it is not this domain's, and must be started anew when it is needed.
+// Python remembers each of these as running; it is not this domain's, and must be restarted when needed.
 void servants() {
   for (const char *tracker : {"multiprocessing.resource_tracker", "loky.backend.resource_tracker",
                               "joblib.externals.loky.backend.resource_tracker"}) {
@@ -88,8 +88,8 @@ void processes(py::handle children) {
   });
 }
 
-// Finalizers work in the process that made them, and here they would end what is the master's; those of pools of threads,
-// which live on, excepted.
+// Drops finalizers, which belong to the process that made them and here would end what is the master's; except those of thread
+// pools, which live on.
 void pools(py::handle children) {
   const py::handle module = loaded("multiprocessing.pool");
   of_module("multiprocessing.util", [&](py::handle util) {
@@ -118,7 +118,7 @@ void executors(py::handle children) {
         if (manager.is_none()) continue;
         manager.attr("terminate_broken") = partial(children.attr("break_executor"), manager);
         py::list(children.attr("managers")).append(manager);
-        // Nothing is handed to it from here on.
+        // It gets no more work from here on.
         if (py::hasattr(manager, "executor_flags")) {
           manager.attr("executor_flags").attr("broken") =
               module.attr("BrokenProcessPool")(children.attr("POOL_STAYED"));

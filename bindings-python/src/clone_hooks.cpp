@@ -1,4 +1,4 @@
-// Around the moment of the clone: Python is held still, and goes on in the clone when everything there has been made right
+// Around the moment of the clone: holds Python still, and lets it continue in the clone after everything has been repaired there
 // (make_right.cpp) and the user's handlers (gridcentric/_after_clone.py) have run.
 #include <unistd.h>
 
@@ -7,11 +7,11 @@
 namespace gridcentric::python {
 namespace {
 
-pid_t master_pid = 0;        // of the process that is being copied; 0: none is
-PyGILState_STATE gil_state;  // of the thread that is cloning: one at a time (the engine sees to it)
+pid_t master_pid = 0;        // of the process being copied; 0: none
+PyGILState_STATE gil_state;  // of the thread that is cloning: one at a time (the engine ensures it)
 
-// With the GIL held over the copying, no other Python code runs in a clone before make_right() has, and the interpreter's
-// state is that between two bytecodes. The user's handlers are bytecode themselves: there CPython may switch threads.
+// Because the GIL is held during the copy, no other Python code runs in a clone before make_right(), and the interpreter's
+// state is that between two bytecodes. The user's handlers are bytecode themselves, so CPython may switch threads there.
 void hold_still() {
   gil_state = PyGILState_Ensure();
   master_pid = getpid();
@@ -22,8 +22,8 @@ void go_on() {
   PyGILState_Release(gil_state);
 }
 
-// What a handler raises is reported through sys.unraisablehook, as for os.register_at_fork(): a clone goes
-// on.
+// A handler's exception is reported through sys.unraisablehook, as for os.register_at_fork(); the clone
+// continues.
 void call_handler(const py::object &handler, const py::object &argument) {
   try {
     handler(argument);
@@ -53,7 +53,7 @@ void set_after_clone(const py::object &handler) {
 
 void add_clone_hooks(py::module_ &module) {
   module.def("call_handler", &call_handler, py::arg("handler"), py::arg("argument"),
-             "handler(argument); what it raises goes to sys.unraisablehook.");
+             "Call handler(argument); an exception goes to sys.unraisablehook.");
   module.def("set_after_clone", &set_after_clone, py::arg("handler"),
              "Call handler(vmid) in each clone before clone() returns there.");
 }

@@ -1,6 +1,6 @@
-// All of it is calls into C, as in make_right.cpp: one bytecode, and CPython may hand the GIL to another thread, which would draw
-// from a generator that is still the master's. Only modules that are loaded are touched: the others have no state yet. What
-// lets go of the GIL comes last.
+// All of it is calls into C, as in make_right.cpp: after a single bytecode CPython may give the GIL to another thread, which would
+// draw from a generator that is still the master's. Only loaded modules are touched: the others have no state yet. Whatever
+// releases the GIL comes last.
 #include "generators.hpp"
 
 #include <sys/random.h>
@@ -19,7 +19,7 @@ using Random = std::array<std::uint32_t, 16>;
 
 Random draw() {
   Random drawn{};
-  // Below 256 bytes getrandom() gives all or, before the kernel's generator is ready, waits.
+  // For at most 256 bytes getrandom() returns everything or, before the kernel's generator is ready, waits.
   while (getrandom(drawn.data(), sizeof drawn, 0) != sizeof drawn) {
   }
   return drawn;
@@ -35,20 +35,20 @@ std::uint64_t draw_number() {
   return std::uint64_t{drawn[0]} << 32 | drawn[1];
 }
 
-// A module that is loaded, or None.
+// A loaded module, or None.
 py::object loaded(const char *name) {
   PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), name);
   return module != nullptr ? py::reinterpret_borrow<py::object>(module) : py::none();
 }
 
-// Of the modules by which versions of a library call it.
+// The loaded one of the names that a module has in different versions of its library.
 py::object loaded(std::initializer_list<const char *> names) {
   for (const char *name : names)
     if (py::object module = loaded(name); !module.is_none()) return module;
   return py::none();
 }
 
-// A random.Random, by the method in C and with a seed of ours: drawing it itself it would let go of the GIL.
+// A random.Random, by its C method and with our seed: drawing the seed itself, it would release the GIL.
 void seed_instance(const py::object &instance) {
   std::string digits;
   for (const std::uint32_t word : draw()) digits += std::to_string(word);
@@ -60,7 +60,7 @@ void seed_instance(const py::object &instance) {
 
 void random(py::handle module) { seed_instance(module.attr("_inst")); }
 
-// The legacy global; instances of default_rng() are the user's.
+// The legacy global generator; default_rng() instances are the user's.
 void numpy(py::handle module) {
   py::list seed;
   for (const std::uint32_t word : draw()) seed.append(word);
@@ -70,8 +70,8 @@ void numpy(py::handle module) {
 // An OpenSSL inside the extension module, where core/generators can't see it.
 void ssl(py::handle module) { module.attr("RAND_add")(draw_bytes(), double{sizeof(Random)}); }
 
-// uuid1: libuuid keeps a clock sequence per thread that all clones would share. A clone is a machine of its
-// own, so it gets a node of its own (random, with the multicast bit: RFC 4122, section 4.5) and draws the
+// uuid1: libuuid keeps a clock sequence per thread that all clones would share. A clone counts as a separate
+// machine, so it gets its own node (random, with the multicast bit: RFC 4122, section 4.5) and draws the
 // sequence anew each time.
 void uuid(py::handle module) {
   module.attr("_node") = (draw_number() & 0xffffffffffff) | std::uint64_t{1} << 40;
@@ -79,13 +79,13 @@ void uuid(py::handle module) {
   module.attr("_last_timestamp") = py::none();
 }
 
-// Its generator of names looks for a changed pid.
+// Its name generator checks for a changed pid.
 void tempfile(py::handle module) { module.attr("_name_sequence") = py::none(); }
 
 void torch(py::handle module) { module.attr("default_generator").attr("manual_seed")(draw_number() >> 1); }
 
-// Each thread has a state for `random` and one for `numpy.random`. Those of other threads, Python's or not, are reached as the
-// thread-local objects that they are.
+// Each thread has a state for `random` and one for `numpy.random`. Those of other threads, Python's or not, are reached as
+// thread-local objects.
 void numba(py::handle module) {
   for (const char *which : {"rnd_get_np_state_ptr", "rnd_get_py_state_ptr"}) {
     const auto mine = module.attr(which)().cast<std::uintptr_t>();
@@ -104,8 +104,8 @@ void polars(py::handle) {
   if (!library.is_none()) library.attr("set_random_seed")(draw_number());
 }
 
-// The OpenSSL inside it shows nothing to the dynamic linker, but to its own Python part. Called by its address, as cffi would
-// let go of the GIL.
+// The OpenSSL inside it exports nothing to the dynamic linker, only to its own Python part. Called by its address, because cffi
+// would release the GIL.
 void cryptography(py::handle module) {
   const py::object binding = module.attr("_openssl");
   const py::object ffi = binding.attr("ffi");
@@ -116,7 +116,7 @@ void cryptography(py::handle module) {
       drawn.data(), sizeof drawn, double{sizeof drawn});
 }
 
-// Draws the random part anew when the pid is not the one that it remembers.
+// Draws the random part anew if the pid is not the one that it remembers.
 void bson(py::handle module) {
   const py::object type = module.attr("ObjectId");
   type.attr("_pid") = 0;

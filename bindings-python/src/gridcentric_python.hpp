@@ -1,4 +1,4 @@
-// What the files of gridcentric._native share.
+// Declarations shared by the files of gridcentric._native.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -16,9 +16,9 @@ namespace gridcentric::python {
 
 namespace py = pybind11;
 
-// A call under way, known to close_calls(). Made and unmade with the GIL held. Once the interpreter is on its
-// way out a new call is cancelled at once, unless it is the main thread's (from another exit handler): nobody
-// else may be waiting then.
+// A call in progress, known to close_calls(). Constructed and destroyed with the GIL held. Once the interpreter
+// is exiting a new call is cancelled at once, unless it is the main thread's (from another exit handler): no
+// other thread may be waiting then.
 class OpenCall {
  public:
   OpenCall(guest::Call &call, bool in_main_thread);
@@ -33,17 +33,17 @@ class OpenCall {
 // Whether close_calls() has run.
 bool interpreter_is_ending();
 
-// The ends of calls that are not their own: interpreter exit and os.fork().
+// Ends calls for other reasons: interpreter exit and os.fork().
 void add_open_calls(py::module_ &module);
 
-// In a clone, with the GIL held. master_pid: of the process that was copied, the GIL held since before that; 0: a whole
-// machine was cloned, so processes have their pids, threads and children as before.
+// In a clone, with the GIL held. master_pid: of the process that was copied, with the GIL held since before that; 0: a whole
+// VM was cloned, so processes keep their pids, threads and children.
 void make_right(pid_t master_pid);
 
-// In a copied process, with the GIL held since before: the handles of the master's child processes have ended.
+// In a copied process, with the GIL held since before the copy: ends the handles of the master's child processes.
 void end_children();
 
-// What holds Python still while the process is copied, and what runs in a clone first.
+// The hooks that hold Python still while the process is copied, and what runs first in a clone.
 void add_clone_hooks(py::module_ &module);
 
 }  // namespace gridcentric::python

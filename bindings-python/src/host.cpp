@@ -1,5 +1,5 @@
 // gridcentric._host: a host in this process, on a driver written in Python. The trampoline between the driver contract
-// (core/include/gridcentric/hypervisor.hpp) and gridcentric.hypervisors.Driver; knows neither rules nor machines.
+// (core/include/gridcentric/hypervisor.hpp) and gridcentric.hypervisors.Driver; knows neither rules nor domains.
 //
 // The host runs on the thread that calls run_host(), without the GIL; the driver's methods are called on it with the GIL.
 // What the driver tells the host (ended, done) may come from any thread and is posted to the host's loop.
@@ -102,7 +102,7 @@ class ListenerHandle {
     loop_ = nullptr;
   }
 
-  Hypervisor::Listener *listener = nullptr;  // the host's thread only
+  Hypervisor::Listener *listener = nullptr;  // used only on the host's thread
 
  private:
   void must_post(std::function<void()> work) {
@@ -113,7 +113,7 @@ class ListenerHandle {
   Loop *loop_;
 };
 
-// What an exception of the driver says; the host goes on.
+// The text of a driver's exception; the host continues.
 std::string text_of(py::error_already_set &error) {
   const std::string text = py::str(error.value());
   return text.empty() ? std::string(py::str(error.type().attr("__name__"))) : text;
@@ -223,7 +223,7 @@ class PythonHypervisor final : public Hypervisor {
   }
 
  private:
-  // A driver that raises where it must not is a bug of the driver: it is shown, and the host goes on with `otherwise`.
+  // A driver that raises where it must not has a bug: the exception is shown, and the host continues with `otherwise`.
   template <class Result, class Question>
   Result ask(Result otherwise, Question question) const {
     const py::gil_scoped_acquire gil;
@@ -308,8 +308,8 @@ PYBIND11_MODULE(_host, module) {
              py::arg("relay_secret"), py::arg("control"), py::arg("on_ready"),
              "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
              "listens;\n"
-             "control: tests may look into it (docs/protocol.md). stop() may be called from any thread. "
-             "Raises RuntimeError when it can't start.");
+             "control: open the control channel for tests (docs/protocol.md). stop() may be called from any thread. "
+             "Raises RuntimeError if it cannot start.");
   module.def(
       "wait_status_of", &gridcentric::wait_status_of, py::arg("pidfd"), py::arg("pid"),
       "The wait status of a process that has ended and need not be a child. None where the kernel does not "

@@ -1,14 +1,14 @@
-// In a clone: what CPython, its modules and C libraries remember of the master is made right.
+// In a clone: repairs what CPython, its modules and C libraries remember of the master.
 //
-// A clone has the master's memory, so a generator of random numbers would draw the same in every clone; and
-// no fork handler has run, as all threads live on (os.register_at_fork and pthread_atfork assume that they do
-// not). What needs nothing: locks, logging, concurrent.futures (their threads are there), os.urandom and so
-// secrets, uuid4 and SystemRandom (the kernel draws), os.getpid (a system call), sys.stdout (flushed by the
-// caller of clone). Generators of the user's own making can't be found: on_clone() is for them.
+// A clone has the master's memory, so a random number generator would draw the same in every clone; and no
+// fork handler has run, because all threads live on (os.register_at_fork and pthread_atfork assume that they do
+// not). Nothing is needed for locks, logging and concurrent.futures (their threads exist), os.urandom and so
+// secrets, uuid4 and SystemRandom (the kernel draws), os.getpid (a system call) and sys.stdout (flushed by the
+// caller of clone). Generators that the user created can't be found: on_clone() is for them.
 //
-// All of it is calls into C: one bytecode, and CPython may hand the GIL to another thread, which
-// would draw from a generator that is still the master's. Only modules that are loaded are touched: the
-// others have no state yet.
+// All of it is calls into C: after a single bytecode CPython may give the GIL to another thread, which
+// would draw from a generator that is still the master's. Only loaded modules are touched: the others have no
+// state yet.
 #include <pthread.h>
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ void threads(pid_t master_pid) {
       if (running->pid == master_pid) running->pid = getpid();
     }
     clockid_t clock = 0;
-    // The clock of a thread is ~tid * 8 + 6: the one question about another thread's id that libc answers.
+    // A thread's CPU clock is ~tid * 8 + 6: the only way to get another thread's id from libc.
     if (state->thread_id == 0 || pthread_getcpuclockid(state->thread_id, &clock) != 0) continue;
     const auto tid = static_cast<unsigned long>(~(clock >> 3));
 #if PY_VERSION_HEX >= 0x030B0000
@@ -53,7 +53,7 @@ void threads(pid_t master_pid) {
   }
 }
 
-// One part gone wrong is said, and does not keep the others from being made right.
+// A failure of one part is reported and does not keep the others from being repaired.
 template <class Work>
 void say_errors(const char *part, Work work) {
   try {
@@ -66,7 +66,7 @@ void say_errors(const char *part, Work work) {
 }  // namespace
 
 void make_right(pid_t master_pid) {
-  if (master_pid != 0) {  // a machine is cloned with its children, threads and pids
+  if (master_pid != 0) {  // a VM is cloned with its children, threads and pids
     say_errors("threading", [&] { threads(master_pid); });
     say_errors("children", end_children);
   }

@@ -1,6 +1,6 @@
-// gridcentric._model: the C++ rules (core/model/rules.hpp) as Python sees them, for tests only: they are
-// driven in lockstep with gridcentric.reference (tests/reference). Everything is tuples, words as on the
-// wire; an error is (code, text), None when there is none. It must not know: the host, the protocol, what a
+// gridcentric._model: Python bindings of the C++ rules (core/model/rules.hpp), only for tests, which drive them
+// in lockstep with gridcentric.reference (tests/reference). Everything is tuples and the words of the wire
+// protocol; an error is (code, text), or None. It must not know: the host, the protocol, what a
 // call means.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -14,10 +14,10 @@ using guest::Call;
 
 py::handle error_class;      // gridcentric.Error
 py::handle cancelled_class;  // gridcentric._native.Cancelled
-py::object *main_thread;     // threading.main_thread; leaked: a thread may ask until the very end
+py::object *main_thread;     // threading.main_thread; leaked, because a thread may use it until the very end
 
-// One class for each row of errors.def, all below gridcentric.Error, and the built-in exception the row
-// names. They live as long as the process, like the built-in ones.
+// One class for each row of errors.def, derived from gridcentric.Error and the built-in exception that the
+// row names. They live as long as the process, like the built-in ones.
 void add_errors(py::module_ &module) {
   auto make = [&](const char *name, const char *doc, py::object bases, py::dict attributes) {
     const std::string full = std::string("gridcentric.") + name;
@@ -29,7 +29,7 @@ void add_errors(py::module_ &module) {
   const auto attributes = [](const char *word, int code, int exit) {
     return py::dict(py::arg("code") = word, py::arg("errno") = code, py::arg("exit_code") = exit);
   };
-  error_class = make("Error", "What every error of gridcentric is.",
+  error_class = make("Error", "The base class of all errors of gridcentric.",
                      py::reinterpret_borrow<py::object>(PyExc_Exception), attributes("error", 0, 1));
   const py::module_ builtins = py::module_::import("builtins");
   py::list table;
@@ -41,13 +41,13 @@ void add_errors(py::module_ &module) {
     table.append(make(row.python, row.text, bases, attributes(row.word, row.code, row.exit)));
   }
   module.attr("ERRORS") = py::tuple(table);
-  cancelled_class = make("Cancelled", "A call was taken back by Call.cancel().",
+  cancelled_class = make("Cancelled", "A call was cancelled by Call.cancel().",
                          py::reinterpret_borrow<py::object>(PyExc_Exception), py::dict());
 }
 
 void raise(const guest::Error &error) {
   if (error.code == guest::error_cancelled) {
-    // A thread that waits while the interpreter ends is ended without a word, as Python ends its daemon
+    // A thread that waits while the interpreter exits is ended silently, as Python ends its daemon
     // threads.
     PyErr_SetString(interpreter_is_ending() ? PyExc_SystemExit : cancelled_class.ptr(), error.what());
     return;
@@ -55,23 +55,23 @@ void raise(const guest::Error &error) {
   const guest::ErrorRow *row = guest::find_error(error.code);
   const py::object cls = row ? py::module_::import("gridcentric._native").attr(row->python)
                              : py::reinterpret_borrow<py::object>(error_class);
-  // A text of a hostile host need not be UTF-8.
+  // A hostile host's text need not be UTF-8.
   const auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
       error.text.data(), static_cast<Py_ssize_t>(error.text.size()), "backslashreplace"));
   if (text) PyErr_SetObject(cls.ptr(), text.ptr());
 }
 
-// Python runs handlers of signals in its main thread only; elsewhere a signal is no reason to look.
+// Python runs signal handlers only in its main thread; elsewhere there is nothing to check.
 bool in_main_thread() {
   return (*main_thread)().attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
 }
 
-// Do work with the GIL released. Ctrl-C (any signal whose Python handler raises) takes the call back on the
+// Run work with the GIL released. Ctrl-C (any signal whose Python handler raises) cancels the call on the
 // host.
 template <class Work>
 auto waiting(Call &call, Work work) {
   const bool main = in_main_thread();
-  const OpenCall open(call, main);  // unregistered with the GIL held again
+  const OpenCall open(call, main);  // unregistered after the GIL has been reacquired
   if (main) {
     call.on_wait_interrupted = [] {
       const py::gil_scoped_acquire gil;
@@ -105,7 +105,7 @@ py::list tuples_of(const std::vector<T> &items) {
   return list;
 }
 
-// Who am I is answered from memory after the first time: without letting go of the GIL, which costs more than
+// The identity is read from memory after the first time, without releasing the GIL, which would cost more than
 // the answer.
 bool identity_known = false;
 
@@ -131,9 +131,9 @@ void join(Call &call, const std::optional<py::bytes> &report) {
 
 void add_calls(py::module_ &module) {
   using namespace py::literals;
-  py::class_<Call>(module, "Call", "One call, which another thread can take back. For one use.")
+  py::class_<Call>(module, "Call", "One call, which another thread can cancel. For one use.")
       .def(py::init<>())
-      .def("cancel", &Call::cancel, "Take the call back: it raises Cancelled. Never blocks.")
+      .def("cancel", &Call::cancel, "Cancel the call, which raises Cancelled. Never blocks.")
       .def(
           "request_ticket",
           [](Call &call, int maxcpus, int minvms, int mincpuspervm, int timeout) {
@@ -179,16 +179,16 @@ void add_calls(py::module_ &module) {
           "kill", [](Call &call, int vmid) { waiting(call, [&] { guest::kill(vmid, &call); }); }, "vmid"_a)
       .def("join", &join, "report"_a)
       .def("identify", &identify,
-           "Ask the host once who this domain is; vmid() and its like know it from then on.");
+           "Ask the host once for this domain's identity; vmid() and the like then return it from memory.");
   module.def(
       "vmid", [] { return who_am_i([] { return guest::vmid(); }); },
-      "The number of this domain in its family: 0 in the master. From memory.");
+      "The number of this domain in its family: 0 in the master. Read from memory.");
   module.def(
       "ismaster", [] { return who_am_i([] { return guest::ismaster(); }); },
-      "Whether this domain is the master. From memory.");
+      "Whether this domain is the master. Read from memory.");
   module.def(
       "my_ip", [] { return who_am_i([] { return guest::my_ip(); }); },
-      "The numeric address of this domain. From memory.");
+      "The numeric address of this domain. Read from memory.");
   module.def(
       "identity_known", [] { return identity_known; }, "Whether vmid() and its like answer from memory.");
   module.def(
@@ -221,8 +221,8 @@ void add_calls(py::module_ &module) {
 }  // namespace
 }  // namespace gridcentric::python
 
-// The state is that of the process (one domain), so a subinterpreter is refused; and it is guarded by the
-// GIL, so a free-threaded Python turns the GIL on for it.
+// The state is per process (one domain), so a subinterpreter is refused; and the GIL protects it, so a
+// free-threaded Python enables the GIL for this module.
 PYBIND11_MODULE(_native, module, pybind11::multiple_interpreters::not_supported()) {
   using namespace gridcentric::python;
   module.doc() = "The guest client. Private: use gridcentric.guest or gridcentric.aio.";

@@ -1,4 +1,4 @@
-// Which calls are under way, so that none is left behind when the interpreter ends or forks.
+// Keeps track of open calls, so that none is left behind when the interpreter exits or forks.
 // It must not know what a call means.
 #include <condition_variable>
 #include <mutex>
@@ -17,14 +17,14 @@ struct OpenCalls {
   bool closed = false;
 };
 
-// Leaked: threads may still leave a call while static objects are being destroyed.
+// Leaked: threads may still return from a call while static objects are being destroyed.
 OpenCalls &open_calls() {
   static OpenCalls *calls = new OpenCalls;
   return *calls;
 }
 
 // At exit: a thread that waits in C++ must not find the interpreter gone when it wakes up. All are woken
-// while it is there.
+// while it still exists.
 void close_calls() {
   const py::gil_scoped_release release;
   OpenCalls &open = open_calls();
@@ -34,7 +34,7 @@ void close_calls() {
   open.none_left.wait(lock, [&] { return open.calls.empty(); });
 }
 
-// In a child of os.fork() only the calling thread lives on: the calls of the others have no one to end them.
+// In a child of os.fork() only the calling thread lives on, so nothing would end the other threads' calls.
 void forget_calls() { new (&open_calls()) OpenCalls; }
 
 }  // namespace
@@ -60,7 +60,7 @@ bool interpreter_is_ending() {
 }
 
 void add_open_calls(py::module_ &module) {
-  module.def("close_calls", &close_calls, "Take every open call back and wait until all have ended.");
+  module.def("close_calls", &close_calls, "Cancel every open call and wait until all have ended.");
   module.def("forget_calls", &forget_calls, "After os.fork(), in the child.");
   py::module_::import("atexit").attr("register")(module.attr("close_calls"));
   py::module_::import("os").attr("register_at_fork")(py::arg("after_in_child") = module.attr("forget_calls"));

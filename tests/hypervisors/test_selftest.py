@@ -68,7 +68,7 @@ def test_what_is_broken_fails(tmp_path: Path) -> None:
     broken = {"PYTHONPATH": str(tmp_path), "NODE_OPTIONS": f"--require={tmp_path}/broken.js"}
     code, verdicts = uniqueness(**broken)
     assert (code, failed(verdicts)) == (1, {"Python: random", "Node: crypto.randomUUID"})
-    assert verdicts["Node: crypto.randomUUID"][1] == "the master, before and the master have the same: the same"
+    assert verdicts["Node: crypto.randomUUID"][1] == "the master before the clone and the master have the same: the same"
     done = selftest("uniqueness", **broken)
     assert done.returncode == 1
     assert [line.split("  ")[0] for line in done.stdout.splitlines() if " FAILED  " in line] == [
@@ -81,13 +81,13 @@ def test_what_could_not_be_checked_fails(tmp_path: Path) -> None:
     code, verdicts = uniqueness(PATH=str(tmp_path))
     assert (code, failed(verdicts)) == (1, OF_NODE)
     assert verdicts["Node: Math.random"][1] == (
-        "could not be checked: there is no node on PATH; --without-node leaves Node out"
+        "could not be checked: there is no node on PATH; --without-node omits the rows of Node"
     )
     assert uniqueness("--without-node", PATH=str(tmp_path))[0] == 0
     (tmp_path / "sitecustomize.py").write_text("import uuid\ndel uuid.uuid4\n")
     code, verdicts = uniqueness(PYTHONPATH=str(tmp_path))
     assert (code, failed(verdicts)) == (1, {row.name for row in rows.ROWS} - OF_NODE - MACHINES_ONLY)
-    assert verdicts["clock"][1] == "could not be checked: the python probe ended with 1, and 0 domains have reported"
+    assert verdicts["clock"][1] == "could not be checked: the python probe exited with 1 after 0 domains had reported"
 
 
 def test_a_library_whose_random_numbers_repeat_fails(tmp_path: Path) -> None:
@@ -144,33 +144,33 @@ def of_family(change: Callable[[rows.Said], object]) -> dict[str, str]:
     return {v.name: v.detail for v in rows.judge({"python": family}, machines=True) if v.result == rows.FAILED}
 
 
-UNSAID = "could not be checked: a domain said something else"
+UNSAID = "could not be checked: unexpected report"
 CHANGES: list[tuple[Callable[[rows.Said], object], str, str]] = [
     (lambda f: f.domains[2]["seen"].update(mac="mac 1"), "MAC address", "clone 1 and clone 2 have the same: mac 1"),
     (lambda f: f.domains[1]["seen"].update(ip="10.77.0.2"), "IP address", "the master and clone 1 have the same: 10.77.0.2"),
-    (lambda f: f.domains[1]["seen"].pop("boot_id"), "boot_id", "clone 1 does not say"),
+    (lambda f: f.domains[1]["seen"].pop("boot_id"), "boot_id", "clone 1 did not report it"),
     (
         lambda f: f.domains[2]["drawn"].update(random="random 1"),
         "Python: random",
         "clone 1 and clone 2 have the same: random 1",
     ),
-    (lambda f: f.domains[2]["drawn"].pop("uuid"), "Python: uuid.uuid4", "clone 2 does not say"),
-    (lambda f: f.before.update(secrets=""), "Python: secrets", "the master, before does not say"),
+    (lambda f: f.domains[2]["drawn"].pop("uuid"), "Python: uuid.uuid4", "clone 2 did not report it"),
+    (lambda f: f.before.update(secrets=""), "Python: secrets", "the master before the clone did not report it"),
     (lambda f: f.repeats.append("x repeat"), "libraries loaded in Python", "x repeat"),
-    (lambda f: setattr(f, "repeats", None), "libraries loaded in Python", "the master does not say"),
+    (lambda f: setattr(f, "repeats", None), "libraries loaded in Python", "the master did not report it"),
     (lambda f: f.domains[1].update(seed="5eed"), "random-seed file", "clone 1 has inherited one"),
     (lambda f: f.domains[0].update(seed=None), "random-seed file", "the master has none, so there was nothing to inherit"),
-    (lambda f: f.domains[2].update(carries="clone 2"), "open connections", "that of clone 2 is not cut: clone 2"),
-    (lambda f: f.domains[0].update(carries="x"), "open connections", "the master's carries x, and it sent 'master'"),
+    (lambda f: f.domains[2].update(carries="clone 2"), "open connections", "the connection of clone 2 still works: clone 2"),
+    (lambda f: f.domains[0].update(carries="x"), "open connections", "the master's connection carried x, expected 'master'"),
     (lambda f: f.domains[1].pop("carries"), "open connections", f"{UNSAID} (KeyError('carries'))"),
-    (lambda f: f.clocks.pop(2), "clock", "clone 2 does not say"),
+    (lambda f: f.clocks.pop(2), "clock", "clone 2 did not report it"),
     (
         lambda f: f.clocks.update({1: (NOW - SECOND, NOW + SECOND // 100)}),
         "clock",
-        "that of clone 1 is off by -1010 to -1000 ms",
+        "the clock of clone 1 is off by -1010 to -1000 ms",
     ),
-    (lambda f: f.clocks.update({1: (NOW + SECOND, NOW + SECOND // 100)}), "clock", "that of clone 1 is off by 990 to 1000 ms"),
-    (lambda f: f.clocks.update({1: (NOW, NOW + 6 * SECOND)}), "clock", "that of clone 1 took 6000 ms to be read"),
+    (lambda f: f.clocks.update({1: (NOW + SECOND, NOW + SECOND // 100)}), "clock", "the clock of clone 1 is off by 990 to 1000 ms"),
+    (lambda f: f.clocks.update({1: (NOW, NOW + 6 * SECOND)}), "clock", "the clock of clone 1 took 6000 ms to read"),
 ]
 
 

@@ -1,8 +1,8 @@
-"""Turns an HTTP server in this process into a service that clones itself. docs/autoscale.md tells how.
+"""Turns an HTTP server in this process into a service that clones itself. docs/autoscale.md describes it.
 
     loop.call_later(3, autoscale.setup, 8080, PORT)
 
-Needs aiohttp (the extra `autoscale` of the package). autoscaler.py is where to start reading.
+Needs aiohttp (the extra `autoscale` of the package). Start reading at autoscaler.py.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ __all__ = ["Autoscaler", "setup"]
 
 
 def setup(listen_port: int, app_port: int, **options: Any) -> Autoscaler:
-    """Make this process the master of a family: a proxy on listen_port hands each user to a clone of the app on app_port.
+    """Make this process the master of a family: a proxy on listen_port that routes each user to a clone of the app on app_port.
 
-    To be called in the thread of the running event loop. For the options see docs/autoscale.md. Raises ValueError for a
-    wrong argument, by name, and RuntimeError where no event loop runs. Returns at once; await .ready to know that the
-    proxy listens, .close() to end it.
+    Call it in the thread of the running event loop. docs/autoscale.md describes the options. Raises ValueError naming the
+    invalid argument, and RuntimeError if no event loop is running. Returns at once; await .ready for the proxy to listen,
+    .close() to end it.
     """
     given = {"listen_port": listen_port, "app_port": app_port, **options, **from_environment()}
     read = read_options(given.pop("listen_port"), given.pop("app_port"), given)
     asyncio.get_running_loop()
-    # Clones have no users without the proxy: they end with the master however it ends.
+    # Without the proxy clones have no users, so they end with the master, however it ends.
     os.environ.setdefault("GRIDCENTRIC_ON_MASTER_EXIT", "end")
     return Autoscaler(read)

@@ -1,6 +1,6 @@
-"""What autoscale is in a clone: nothing but two answers on the port that is the proxy's in the master.
+"""The part of autoscale that runs in a clone: two answers on the port that is the proxy's in the master.
 
-They are for the master alone: "I live, and I am clone 3" and "I end now". The clone's inherited proxy connections are
+They are for the master: "I am alive, and I am clone 3" and "I am ending now". The clone's inherited proxy connections are
 dead and are dropped.
 """
 
@@ -17,7 +17,7 @@ from gridcentric import aio, guest
 CONTROL_PATH = "/_gridcentric/"
 TOKEN_HEADER = "X-Gridcentric-Token"
 
-# The join of a clone, kept from the garbage collector until it ends the process.
+# A reference to the clone's join, so that it is not garbage-collected before it ends the process.
 _ending: set[asyncio.Future[None]] = set()
 
 
@@ -34,10 +34,10 @@ async def answer(request: web.BaseRequest, token: str) -> web.StreamResponse:
     if request.method == "POST" and request.path == f"{CONTROL_PATH}join":
         given = request.headers.get(TOKEN_HEADER, "")
         if not hmac.compare_digest(given.encode(errors="replace"), token.encode()):
-            return _say(403, {"error": "only the master may say so"})
+            return _say(403, {"error": "only the master may ask for this"})
         response = _say(202, {"vmid": vmid})
         await response.prepare(request)
-        await response.write_eof()  # the answer is out: join does not return
+        await response.write_eof()  # send the answer first, because join does not return
         end("drained")
         return response
     return _say(421, {"error": f"this is clone {vmid}; the service is at the master's address"})

@@ -1,4 +1,4 @@
-"""The dashboard's side of the server: the page, the feed of server-sent events, and "who am I" for the app's own page.
+"""The server side of the dashboard: the page, the feed of server-sent events, and "who am I" for the app's own page.
 
 Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
 autoscale/dashboard.html.
@@ -20,10 +20,10 @@ from gridcentric.autoscale.headers import address_of
 from gridcentric.autoscale.shared import shared
 
 PREFIX = "/_gridcentric"
-HISTORY = 900  # points kept for the chart of a page that opens later
+HISTORY = 900  # points kept for the charts of pages opened later
 EVENTS = 60
 READERS = 64
-UNREAD = 200  # messages a page may leave unread before it is cut off
+UNREAD = 200  # messages that a page may leave unread before it is disconnected
 AT_MOST_EVERY_S = 0.1
 TOKEN_COOKIE = "gridcentric-dashboard"
 
@@ -31,9 +31,9 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 
 class Dashboard:
-    """admits, trusted: the options `dashboard` and `trust_proxy`; snapshot() -> the state as docs/autoscale.md lists it;
+    """admits, trusted: the options `dashboard` and `trust_proxy`; snapshot() -> the state as docs/autoscale.md describes it;
 
-    me(request) -> who the caller is.
+    me(request) -> the caller's identity.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Dashboard:
             return _reply(403, {"error": refusal})
         if path in (PREFIX, f"{PREFIX}/"):
             headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-            if isinstance(self._admits, dict) and token:  # the page's own requests bring it along
+            if isinstance(self._admits, dict) and token:  # so that the page's own requests carry it
                 headers["Set-Cookie"] = f"{TOKEN_COOKIE}={quote(token, safe='')}; Path={PREFIX}; HttpOnly; SameSite=Strict"
             return web.Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
         if path == f"{PREFIX}/state":
@@ -81,12 +81,12 @@ class Dashboard:
         return _reply(404, {"error": f"there is {PREFIX}, {PREFIX}/state, {PREFIX}/events and {PREFIX}/me"})
 
     def note(self, kind: str, text: str) -> None:
-        """Something happened: it is shown in the list of events."""
+        """Add an event to the list shown."""
         self._events.append({"t": self._now(), "kind": kind, "text": text})
         self.changed()
 
     def point(self, users: int, clones: int) -> None:
-        """A point of the chart."""
+        """Add a point to the chart."""
         self._history.append([self._now(), users, clones])
         self.changed()
 
@@ -103,20 +103,20 @@ class Dashboard:
             _cut_off(queue)
 
     def _refusal(self, request: web.BaseRequest, asked: str) -> Optional[str]:
-        """Why this request may not see it; None when it may."""
+        """Why this request may not see the dashboard; None if it may."""
         if self._admits is True:
             if _is_local(request, self._trusted):
                 return None
             return (
-                "the dashboard is for this computer alone: open it as localhost, or set the option dashboard to a token or a "
-                "function"
+                "the dashboard can only be opened from this computer: open it as localhost, or set the option dashboard to a "
+                "token or a function"
             )
         if callable(self._admits):
             try:
                 admitted = self._admits(request) is True
             except Exception:
-                admitted = False  # it has not said yes
-            return None if admitted else "the dashboard is not for you"
+                admitted = False  # not admitted
+            return None if admitted else "access to the dashboard is denied (option dashboard)"
         assert isinstance(self._admits, dict)
         token = self._admits["token"].encode()
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
@@ -163,7 +163,7 @@ class Dashboard:
 
 
 def _is_local(request: web.BaseRequest, trusted: bool) -> bool:
-    """From this computer, and not by a front on this computer that nobody said to trust."""
+    """Whether the request comes from this computer, and not through an untrusted front proxy on it."""
     relayed = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     try:
         address = ipaddress.ip_address(address_of(request, trusted))

@@ -24,24 +24,24 @@ CONTROL_TIMEOUT_S = 2.0
 class Family:
     def __init__(self, listen_port: int) -> None:
         self.listen_port = listen_port
-        self.tickets: set[str] = set()  # those whose clones are ours; the program may have clones of its own
-        self.token = secrets.token_hex(16)  # known to the clones, as they are born with this memory
+        self.tickets: set[str] = set()  # those whose clones are ours; the program may have other clones
+        self.token = secrets.token_hex(16)  # known to the clones, which inherit this memory
         self._running: Optional[asyncio.Task[list[Domain]]] = None
         self._next: Optional[asyncio.Task[list[Domain]]] = None
 
     def is_clone(self) -> bool:
-        """True in a clone. From memory, so that it may be asked with every request."""
+        """Whether this is a clone. Read from memory, so it is cheap enough for every request."""
         return guest.vmid() > 0
 
     async def living(self) -> list[Domain]:
         """The living clones.
 
-        The answer was asked for after this call: who has just connected to a clone's address learns whether the clone
-        was there. Calls at the same time share one listing.
+        As of a time after this call: a caller that has just connected to a clone's address learns whether the clone was
+        alive. Simultaneous calls share one listing.
         """
         if self._next is None:
             self._next = asyncio.ensure_future(self._after(self._running))
-        # One who is cancelled must not take the others' answer with it.
+        # So that cancelling one caller does not cancel the answer for the others.
         return await asyncio.shield(self._next)
 
     async def _after(self, running: Optional[asyncio.Task[list[Domain]]]) -> list[Domain]:
@@ -54,9 +54,9 @@ class Family:
         return any(domain.vmid == vmid for domain in await self.living())
 
     async def grow(self, count: int) -> int:
-        """Clone this process as often as there is room for, at most count times. Returns the vmid: 0 in the master.
+        """Make as many clones of this process as there is room for, at most count. Returns the vmid: 0 in the master.
 
-        Raises the guest library's error; the ticket is given back then.
+        Raises the guest library's error, after giving the ticket back.
         """
         ticket = await aio.request_ticket(count, 1, 1, 0)
         self.tickets.add(ticket)
@@ -69,7 +69,7 @@ class Family:
             raise
 
     async def answers(self, clone: Clone) -> bool:
-        """The clone at this address answers with its vmid, from its event loop."""
+        """Whether the clone at this address answers with its vmid, from its event loop."""
         return bool((await self._control("GET", clone.ip, "health")).get("vmid") == clone.vmid)
 
     async def drain(self, ip: str) -> None:
@@ -77,7 +77,7 @@ class Family:
         await self._control("POST", ip, "join")
 
     async def kill(self, vmid: int) -> None:
-        with contextlib.suppress(NoSuchDomain):  # ended by itself in the meantime
+        with contextlib.suppress(NoSuchDomain):  # it has ended in the meantime
             await aio.kill(vmid)
 
     async def ledger(self) -> list[TicketInfo]:

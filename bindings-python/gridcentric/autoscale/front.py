@@ -1,4 +1,4 @@
-"""The server that the world connects to: aiohttp's, with limits for connections that say nothing.
+"""The server that clients connect to: aiohttp's, with limits for silent connections.
 
 Knows nothing of what is served.
 """
@@ -12,9 +12,9 @@ from typing import Any, Callable
 
 from aiohttp import web
 
-# aiohttp has no limit for the first head of a connection: clients that send it drop by drop would hold theirs for ever.
+# aiohttp has no time limit for a connection's first header: clients that send it very slowly could stay forever.
 HEAD_TIMEOUT_S = 15
-# For answers that are on their way. To aiohttp 0 means for ever: until the last idle connection is closed.
+# For answers in progress. To aiohttp 0 means forever: until the last idle connection is closed.
 GRACE_S = 0.2
 
 
@@ -26,15 +26,15 @@ class _Full(asyncio.Protocol):
 class Front:
     def __init__(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], most: int) -> None:
         self._handle = handle
-        # Each of them may need a second descriptor, to a clone; out of descriptors nobody could be told anything.
+        # Each connection may need a second descriptor, to a clone; without descriptors no client could even get an error.
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 2 - 32))
-        self._silent: set[Any] = set()  # new connections, until they have sent the head of a request
-        # Cancelled handlers: a client that has gone holds no place in line and no connection to a clone.
+        self._silent: set[Any] = set()  # new connections that have not yet sent a request header
+        # With cancellation a client that has gone keeps no place in line and no connection to a clone.
         self._server = web.Server(self._request, handler_cancellation=True)
 
     def accept(self) -> asyncio.Protocol:
-        """The protocol of a new connection. More connections than there may be are closed at once."""
+        """The protocol of a new connection. Connections above the limit are closed at once."""
         if len(self._server.connections) >= self._most:
             return _Full()
         connection = self._server()

@@ -1,4 +1,4 @@
-"""Which headers of a request go on to a clone, which of its answer to the client, and what the proxy says of itself in them.
+"""Which headers of a request are forwarded to a clone, which of its response to the client, and what the proxy adds.
 
 RFC 9110, section 7.6; X-Forwarded-*. Knows no clones or users. bindings-node/lib/autoscale/headers.js is its twin.
 """
@@ -11,17 +11,17 @@ from typing import Any, Optional
 from aiohttp import web
 from multidict import CIMultiDict
 
-# Of one connection only, whether Connection names them or not. Expect is answered by the proxy's own server.
+# Hop-by-hop headers, whether or not Connection names them. The proxy's own server answers Expect.
 HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade", "http2-settings", "expect",
 }  # fmt: skip
-# What a front says of the client. Anybody can say it: it is passed on only when it comes from a front that is trusted.
+# What a front proxy says about the client. Anybody can send these: they are forwarded only from a trusted front proxy.
 OF_A_FRONT = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"}
 
 
 def fault(request: web.BaseRequest) -> Optional[str]:
-    """Why a request is refused as malformed; None when it is not."""
+    """Why a request is refused as malformed; None if it is not."""
     if not request.raw_path.startswith("/"):
         return f"the path is '{request.raw_path[:80]}', expected one that begins with /"
     hosts = len(request.headers.getall("Host", []))
@@ -29,18 +29,18 @@ def fault(request: web.BaseRequest) -> Optional[str]:
 
 
 def wants_websocket(request: web.BaseRequest) -> bool:
-    """Other upgrades are answered as if they had not been asked for (RFC 9110, section 7.8)."""
+    """Whether the request asks for a WebSocket. Other upgrades are ignored (RFC 9110, section 7.8)."""
     return request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def address_of(request: web.BaseRequest, trusted: bool) -> str:
-    """The address that the request comes from: of the client as a trusted front says, else of the connection."""
+    """The client's address: what a trusted front proxy says, otherwise the connection's."""
     said = request.headers.get("X-Forwarded-For", "").split(",")[-1].strip() if trusted else ""
     return said or request.remote or ""
 
 
 def towards_clone(request: web.BaseRequest, trusted: bool) -> CIMultiDict[str]:
-    """The headers of a request as they go to a clone."""
+    """The headers of a request, as sent to a clone."""
     headers = _end_to_end(request.headers, OF_A_FRONT)
     own = request.transport.get_extra_info("sockname") if request.transport else None
 
@@ -57,7 +57,7 @@ def towards_clone(request: web.BaseRequest, trusted: bool) -> CIMultiDict[str]:
 
 
 def towards_client(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """The headers of a clone's answer as they go to the client."""
+    """The headers of a clone's response, as sent to the client."""
     return _end_to_end(headers, {"x-gridcentric-vmid"})
 
 

@@ -1,4 +1,4 @@
-"""Checks the options of autoscale.setup() by the table that both languages share, autoscale/options.json.
+"""Checks the options of autoscale.setup() against the table that both languages share, autoscale/options.json.
 
 It holds the names, the defaults and what each takes. bindings-node/lib/autoscale/options.js is this file's twin.
 Knows nothing of sockets or clones.
@@ -31,7 +31,7 @@ def _log(text: str) -> None:
     print(f"gridcentric: {text}", file=sys.stderr, flush=True)
 
 
-# What only this language can say.
+# Defaults that only this language can express.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "on_scale": lambda event: None,
     "log": _log,
@@ -39,7 +39,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "random": random.random,
 }
 
-# The words of the table that are no values themselves.
+# The words of the table that are not themselves values.
 _KINDS: dict[str, Rule] = {
     "true": (lambda value: value is True, "True"),
     "false": (lambda value: value is False, "False"),
@@ -49,7 +49,7 @@ _KINDS: dict[str, Rule] = {
 
 
 def _rule(taken: Any) -> Rule:
-    """One of the things that an option takes: is it this, and how is it called?"""
+    """One kind of value that an option takes: a check, and its description."""
     if isinstance(taken, str):
         return _KINDS.get(taken) or (lambda value: isinstance(value, str) and value == taken[1:-1], taken)
     if "whole" in taken:
@@ -106,10 +106,10 @@ class Options:
 
 
 def from_environment() -> dict[str, Any]:
-    """What GRIDCENTRIC_AUTOSCALE says: a JSON object of options that a program is started with.
+    """The contents of GRIDCENTRIC_AUTOSCALE: a JSON object of options.
 
-    listenPort and appPort may be among them. The names are those of Node (usersPerClone), so that one text serves both
-    languages. It goes before what the program itself says. Raises ValueError: it is no such object.
+    It may include listenPort and appPort. The names are Node's (usersPerClone), so that one text serves both languages. It
+    overrides the program's own options. Raises ValueError if it is not such an object.
     """
     text = os.environ.get("GRIDCENTRIC_AUTOSCALE")
     if not text:
@@ -124,7 +124,7 @@ def from_environment() -> dict[str, Any]:
 
 
 def read_options(listen_port: int, app_port: int, given: dict[str, Any]) -> Options:
-    """All options with their defaults. A wrong one raises ValueError naming it, what was given and what was expected."""
+    """All options with their defaults. Raises ValueError naming an invalid option, what was given and what was expected."""
     read: dict[str, Any] = {name: row.get("default", _FUNCTIONS.get(name)) for name, row in _TABLE.items()}
     for name, value in {"listen_port": listen_port, "app_port": app_port, **given}.items():
         if name not in _TABLE:

@@ -1,4 +1,4 @@
-"""The rules of scaling, pure: who are the users, which clone does one go to, how many clones are missing, which may go.
+"""The rules of scaling, pure: who the users are, which clone each goes to, how many clones are missing, which may go.
 
 No sockets, no timers, no guest library: time and chance are handed in. bindings-node/lib/autoscale/policy.js is its twin;
 tests/autoscale/cases drive both.
@@ -15,21 +15,21 @@ from typing import Any, Callable, Optional
 
 from gridcentric.autoscale.options import Options
 
-# A stranger, who has not come back with its cookie yet, is remembered for this long, so that it finds the same clone; and so
-# many of them at most. Probes, scripts and webhooks stay strangers.
+# How long, and how many, strangers (users that have not yet returned their cookie) are remembered, so that they find the same
+# clone. Probes, scripts and webhooks stay strangers.
 STRANGER_MS = 60000
 MAX_STRANGERS = 10000
-# How long an absent user's clone is remembered, so that one who comes back finds the same room.
+# How long an absent user's clone is remembered, so that a returning user finds the same one.
 AFFINITY_MS = 3600000
-# More users than this are refused: what they cost in memory is bounded.
+# More users than this are refused, to bound their memory.
 MAX_USERS = 100000
 
-# The id of a user, as the cookie carries it: unguessable, so that nobody takes another's place.
+# A user's id, as carried by the cookie: unguessable, so that nobody can take another's place.
 is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
 
 class Refused(Exception):
-    """Why a user can be sent nowhere. The text is what the user reads."""
+    """A user cannot be placed. The user sees the message."""
 
 
 @dataclass(eq=False)
@@ -37,9 +37,9 @@ class User:
     id: str
     seen: float
     vmid: Optional[int] = None
-    open: int = 0  # requests under way
+    open: int = 0  # requests in progress
     active: bool = False  # counts as a user now
-    confirmed: bool = False  # has come back with its cookie
+    confirmed: bool = False  # has returned its cookie
 
 
 @dataclass(eq=False)
@@ -87,17 +87,17 @@ class Policy:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.users: dict[str, User] = {}
-        self.strangers: dict[str, User] = {}  # those who are not confirmed; the oldest first
-        self.clones: dict[int, Clone] = {}  # in the order of vmids
+        self.strangers: dict[str, User] = {}  # users not yet confirmed; oldest first
+        self.clones: dict[int, Clone] = {}  # ordered by vmid
         self.active = 0
         self.last_placed = 0
         self.last_scaled = -math.inf
 
     def enter(self, id: Optional[str], given: Optional[str], now: float) -> User:
-        """A request of a user begins.
+        """A user's request begins.
 
-        id: what its cookie says, if it says anything; an unknown one makes a stranger. given: who it is, by another way than
-        a cookie. Raises Refused: there are too many users.
+        id: the contents of its cookie, if any; an unknown id makes a stranger. given: the user's name, if it is identified by
+        something other than a cookie. Raises Refused if there are too many users.
         """
         user = self.users.get(given or id or "")
         if not user:
@@ -116,14 +116,14 @@ class Policy:
         return user
 
     def exit(self, user: User, now: float) -> None:
-        """That request has ended. With it a stranger is not active any more."""
+        """The request has ended; a stranger is then no longer active."""
         user.open -= 1
         user.seen = now
         if not user.open and not user.confirmed:
             self._leave(user, now)
 
     def expire(self, now: float) -> None:
-        """Users without an open request for a while are not active any more; long absent ones are forgotten."""
+        """Users without an open request for a while are no longer active; long-absent ones are forgotten."""
         for user in list(self.users.values()):
             if user.open:
                 continue
@@ -137,11 +137,11 @@ class Policy:
                 del self.strangers[user.id]
 
     def find(self, id: Optional[str]) -> Optional[User]:
-        """A user by the id in its cookie or by its name; None when it is not known."""
+        """The user with this id in its cookie, or with this name; None if unknown."""
         return self.users.get(id or "") or self.strangers.get(id or "")
 
     def observe(self, domains: Iterable[Any], now: float) -> tuple[list[int], list[int]]:
-        """The clones that live, as the host lists them. Returns the vmids that are new and those that have ended."""
+        """Take the living clones, as the host lists them. Returns the vmids that are new and those that have ended."""
         living = {domain.vmid: domain for domain in domains}
         lost = [vmid for vmid in self.clones if vmid not in living]
         for vmid in lost:
@@ -156,11 +156,11 @@ class Policy:
         return added, lost
 
     def place(self, user: User, now: float, final: bool = False) -> Optional[Clone]:
-        """The clone a user goes to.
+        """The clone that a user goes to.
 
-        A user stays where it is; a new one goes to a clone with room, by the strategy; when there is none, but one may
-        still come, to none yet (None: hold the request); when none can come, to one of the fullest. final: nothing more
-        will come now, as the last attempt to scale has ended.
+        A user stays where it is; a new one goes to a clone with room, chosen by the strategy. If there is none but one may
+        still come, returns None (hold the request); if none can come, a clone with the fewest users. final: no clone will
+        come now, because the last attempt to scale has ended.
         """
         here = self.clones.get(user.vmid) if user.vmid is not None else None
         if here and not here.draining:

@@ -1,5 +1,5 @@
-"""Where the files lie that the autoscalers of Python and Node share: in the installed package beside this one, in a
-checkout in a folder of their own."""
+"""Finds the files that the autoscalers of Python and Node share: beside this file in the installed package, in their own
+folder in a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a request is of: by the cookie that the proxy gives (the default), by a header, by the address, or as a function says.
+"""Which user a request belongs to: by the proxy's cookie (the default), a header, the address, or a function.
 
 Knows requests; nothing of clones. bindings-node/lib/autoscale/users.js is its twin.
 """
@@ -23,7 +23,7 @@ class Users:
         self._by, self._trusted = by, trusted
 
     def of(self, request: web.BaseRequest) -> tuple[Optional[str], Optional[str]]:
-        """What its cookie says, if it is one of ours; the name of a user that needs no cookie."""
+        """The contents of its cookie, if it is ours; the name of a user that needs no cookie."""
         if self._by == "cookie":
             id = request.cookies.get(COOKIE, "")
             return (id if is_id(id) else None), None
@@ -31,7 +31,7 @@ class Users:
         return None, (None if given is None or given == "" else f"={str(given)[:LONGEST_NAME]}")
 
     def cookie(self, user: User) -> Optional[str]:
-        """The Set-Cookie of an answer to this user; None when it needs none."""
+        """The Set-Cookie of a response to this user; None if it needs none."""
         if self._by == "cookie" and not user.confirmed:
             return f"{COOKIE}={user.id}; Path=/; HttpOnly; SameSite=Lax"
         return None

@@ -1,4 +1,4 @@
-"""gc selftest uniqueness: a table of rows, and exit code 0 only when none has failed."""
+"""gc selftest uniqueness: prints a table of rows, and exits with 0 only if none has failed."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ WHOLE_MACHINE = dict(_native.hypervisors())
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gc selftest", description="Check what is promised of clones, on clones made for it.")
+    parser = argparse.ArgumentParser(prog="gc selftest", description="Make clones and check what is promised of them.")
     verbs = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     uniqueness = verbs.add_parser(
         "uniqueness",
-        help="what must be each clone's own",
-        description="Make clones, and check row by row that what must be each one's own is: random numbers, names, addresses, "
-        "clock, connections. Exit code 0: every row that applies has passed. What could not be checked has failed.",
+        help="what must differ in each clone",
+        description="Make clones, and check row by row what must differ in each: random numbers, names, addresses, clock, "
+        "connections. Exit code 0: every row that applies has passed. A row that could not be checked has failed.",
     )
     uniqueness.add_argument(
         "--hypervisor", default=next(iter(WHOLE_MACHINE)), choices=tuple(WHOLE_MACHINE),
         help="what makes the clones; default: %(default)s"
     )  # fmt: skip
     uniqueness.add_argument("--clones", type=_clones, default=3, metavar="N", help="how many; default: %(default)s")
-    uniqueness.add_argument("--without-node", action="store_true", help="leave Node's rows out, where there is no Node")
+    uniqueness.add_argument("--without-node", action="store_true", help="omit Node's rows, where Node is not installed")
     uniqueness.add_argument(
         "--import", dest="python", action="append", default=[], metavar="MODULE",
-        help="a Python module that your program imports: a library in it whose random numbers repeat in clones fails",
+        help="a Python module that your program imports; fails if it loads a library whose random numbers repeat in clones",
     )  # fmt: skip
     uniqueness.add_argument(
-        "--require", dest="node", action="append", default=[], metavar="PACKAGE", help="the same of an npm package"
+        "--require", dest="node", action="append", default=[], metavar="PACKAGE", help="the same for an npm package"
     )
     uniqueness.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -1,4 +1,4 @@
-"""Runs a probe as a family of a hypervisor, by `gc run`, and hears what it says. Knows nothing of what is right (rows.py)."""
+"""Runs a probe as a family of a hypervisor, with `gc run`, and collects its reports. Does not know what is right (rows.py)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _HERE = Path(__file__).parent
 
 
 class Unheard(Exception):
-    """The family has said nothing that could be judged; the text says why."""
+    """The family did not report; the message says why."""
 
 
 def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> list[str]:
-    """What `gc run` is to run, and its options before that."""
+    """The arguments of `gc run`: its options, then the command."""
     if probe == "python":
         file, interpreter, last = "probe.py", sys.executable, "machine" if machines else "program"
     else:
@@ -30,7 +30,7 @@ def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> l
         found = shutil.which("node")
         if not machines and (found is None or package is None):
             missing = "no node on PATH" if found is None else "no Node package gridcentric beside this one"
-            raise Unheard(f"there is {missing}; --without-node leaves Node out")
+            raise Unheard(f"there is {missing}; --without-node omits the rows of Node")
         file, interpreter, last = "probe.js", str(found), str(package)
     if not machines:
         return ["--", interpreter, str(_HERE / file), str(clones), last, *loads]
@@ -62,7 +62,7 @@ def run(probe: str, hypervisor: str, machines: bool, clones: int, loads: Sequenc
             process.terminate()  # gc ends the family
             raise
     if process.returncode != 0 or not whole or len(said.domains) != clones + 1:
-        raise Unheard(f"the {probe} probe ended with {process.returncode}, and {len(said.domains)} domains have reported")
+        raise Unheard(f"the {probe} probe exited with {process.returncode} after {len(said.domains)} domains had reported")
     return said
 
 
@@ -72,5 +72,5 @@ def _read(line: bytes) -> dict[str, Any]:
     except ValueError:
         what = None
     if not isinstance(what, dict):
-        raise Unheard(f"it said {line[:80]!r}")
+        raise Unheard(f"the probe printed {line[:80]!r}, expected a JSON object")
     return what

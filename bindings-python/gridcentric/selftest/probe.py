@@ -1,10 +1,10 @@
-"""Clones itself and says what each domain of the family draws, is called and has.
+"""Clones itself and reports each domain's random numbers, names and addresses.
 
     python probe.py CLONES program|machine [MODULE...]
 
-Lines of JSON on standard output: {"now": true} (a line of input answers it: what is told of time lies between the two),
-{"vmid": ..., "ns": ...} of each domain, its clock; {"before": ..., "domains": [...], "repeats": [...]} at the end. The modules
-are imported first. Runs in a VM as well as in a process.
+Prints lines of JSON: {"now": true} (a line of input answers it; the clocks are read between the two), {"vmid": ..., "ns": ...} for
+each domain's clock, and {"before": ..., "domains": [...], "repeats": [...]} at the end. Imports the modules first. Runs in a VM as
+well as in a process.
 """
 
 import importlib
@@ -22,8 +22,8 @@ from typing import Optional
 
 from gridcentric import guest
 
-LIMIT_MS = 300_000  # a clone that is not heard of for so long is not one
-SILENCE_S = 30  # a connection that neither carries a byte nor breaks for so long is not cut
+LIMIT_MS = 300_000  # a clone that has not reported by then has failed
+SILENCE_S = 30  # a connection that neither carries a byte nor breaks in this time is not cut
 SEED = Path("/var/lib/systemd/random-seed")
 OF_THE_MACHINE = {
     "machine-id": Path("/etc/machine-id"),
@@ -52,7 +52,7 @@ def look() -> dict[str, object]:
 
 
 class Connection:
-    """One that is open, of the domain's own address, both ends."""
+    """An open connection of which both ends are at the domain's own address."""
 
     def __init__(self) -> None:
         self.server = socket.create_server((guest.my_ip(), 0))
@@ -60,12 +60,12 @@ class Connection:
         self.far = self.server.accept()[0]
 
     def carries(self, word: str) -> Optional[str]:
-        """What comes out when the word goes in; None: it is cut."""
+        """What arrives when the word is sent; None if the connection is cut."""
         self.far.settimeout(SILENCE_S)
         try:
             self.near.sendall(word.encode())
             return self.far.recv(100).decode() or None
-        except socket.timeout:  # an OSError; in Python 3.9 no TimeoutError
+        except socket.timeout:  # an OSError; not a TimeoutError in Python 3.9
             return f"nothing for {SILENCE_S} s"
         except OSError:
             return None
@@ -81,7 +81,7 @@ for name in sys.argv[3:]:
 repeats = [line[6:] for line in guest.explain().report.splitlines() if line.startswith("note: random numbers of ")]
 if kind == "machine":
     SEED.parent.mkdir(parents=True, exist_ok=True)
-    SEED.write_bytes(secrets.token_bytes(32))  # as a machine that has been shut down has it
+    SEED.write_bytes(secrets.token_bytes(32))  # as on a machine that has been shut down
 before = draw()
 connection = Connection()
 ticket = guest.request_ticket(clones, clones, 1, 1000)
@@ -105,6 +105,6 @@ own["carries"] = connection.carries("master")
 domains = [own]
 for result in results:
     if result.how != "joined":
-        sys.exit(f"clone {result.vmid} has ended before its report: {result.how} {result.status}")
+        sys.exit(f"clone {result.vmid} ended before its report: {result.how} {result.status}")
     domains.append(json.loads(result.report or b""))
 say(before=before, domains=domains, repeats=repeats)

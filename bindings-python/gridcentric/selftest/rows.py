@@ -1,7 +1,7 @@
-"""What must be each clone's own: one row each, judged by what the domains of a family have said. Pure.
+"""What must differ in each clone: one row each, judged by the reports of a family's domains. Pure.
 
-A row fails closed: what a domain has not said, or nobody could ask, is a failure. Only what a hypervisor's clones share by
-their nature does not apply to it.
+A row fails closed: what a domain did not report, or could not be asked, is a failure. Only what a hypervisor's clones share by
+nature does not apply to it.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-SKEW_MS = 500  # a clock that is off by more is another time to programs that compare
-UNSURE_MS = 5000  # the time between question and answer, above which nothing is known of the clock
+SKEW_MS = 500  # programs that compare times would notice a clock that is off by more
+UNSURE_MS = 5000  # if question and answer are further apart, nothing is known about the clock
 
 PASSED, FAILED, NOT_APPLICABLE = "ok", "FAILED", "not applicable"
 
 
 class Wrong(Exception):
-    """The row fails; the text says why."""
+    """The row fails; the message says why."""
 
 
 @dataclass
 class Said:
-    """What a family has said. Times in ns of the host's clock."""
+    """A family's reports. Times are in ns of the host's clock."""
 
-    before: dict[str, str] = field(default_factory=dict)  # what the master drew before it was cloned
+    before: dict[str, str] = field(default_factory=dict)  # what the master drew before the clone
     domains: list[dict[str, Any]] = field(default_factory=list)  # the master first
-    asked: int = 0  # when they were asked for their clocks
-    clocks: dict[int, tuple[int, int]] = field(default_factory=dict)  # vmid -> its clock, when it was heard
-    repeats: Optional[list[str]] = None  # what explain() says of random numbers that repeat
+    asked: int = 0  # when the domains were asked for their clocks
+    clocks: dict[int, tuple[int, int]] = field(default_factory=dict)  # vmid -> its clock, when the report arrived
+    repeats: Optional[list[str]] = None  # what explain() reports about random numbers that repeat
 
 
 Check = Callable[[Said], str]
@@ -42,7 +42,7 @@ def _all_different(values: list[tuple[str, Any]]) -> None:
     known: dict[Any, str] = {}
     for who, value in values:
         if not value and value != 0:
-            raise Wrong(f"{who} does not say")
+            raise Wrong(f"{who} did not report it")
         if value in known:
             raise Wrong(f"{known[value]} and {who} have the same: {value}")
         known[value] = who
@@ -51,7 +51,7 @@ def _all_different(values: list[tuple[str, Any]]) -> None:
 def _drawn(name: str) -> Check:
     def check(said: Said) -> str:
         values = [(_name(domain["seen"]["vmid"]), domain["drawn"].get(name)) for domain in said.domains]
-        _all_different([("the master, before", said.before.get(name)), *values])
+        _all_different([("the master before the clone", said.before.get(name)), *values])
         return f"{len(values) + 1} drawn, all different"
 
     return check
@@ -68,10 +68,10 @@ def _seen(name: str) -> Check:
 
 def _libraries(said: Said) -> str:
     if said.repeats is None:
-        raise Wrong("the master does not say")
+        raise Wrong("the master did not report it")
     if said.repeats:
         raise Wrong("; ".join(said.repeats))
-    return "none is loaded whose random numbers repeat"
+    return "no loaded library's random numbers repeat"
 
 
 def _seed(said: Said) -> str:
@@ -88,10 +88,10 @@ def _connections(said: Said) -> str:
     for domain in said.domains:
         vmid, carries = domain["seen"]["vmid"], domain["carries"]
         if vmid and carries is not None:
-            raise Wrong(f"that of {_name(vmid)} is not cut: {carries}")
+            raise Wrong(f"the connection of {_name(vmid)} still works: {carries}")
         if not vmid and carries != "master":
-            raise Wrong(f"the master's carries {carries}, and it sent 'master'")
-    return "the master's goes on, that of every clone is cut"
+            raise Wrong(f"the master's connection carried {carries}, expected 'master'")
+    return "the master's works, every clone's is cut"
 
 
 def _clock(said: Said) -> str:
@@ -99,13 +99,13 @@ def _clock(said: Said) -> str:
     for domain in said.domains:
         vmid = domain["seen"]["vmid"]
         if vmid not in said.clocks:
-            raise Wrong(f"{_name(vmid)} does not say")
+            raise Wrong(f"{_name(vmid)} did not report it")
         clock, heard = said.clocks[vmid]
         least, most = (clock - heard) / 1e6, (clock - said.asked) / 1e6
         if most - least > UNSURE_MS:
-            raise Wrong(f"that of {_name(vmid)} took {most - least:.0f} ms to be read")
+            raise Wrong(f"the clock of {_name(vmid)} took {most - least:.0f} ms to read")
         if least > SKEW_MS or most < -SKEW_MS:
-            raise Wrong(f"that of {_name(vmid)} is off by {least:.0f} to {most:.0f} ms")
+            raise Wrong(f"the clock of {_name(vmid)} is off by {least:.0f} to {most:.0f} ms")
         furthest = max(furthest, abs(least), abs(most))
     return f"all within {furthest:.0f} ms of the host's"
 
@@ -118,7 +118,7 @@ class Row:
     machines_only: str = ""  # why it does not apply to processes
 
 
-_SHARED = "processes have that of the machine they share"
+_SHARED = "processes share the computer's"
 
 ROWS = (
     Row("kernel generator: getrandom(2)", "python", _drawn("getrandom")),
@@ -153,8 +153,8 @@ class Verdict:
 
 
 def judge(said: dict[str, Said | str], machines: bool) -> list[Verdict]:
-    """All rows. said: by probe, what its family said, or why it said nothing; a probe that was left out
-    on purpose is not in it. machines: domains are machines, not processes."""
+    """All rows. said: for each probe its family's reports, or why there are none; a probe that was omitted on purpose is not
+    in it. machines: domains are VMs, not processes."""
     return [_judged(row, said.get(row.probe), machines) for row in ROWS]
 
 
@@ -162,7 +162,7 @@ def _judged(row: Row, said: Said | str | None, machines: bool) -> Verdict:
     if row.machines_only and not machines:
         return Verdict(row.name, NOT_APPLICABLE, row.machines_only)
     if said is None:
-        return Verdict(row.name, NOT_APPLICABLE, f"{row.probe} was left out")
+        return Verdict(row.name, NOT_APPLICABLE, f"{row.probe} was omitted")
     if isinstance(said, str):
         return Verdict(row.name, FAILED, f"could not be checked: {said}")
     try:
@@ -170,4 +170,4 @@ def _judged(row: Row, said: Said | str | None, machines: bool) -> Verdict:
     except Wrong as wrong:
         return Verdict(row.name, FAILED, str(wrong))
     except (KeyError, TypeError, IndexError) as error:
-        return Verdict(row.name, FAILED, f"could not be checked: a domain said something else ({error!r})")
+        return Verdict(row.name, FAILED, f"could not be checked: unexpected report ({error!r})")
