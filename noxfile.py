@@ -1,4 +1,4 @@
-"""What `make` does, as nox sessions. Each works alone: it brings what it needs first (nox -s NAME).
+"""The actions of `make`, as nox sessions. Each works alone: it first installs what it needs (nox -s NAME).
 
 The sessions are in scripts/sessions/: building.py has what they share, the others have a kind of session each.
 """
@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
 from sessions import fresh, kernels, languages, matrix, packages, quality, suites, vms, zoo
 
-# A shell that starts us in the background has SIGINT ignored, and every program below us would inherit that: tests press
-# Ctrl-C and mean it.
+# A shell that starts us in the background ignores SIGINT, and every program below us would inherit that, but tests send
+# SIGINT to programs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-# SIGTERM ends what a session runs too, as Ctrl-C does: without this pytest and all that it started would go on.
+# SIGTERM also ends what a session runs, as Ctrl-C does: without this pytest and all that it started would keep running.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 nox.options.default_venv_backend = "none"

@@ -1,6 +1,6 @@
 """The figures of the design, measured: `make bench`, or `python -m bench [ROW ...]`.
 
-Start reading at rows.py (what is measured, one function a row) and report.py (the table, the JSON, the plots).
-A figure is always set beside something that ran in the same run on the same machine: machines are shared and noisy,
+Start reading at rows.py (what is measured, one function per row) and report.py (the table, the JSON, the plots).
+Every figure is compared with a baseline measured in the same run on the same computer: computers are shared and noisy,
 ratios are not.
 """

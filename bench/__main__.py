@@ -21,14 +21,14 @@ def main() -> int:
         return 0
     unknown = [r for r in args.rows if r not in table]
     if unknown:
-        parser.error(f"no row {', '.join(unknown)}; there are {', '.join(table)}")
+        parser.error(f"unknown row {', '.join(unknown)}; the rows are {', '.join(table)}")
     figures: list[report.Figure] = []
     broken = 0
     for name in args.rows or table:
         print(f"bench: {name} ...", file=sys.stderr, flush=True)
         try:
             figures += table[name]()
-        except Exception:  # one row that breaks must not hide the others
+        except Exception:  # a row that fails must not hide the others
             traceback.print_exc()
             broken += 1
     report.show(figures)

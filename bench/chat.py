@@ -1,4 +1,4 @@
-"""The row of the showpiece: users join the chat that scales itself; what the proxy costs."""
+"""The chat's row: users join the chat that scales itself; what the proxy costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import aiohttp
 from .report import Figure
 from .servers import ROOT, free_port
 
-INTERVAL_MS = 1000  # the autoscaler looks so often; a user comes at any time of it
+INTERVAL_MS = 1000  # the autoscaler's interval; a user may join at any time within it
 USERS = 13
 REQUESTS = 300
 
@@ -58,7 +58,7 @@ async def _measure(url: str, app_port: int) -> tuple[list[float], float, float]:
 
 
 def chat() -> list[Figure]:
-    """from a user's join to the first answer of a clone that was not there before; what the proxy costs"""
+    """from a user's join to the first answer of a new clone; what the proxy costs"""
     port, app_port = free_port(), free_port()
     env = os.environ | {
         "CHAT_PORT": str(app_port),
@@ -73,7 +73,7 @@ def chat() -> list[Figure]:
         server.wait()
     beyond = statistics.median(firsts) - INTERVAL_MS
     return [
-        Figure("chat", f"join to the first answer of a new clone, median of {len(firsts)}, beyond the interval", beyond, "ms",
+        Figure("chat", f"join to the first answer of a new clone, median of {len(firsts)}, less the interval", beyond, "ms",
                bar="below 50 ms", met=beyond < 50, details={"ms": firsts}),
-        Figure("chat", "a page through the proxy, median", proxied, "ms", "straight from the clone", direct),
+        Figure("chat", "a page through the proxy, median", proxied, "ms", "directly from the clone", direct),
     ]  # fmt: skip

@@ -29,7 +29,7 @@ def plain_fork_addon(folder: str) -> str:
 
 
 def stages(trace: Path) -> list[dict[str, Any]]:
-    """The lines of GRIDCENTRIC_TRACE: a JSON object for each cloning, the times in ms."""
+    """The lines of GRIDCENTRIC_TRACE: a JSON object for each clone operation, times in ms."""
     return [json.loads(line) for line in trace.read_text().splitlines()]
 
 
@@ -63,7 +63,7 @@ def one() -> list[Figure]:
 
 def _sixty_one(name: str, program: str, required: float, mode: str) -> tuple[list[Figure], float]:
     with Server(program, env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
-        server.ask("/")  # as a server at work it has answered before
+        server.ask("/")  # like a server at work it has answered before
         clone = asyncio.run(clone_and_ask(server, 61))
     ms = float(clone["all_answered_ms"])
     start = start_many(program, 61)
@@ -133,7 +133,7 @@ def memory() -> list[Figure]:
 
 
 def heap() -> list[Figure]:
-    """the cost of one clone by size of the heap: 0, 125, 250, 500 and 2000 MB of Python objects"""
+    """the cost of one clone by heap size: 0, 125, 250, 500 and 2000 MB of Python objects"""
     series: dict[str, list[tuple[float, float]]] = {"plain fork()": []}
     figures = []
     for mode in MODES:
@@ -183,7 +183,7 @@ async def _clients(server: Server, n: int, stop: asyncio.Event) -> list[float]:
 
 
 def keepalive() -> list[Figure]:
-    """20 keep-alive clients on the master during 50 clonings: no failed request, p99"""
+    """20 keep-alive clients on the master during 50 calls of clone(): no failed request, p99"""
 
     async def measure(server: Server, clonings: int) -> list[float]:
         stop = asyncio.Event()
@@ -204,5 +204,5 @@ def keepalive() -> list[Figure]:
         return statistics.quantiles(times, n=100)[98]
 
     details: dict[str, Any] = {"requests": len(busy), "longest_ms": max(busy)}
-    return [Figure("keepalive", f"p99 of {len(busy):,} requests during 50 clonings, none failed", p99(busy), "ms",
+    return [Figure("keepalive", f"p99 of {len(busy):,} requests during 50 calls of clone(), none failed", p99(busy), "ms",
                    "without cloning", p99(quiet), "no failed request", True, details)]  # fmt: skip

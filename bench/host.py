@@ -78,7 +78,7 @@ def barrier() -> list[Figure]:
     with compiled("barrier") as program:
         two, all_ = measure(program, 2), measure(program, 61)
     return [
-        Figure("barrier", "barrier of 61, after the last arrives", all_, "ms", "a barrier of 2", two, "below 5 ms", all_ < 5)
+        Figure("barrier", "barrier of 61, after the last arrival", all_, "ms", "a barrier of 2", two, "below 5 ms", all_ < 5)
     ]
 
 
@@ -97,7 +97,7 @@ def fake() -> list[Figure]:
         out = subprocess.run([str(program), str(clones // 100), "100"], check=True, capture_output=True, text=True)
         rows.append(json.loads(out.stdout.splitlines()[-1]))
     report.plot("fake", "Clones of the fake hypervisor through ticket, clone, sync, join", "clones", "s",
-                {"100 a family": [(r["clones"], r["seconds"]) for r in rows]})  # fmt: skip
+                {"100 per family": [(r["clones"], r["seconds"]) for r in rows]})  # fmt: skip
     full, half = rows[2]["seconds"], rows[1]["seconds"]
     memory = rows[2]["bytes_per_domain"]
     return [

@@ -17,7 +17,7 @@ from .servers import ROOT
 
 
 def medians(times: int, *runs: Callable[[], object]) -> list[float]:
-    """Seconds of each run, taken in turns, so that what else the computer does strikes all alike."""
+    """Seconds of each run, taken in turns, so that other load on the computer affects all equally."""
     taken: list[list[float]] = [[] for _ in runs]
     for _ in range(times):
         for run, seconds in zip(runs, taken):
@@ -45,7 +45,7 @@ def install() -> list[Figure]:
     """npm install of the tarball of dist/, with no compiler, beside that of an empty package"""
     tarball = next(iter(sorted((ROOT / "dist").glob("gridcentric-*.tgz"))), None)
     if tarball is None:
-        raise RuntimeError("there is no dist/gridcentric-*.tgz: nox -s prebuilds makes it")
+        raise RuntimeError("there is no dist/gridcentric-*.tgz: run nox -s prebuilds to build it")
     env = os.environ | {"CC": "false", "CXX": "false"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

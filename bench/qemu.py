@@ -41,13 +41,13 @@ class Vm:
         self.cloned: list[dict[str, Any]] = []
 
     async def ready(self, started: float) -> None:
-        """Until it has answered for the first time."""
+        """Wait for its first answer."""
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self._out))
         word, port = (await reader.readline()).split()
         assert word == b"ready"
         self.port = int(port)
-        # The one that was booted last.
+        # The most recently booted one.
         master = [domain for domain in self.host.machines.all() if domain.vmid == 0][-1]
         self.address, self._family = master.ip, master.family
         self.state = (await self.ask(self.address, "/"))["state"]
@@ -62,9 +62,9 @@ class Vm:
             try:
                 answer = await self.ask(clone["ip"], "/")
             except (NetworkError, OSError, asyncio.IncompleteReadError):
-                continue  # refused at once or after the kernel's own retries: no loop that spins
+                continue  # refused at once or after the kernel's own retries, so this loop does not spin
             if (answer["vmid"], answer["state"]) != (clone["vmid"], self.state):
-                raise RuntimeError(f"{clone} was asked, and {answer} came")
+                raise RuntimeError(f"{clone} answered {answer}")
             return
 
     async def clone(self, n: int, of: str = "") -> float:
@@ -75,7 +75,7 @@ class Vm:
         new = [c for c in call["clones"] if c["vmid"] not in known]
         await asyncio.gather(*(self._until(c) for c in new))
         if len(new) != n:
-            raise RuntimeError(f"{n} clones were asked for, there are {len(new)}")
+            raise RuntimeError(f"{n} clones were requested, but there are {len(new)}")
         self.cloned += new
         return (time.perf_counter() - start) * 1e3
 
@@ -135,7 +135,7 @@ def qemu61() -> list[Figure]:
 
 
 def qemupause() -> list[Figure]:
-    """pause of the master of 256 MB, and of a clone that is cloned, beside booting one"""
+    """pause of the master of 256 MB, and of a clone that is itself cloned, beside booting one"""
 
     async def measure() -> list[Figure]:
         async with vms() as [vm]:
@@ -152,7 +152,7 @@ def qemupause() -> list[Figure]:
             return [
                 Figure("qemupause", f"pause of the master, {MEMORY_MIB} MB, median of 5 ({where()})", pause, "ms",
                        "booting one", vm.boot_ms, "below 56 ms", pause < 56, parts),
-                Figure("qemupause", f"pause of a clone that is cloned ({where()})", clones, "ms", "booting one", vm.boot_ms,
+                Figure("qemupause", f"pause of a cloned clone ({where()})", clones, "ms", "booting one", vm.boot_ms,
                        "below 500 ms", clones < 500),
             ]  # fmt: skip
 
@@ -176,7 +176,7 @@ def qemucornering() -> list[Figure]:
 
 
 def qemumemory() -> list[Figure]:
-    """PSS of a cloned VM that has answered, beside a booted one; 61 of them"""
+    """PSS of a cloned VM that has answered, beside a booted one; the PSS of 61"""
 
     async def measure() -> list[Figure]:
         async with vms() as [vm]:

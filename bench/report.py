@@ -1,4 +1,4 @@
-"""What a row's measurement is and how it is told: a table on the terminal, JSON and plots in bench-out/."""
+"""A row's measurement, and how it is reported: a table on the terminal, JSON and plots in bench-out/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUT = Path(__file__).resolve().parent.parent / "bench-out"
 
 @dataclass
 class Figure:
-    """One measured figure beside what it is compared with."""
+    """One measured figure and its baseline."""
 
     row: str
     what: str
@@ -21,8 +21,8 @@ class Figure:
     unit: str
     beside: str = ""  # what it is compared with
     beside_value: float | None = None
-    bar: str = ""  # the bar of the design, in words
-    met: bool | None = None  # None: there is no bar
+    bar: str = ""  # the target, in words
+    met: bool | None = None  # None: there is no target
     details: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -63,7 +63,7 @@ def write(figures: list[Figure]) -> Path:
 
 
 def plot(name: str, title: str, x: str, y: str, series: dict[str, list[tuple[float, float]]]) -> Path:
-    """A line plot with one line a series, as bench-out/NAME.svg."""
+    """A line plot with one line per series, in bench-out/NAME.svg."""
     import matplotlib
 
     matplotlib.use("Agg")

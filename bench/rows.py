@@ -1,4 +1,4 @@
-"""The rows of the bench: one function a row, each with its comparison in the same run."""
+"""The rows of the bench: one function per row, each with its baseline in the same run."""
 
 from __future__ import annotations
 

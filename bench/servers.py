@@ -1,4 +1,4 @@
-"""Servers under measurement: start one, ask it, ask many at once, read their memory. Knows nothing of rows."""
+"""The servers that are measured: start one, query it, query many at once, read their memory. Knows nothing of rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def free_port() -> int:
 
 
 class Server:
-    """One program of bench/programs on a port of its own (it says which one); ends with the `with` block.
+    """One program of bench/programs on its own port (which it prints); ends with the `with` block.
 
-    It leads a process group, in which its clones are too.
+    It leads a process group, which includes its clones.
     """
 
     def __init__(self, program: str, *args: str, env: dict[str, str] | None = None) -> None:
@@ -100,7 +100,7 @@ async def _until(host: str, port: int, vmid: int | None, deadline: float) -> dic
 
 
 async def clone_and_ask(server: Server, n: int, first_vmid: int = 1) -> dict[str, Any]:
-    """Ask for n clones and, from their birth on, each of them on its own address until it has answered."""
+    """Request n clones and query each on its own address, from its creation until it has answered."""
     start = time.perf_counter()
     call = await ask("127.0.0.1", server.port, f"/clone?n={n}")
     new = [c for c in call["clones"] if c["vmid"] >= first_vmid]
@@ -108,7 +108,7 @@ async def clone_and_ask(server: Server, n: int, first_vmid: int = 1) -> dict[str
     call["all_answered_ms"] = (time.perf_counter() - start) * 1e3
     call["answers"] = answers
     if len(answers) != n or any(a["state"] != f"state-{server.process.pid}" for a in answers):
-        raise RuntimeError(f"{n} clones were asked for, {len(answers)} answered with inherited state")
+        raise RuntimeError(f"{n} clones were requested, but {len(answers)} answered with inherited state")
     return call
 
 
@@ -117,7 +117,7 @@ def start_many(program: str, n: int) -> float:
     start = time.perf_counter()
     servers = [Server(program) for _ in range(n)]
     try:
-        with ThreadPoolExecutor(n) as waiting:  # each is asked as soon as it listens
+        with ThreadPoolExecutor(n) as waiting:  # each is queried as soon as it listens
 
             async def answer(server: Server) -> None:
                 port = await asyncio.get_running_loop().run_in_executor(waiting, lambda: server.port)
@@ -148,7 +148,7 @@ def pss_mib(pids: Iterable[int]) -> dict[int, float]:
 
 
 def clones_of(master: int) -> list[int]:
-    """The processes of the clones of a master that leads a process group: those with its own name (not gc-reaper)."""
+    """The clones' processes of a master that leads a process group: those with its name (not gc-reaper)."""
     name = Path(f"/proc/{master}/comm").read_text()
     found = []
     for entry in os.listdir("/proc"):

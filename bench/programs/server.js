@@ -46,10 +46,10 @@ async function answer(url) {
 
 const server = http.createServer((request, response) => {
   answer(new URL(request.url, 'http://x')).then(
-    (result) => result && response.end(JSON.stringify(result)), // to a clone nobody is connected
+    (result) => result && response.end(JSON.stringify(result)), // nobody is connected to a clone
     (error) => response.writeHead(500).end(JSON.stringify({ error: `${error.code}: ${error.message}` })),
   );
 });
 server.keepAliveTimeout = 60000;
-// Touch the thread pool, so that its threads are there to be cloned.
+// Use the thread pool, so that its threads exist and are cloned.
 fs.readFile(__filename, () => server.listen(0, '0.0.0.0', () => console.log('ready', server.address().port)));

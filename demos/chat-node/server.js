@@ -16,7 +16,7 @@ const NICK = 30; // characters
 const TEXT = 500;
 const BODY = 4096; // bytes
 const SESSIONS = 1000;
-const IDLE_MS = 60000; // who is not heard of for so long has left
+const IDLE_MS = 60000; // a user silent for this long has left
 const POLL_MS = 25000; // how long /recv waits for a message
 
 const page = readFileSync(join(__dirname, '..', 'chat-page', 'index.html'));
@@ -43,7 +43,7 @@ function say(type, nick, text = '') {
 const since = (n) => messages.filter((message) => message.n > n);
 const nicks = () => [...sessions.values()].map((session) => session.nick);
 
-/** A text of 1 to `longest` characters, without control characters and space around it. */
+/** A text of 1 to `longest` characters, without control characters and surrounding space. */
 function words(name, value, longest) {
   if (typeof value !== 'string') throw new Wrong(400, `${name} is missing`);
   // eslint-disable-next-line no-control-regex
@@ -110,7 +110,7 @@ async function body(request) {
   try {
     const value = JSON.parse(Buffer.concat(chunks));
     if (value && typeof value === 'object') return value;
-  } catch { /* said below */ }
+  } catch { /* reported below */ }
   throw new Wrong(400, 'expected a JSON object');
 }
 

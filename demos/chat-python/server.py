@@ -22,7 +22,7 @@ NICK = 30  # characters
 TEXT = 500
 BODY = 4096  # bytes
 SESSIONS = 1000
-IDLE_S = 60  # who is not heard of for so long has left
+IDLE_S = 60  # a user silent for this long has left
 POLL_S = 25  # how long /recv waits for a message
 
 PAGE = (Path(__file__).parent.parent / "chat-page" / "index.html").read_text()
@@ -56,7 +56,7 @@ def nicks():
 
 
 def words(name, value, longest):
-    """A text of 1 to `longest` characters, without control characters and space around it."""
+    """A text of 1 to `longest` characters, without control characters and surrounding space."""
     if not isinstance(value, str):
         raise Wrong(400, f"{name} is missing")
     text = CONTROLS.sub(" ", value).strip()

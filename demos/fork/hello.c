@@ -17,7 +17,7 @@ int main(void) {
   if (vmid > 0) {
     char text[32];
     snprintf(text, sizeof text, "hello, I am %d", vmid);
-    return gc_join(text, strlen(text)); /* does not return when it succeeds */
+    return gc_join(text, strlen(text)); /* does not return on success */
   }
   gc_result_t *results;
   size_t count;

@@ -1,4 +1,4 @@
-// "hello, I am N" in C++: three clones say it, the master collects it. Other threads are cloned as well: here one counts.
+// "hello, I am N" in C++: three clones say it, the master collects it. Other threads are cloned too: here one counts.
 //   g++ -std=c++20 hello.cpp -lgridcentric -o hello && ./hello
 #include <gridcentric/gc-guest.h>
 
@@ -18,12 +18,12 @@ int main() {
   int vmid = gc_clone(ticket);  // one program before this line, four after it
   if (vmid < 0) return std::cerr << gc_error_text() << '\n', 1;
 
-  // The thread runs in every one of them.
+  // The thread runs in every domain.
   for (int before = counted; counted == before;) std::this_thread::yield();
 
   if (vmid > 0) {
     std::string text = "hello, I am " + std::to_string(vmid);
-    return gc_join(text.data(), text.size());  // does not return when it succeeds
+    return gc_join(text.data(), text.size());  // does not return on success
   }
   gc_result_t *results;
   size_t count;

@@ -2,8 +2,8 @@
 # "hello, I am N" in bash: three clones say it, the master collects it.
 #   gc run -- demos/fork/hello.sh
 #
-# A shell script is more than one process, so it needs a hypervisor that clones the whole machine it runs in: qemu. Where
-# the hypervisor clones single processes, `gc clone` says so and the script ends with its exit code (24).
+# A shell script is more than one process, so it needs a hypervisor that clones the whole machine it runs in: qemu. If the
+# hypervisor clones single processes, `gc clone` says so and the script exits with its exit code (24).
 set -euo pipefail
 
 read -r _ ticket < <(gc rt 3 3 1 1000)

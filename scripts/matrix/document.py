@@ -1,4 +1,4 @@
-"""docs/platforms.md, from the table and the records alone."""
+"""Generates docs/platforms.md from the table and the records alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A VM with another kernel as a place: what was put is packed with this computer's Python and its libraries.
+"""A VM with another kernel as a place: the files put there are packed with this computer's Python and its libraries.
 
 All commands are run in one boot, as it takes longer than they do. It knows nothing of what is run.
 """
@@ -20,14 +20,14 @@ except ImportError:  # tests/kernels is not in this checkout
 class InVm:
     def __init__(self, version: str, words: list[str]) -> None:
         if vm is None:
-            raise Missing("tests/kernels is not there")
+            raise Missing("tests/kernels does not exist")
         if missing := kernels.missing_tools():
             raise Missing(f"there is no {missing}")
         self.words, self.files = words, []
         try:
             self.kernel = kernels.kernel(version)
         except RuntimeError as error:
-            raise Missing(f"the kernel can't be had: {str(error).splitlines()[-1]}") from error
+            raise Missing(f"the kernel is not available: {str(error).splitlines()[-1]}") from error
 
     def put(self, source: Path) -> str:
         self.files += [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]

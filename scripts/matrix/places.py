@@ -1,4 +1,4 @@
-"""Runs commands on a system: this computer, a Debian system in a folder of its own, or a VM with another kernel.
+"""Runs commands on a system: this computer, a Debian system in its own folder, or a VM with another kernel.
 
 A place is entered, gets files, and runs commands. It knows nothing of programs that are played or of what they must say.
 """
@@ -22,14 +22,14 @@ from .runtimes import STAGE, Missing, run
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-HANG_GUARD_S = 600  # decides nothing: it ends what would not end
+HANG_GUARD_S = 600  # decides nothing, only ends what hangs
 DEBIAN_PACKAGES = ("gcc", "libatomic1", "libc6-dev", "libstdc++6", "python3")
-# What a container has of the capabilities of root, by the usual engines' default.
+# Root's capabilities in a container, by the usual engines' default.
 CONTAINER_CAPABILITIES = (
     "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod"
     ",+audit_write,+setfcap"
 )
-# By Python, which is in every place: a limit above the hard one needs root with all its capabilities, as in a VM.
+# In Python, which every place has: a limit above the hard one needs root with all its capabilities, as in a VM.
 LIMIT = """
 import os, resource, sys
 try:
@@ -53,10 +53,10 @@ class Ran:
 
 class System(Protocol):
     def put(self, source: Path) -> str:
-        """Make a file or folder of this computer readable there; its path there."""
+        """Make a file or folder of this computer readable there; returns its path there."""
 
     def compile(self, source: str, package: str) -> str:
-        """Make a program of a C file there, with the library of the package there; the program's path there."""
+        """Compile a C file there against the package's library there; returns the program's path there."""
 
     def run_all(self, commands: list[Command]) -> list[Ran]: ...
 
@@ -67,7 +67,7 @@ def compiling(source: str, package: str, to: str) -> list[str]:
 
 
 class NotCompiled(Exception):
-    """A program that is right does not compile with the package's header or library."""
+    """A correct program does not compile with the package's header or library."""
 
 
 def must_compile(ran: Ran) -> None:
@@ -79,14 +79,14 @@ def deny() -> str:
     """The program that refuses system calls as a container does."""
     source, program = ROOT / "tests" / "kernels" / "deny.c", STAGE / "deny"
     if not source.exists():
-        raise Missing("tests/kernels/deny.c is not there")
+        raise Missing("tests/kernels/deny.c does not exist")
     STAGE.mkdir(parents=True, exist_ok=True)
     run("cc", "-O1", source, "-o", program)
     return str(program)
 
 
 def wrapper(behind: str) -> list[str]:
-    """The words before a command that take something from it."""
+    """The words before a command that restrict it."""
     if behind == "container":
         return ["setpriv", f"--bounding-set={CONTAINER_CAPABILITIES}", deny(), "container", "--"]
     if behind == "sysctl":

@@ -1,4 +1,4 @@
-"""Plays a cell: the programs of tests/platform on its system, with its languages, in its mode."""
+"""Tests a cell: runs the programs of tests/platform on its system, with its languages, in its mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .record import FAILED, NOT_TRIED, PASSED, REFUSED, Record
 from .runtimes import Missing
 
 SMOKE = ROOT / "tests" / "platform"
-# What it prints is read by versions().
+# versions() reads its output.
 PROBE = """
 import os, platform
 print("Linux", ".".join(platform.release().split(".")[:2]))
@@ -26,11 +26,11 @@ print("Python", platform.python_version())
 
 
 class Wrong(Exception):
-    """A program ended otherwise than it must."""
+    """A program did not end as expected."""
 
 
 def checks(cell: Cell, program: str, ran: Ran) -> int:
-    """How many checks passed; Wrong unless the program ran to its end, in the mode that is asked for."""
+    """How many checks passed. Raises Wrong unless the program ran to its end in the expected mode."""
     lines = ran.output.splitlines()
     if ran.status != 0:
         raise Wrong(f"{program}: {reason(ran)}")
@@ -44,17 +44,17 @@ def checks(cell: Cell, program: str, ran: Ran) -> int:
 
 
 def reason(ran: Ran) -> str:
-    """The line that says most, without the paths of this computer."""
+    """The most informative line, without this computer's paths."""
     lines = [line.strip() for line in ran.errors.splitlines() if line.strip() and not line.startswith("ok ")]
     telling = [
         line for line in lines if re.search(r"(?i)error|cannot|can't|not so|signal|fault|limit|did not|refus|support", line)
     ]
-    text = (telling or lines or [f"exit status {ran.status} and no word"])[0]
+    text = (telling or lines or [f"exit status {ran.status} without output"])[0]
     return f"{scrubbed(text)[:240]} (exit status {ran.status})"
 
 
 def scrubbed(text: str) -> str:
-    """The text without the folders of this computer."""
+    """The text without this computer's folders."""
     return re.sub(r"(?:/[\w.@+-]+)+/([\w.@+-]+)", r"\1", text)
 
 
@@ -83,7 +83,7 @@ def program(language: str, cell: Cell, system: System, own: tuple[str, str]) -> 
 
 
 def python_there(cell: Cell, system: System) -> tuple[str, str]:
-    """The Python to play with, as it is called on the system, and its version."""
+    """The Python to use, by its name on the system, and its version."""
     if cell.place.debian:
         (asked,) = system.run_all([(["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], {})])
         if cell.python not in ("", asked.output.strip()):
@@ -94,7 +94,7 @@ def python_there(cell: Cell, system: System) -> tuple[str, str]:
 
 
 def versions(cell: Cell, played: set[str], output: str) -> dict[str, str]:
-    """What the probe said: the kernel and the C library, and the languages that were played."""
+    """The probe's output: the kernel and the C library, and the languages tested."""
     found = dict(re.findall(r"^(Linux|glibc|Python) ([\w.]+)$", output, re.MULTILINE))
     if "node" in played:
         found["Node"] = NODES[cell.node]
@@ -145,7 +145,7 @@ def play(cell: Cell) -> Record:
 
 
 def play_suites(cell: Cell, begun: float, date: str) -> Record:
-    """Suites have a verdict of their own: all of their tests passed, or not."""
+    """A suite passes if all of its tests passed."""
     record, whys = Record(PASSED, date=date, package="build of the checkout"), []
     try:
         record.versions = versions(cell, {"node"}, Here([]).run([str(VENV / "bin" / "python"), "-c", PROBE], {}).output)

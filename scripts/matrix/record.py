@@ -1,4 +1,4 @@
-"""What was seen, kept in docs/platforms.json: one line a cell, so that playing a part leaves the others as they were.
+"""The results, kept in docs/platforms.json: one line per cell, so that testing some cells leaves the others unchanged.
 
 It knows nothing of cells and of how they are played.
 """
@@ -18,7 +18,7 @@ class Record:
     why: str = ""  # what failed, or why it wasn't tried
     passed: dict[str, int] = field(default_factory=dict)  # checks that passed, by program
     versions: dict[str, str] = field(default_factory=dict)
-    package: str = ""  # what was tried: "wheel and tarball" or "checkout"
+    package: str = ""  # what was tested: "wheel and tarball" or "checkout"
     seconds: float = 0
     date: str = ""
 

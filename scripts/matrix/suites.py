@@ -1,4 +1,4 @@
-"""Plays the tests of the checkout themselves with another Node: its own, those of the autoscaler, and the chat for real.
+"""Runs the checkout's own tests with another Node: those of Node, those of the autoscaler, and the real chat.
 
 What a program of tests/platform is too small to show. It knows what a suite prints at its end, and nothing of its tests.
 """
@@ -20,7 +20,7 @@ PYTEST = [PYTHON, "-m", "pytest", "-q", "--timeout=300", "-k", "node"]
 @dataclass(frozen=True)
 class Suite:
     command: list[str]
-    passed: str  # how many have, in its output
+    passed: str  # matches their number in the output
 
 
 def suites(node: str) -> dict[str, Suite]:
@@ -33,10 +33,10 @@ def suites(node: str) -> dict[str, Suite]:
 
 
 def play(name: str, version: str, mode: str) -> tuple[int, Ran]:
-    """How many tests passed, and what the suite said; none when one has failed."""
+    """How many tests passed, and the suite's output; 0 if one has failed."""
     node = str(runtimes.node(version))
     suite = suites(node)[name]
-    # Tests are run as a developer does: from the checkout, with what `make build` has made of it.
+    # Tests run as for a developer: from the checkout, with what `make build` has built.
     ran = Here(["env", "-C", str(ROOT)]).run(suite.command, {"GC_NODE": node, "GRIDCENTRIC_CLONE_MODE": mode})
     found = re.search(suite.passed, ran.output, re.MULTILINE)
     return int(found[1]) if found and ran.status == 0 else 0, ran

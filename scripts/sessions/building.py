@@ -1,4 +1,4 @@
-"""What the sessions share: the checkout, its parts and how they are built, how a command is run.
+"""Shared by the sessions: the checkout, its parts and how they are built, how a command is run.
 
 All sessions share .venv and node_modules of the checkout, so that what is tested is what `make build` gives to a
 user. `needs()` rebuilds a part only when the files it is made of have changed. It knows no session.
@@ -23,7 +23,7 @@ PYTHON = str(VENV / "bin" / "python")
 BUILD = ROOT / "build"
 STAMPS = BUILD / "stamps"
 
-# The files each part is made of: a change in one of them makes the part anew.
+# The files each part is made of: a change to one of them rebuilds the part.
 CORE = ["VERSION", "CMakeLists.txt", "cmake", "core"]
 PARTS: dict[str, list[str]] = {
     "dev": ["scripts/requirements-dev.txt"],
@@ -57,7 +57,7 @@ def ccache() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of everything the sessions run: the checkout's own venv and node_modules first."""
+    """The environment of everything that the sessions run: the checkout's own venv and node_modules come first."""
     path = f"{VENV / 'bin'}:{ROOT / 'node_modules' / '.bin'}:{os.environ['PATH']}"
     env = {"PATH": path, "VIRTUAL_ENV": str(VENV), "PYTHONDONTWRITEBYTECODE": "1"}
     if shutil.which("ccache"):
@@ -71,12 +71,12 @@ def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) 
 
 
 def node_under_test() -> str:
-    """GC_NODE chooses it; tests that pytest starts find it by themselves (tests/conftest.py)."""
+    """GC_NODE selects it; tests that pytest starts find it by themselves (tests/conftest.py)."""
     return os.environ.get("GC_NODE") or "node"
 
 
 def needs(session: nox.Session, *parts: str) -> None:
-    """Build the parts that are not there or not up to date."""
+    """Build the parts that are missing or out of date."""
     if not Path(PYTHON).exists():
         subprocess.run([str(ROOT / "scripts" / "bootstrap")], check=True)
     for part in parts:
@@ -84,7 +84,7 @@ def needs(session: nox.Session, *parts: str) -> None:
 
 
 def make_once(session: nox.Session, part: str, now: str, make: Callable[[nox.Session], None]) -> None:
-    """Unless that was done before for what is there now."""
+    """Skips the work if it was already done for the present files."""
     STAMPS.mkdir(parents=True, exist_ok=True)
     stamp = STAMPS / part
     if stamp.exists() and stamp.read_text() == now:
@@ -100,14 +100,14 @@ def make_dev(session: nox.Session) -> None:
 
 
 def make_python(session: nox.Session) -> None:
-    # CXX is left to CMake here: the launcher variable brings ccache in. In a folder that stays and with pybind11 at a path
-    # that stays, so that only what has changed is compiled anew.
+    # CXX is left to CMake here: the launcher variable adds ccache. The build folder and the path of pybind11 are permanent, so
+    # that only changed files are recompiled.
     env = environment()
     env.pop("CXX", None)
     required = re.search(r"^requires = (\[.*?\])$", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
     assert required, "pyproject.toml names no build-system.requires"
     run(session, PYTHON, "-m", "pip", "install", "--quiet", *ast.literal_eval(required[1]))
-    # Written out: pip of Debian 12 does not know -C.
+    # In the long form, because Debian 12's pip does not know -C.
     kept = ["--no-build-isolation", f"--config-settings=build-dir={BUILD / 'python'}"]
     session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale,qemu]", env=env, external=True)
 
@@ -118,11 +118,11 @@ def make_node(session: nox.Session) -> None:
 
 
 def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None) -> None:
-    # The guard against hangs is generous: it never decides between right and wrong, only ends what would not end.
+    # The guard against hangs is generous: it never decides between right and wrong, only ends what hangs.
     run(session, PYTHON, "-m", "pytest", "-q", "--timeout=300", *args, *session.posargs, env=env)
 
 
-# For tests that wait more than they work, each with hosts, folders and ports of its own.
+# For tests that wait more than they work, each with its own hosts, folders and ports.
 SIDE_BY_SIDE = ("-n", "2")
 
 

@@ -1,4 +1,4 @@
-"""Sessions with computers that have nothing: a fresh Debian, and what the README says to type there."""
+"""Sessions on a fresh Debian with nothing installed: the README's commands."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ SUITES, USERS = ("bookworm", "trixie", "sid"), ("root", "user")
 
 @nox.session
 def machines(session: nox.Session) -> None:
-    """The machines that other tests are run in are as they should be, and nothing is left of them."""
+    """Tests the machines that other tests run in, and that nothing is left of them."""
     needs(session, "dev")
     pytest(session, "tests/machines")
 
 
 @nox.session
 def fresh(session: nox.Session) -> None:
-    """A fresh Debian and the README's commands in it: -- SUITE root|user [all] (trixie root). all: make test's set-up and VMs
-    too."""
+    """Runs the README's commands in a fresh Debian: -- SUITE root|user [all] (default: trixie root). all: also make test's
+    setup and VMs."""
     suite, user, *more = [*session.posargs, *("trixie", "root")[len(session.posargs) :]]
     if suite not in SUITES or user not in USERS or more not in ([], ["all"]):
-        session.error(f"nox -s fresh -- {'|'.join(SUITES)} {'|'.join(USERS)} [all]; given: {' '.join(session.posargs)}")
+        session.error(f"usage: nox -s fresh -- {'|'.join(SUITES)} {'|'.join(USERS)} [all]; given: {' '.join(session.posargs)}")
     needs(session, "dev")
     if not shutil.which("mmdebstrap"):
         subprocess.run(["scripts/bootstrap", "--test"], check=True)

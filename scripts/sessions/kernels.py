@@ -1,4 +1,4 @@
-"""Sessions on other kernels and C libraries than this computer's."""
+"""Sessions on kernels and C libraries other than this computer's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import nox
 
 from sessions.building import PYTHON, make_core_tests, needs, run
 
-GUARD = "--timeout=18000"  # a VM is emulated, on a computer that may be busy
+GUARD = "--timeout=18000"  # VMs are emulated, on a computer that may be busy
 
 
 def play(session: nox.Session, *tests: str, chosen_by: str = "") -> None:
-    """Testees of the core with TESTS of tests/kernels; what is chosen on the command line is told by a variable."""
+    """Testees of the core with TESTS of tests/kernels; a variable passes on the selection from the command line."""
     folder = make_core_tests(session, "core")
     chosen = {chosen_by: " ".join(session.posargs)} if chosen_by and session.posargs else {}
     paths = [f"tests/kernels/{name}" for name in tests]
@@ -19,7 +19,7 @@ def play(session: nox.Session, *tests: str, chosen_by: str = "") -> None:
 
 @nox.session
 def denied(session: nox.Session) -> None:
-    """System calls that a kernel lacks or a filter refuses, one after the other, in both modes."""
+    """The testees without system calls that a kernel may lack or a filter refuse, one after the other, in both modes."""
     needs(session, "dev", "python")
     play(session, "test_denied.py")
 

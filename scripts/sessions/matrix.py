@@ -1,4 +1,4 @@
-"""Where gridcentric runs: every system that is claimed, played."""
+"""Where gridcentric runs: tests on every system that we claim to support."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ RECORDS, DOCUMENT = ROOT / "docs" / "platforms.json", ROOT / "docs" / "platforms
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Every system that is named as supported, into docs/platforms.md (-- AXIS or CELL ... for some of them; -- --list names
-    them; -- --document only writes anew what was seen)."""
+    """Tests every supported system and writes docs/platforms.md (-- AXIS or CELL ... for some of them; -- --list lists them;
+    -- --document only rewrites the document from the records)."""
     table, words = list(cells.cells()), set(session.posargs)
     if "--list" in words:
         print("\n".join(cell.name for cell in table))
         return
     names = {word for cell in table for word in cell.names}
     if unknown := words - names - {"--document"}:
-        session.error(f"no axis or cell is called {', '.join(sorted(unknown))}; nox -s matrix -- --list names them")
+        session.error(f"there is no axis or cell {', '.join(sorted(unknown))}; nox -s matrix -- --list lists them")
     if "--document" not in words:
         play(session, [cell for cell in table if not words or words & cell.names], keep=True)
     DOCUMENT.write_text(document.document(table, record.load(RECORDS)))
@@ -28,7 +28,7 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session(name="matrix-ci")
 def matrix_ci(session: nox.Session) -> None:
-    """The part of the matrix that CI plays: minutes; it writes nothing down."""
+    """The part of the matrix that CI runs: minutes; it records nothing."""
     play(session, [cell for cell in cells.cells() if cell.ci], keep=False)
 
 
@@ -39,7 +39,7 @@ def play(session: nox.Session, chosen: list[cells.Cell], keep: bool) -> None:
         seen = playing.play(cell)
         checks = sum(seen.passed.values())
         print(f"{cell.name:22} {seen.outcome:16}{checks:3} checks {seen.seconds:6.1f} s  {seen.why}", flush=True)
-        if keep:  # at once: what was seen stays, whatever ends this
+        if keep:  # at once, so that results are kept whatever ends this
             record.save(RECORDS, {**record.load(RECORDS), cell.name: seen})
         if seen.outcome == record.FAILED:
             failed.append(cell.name)

@@ -1,4 +1,4 @@
-"""Packages with binaries in them, for every Linux with glibc 2.31 or newer: wheels and the npm tarball, and their tests.
+"""Packages with binaries, for every Linux with glibc 2.31 or newer: wheels and the npm tarball, and their tests.
 
 One compiler makes both: that of PyPI's ziglang, which brings the C library's symbols of each version and a C++ library of its
 own, linked statically. So a package does not depend on the computer it was made on, and nobody needs root to make it.
@@ -29,17 +29,17 @@ DIST = ROOT / "dist"
 MACHINE = platform.machine()
 GLIBC = "2.31"
 PLATFORM = f"manylinux_{GLIBC.replace('.', '_')}_{MACHINE}"
-LARGEST = 6_000_000  # bytes of a package
+LARGEST = 6_000_000  # maximum bytes of a package
 # gc-agent is static, and zig's glibc can't be linked statically.
 STATIC = f"GC_STATIC_FLAGS=-target;{MACHINE}-linux-musl"
-BUILD_TYPE = "Release"  # what a debugger needs would be stripped
-# The releases of Debian whose python3 is of a version, for Pythons that are not on this computer.
+BUILD_TYPE = "Release"  # debug information would be stripped
+# The Debian release whose python3 has a version, for Pythons that are not on this computer.
 DEBIAN_WITH = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie", "3.14": "sid"}
 NODE_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
 
 
 def tools(session: nox.Session) -> dict[str, str]:
-    """The environment of a build with zig; brings it."""
+    """The environment of a build with zig, which this installs."""
     stamp = TOOLS / "requirements"
     if not stamp.exists() or stamp.read_text() != REQUIREMENTS.read_text():
         run(session, PYTHON, "-m", "venv", "--clear", str(TOOLS))
@@ -56,7 +56,7 @@ def compilers(zig: str) -> dict[str, str]:
 
 
 def newest_glibc(file: Path) -> tuple[int, ...]:
-    """The newest version of the C library that the file asks for."""
+    """The newest version of the C library that the file requires."""
     listed = subprocess.run(["readelf", "--version-info", "--wide", str(file)], capture_output=True, text=True, check=True)
     return max((tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_([\d.]+)", listed.stdout)), default=(0,))
 
@@ -69,7 +69,7 @@ def check_size(session: nox.Session, package: Path) -> Path:
     return package
 
 
-# A folder of its own for each Python; what they share is in the compiler's cache.
+# Each Python has its own folder; the compiler's cache has what they share.
 WHEEL_OPTIONS = ("-Cbuild-dir=build/packages/{wheel_tag}", f"-Ccmake.define.{STATIC}", f"-Ccmake.build-type={BUILD_TYPE}")
 
 
@@ -82,7 +82,7 @@ def make_wheel(session: nox.Session, python: str, into: Path) -> Path:
 
 
 def make_wheel_in_debian(session: nox.Session, suite: str, into: Path) -> Path:
-    """With the Python of a Debian release, which need not run on this computer's C library, from the source distribution."""
+    """Builds from the source distribution with a Debian release's Python, which need not run on this computer's C library."""
     sys.path.insert(0, str(ROOT / "tests"))
     from machines import Machine, root
 
@@ -98,7 +98,7 @@ def make_wheel_in_debian(session: nox.Session, suite: str, into: Path) -> Path:
         machine.run("tools/bin/pip", "install", "--quiet", "-r", "requirements.txt")
         (zig,) = machine.run("sh", "-c", "echo /root/tools/lib/python*/site-packages/ziglang/zig").stdout.split()
         pip = ["tools/bin/pip", "wheel", "--quiet", "--no-deps", *WHEEL_OPTIONS, "--wheel-dir", "made", source.name]
-        # The compiler does not look into Debian's own folders, where Python's header leads to.
+        # The compiler does not search Debian's own folders, to which Python's header refers.
         own = f"{MACHINE}-linux-gnu"
         machine.run("sh", "-c", f"mkdir -p include/{own} && ln -s /usr/include/{own}/python3.* include/{own}")
         machine.run(*pip, env=compilers(zig) | {"CXXFLAGS": "-isystem /root/include"})
@@ -109,7 +109,7 @@ def make_wheel_in_debian(session: nox.Session, suite: str, into: Path) -> Path:
 
 
 def repair(session: nox.Session, raw: Path, into: Path) -> Path:
-    """Refuses what needs a newer C library, and names the wheel for the one it was made for."""
+    """Refuses a wheel that needs a newer C library, and names it for the one it was made for."""
     (made,) = raw.iterdir()
     repairing = ["repair", "--only-plat", "--plat", PLATFORM, "--wheel-dir", str(into), str(made)]
     session.run(str(TOOLS / "bin" / "auditwheel"), *repairing, env=tools(session), external=True)
@@ -154,12 +154,12 @@ def make_tarball(session: nox.Session, into: Path) -> Path:
 
 
 def copy_headers_of_libuv(session: nox.Session, folder: Path) -> None:
-    """Of Node's own headers, which come with it or with Debian's libnode-dev: npm has no package of them."""
+    """Collects Node's own headers, which come with it or with Debian's libnode-dev: npm has no package of them."""
     node = Path(shutil.which("node", path=environment()["PATH"]) or "/usr/bin/node").resolve()
     places = [node.parents[1] / "include" / "node", Path("/usr/include/node"), Path("/usr/include")]
     found = next((place for place in places if (place / "uv.h").exists()), None)
     if not found:
-        session.error(f"uv.h is in none of {', '.join(map(str, places))}: apt-get install libuv1-dev")
+        session.error(f"uv.h is not in {' or '.join(map(str, places))}: apt-get install libuv1-dev")
     folder.mkdir()
     shutil.copy(found / "uv.h", folder)
     shutil.copytree(found / "uv", folder / "uv")
@@ -178,8 +178,8 @@ def pack(session: nox.Session, folder: Path, into: Path, scripts: str) -> Iterab
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """A wheel for each supported CPython, into dist/; -- VERSION ... for some of them, as -- 3.9 3.13. With the CPythons that
-    are here, else, for root with mmdebstrap, with that of a Debian release."""
+    """Builds a wheel for each supported CPython in dist/; -- VERSION ... for some of them, such as -- 3.9 3.13. Uses the
+    CPythons installed here or, as root with mmdebstrap, that of a Debian release."""
     needs(session)
     DIST.mkdir(exist_ok=True)
     for version, python in pythons_here():
@@ -190,20 +190,20 @@ def wheels(session: nox.Session) -> None:
         elif version in DEBIAN_WITH and os.geteuid() == 0 and shutil.which("mmdebstrap"):
             make_wheel_in_debian(session, DEBIAN_WITH[version], DIST)
         else:
-            session.warn(f"there is no CPython {version} here, on PATH or with pyenv: no wheel for it")
+            session.warn(f"CPython {version} is neither on PATH nor in pyenv: no wheel for it")
 
 
 @nox.session
 def prebuilds(session: nox.Session) -> None:
-    """The npm package with prebuilt binaries, into dist/."""
+    """Builds the npm package with prebuilt binaries in dist/."""
     needs(session)
     make_tarball(session, DIST)
 
 
 @nox.session
 def packaging(session: nox.Session) -> None:
-    """The packages as users get them: the wheel of one Python and the npm tarball, installed where there is no compiler, and
-    both built from source."""
+    """Tests the packages as users get them: the wheel of one Python and the npm tarball, installed without a compiler, and both
+    built from source."""
     needs(session, "dev", "python", "node")
     made = WORK / "tested"
     shutil.rmtree(made, ignore_errors=True)

@@ -9,7 +9,7 @@ from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """What `make build` promises: .venv with gridcentric and gc, node_modules/gridcentric."""
+    """What `make build` builds: .venv with gridcentric and gc, node_modules/gridcentric."""
     needs(session, "python", "node")
     run(session, str(VENV / "bin" / "gc"), "--version")
 
@@ -22,10 +22,10 @@ def core(session: nox.Session) -> None:
 
 
 def sanitized(session: nox.Session, name: str, sanitizers: str, env: dict[str, str]) -> None:
-    """The tests of rules, wire, host and client. Not those that really clone: a sanitizer's runtime does not go along.
+    """The tests of rules, wire, host and client. Not those that really clone: a sanitizer's runtime does not survive it.
 
-    A little optimization: without any, byte order becomes a call into the C library, which the check of the parked code's
-    symbols rightly refuses; with all of it, the build takes twice as long.
+    With little optimization: without any, byte-order conversion becomes a call into the C library, which the check of the
+    parked code's symbols rightly rejects; with full optimization, the build takes twice as long.
     """
     options = ["-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", f"-DGC_SANITIZE={sanitizers}"]
     folder = make_core_tests(session, name, options, ["core_tests", "guest_tests", "gc"])
@@ -46,7 +46,7 @@ def tsan(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """The wire decoder under libFuzzer for 30 seconds, starting from the kept corpus (-- SECONDS for longer)."""
+    """The wire decoder under libFuzzer for 30 seconds, starting from the stored corpus (-- SECONDS for longer)."""
     folder, seconds = BUILD / "fuzz", session.posargs[0] if session.posargs else "30"
     run(session, "cmake", "-G", "Ninja", "-S", ".", "-B", str(folder), "-DGC_FUZZ=ON", "-DCMAKE_CXX_COMPILER=clang++")
     run(session, "cmake", "--build", str(folder), "--target", "fuzz_wire")
@@ -66,14 +66,14 @@ def reference(session: nox.Session) -> None:
 
 @nox.session
 def python(session: nox.Session) -> None:
-    """What Python makes different."""
+    """What is specific to Python."""
     needs(session, "dev", "python")
     pytest(session, "tests/python", "--ignore=tests/python/test_packaging.py")
 
 
 @nox.session
 def node(session: nox.Session) -> None:
-    """What Node makes different."""
+    """What is specific to Node."""
     needs(session, "dev", "python", "node")
     tests = sorted(str(p) for p in (ROOT / "tests" / "node").glob("*.test.js") if p.name != "packaging.test.js")
     run(session, node_under_test(), "--test", "--test-timeout=300000", *tests, *session.posargs)
@@ -81,7 +81,7 @@ def node(session: nox.Session) -> None:
 
 @nox.session
 def shell(session: nox.Session) -> None:
-    """What shells make different: help, exit codes, JSON, completion."""
+    """What is specific to shells: help, exit codes, JSON, completion."""
     needs(session, "dev", "python")
     pytest(session, "tests/shell")
 
@@ -102,7 +102,7 @@ def hypervisors(session: nox.Session) -> None:
 
 @nox.session
 def live_clone(session: nox.Session) -> None:
-    """The live clone: one testee a kind of resource, in both modes."""
+    """The live clone: one testee per kind of resource, in both modes."""
     needs(session, "dev", "python", "node")
     folder = make_core_tests(session, "core")
     pytest(session, "tests/live_clone", env={"GC_BUILD": folder})
@@ -117,20 +117,20 @@ def autoscale(session: nox.Session) -> None:
 
 @nox.session
 def demos(session: nox.Session) -> None:
-    """The demos for real, in headless Chromium too."""
+    """The real demos, also in headless Chromium."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/demos", *SIDE_BY_SIDE)
 
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Every example of the README runs."""
+    """Runs every example of the README."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/readme")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The figures of the design (-- ROW ... for some of them; -- --list names them)."""
+    """The figures of the design (-- ROW ... for some of them; -- --list lists them)."""
     needs(session, "dev", "python", "node")
     run(session, PYTHON, "-m", "bench", *session.posargs, env={"PYTHONPATH": str(ROOT)})

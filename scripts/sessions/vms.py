@@ -6,21 +6,21 @@ import nox
 
 from sessions.building import SIDE_BY_SIDE, needs, pytest
 
-# Suites that other sessions play elsewhere, and the qemu hypervisor's part of them.
+# Suites that other sessions run without VMs; here, the qemu hypervisor's part of them.
 SUITES_WITH_VMS = ("tests/conformance/test_conformance.py", "tests/hypervisors/test_contract.py")
 WITH_VMS = ("-k", "qemu", "--timeout=1200")
 
 
 @nox.session
 def qemu(session: nox.Session) -> None:
-    """Real VMs and their clones, in minutes. An image is built on first use; where there is no QEMU the tests are skipped and
-    say why."""
+    """Real VMs and their clones, in minutes. An image is built on first use; without QEMU the tests are skipped and say
+    why."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/qemu", *SUITES_WITH_VMS, "-m", "not full", *WITH_VMS, *SIDE_BY_SIDE)
 
 
 @nox.session(name="qemu-full")
 def qemu_full(session: nox.Session) -> None:
-    """All that is tested with real VMs: every case of the suites in every language. Twenty minutes."""
+    """Everything that is tested with real VMs: every case of the suites in every language. Twenty minutes."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/qemu", *SUITES_WITH_VMS, *WITH_VMS, *SIDE_BY_SIDE)

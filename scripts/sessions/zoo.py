@@ -1,4 +1,4 @@
-"""The zoo: small programs on the libraries that people use, cloned in both modes (tests/zoo/README.md).
+"""The zoo: small programs that use common libraries, cloned in both modes (tests/zoo/README.md).
 
 Their packages are installed into build/zoo, with pinned versions; gridcentric is that of the checkout.
 """
@@ -28,14 +28,14 @@ from sessions.building import (
 from sessions.zoo_servers import servers
 
 ZOO = BUILD / "zoo"
-# Each folder of build/zoo with what says its packages; those that are full are for `zoo` alone.
+# Each folder of build/zoo with the file that lists its packages; the full ones are only for `zoo`.
 PYTHON_PACKAGES = {"python": "scripts/requirements-zoo.txt", "python-full": "scripts/requirements-zoo-full.txt"}
 NODE_PACKAGES = {"node": "tests/zoo/node/package.json", "node-full": "tests/zoo/node/full/package.json"}
 
 
 @nox.session
 def zoo(session: nox.Session) -> None:
-    """All programs of the zoo (-- pytest's arguments): torch too, several GB, and servers where they are installed."""
+    """All programs of the zoo (-- pytest's arguments), including torch (several GB) and servers where they are installed."""
     install(session, "python", "python-full", "node", "node-full")
     with servers() as env:
         play(session, env)
@@ -54,19 +54,19 @@ def play(session: nox.Session, env: dict[str, str], *options: str) -> None:
     env = {**env, "PYTHONPATH": python, "NODE_PATH": node}
     pytest(session, "tests/zoo", *options, env=env)
     tests = sorted(str(path) for path in (ROOT / "tests" / "zoo" / "node").glob("*.test.js"))
-    if tests and not session.posargs:  # those are pytest's
+    if tests and not session.posargs:  # posargs are pytest's
         run(session, node_under_test(), "--test", "--test-timeout=1800000", *tests, env=env)
 
 
 def install(session: nox.Session, *folders: str) -> None:
-    """Those of the folders that are not up to date."""
+    """The folders that are out of date."""
     needs(session, "dev", "python", "node")
     for folder in folders:
         make_once(session, f"zoo-{folder}", state(folder), partial(with_pip if folder in PYTHON_PACKAGES else with_npm, folder))
 
 
 def state(folder: str) -> str:
-    """Of Python's folders the later depends on the earlier; what npm compiles fits one version of Node alone."""
+    """Python's later folder depends on the earlier one; what npm compiles fits only one version of Node."""
     if folder in PYTHON_PACKAGES:
         return digest(PYTHON_PACKAGES.values() if folder != "python" else [PYTHON_PACKAGES[folder]])
     version = subprocess.run([node_under_test(), "-p", "process.version"], capture_output=True, text=True, check=True).stdout
@@ -75,7 +75,7 @@ def state(folder: str) -> str:
 
 def with_pip(folder: str, session: nox.Session) -> None:
     shutil.rmtree(ZOO / folder, ignore_errors=True)
-    # One version of what both folders have: that of the first.
+    # Packages in both folders have the version of the first.
     both = ["-c", PYTHON_PACKAGES["python"]] if folder != "python" else []
     wanted = ["-r", PYTHON_PACKAGES[folder], *both]
     run(session, PYTHON, "-m", "pip", "install", "--quiet", "--target", str(ZOO / folder), *wanted)

@@ -1,4 +1,4 @@
-"""The servers that programs of the zoo connect to: Debian's, on 127.0.0.1, with data of their own, for one session.
+"""The servers that programs of the zoo connect to: Debian's, on 127.0.0.1, with their own data, for one session.
 
 A program finds one by GC_ZOO_NAME=HOST:PORT; where its package is not installed GC_ZOO_MISSING_NAME names it. Knows no program.
 """
@@ -20,7 +20,7 @@ HANG_GUARD_S = 60
 
 
 def program(name: str) -> str | None:
-    """On PATH, or where Debian keeps those of PostgreSQL."""
+    """Finds a program on PATH, or where Debian keeps PostgreSQL's."""
     return shutil.which(name) or next(map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
 
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """A server until the end, from the moment it takes connections."""
+    """Runs a server; starts the `with` block when it accepts connections."""
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=output)
     try:
@@ -56,7 +56,7 @@ def redis(folder: Path, port: int) -> list[str]:
 
 
 def postgres(folder: Path, port: int) -> list[str]:
-    """It refuses to run as root: then the user is the one that Debian's package has made."""
+    """PostgreSQL refuses to run as root; then it runs as the user that Debian's package created."""
     other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     if other:
         shutil.chown(folder, "postgres", "postgres")
@@ -66,17 +66,17 @@ def postgres(folder: Path, port: int) -> list[str]:
     return [*other, program("postgres") or "", "-D", str(folder / "data"), *settings]
 
 
-# Each with its program and Debian's package.
+# Each server with its program and Debian package.
 SERVERS = {"redis": (redis, "redis-server", "redis-server"), "postgres": (postgres, "initdb", "postgresql")}
 
 
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """All that are installed; the environment for the programs."""
+    """Starts all that are installed; yields the environment for the programs."""
     env = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gc-zoo-")))
-        folder.chmod(0o755)  # PostgreSQL's user passes through
+        folder.chmod(0o755)  # PostgreSQL's user must be able to traverse it
         for name, (command, binary, package) in SERVERS.items():
             if not program(binary):
                 env[f"GC_ZOO_MISSING_{name.upper()}"] = f"needs Debian's package {package}"

@@ -169,7 +169,11 @@ CHANGES: list[tuple[Callable[[rows.Said], object], str, str]] = [
         "clock",
         "the clock of clone 1 is off by -1010 to -1000 ms",
     ),
-    (lambda f: f.clocks.update({1: (NOW + SECOND, NOW + SECOND // 100)}), "clock", "the clock of clone 1 is off by 990 to 1000 ms"),
+    (
+        lambda f: f.clocks.update({1: (NOW + SECOND, NOW + SECOND // 100)}),
+        "clock",
+        "the clock of clone 1 is off by 990 to 1000 ms",
+    ),
     (lambda f: f.clocks.update({1: (NOW, NOW + 6 * SECOND)}), "clock", "the clock of clone 1 took 6000 ms to read"),
 ]
 

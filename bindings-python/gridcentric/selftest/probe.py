@@ -2,9 +2,9 @@
 
     python probe.py CLONES program|machine [MODULE...]
 
-Prints lines of JSON: {"now": true} (a line of input answers it; the clocks are read between the two), {"vmid": ..., "ns": ...} for
-each domain's clock, and {"before": ..., "domains": [...], "repeats": [...]} at the end. Imports the modules first. Runs in a VM as
-well as in a process.
+Prints lines of JSON: {"now": true} (a line of input answers it; the clocks are read between the two), {"vmid": ..., "ns": ...}
+for each domain's clock, and {"before": ..., "domains": [...], "repeats": [...]} at the end. Imports the modules first. Runs in
+a VM as well as in a process.
 """
 
 import importlib
