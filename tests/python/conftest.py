@@ -16,5 +16,5 @@ from family import run_master
 
 @pytest.fixture(params=["pidns", "plain"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
-    """run(function, *arguments): what the function returned as a master."""
+    """run(function, *arguments): runs the function as a master and returns its result."""
     return functools.partial(run_master, request.param, tmp_path)

@@ -1,4 +1,4 @@
-"""A family of real clones to test: a function of a test file runs as a master with a private host (the process hypervisor)."""
+"""Families of real clones: a function of a test file runs as a master with a private host (the process hypervisor)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(json.dumps(getattr(module, sys.argv[2])(*json.loads(sys.argv[3]))))
 
 
 def run_master(mode: str, folder: Path, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns in a process of its own, a master that is cloned in this mode."""
+    """The function's result in a separate process, a master that is cloned in this mode."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
     environment.update(GRIDCENTRIC_CLONE_MODE=mode, XDG_RUNTIME_DIR=str(folder), PYTHONFAULTHANDLER="1")
     done = subprocess.run(
@@ -39,13 +39,13 @@ def run_master(mode: str, folder: Path, function: Callable[..., Any], *arguments
 
 
 def clone_all(count: int) -> tuple[int, str]:
-    """In a master's function: vmid and ticket of a fresh clone()."""
+    """In a master's function: the vmid and ticket of a new clone()."""
     ticket = guest.request_ticket(count, count, 1, 0)
     return guest.clone(ticket), ticket
 
 
 def reports(ticket: str) -> list[Any]:
-    """What the ticket's clones joined with, once all have."""
+    """Wait for the ticket's clones and return their reports."""
     results = guest.wait(ticket)
     assert all(result.how == "joined" for result in results), results
     return [json.loads(result.report or b"null") for result in results]

@@ -1,4 +1,4 @@
-"""gridcentric.aio: the loop goes on, a cancelled task takes its call back on the host, no thread or descriptor stays."""
+"""gridcentric.aio: the loop keeps running, a cancelled task cancels its call on the host, no thread or descriptor is left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_same_names() -> None:
 
 
 def settled_threads() -> int:
-    """How many threads there are when those that have posted their result have gone."""
+    """The number of threads after those that have posted their result have ended."""
     for thread in threading.enumerate():
         if thread.name == "gridcentric.aio":
             thread.join()
@@ -131,7 +131,7 @@ async def cancel(call: str) -> list[Any]:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    # It is taken back already when CancelledError comes out.
+    # The call is already cancelled when CancelledError is raised.
     return [fields for fields in ask("dump")[:-1] if fields[0] in ("call", "queue")]
 
 
@@ -156,7 +156,7 @@ async def cancel_at_every_moment(rounds: int) -> int:
         except asyncio.CancelledError:
             continue
         await aio.release_ticket(ticket)
-    # What is granted after its task has been given up is released by a call of its own.
+    # A ticket granted after its task was cancelled is released by a separate call.
     while len(asyncio.all_tasks()) > 1:
         await asyncio.sleep(0)
     return len(await aio.list_tickets())
@@ -199,7 +199,7 @@ _tasks: list[asyncio.Future[str]] = []
 
 
 def end_the_loop_with_open_calls() -> list[bool]:
-    asyncio.run(leave_calls_open())  # it cancels them
+    asyncio.run(leave_calls_open())  # which cancels them
     return [task.cancelled() for task in _tasks]
 
 
@@ -248,7 +248,7 @@ async def results_again() -> list[Any]:
 
 
 def test_uvloop(host: Host) -> None:
-    pytest.importorskip("uvloop", reason="uvloop is optional; nothing of it is special to gridcentric")
+    pytest.importorskip("uvloop", reason="uvloop is optional; gridcentric treats it like any loop")
     if not hasattr(asyncio, "Runner"):
         pytest.skip("asyncio.Runner is of Python 3.11")
     assert host.run_guest(on_uvloop) == [["queue", "0"], "active", "active", "reserved"]

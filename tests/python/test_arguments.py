@@ -1,4 +1,4 @@
-"""Every argument of every call with every kind of wrong value: an error that names it, and no connection is opened."""
+"""Every argument of every call with every kind of wrong value: the error names it, and no connection is opened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_TICKET: list[Any] = [
 ]
 NO_REPORT: list[Any] = [1, True, 1.5, math.nan, ["x"], object()]
 
-# call, arguments that are right, which one is made wrong, its name
+# call, valid arguments, the index of the one made invalid, its name
 ARGUMENTS = [
     ("request_ticket", (4, 2, 1, 0), 0, "maxcpus"),
     ("request_ticket", (4, 2, 1, 0), 1, "minvms"),
@@ -53,7 +53,7 @@ ARGUMENTS = [
 
 def wrong_values(call: str, name: str) -> list[tuple[Any, type[Exception]]]:
     if name == "ticket":
-        types = NO_TICKET_TYPE if call == "sync" else [*NO_TICKET_TYPE, None]  # sync(None): the ticket of one's birth
+        types = NO_TICKET_TYPE if call == "sync" else [*NO_TICKET_TYPE, None]  # sync(None): the ticket that the clone was made with
         return [(v, WrongArgumentType) for v in types] + [(v, InvalidArgument) for v in NO_TICKET]
     if name == "report":
         return [(v, WrongArgumentType) for v in NO_REPORT] + [("\ud800", InvalidArgument)]
@@ -79,7 +79,7 @@ def check(raised: pytest.ExceptionInfo[BaseException], name: str, value: Any, er
 
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that got past the checks would say HostUnreachable."""
+    """A call that passed the checks would raise HostUnreachable."""
     monkeypatch.setenv("GRIDCENTRIC_HOST", "unix:/nonexistent/host.sock")
 
 
@@ -114,7 +114,7 @@ def test_what_counts_as_a_number() -> None:
 
     from gridcentric import _arguments
 
-    assert _arguments.count("maxcpus", Index()) == 7  # as numpy's ints
+    assert _arguments.count("maxcpus", Index()) == 7  # like numpy's ints
     assert _arguments.timeout_of(-(2**31)) == -(2**31)
     with pytest.raises(WrongArgumentType, match=r"an object of .*Broken"):
         _arguments.count("maxcpus", Broken())

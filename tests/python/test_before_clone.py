@@ -1,4 +1,4 @@
-"""before_clone(): runs in the caller before anybody is stopped, may be asynchronous in gridcentric.aio, may say no; and what
+"""before_clone(): runs in the caller before any thread is stopped, may be asynchronous in gridcentric.aio, may refuse; and what
 logging keeps for later is handed over before the clone (the process hypervisor, both modes).
 """
 
@@ -111,7 +111,7 @@ def logging_keeps(folder: str) -> list[Any]:
     listener.start()
     logger.addHandler(logging.handlers.QueueHandler(records))
     logger.addHandler(logging.handlers.MemoryHandler(10000, target=handler("memory")))
-    logger.addHandler(logging.handlers.MemoryHandler(10000))  # to nobody yet
+    logger.addHandler(logging.handlers.MemoryHandler(10000))  # no target yet
     for i in range(2000):
         logger.info("before %d", i)
     vmid, ticket = clone_all(3)

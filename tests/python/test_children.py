@@ -1,4 +1,4 @@
-"""Handles of the master's child processes in a clone (the process hypervisor, both modes): each has ended, not with success;
+"""Handles of the master's child processes in a clone (the process hypervisor, both modes): each has ended unsuccessfully;
 nothing that a clone does to one reaches the master's child; inherited pools fail at once and say why.
 """
 
@@ -32,7 +32,7 @@ def spawn(**options: Any) -> subprocess.Popen[Any]:
 
 
 def abuse(child: Any) -> None:
-    """All that a program does to be rid of a child."""
+    """Everything that a program does to get rid of a child."""
     child.kill()
     child.terminate()
     if hasattr(child, "send_signal"):
@@ -84,7 +84,7 @@ def test_popen(run: Callable[..., Any]) -> None:
 
 
 def generations() -> list[Any]:
-    """A clone's own child is not its clone's."""
+    """A clone's own child does not belong to its clone."""
     masters = spawn()
     vmid, ticket = clone_all(1)
     if vmid:

@@ -1,4 +1,4 @@
-"""The exceptions are the table of errors: nothing more, nothing else."""
+"""The exceptions are exactly those of the error table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_class_of_a_row(name: str, number: str, exit_code: str, python: str, bas
     assert cls.__doc__ == text
     error = cls("what was given")
     assert str(error) == "what was given"
-    assert error.errno == getattr(errno, number)  # an OSError of one argument has none of its own
+    assert error.errno == getattr(errno, number)  # an OSError with one argument has none itself
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is cls and str(copy) == "what was given"
 
@@ -61,7 +61,7 @@ def test_unknown_name() -> None:
 
 
 def test_the_limit_of_open_files_is_named() -> None:
-    # A program that may open nothing more when it makes its first call, and one that may open a few more than it has.
+    # A program that cannot open anything more when it makes its first call, and one that can open a few more descriptors.
     script = """
 import os, resource, sys
 import gridcentric

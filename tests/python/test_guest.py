@@ -1,4 +1,4 @@
-"""What Python makes different in gridcentric.guest: the GIL, signals, threads, fork, exit. What the calls mean is tested in
+"""What is specific to Python in gridcentric.guest: the GIL, signals, threads, fork, exit. What the calls mean is tested in
 tests/conformance.
 """
 
@@ -25,7 +25,7 @@ UNKNOWN = "8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11"
 
 
 def until_in_poll(thread_id: int) -> None:
-    """Wait until a thread of this process sleeps in poll(): the system call it is in is readable in /proc."""
+    """Wait until a thread of this process sleeps in poll(); /proc shows its system call."""
     poll = {"x86_64": ("7 ", "271 "), "aarch64": ("73 ",)}[os.uname().machine]
     while not Path(f"/proc/self/task/{thread_id}/syscall").read_text().startswith(poll):
         os.sched_yield()
@@ -125,7 +125,7 @@ def wait_while_others_run() -> None:
     main = threading.get_native_id()
 
     def release() -> None:
-        until_in_poll(main)  # with the GIL held by the wait nobody would get here
+        until_in_poll(main)  # if the wait held the GIL, no thread would get here
         guest.release_ticket(ticket)
 
     other = threading.Thread(target=release)
@@ -161,7 +161,7 @@ def many_threads(threads: int, calls: int) -> int:
     for thread in started:
         thread.join()
     assert not errors, errors
-    # What stays are idle connections of the pool, no more than calls were open at a time.
+    # What remains are idle connections of the pool, no more than there were simultaneous calls.
     assert len(os.listdir("/proc/self/fd")) <= before + threads
     return len(done)
 
@@ -202,9 +202,9 @@ def interrupt(call: str) -> int:
 @pytest.mark.parametrize("call", ["request_ticket", "clone", "sync", "wait"])
 def test_ctrl_c_takes_the_call_back(host: Host, call: str) -> None:
     if call == "clone":
-        host.control("latency", "clone", 1000)  # of virtual time: for ever
+        host.control("latency", "clone", 1000)  # of virtual time: forever
     tickets = host.run_guest(interrupt, call)
-    assert tickets == (1 if call == "request_ticket" else 0)  # a cloning that is taken back releases its ticket
+    assert tickets == (1 if call == "request_ticket" else 0)  # a cancelled clone releases its ticket
     assert not host.open_calls()
 
 
@@ -221,7 +221,7 @@ def handler_that_returns() -> list[int]:
     def send() -> None:
         until_in_poll(main)
         os.kill(os.getpid(), signal.SIGUSR1)
-        while not seen:  # the handler runs in the middle of the wait
+        while not seen:  # the handler runs during the wait
             os.sched_yield()
         guest.release_ticket(ticket)
 
@@ -275,7 +275,7 @@ def test_host_killed(host: Host, call: str) -> None:
     program = host.start_guest(lose_the_host, call)
     assert program.process.stdout is not None and program.process.stdin is not None
     assert program.process.stdout.readline() == "ready\n"
-    host.control("latency", "clone", 1000)  # of virtual time: for ever
+    host.control("latency", "clone", 1000)  # of virtual time: forever
     if call not in WAITING:
         host.kill()
     program.process.stdin.write("\n")
@@ -298,9 +298,9 @@ def fork_with_open_call() -> int:
     assert waiter.native_id is not None
     until_in_poll(waiter.native_id)
     child = os.fork()
-    if child == 0:  # of the same domain; only this thread is left
+    if child == 0:  # in the same domain; only this thread exists
         assert guest.vmid() == 0 and len(guest.list_tickets()) == 3
-        sys.exit(7)  # exit handlers run: nobody is left to be waited for
+        sys.exit(7)  # exit handlers run: there is nothing to wait for
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -325,7 +325,7 @@ def call_in_exit_handler() -> None:
     import atexit
 
     ticket = guest.request_ticket(1, 1, 1, 0)
-    atexit._run_exitfuncs()  # as the interpreter does: what gridcentric registered has run
+    atexit._run_exitfuncs()  # as the interpreter does: gridcentric's exit handler runs
     guest.release_ticket(ticket)
 
 

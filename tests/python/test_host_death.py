@@ -1,4 +1,4 @@
-"""A private host that is killed takes the clones with it; its master goes on, with its next call in a new family."""
+"""When a private host is killed its clones end; its master keeps running, and its next call begins a new family."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gridcentric import HostUnreachable, NoSuchTicket, guest
 
 
 def host() -> str:
-    """Path of its socket; os.environ is a copy of the environment as it was when Python started."""
+    """The path of its socket; os.environ is a copy of the environment at the start of Python."""
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_char_p
     return str(getenv(b"GRIDCENTRIC_HOST").decode().removeprefix("unix:"))
@@ -39,7 +39,7 @@ def gone(pid: int) -> bool:
 
 
 def lose_host(rounds: int) -> list[Any]:
-    """In a master: what it sees of each round in which its host is killed."""
+    """In a master: what it sees in each round in which its host is killed."""
     seen = []
     for _ in range(rounds):
         vmid, ticket = clone_all(2)
@@ -51,7 +51,7 @@ def lose_host(rounds: int) -> list[Any]:
         def wait(ticket: str = ticket, waiting: list[BaseException] = waiting) -> None:
             try:
                 guest.wait(ticket)
-            except (HostUnreachable, NoSuchTicket) as error:  # the latter: it came too late for the old host
+            except (HostUnreachable, NoSuchTicket) as error:  # the latter: the call came too late for the old host
                 waiting.append(error)
 
         thread = threading.Thread(target=wait)
@@ -67,7 +67,7 @@ def lose_host(rounds: int) -> list[Any]:
         assert host() != place
         assert not Path(place).parent.exists()
         seen.append([len(family), len(waiting), [domain.vmid for domain in alone], guest.vmid(), guest.ismaster()])
-    # All of it works again.
+    # Everything works again.
     vmid, ticket = clone_all(2)
     if vmid:
         guest.sync()
@@ -85,7 +85,7 @@ def test_a_master_outlives_its_private_host(mode: str, tmp_path: Path) -> None:
 
 
 def calls_of_threads() -> int:
-    """In a master: how many of 20 threads that call at once after the death of the host find the same new one."""
+    """In a master: how many of 20 threads that call at once after the host's death find the same new host."""
     guest.list_domains()
     os.kill(host_pid(), signal.SIGKILL)
     start, places = threading.Barrier(20), []
@@ -94,7 +94,7 @@ def calls_of_threads() -> int:
         start.wait()
         try:
             guest.list_domains()
-        except HostUnreachable:  # it was still in the middle of its end
+        except HostUnreachable:  # the old host was still ending
             guest.list_domains()
         places.append(host())
 
@@ -112,7 +112,7 @@ def test_threads_that_call_at_once_begin_one_family(tmp_path: Path) -> None:
 
 
 def clone_outlives_nothing() -> list[str]:
-    """In a master: a clone of it does not begin a family of its own when the host dies, it ends with it."""
+    """In a master: when the host dies its clone ends, and does not begin a new family."""
     vmid, _ = clone_all(1)
     if vmid:
         while True:

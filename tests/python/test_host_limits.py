@@ -1,4 +1,4 @@
-"""A host that is out of descriptors says so, before anybody is cloned."""
+"""A host that is out of descriptors says so before anything is cloned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(json.dumps([said, len(guest.list_domains())]))
 
 @contextlib.contextmanager
 def host_of(descriptors: int, folder: Path) -> Iterator[str]:
-    """The socket of a process host that may open so many descriptors, itself included."""
+    """The socket of a process host whose limit of open descriptors is this number."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
     command = ["gc", "host", "--socket", str(folder / "host.sock"), "--cpus", "2000"]
     limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors), *command]
@@ -49,7 +49,7 @@ def host_of(descriptors: int, folder: Path) -> Iterator[str]:
 
 
 def run(address: str, fewest: int, most: int) -> tuple[list[Any], int]:
-    """What the program was told, and how many domains its family has at the end."""
+    """What the program printed, and how many domains its family has at the end."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(fewest), str(most)], env={**os.environ, "GRIDCENTRIC_HOST": address},
         capture_output=True, text=True, timeout=HANG_GUARD_S, check=False,
@@ -83,7 +83,7 @@ def test_hundreds_of_clones_are_refused_or_fewer_are_granted(tmp_path: Path) -> 
         said, domains = run(address, 350, 350)
         assert not check(said, 350) and domains == 1
         said, domains = run(address, 1, 350)
-        assert check(said, 200) and domains == 1, "a ticket that is content with fewer gets what there is room for"
+        assert check(said, 200) and domains == 1, "a ticket that accepts fewer clones gets as many as there is room for"
 
 
 def test_room_is_promised_once(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ for block in range(256):
     try:
         taken[-1].bind(f"\\0gridcentric-net-127.77.{block}")
     except OSError:
-        continue  # a host's of this computer
+        continue  # an address that a host of this computer holds
 print("taken", flush=True)
 sys.stdin.read()
 """

@@ -22,7 +22,7 @@ from gridcentric import aio, guest
 
 
 def draw() -> dict[str, Any]:
-    """A draw of each generator that a program finds ready-made."""
+    """A draw from each predefined generator."""
     import random
     import secrets
     import sqlite3
@@ -52,7 +52,7 @@ def draw_in_clones(count: int) -> list[dict[str, Any]]:
     try:
         import numpy.random  # noqa: F401
     except ImportError:
-        print("numpy is not there: its generator is not tried")
+        print("numpy is not installed: its generator is not tested")
     draw()  # every generator has been seeded in the master
     vmid, ticket = clone_all(count)
     if vmid:
@@ -68,7 +68,7 @@ def test_32_clones_draw_differently(run: Callable[..., Any]) -> None:
 
 
 def draw_in_another_thread(count: int) -> list[float]:
-    """A thread that never stops drawing: what it draws first in a clone must be the clone's own."""
+    """A thread that never stops drawing: its first draw in a clone must differ from all others."""
     import random
 
     first: dict[int, float] = {}
@@ -76,7 +76,7 @@ def draw_in_another_thread(count: int) -> list[float]:
 
     def draw_on() -> None:
         while True:
-            me = guest.vmid()  # asked first: what follows is drawn in this domain
+            me = guest.vmid()  # asked first: the draws that follow are this domain's
             first.setdefault(me, random.random())
 
     threading.Thread(target=draw_on, daemon=True).start()
@@ -168,7 +168,7 @@ def test_threads_go_on(run: Callable[..., Any]) -> None:
 
 
 def open_call() -> list[str]:
-    """A call that another thread has open goes on in the caller and is interrupted in the clone."""
+    """Another thread's open call continues in the caller and is interrupted in the clone."""
     everything = guest.request_ticket(2**31 - 1, 1, 1, 0)
     guest.release_ticket(everything)
     ticket = guest.request_ticket(1, 1, 1, 0)
@@ -227,7 +227,7 @@ async def loop_goes_on() -> list[Any]:
     before = ticks
     while ticks < before + 3:
         await asyncio.sleep(0.001)
-    # Threads of the executor were there before the clone or not: both work.
+    # Executor threads from before the clone and new ones both work.
     assert await loop.run_in_executor(None, os.getpid) == os.getpid()
     await aio.sync(ticket if vmid == 0 else None)
     if vmid:

@@ -21,7 +21,7 @@ from gridcentric import aio, guest
 
 
 def pool_at_work() -> list[Any]:
-    """Work of a pool that is running, waiting in its queue and given after the clone: all is done once in each domain."""
+    """A pool's running work, queued work and work submitted after the clone: each is done once in each domain."""
     import concurrent.futures
 
     gate = threading.Event()
@@ -54,7 +54,7 @@ def test_a_pool_goes_on(run: Callable[..., Any]) -> None:
 
 
 def process_pool() -> list[Any]:
-    """A pool of processes: it stays the master's; a clone makes one of its own."""
+    """A process pool stays with the master; a clone makes a new one."""
     import concurrent.futures
     import multiprocessing
 
@@ -73,7 +73,7 @@ def test_a_pool_of_processes_stays_the_masters(run: Callable[..., Any]) -> None:
 
 
 def inherited_process_pool() -> list[Any]:
-    """A clone that asks the master's pool all the same: told at once, and the master's children live on."""
+    """A clone that still uses the master's pool gets an error at once, and the master's children live on."""
     import concurrent.futures
     import multiprocessing
 
@@ -102,7 +102,7 @@ def test_a_clone_that_asks_the_masters_pool(run: Callable[..., Any]) -> None:
 
 
 def numpy_at_work() -> list[Any]:
-    """numpy's own threads, and a generator of the program's that a handler makes anew."""
+    """numpy's own threads, and a generator of the program that a handler recreates."""
     import numpy
 
     generator = numpy.random.default_rng(1)
@@ -126,7 +126,7 @@ def test_numpy(run: Callable[..., Any]) -> None:
     pytest.importorskip("numpy", reason="numpy is optional")
     right, repeated, reseeded, of_all = zip(*run(numpy_at_work))
     assert all(right)
-    assert len(set(repeated)) == 1  # what nobody reseeds repeats: see the hazards in docs/live-clone.md
+    assert len(set(repeated)) == 1  # a generator that nothing reseeds repeats: see the hazards in docs/live-clone.md
     assert len(set(reseeded)) == len(set(of_all)) == 4
 
 
@@ -206,14 +206,14 @@ def test_uvloop_goes_on_in_all_threads(run: Callable[..., Any]) -> None:
 
 @pytest.fixture(scope="module")
 def older_uvloop() -> Path:
-    """The last one whose loops have a second ring each, for files, with a thread of the kernel; in a folder of its own."""
+    """The last uvloop whose loops each have a second ring, for files, with a kernel thread; in its own folder."""
     folder = Path(__file__).parents[2] / "build" / "uvloop-0.22.1-{}.{}".format(*sys.version_info)
     if not (folder / "uvloop").exists():
         options = ["--quiet", "--only-binary=:all:", "--target", str(folder)]
         pip = [sys.executable, "-m", "pip", "install", *options, "uvloop==0.22.1"]
         done = subprocess.run(pip, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"uvloop 0.22.1 can't be had: {done.stderr}")
+            pytest.skip(f"uvloop 0.22.1 is not available: {done.stderr}")
     return folder
 
 
@@ -225,7 +225,7 @@ def test_uvloop_with_polled_rings(run: Callable[..., Any], older_uvloop: Path) -
 
 
 def database(path: str, journal: str) -> list[Any]:
-    """A connection to a database in a file: open in everyone, and everyone writes through it."""
+    """A connection to a database in a file: open in every domain, and every domain writes through it."""
     import sqlite3
 
     connection = sqlite3.connect(path, timeout=HANG_GUARD_S, isolation_level=None)
@@ -233,7 +233,7 @@ def database(path: str, journal: str) -> list[Any]:
     connection.execute("create table domain(vmid)")
     connection.execute("insert into domain values('before')")
     rows = connection.execute("select 1 union select 2 union select 3")
-    next(rows)  # a statement that is under way
+    next(rows)  # a statement in progress
     vmid, ticket = clone_all(3)
     rest = rows.fetchall()
     for _ in range(20):

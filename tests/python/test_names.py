@@ -1,4 +1,4 @@
-"""Programs whose names, arguments and environment are any bytes: no call minds."""
+"""Programs whose names, arguments and environment are arbitrary bytes: every call works."""
 
 from __future__ import annotations
 

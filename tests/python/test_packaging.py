@@ -42,7 +42,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 
 def install(package: Path, folder: Path) -> Path:
-    """The bin folder of an environment with the package in it."""
+    """The bin folder of an environment with the package installed."""
     venv.create(folder / "venv", with_pip=True)
     run(str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", str(package), cwd=folder)
     return folder / "venv" / "bin"
@@ -52,7 +52,7 @@ def install(package: Path, folder: Path) -> Path:
 def wheel() -> Path:
     named = os.environ.get("GC_WHEEL")
     if not named:
-        pytest.skip("GC_WHEEL names no wheel: nox -s packaging makes one")
+        pytest.skip("GC_WHEEL names no wheel: nox -s packaging builds one")
     return Path(named)
 
 
@@ -101,7 +101,7 @@ def test_versions_agree(installed: Path, tmp_path: Path) -> None:
 
 
 def test_the_command(installed: Path, tmp_path: Path) -> None:
-    """By both names, from anywhere, also by a link to it (as pipx makes them)."""
+    """By both names, from anywhere, and through a link (as pipx makes)."""
     wanted = f"gc (gridcentric) {VERSION}\n"
     (tmp_path / "link").symlink_to(installed / "gc")
     for command in (str(installed / "gc"), str(installed / "gridcentric"), "./link"):
@@ -131,7 +131,7 @@ def test_the_command_of_a_package_in_a_folder_of_its_own(wheel: Path, tmp_path: 
 
 
 def test_import_is_quick(installed: Path) -> None:
-    """Below four times what Python needs to start at all, which is 15 ms: in CPU time, as other programs run too."""
+    """Below four times Python's own startup, which is 15 ms; in CPU time, because other programs run too."""
 
     def cost(code: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -144,7 +144,7 @@ def test_import_is_quick(installed: Path) -> None:
 
 
 def test_clone(installed: Path, tmp_path: Path) -> None:
-    """With a private host: nothing was set up, and nothing is left."""
+    """With a private host: nothing is set up, and nothing is left."""
     out = run(str(installed / "python"), "-c", CLONE, cwd=tmp_path, XDG_RUNTIME_DIR=str(tmp_path))
     assert out.strip() == "[b'hello from 1', b'hello from 2']"
 
@@ -159,7 +159,7 @@ def test_gc_run_offers_gc_to_what_it_runs(installed: Path, tmp_path: Path) -> No
 
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
-    """README's, as printed."""
+    """The README's example, as printed."""
     blocks = re.findall(r"^```c\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
     program = tmp_path / "program.c"
     program.write_text(max(blocks, key=len))
@@ -172,7 +172,7 @@ def clones(program: Path) -> bool:
 
 
 def test_c_by_the_package(installed: Path, example: Path) -> None:
-    """The command line that the README has."""
+    """The README's command line."""
     command = "cc -std=c99 -Wall -Wextra -Werror program.c -o program $(python -m gridcentric --cflags --libs)"
     run("sh", "-c", command, cwd=example.parent, PATH=f"{installed}:{os.environ['PATH']}")
     assert clones(example.parent / "program")

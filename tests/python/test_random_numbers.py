@@ -1,4 +1,4 @@
-"""Generators of random numbers that can't be reseeded are named, and refused by GRIDCENTRIC_STRICT. Each row of the table is
+"""Random number generators that can't be reseeded are reported, and refused by GRIDCENTRIC_STRICT. Each row of the table is
 tried with a library that has what the row looks for; tests/zoo tries the real ones.
 """
 
@@ -24,7 +24,7 @@ REPEATING = [row for row in _generators.ALL if row.outcome == "REPEATS" and row.
 
 
 def look_alike(row: _generators.Generator, folder: Path) -> Path:
-    """A library that has what the row looks for."""
+    """A library that contains what the row looks for."""
     path = folder / "some" / "library-1.so"
     text = b""
     if row.found_as == "OBJECT":
@@ -119,7 +119,7 @@ def test_python_itself_has_nothing_that_repeats(run: Callable[..., Any]) -> None
 
 
 def draw_from_libraries(paths: list[str]) -> list[Any]:
-    """Of each, in this thread and in one that lives since before the clone."""
+    """A draw from each, in this thread and in one that has existed since before the clone."""
     libraries = [ctypes.CDLL(path) for path in paths]
     asked, answered = threading.Semaphore(0), threading.Semaphore(0)
     theirs: list[str] = []
@@ -152,7 +152,7 @@ def draw_from_libraries(paths: list[str]) -> list[Any]:
 
 
 def openssl() -> str:
-    """The one that Python's ssl is linked with, where that is a library."""
+    """The OpenSSL that Python's ssl is linked with, if that is a shared library."""
     import _ssl
 
     linked = subprocess.run(["ldd", _ssl.__file__ or sys.executable], capture_output=True, text=True, check=False).stdout

@@ -1,4 +1,4 @@
-"""The types that users see are those of the module: stubtest compares the stub with it, mypy --strict reads the package."""
+"""The types that users see match the module: stubtest compares the stub with it, mypy --strict reads the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gridcentric
 
-# Its metaclass is pybind11's own, which has no name that could be imported; the members are compared all the same.
+# Its metaclass is pybind11's own, which cannot be imported by name; the members are still compared.
 ALLOWED = "gridcentric._native.Call\n"
 
 USES = """
@@ -36,7 +36,7 @@ on_clone(5)  # type: ignore[type-var]
 
 
 def run(*command: str, cwd: Path) -> None:
-    # The installed package is found as users find it: by its py.typed.
+    # mypy finds the installed package as for users: by its py.typed.
     home = str(Path(gridcentric.__file__).parents[1])
     env = {**os.environ, "MYPY_CACHE_DIR": str(cwd / "cache")}
     if "site-packages" not in home:
