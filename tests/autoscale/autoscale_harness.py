@@ -1,4 +1,4 @@
-"""What the autoscale tests stand on: a fake host, stub servers at its clones' addresses, a driven program, its users.
+"""The base of the autoscale tests: a fake host, stub servers at its clones' addresses, a driven program, its users.
 
 The clones of the fake hypervisor are numbers with addresses; here stub servers listen on those addresses, so that the
 proxy's traffic, health checks and joins are real. Nothing waits for time: a user's request has either been answered or
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 DRIVERS = {"node": ["node", str(HERE / "driver.js")], "python": [sys.executable, str(HERE / "driver.py")]}
 BASE = "127.78.0.0"
 STUBS = 40
-# What a clone has sent of an answer before it breaks off.
+# The part of an answer that a clone has sent before it breaks off.
 CUT = {
     "nothing": b"",
     "body": b"",
@@ -89,9 +89,9 @@ class World:
     def __init__(self, path: Path) -> None:
         self.socket = str(path / "host.sock")
         self.listen_port, self.app_port = free_port(), free_port()
-        self.deaf: set[int] = set()  # vmids whose event loop hangs: no health check is answered
+        self.deaf: set[int] = set()  # vmids whose event loop hangs: they answer no health check
         self.joined: list[int] = []
-        self.release = asyncio.Event()  # /slow answers then
+        self.release = asyncio.Event()  # when set, /slow answers
         self.bodies: list[tuple[int, bytes]] = []
 
     async def start(self, cpus: int) -> None:
@@ -127,13 +127,13 @@ class World:
         await self._host.wait()
 
     async def nothing_left(self) -> None:
-        """The host has noticed that the whole family is gone, unless it is gone itself."""
+        """Wait until the host has noticed that the whole family is gone, unless the host itself is gone."""
         async with asyncio.timeout(HANG_GUARD_S):
             while self._host.returncode is None and await self.domains():
                 await asyncio.sleep(0.005)
 
     async def domains(self) -> list[list[str]]:
-        """FAMILY VMID PARENT IP TICKET STATE of each."""
+        """FAMILY VMID PARENT IP TICKET STATE of each domain."""
         return (await self.control.ask("domains"))[:-1]
 
     async def end(self, vmid: int) -> None:
@@ -150,7 +150,7 @@ class World:
         return next((domain for domain in await self.domains() if domain[3] == ip), None)
 
     async def _app(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The app in a clone. At the address of one that has ended it answers `nobody`, as a master's would."""
+        """The app in a clone. At the address of an ended clone it answers `nobody`, as a master's app would."""
         assert request.transport
         domain = await self._who(request)
         if not domain:
@@ -185,8 +185,8 @@ class World:
                 await ws.send_str(f"clone {domain[1]}: {message.data}")
             return ws
         if request.path == "/too-much":
-            # As node's server does: the answer comes before the body was read, and the rest of the body is taken only
-            # where the connection is to be kept.
+            # Like Node's server: it answers before the body has been read, and reads the rest of the body only if the
+            # connection is kept.
             response = web.StreamResponse(status=413)
             await response.prepare(request)
             await response.write(f"clone {domain[1]} refuses".encode())
@@ -207,7 +207,7 @@ class World:
         if request.path == "/headers":
             return web.json_response(list(request.headers.items()), headers={"Set-Cookie": "own=1; Path=/"})
         body = await request.content.read()
-        if request.path == "/break":  # the connection ends instead of an answer
+        if request.path == "/break":  # ends the connection instead of answering
             self.bodies.append((int(domain[1]), body))
             request.transport.abort()
             return web.Response()
@@ -257,7 +257,7 @@ class Program:
 
     @classmethod
     async def start(cls, language: str, world: World, options: dict[str, Any], chances: list[float]) -> Program:
-        # Users by name, if nothing else is said: they count from their first request on.
+        # By default users are identified by name: they count from their first request on.
         options = {"users": {"header": "X-User"}, **options}
         given = {"listenPort": world.listen_port, "appPort": world.app_port, "options": options, "chances": chances}
         environment = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{world.socket}", "GRIDCENTRIC_AUTOSCALE": ""}
@@ -275,7 +275,7 @@ class Program:
         return program
 
     async def do(self, what: str, **more: Any) -> dict[str, Any]:
-        """Say it to the program; what it is like then."""
+        """Send a command to the program; returns its state afterwards."""
         async with self._lock:
             assert self.process.stdin
             self.process.stdin.write(f"{json.dumps({'do': what, **more})}\n".encode())
@@ -303,14 +303,14 @@ class Program:
 
 
 class User:
-    """One who comes with a name and a cookie jar."""
+    """A user with a name and a cookie jar."""
 
     def __init__(self, world: World) -> None:
         self.url = f"http://127.0.0.1:{world.listen_port}"
         self.session = aiohttp.ClientSession(
             cookie_jar=aiohttp.CookieJar(unsafe=True), headers={"X-User": secrets.token_hex(8)}
         )
-        self.open: Optional[asyncio.Task[str]] = None  # a request that has no answer yet
+        self.open: Optional[asyncio.Task[str]] = None  # a request without an answer yet
         self.path = "/"
 
     async def get(self, path: str = "/", method: str = "GET", **more: Any) -> str:
@@ -328,7 +328,7 @@ class User:
 async def running(
     language: str, folder: Path, options: dict[str, Any], cpus: int = 64, chances: Optional[list[float]] = None
 ) -> AsyncIterator[tuple[World, Program]]:
-    """A world with a program in it; both are gone afterwards, and nothing is left of the family."""
+    """A world with a program; both are gone afterwards, and nothing is left of the family."""
     world = World(folder)
     await world.start(cpus)
     try:

@@ -1,6 +1,6 @@
 'use strict';
-// A program that scales itself, made to be driven by the tests: it reads JSON lines, does what they say, and answers with
-// what it is like now. driver.py is the same in Python. The app behind the proxy says who answers and echoes.
+// A program that scales itself, driven by the tests: it reads commands as JSON lines, executes them, and answers with its
+// state. driver.py is the same in Python. The app behind the proxy says which domain answers, and echoes.
 
 const http = require('node:http');
 const readline = require('node:readline');

@@ -1,4 +1,4 @@
-"""The same as driver.js: a program that scales itself, made to be driven by the tests."""
+"""The same as driver.js: a program that scales itself, driven by the tests."""
 
 import asyncio
 import json

@@ -101,7 +101,7 @@ class Play:
             user.open = None
             assert fnmatchcase(got, text), f"{name} got {got!r}, expected {text!r}"
         if not (await self.program.do("state"))["held"]:
-            for user in self.users.values():  # what was let go has been answered
+            for user in self.users.values():  # released requests have been answered
                 if user.open and user.path != "/slow":
                     await user.open
                     user.open = None

@@ -1,4 +1,4 @@
-"""The dashboard: what it shows, to whom, and what watchers who do not read cost. For both languages."""
+"""The dashboard: what it shows, to whom, and what slow watchers cost. For both languages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_dashboard(language: str, tmp_path: Path) -> None:
         for path, method, expected in (("/nothing", "GET", 404), ("", "POST", 405)):
             async with user.session.request(method, base + path) as answer:
                 assert answer.status == expected
-        # Nobody there became a user, nor did the page.
+        # None of them became a user, nor did the page.
         assert (await program.do("state"))["users"] == 1
 
     run(language, tmp_path, test, COOKIES)
@@ -97,12 +97,12 @@ def test_the_dashboard_can_be_off(language: str, tmp_path: Path) -> None:
 
 TOKEN = "0123456789abcdef-+/="
 LOCAL, FRONT = {}, {"X-Forwarded-For": "203.0.113.9"}
-# The option, trustProxy, the request's headers and query, may it see the dashboard?
+# The option, trustProxy, the request's headers and query, whether it may see the dashboard
 ADMISSIONS = [
     (True, False, LOCAL, "", True),
-    (True, False, FRONT, "", False),  # it came through a front that nobody said to trust
+    (True, False, FRONT, "", False),  # it came through an untrusted front proxy
     (True, False, {"Forwarded": "for=203.0.113.9"}, "", False),
-    (True, True, FRONT, "", False),  # the front says that it is from elsewhere
+    (True, True, FRONT, "", False),  # the front proxy says that it is from elsewhere
     (True, True, {"X-Forwarded-For": "127.0.0.1"}, "", True),
     ({"token": TOKEN}, False, LOCAL, "", False),
     ({"token": TOKEN}, False, LOCAL, "?token=wrong", False),

@@ -1,4 +1,4 @@
-"""What of a request and of an answer goes through the proxy: headers of one hop, of fronts, paths, upgrades. Both languages."""
+"""What the proxy forwards of requests and responses: hop-by-hop headers, forwarding headers, paths, upgrades. Both languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both languages read the options by one table: what is wrong is called the same in both."""
+"""Both languages check the options against one table, with the same errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLE: dict[str, dict[str, Any]] = json.loads((ROOT / "autoscale/options.json").
 
 
 def edges(takes: list[Any]) -> list[Any]:
-    """Values at the borders of what an option takes, within and beyond."""
+    """Values at the limits of what an option takes, inside and outside."""
     found: list[Any] = [True, False, "", "none", -1, 0.5, [], {}]
     found += [{"header": ""}, {"header": "a"}, {"token": "x" * 15}, {"token": "x" * 16}]
     for what in takes:
@@ -66,7 +66,7 @@ def _python(name: str) -> str:
 
 
 def alike(said: str, name: str) -> str:
-    """Without what is each language's own way to write a name or a value."""
+    """The text without each language's own notation of names and values."""
     said = said.replace(_python(name), name).replace("listen_port", "listenPort").replace("app_port", "appPort")
     said = said.replace("min_clones", "minClones").replace("max_clones", "maxClones")
     said = said.replace("True", "true").replace("False", "false")

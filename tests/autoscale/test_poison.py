@@ -1,4 +1,4 @@
-"""What a request may cost: the clone that it is sent to, never a second one, nor the proxy. For both languages."""
+"""What a bad request may cost: the clone that it is sent to, never a second one, nor the proxy. For both languages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_request_that_ended_its_clone_is_not_sent_to_another(method: str, kept
 
 
 def test_a_clone_that_had_ended_before_the_request_has_not_got_it(language: str, tmp_path: Path) -> None:
-    """The end of its connection and the next request are there at once, as on a busy computer: the end was first."""
+    """The end of its connection and the next request arrive together, as on a busy computer: the end came first."""
 
     async def test(world: World, program: Program, user: User) -> None:
         place = await user.get()
@@ -49,7 +49,7 @@ def test_a_clone_that_had_ended_before_the_request_has_not_got_it(language: str,
 
 
 def unread(pid: int, port: int) -> int:
-    """Bytes that wait in the connections to this port of 127.0.0.1, whose other end `pid` is to read."""
+    """The bytes that wait in the connections to this port of 127.0.0.1 for `pid` to read."""
     rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return sum(int(row[4].split(":")[1], 16) for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == "01")
 
@@ -72,7 +72,7 @@ def test_an_answer_that_does_not_come_is_a_504_that_says_so(method: str, languag
         assert await other.get() == "clone 1"
         slow = asyncio.ensure_future(user.get("/slow", method))
         while not slow.done():
-            assert await other.get() == "clone 1"  # it costs nobody else anything
+            assert await other.get() == "clone 1"  # no other user is affected
         assert await slow == "504 clone 1: it did not answer within 200 ms"
         await other.session.close()
         world.release.set()
@@ -85,7 +85,7 @@ def test_a_stream_that_has_begun_may_pause(language: str, tmp_path: Path) -> Non
     async def test(world: World, program: Program, user: User) -> None:
         async with user.session.get(f"{user.url}/events") as response:
             assert await response.content.readuntil(b"\n\n") == b"data: first\n\n"
-            await asyncio.sleep(0.7)  # longer than requestTimeout, which is for the head of an answer
+            await asyncio.sleep(0.7)  # longer than requestTimeout, which limits the time to a response's header
             world.release.set()
             assert await response.content.read() == b"data: second\n\n"
 
@@ -100,7 +100,7 @@ def test_a_busy_clone_that_still_sends_is_not_ended(language: str, tmp_path: Pat
                 assert await response.content.readuntil(b"\n\n") == b"data: first\n\n"
                 await program.do("tick")
         assert [event for event in program.events if event["kind"] == "killed"] == []
-        while not [event for event in program.events if event["kind"] == "killed"]:  # it says nothing any more
+        while not [event for event in program.events if event["kind"] == "killed"]:  # the clone is silent
             await program.do("tick")
 
     run(language, tmp_path, test)
@@ -110,7 +110,7 @@ def test_what_a_busy_clone_sent_counts_when_its_connection_has_closed(language: 
     async def test(world: World, program: Program, user: User) -> None:
         world.deaf = {1}
         for _ in range(8):
-            assert await user.get("/", "POST") == "clone 1"  # on a connection of its own
+            assert await user.get("/", "POST") == "clone 1"  # on a new connection
             await program.do("state")
             await program.do("tick")
         assert [event for event in program.events if event["kind"] == "killed"] == []
@@ -125,7 +125,7 @@ def test_connections_that_say_nothing(language: str, tmp_path: Path) -> None:
         silent = [await asyncio.open_connection("127.0.0.1", world.listen_port) for _ in range(400)]
         for _, writer in silent[::2]:
             writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ")
-        # Those above the limit are closed at once; the others after a while.
+        # Connections above the limit are closed at once, the others after a while.
         ends = [asyncio.ensure_future(reader.read()) for reader, _ in silent]
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         assert done

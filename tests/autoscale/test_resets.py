@@ -1,4 +1,4 @@
-"""Whoever breaks off, wherever in a request, HTTP, WebSocket or server-sent events: the master goes on. For both languages."""
+"""Either side may break off anywhere in HTTP, WebSocket or server-sent events: the master keeps running. For both languages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWITCH = (
     b"GET %s HTTP/1.1\r\nHost: a\r\nX-User: u\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-# What a client sends, and how much of the answer it reads before it is gone.
+# What a client sends, and how much of the response it reads before it disconnects.
 CLIENTS = {
     "nothing": (b"", 0),
     "half a line": (b"GET / HT", 0),
@@ -60,7 +60,7 @@ async def client(world: World, data: bytes, read: int, how: str) -> None:
             writer.write_eof()
             await asyncio.sleep(0)
     except OSError:
-        pass  # it was cut off first
+        pass  # it was disconnected first
     finally:
         writer.close()
 
@@ -76,7 +76,7 @@ def sockets(program: Program) -> int:
 
 
 async def unharmed(world: World, program: Program, user: User, before: int) -> None:
-    """It answers, has said nothing of a defect of its own, and holds no connection more than before."""
+    """It answers, has reported no internal error, and holds no more connections than before."""
     assert await user.get() == "clone 1"
     await program.do("state")
     assert [line for line in program.log if "a request failed" in line or "rror" in line] == []
@@ -117,7 +117,7 @@ def test_a_clone_breaks_off(kind: str, how: str, language: str, tmp_path: Path) 
                 writer.write(asked)
                 answer = await asyncio.wait_for(reader.read(1000), 60)
             writer.close()
-            # An answer that is whole, an error that says who broke off, or the same break.
+            # A complete response, an error that says which side broke off, or the same break.
             assert answer == b"" or answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 101", b"HTTP/1.1 502")), (after, answer)
             assert await user.get() == "clone 1"
         await program.do("state")
@@ -130,7 +130,7 @@ FUZZED_CONNECTIONS = 600
 
 
 def test_fuzzed_clients(language: str, tmp_path: Path) -> None:
-    """Cut, doubled and bent requests, whose clients are gone at any moment: bounded, and the same every time."""
+    """Truncated, duplicated and corrupted requests, whose clients may disconnect at any moment: bounded and reproducible."""
     chance = random.Random(7)
 
     def bent() -> bytes:

@@ -1,4 +1,4 @@
-"""What goes through the proxy, and what hostile or unlucky clients meet: others must not notice. For both languages."""
+"""What goes through the proxy, and how it treats hostile or unlucky clients: others must not notice. For both languages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(language: str, folder: Path, test: Any, options: dict[str, Any] = ONE_CL
 
 
 async def raw(world: World, data: bytes) -> bytes:
-    """What is answered to these bytes until the connection ends or the answer's head is there."""
+    """The response to these bytes, until the connection ends or the response's header is complete."""
     reader, writer = await asyncio.open_connection("127.0.0.1", world.listen_port, limit=1 << 24)
     try:
         writer.write(data)
@@ -52,7 +52,7 @@ def test_headers(language: str, tmp_path: Path) -> None:
             sent = {name.lower(): value for name, value in await response.json()}
             cookies = response.headers.getall("Set-Cookie")
         assert sent["x-own"] == "yes"
-        assert sent["connection"] == "keep-alive"  # whatever the client does with its own
+        assert sent["connection"] == "keep-alive"  # whatever the client does with its connection
         assert sent["x-forwarded-for"] == "127.0.0.1"
         assert sent["x-forwarded-host"] == f"127.0.0.1:{world.listen_port}"
         assert cookies[0] == "own=1; Path=/"
@@ -105,7 +105,7 @@ def test_websocket(language: str, tmp_path: Path) -> None:
             await socket.send_str("hello")
             assert await socket.receive_str() == "clone 1: hello"
             assert (await program.do("state"))["users"] == 1
-            await program.do("advance", ms=10**7)  # it is open: its user is here
+            await program.do("advance", ms=10**7)  # the connection is open, so its user is active
             assert (await program.do("tick"))["users"] == 1
             await socket.send_str("x" * 100_000)
             assert len(await socket.receive_str()) == 100_009
@@ -168,7 +168,7 @@ def test_hostile_requests_are_refused_and_others_unaffected(name: str, language:
     async def test(world: World, program: Program, user: User) -> None:
         assert await user.get() == "clone 1"
         answer = await raw(world, HOSTILE[name])
-        # Refused with a 4xx, or cut off; an unknown upgrade may also be answered as the plain request that it is.
+        # Refused with a 4xx, or disconnected; an unknown upgrade may also be answered as a plain request.
         assert status(answer) == 0 or 400 <= status(answer) < 500 or name == "an unknown upgrade", answer
         assert await user.get() == "clone 1"
         assert [body for _, body in world.bodies if body] == []
@@ -195,7 +195,7 @@ def test_a_slow_reader_costs_no_memory_and_holds_up_nobody(language: str, tmp_pa
             assert (await reader.read(15)).startswith(b"HTTP/1.1 200")
         for _ in range(50):
             assert await user.get() == "clone 1"
-        assert program.resident() - before < 100_000  # KB; what they want is 256 MB
+        assert program.resident() - before < 100_000  # KB; they ask for 256 MB
         for _, writer in slow:
             writer.transport.abort()
         assert await user.get() == "clone 1"
@@ -225,7 +225,7 @@ def test_clients_that_vanish_leave_nothing(language: str, tmp_path: Path) -> Non
         assert await user.get() == "clone 1"
         while sockets() > before:
             await asyncio.sleep(0.01)
-        # One of them may be noticed only now, and counts as seen at this time: it is forgotten as well.
+        # One of them may be noticed only now and count as seen at this time; it is forgotten as well.
         await program.do("advance", ms=10**6)
         while (await program.do("tick"))["users"] > 0:
             await program.do("advance", ms=10**6)
@@ -255,7 +255,7 @@ def test_a_client_that_vanishes_during_a_cloning(language: str, tmp_path: Path) 
 
 
 def test_two_hundred_users_at_once(language: str, tmp_path: Path) -> None:
-    """Nobody gets an error; what each says arrives once, in one place."""
+    """No user gets an error; every message arrives once, in one place."""
 
     async def test(world: World, program: Program, user: User) -> None:
         async def visit(n: int) -> str:

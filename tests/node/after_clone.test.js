@@ -1,6 +1,6 @@
 'use strict';
-// What a clone of a Node program is right after the clone, on the process hypervisor, in its default mode and in plain
-// mode: its own random numbers, its handlers first, its own pid, nothing printed twice, calls in flight, worker threads.
+// The state of a Node program's clone right after the clone, on the process hypervisor, in its default mode and in plain
+// mode: random numbers, handlers first, its pid, nothing printed twice, calls in flight, worker threads.
 const assert = require('node:assert/strict');
 const { inBothModes, prelude } = require('./family.js');
 
@@ -44,7 +44,7 @@ inBothModes("handlers run in each clone, in order, before any other JavaScript a
     gridcentric.on('clone', removed);
     gridcentric.on('clone', () => seen.push('second'));
     gridcentric.off('clone', removed);
-    setImmediate(function spin() { // is there a turn of the loop in a clone before the handlers?
+    setImmediate(function spin() { // detects a turn of the clone's loop before the handlers
       if (gridcentric.vmid() > 0 && seen.length === 0) seen.push('early');
       setImmediate(spin).unref();
     });

@@ -1,5 +1,5 @@
 'use strict';
-// A wrong argument is a TypeError at once, in every call, and nothing is sent.
+// An invalid argument is a TypeError at once, in every call, and nothing is sent.
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { inspect } = require('node:util');
@@ -13,7 +13,7 @@ const notTimeouts = [1.5, NaN, Infinity, 2 ** 31, -(2 ** 31) - 1, 2 ** 63];
 
 const wrong = (message) => ({ name: 'TypeError', code: 'invalid_argument', errno: 22, message });
 
-/** Calls with a good argument everywhere; what stands in for one of them makes it wrong. */
+/** Calls with valid arguments; each test replaces one with an invalid one. */
 const calls = {
   request_ticket: { args: [1, 1, 1, 0], kinds: ['count', 'count', 'count', 'timeout'], names: ['maxcpus', 'minvms', 'mincpuspervm', 'timeout'] },
   release_ticket: { args: [uuid], kinds: ['ticket'], names: ['ticket'] },

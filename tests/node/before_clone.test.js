@@ -1,5 +1,5 @@
 'use strict';
-// on('before'): runs in the thread that calls clone(), before anybody is stopped; may take its time, and may say no.
+// on('before'): runs in the thread that calls clone(), before any thread is stopped; may be asynchronous, and may refuse.
 const assert = require('node:assert/strict');
 const { inBothModes } = require('./family.js');
 

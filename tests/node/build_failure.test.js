@@ -1,5 +1,5 @@
 'use strict';
-// A build of the addon that fails says what failed.
+// A failed build of the addon says what failed.
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -17,7 +17,7 @@ for (const name of ['VERSION', 'core', 'bindings-node', 'autoscale']) {
 }
 fs.symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'));
 
-/** What `npm install` says when it comes to the build. */
+/** The output of the build step of `npm install`. */
 function build(environment) {
   const env = { ...process.env, ...environment };
   const options = { cwd: path.join(folder, 'bindings-node'), env, encoding: 'utf8' };

@@ -1,12 +1,12 @@
 'use strict';
-// Child processes of the master in a clone, on the process hypervisor, in both modes: each has ended, not with success, 'exit'
-// and 'close' come, and nothing that a clone does to one reaches the master's child.
+// The master's child processes in a clone, on the process hypervisor, in both modes: each has ended unsuccessfully, 'exit' and
+// 'close' are emitted, and nothing that a clone does to one reaches the master's child.
 const assert = require('node:assert/strict');
 const { inBothModes } = require('./family.js');
 
 const NO_PID = 2 ** 31 - 1;
 
-/** In each program: a child that lives until its input ends, and what a program hears of it. */
+/** In each program: a child that lives until its input ends, and the events that the program gets. */
 const children = `
   const { spawn, execFile } = require('node:child_process');
   const { once } = require('node:events');

@@ -1,5 +1,5 @@
 'use strict';
-// node:cluster: a worker, and a primary that has workers, are refused by name before anybody is stopped, and go on.
+// node:cluster: a worker, and a primary with workers, are refused by name before any thread is stopped, and keep running.
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const os = require('node:os');

@@ -1,10 +1,10 @@
 'use strict';
-// clone() resolves in a clone when the connections that it inherited have told their owners that they are at their end: the first
-// request of a pool goes out on a new one.
+// In a clone, clone() resolves after the owners of its inherited connections have been told that these have ended: a pool's first
+// request opens a new one.
 const assert = require('node:assert/strict');
 const { inBothModes } = require('./family.js');
 
-/** A server outside of the family, with an idle connection of each kind. */
+/** A server outside the family, with an idle connection of each kind. */
 const outside = `
   const http = require('node:http');
   const net = require('node:net');

@@ -1,11 +1,11 @@
 'use strict';
-// Runs Node programs that clone themselves for real: the process hypervisor and a private host, in its default mode and
+// Runs Node programs that really clone themselves: with the process hypervisor and a private host, in its default mode and
 // in plain mode.
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { node } = require('./host.js');
 
-/** The start of every program: `family(report)` clones; each clone joins with what report(vmid) gives, as JSON. */
+/** The start of every program: `family(report)` clones; each clone joins with the result of report(vmid), as JSON. */
 const prelude = `
   const gridcentric = require('gridcentric');
   async function family(clones, report) {
@@ -21,8 +21,7 @@ const prelude = `
 
 /**
  * A test in both modes. body(run, context): run(script, { env, args, started, stderr, start }) runs the prelude, or `start`, and
- * the script to their end and gives what they wrote to standard output; stderr is what they may write there, a regular
- * expression.
+ * the script to their end and returns their standard output; stderr is a regular expression for what they may write there.
  */
 function inBothModes(title, body) {
   for (const mode of [undefined, 'plain']) {

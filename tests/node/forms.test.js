@@ -21,7 +21,7 @@ beforeEach(async () => {
   }
 });
 
-/** Makes a call with a callback: what it was called with. */
+/** Makes a call with a callback; resolves with the callback's arguments. */
 const called = (name, ...args) => new Promise((resolve) => gridcentric[name](...args, (...got) => resolve(got)));
 
 test('quick calls are synchronous', () => {
@@ -111,7 +111,7 @@ test('an AbortSignal takes a call back', async () => {
   controller.abort(new Error('enough'));
   await assert.rejects(waiting, { message: 'enough' });
   await gridcentric.release_ticket(all);
-  const again = await gridcentric.request_ticket(8, 8, 1, 0); // nobody is in line before it
+  const again = await gridcentric.request_ticket(8, 8, 1, 0); // nothing is in line before it
   await gridcentric.release_ticket(again);
 });
 

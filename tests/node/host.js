@@ -11,7 +11,7 @@ const readline = require('node:readline');
 const root = path.join(__dirname, '..', '..');
 const gc = path.join(root, 'bindings-node', 'build', 'Release', 'gc');
 
-/** The command of a host, from GRIDCENTRIC_TEST_HOST where another than the package's own is to be tested. */
+/** The command of a host; GRIDCENTRIC_TEST_HOST overrides the package's own. */
 function command() {
   const other = process.env.GRIDCENTRIC_TEST_HOST;
   return other ? other.split(' ') : [gc, 'host', '--hypervisor', 'fake'];
@@ -21,7 +21,7 @@ class Host {
   #replies = new Map();
   #last = 0;
 
-  /** Starts a host of its own, with a fresh folder for its socket. */
+  /** Starts a new host, with a new folder for its socket. */
   static async start(...options) {
     const host = new Host();
     host.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'gridcentric-test-'));
@@ -57,7 +57,7 @@ class Host {
     });
   }
 
-  /** Ends the host and takes its folder away. */
+  /** Ends the host and removes its folder. */
   async stop() {
     this.socket.destroy();
     if (this.process.exitCode === null && this.process.signalCode === null) {
@@ -68,7 +68,7 @@ class Host {
   }
 }
 
-/** Runs JavaScript in a Node of its own that finds the host: { code, signal, stdout, stderr }. started(child) sees it begin. */
+/** Runs JavaScript in a separate Node that finds the host: { code, signal, stdout, stderr }. started(child) is called at its start. */
 async function node(script, { host, env = {}, args = [], started = () => {} } = {}) {
   const child = spawn(process.execPath, [...args, '-e', script], {
     cwd: root,

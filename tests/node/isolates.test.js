@@ -1,6 +1,6 @@
 'use strict';
-// Threads of which nobody has told gridcentric: workers that never loaded it, of any kind, busy or idle, and contexts of node:vm.
-// In a clone all of them have random numbers of their own.
+// Threads unknown to gridcentric: workers that never loaded it, of any kind, busy or idle, and contexts of node:vm. In a clone all
+// of them have their own random numbers.
 const assert = require('node:assert/strict');
 const { inBothModes } = require('./family.js');
 
@@ -48,7 +48,7 @@ const workers = `
     process.exit();
   });`;
 
-/** What Node 18 shows to nobody: docs/random-numbers.md. */
+/** What Node 18 does not expose: docs/random-numbers.md. */
 const outOfReach = (worker, generator) =>
   process.version.startsWith('v18.') && worker === 'an ES module' && generator === 'randomInt';
 

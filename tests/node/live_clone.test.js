@@ -1,6 +1,6 @@
 'use strict';
-// What of Node's own goes through a live clone, one small program a kind of resource. Random numbers, handlers, timers
-// and worker threads are in after_clone.test.js; the kernel's resources one by one in tests/live_clone.
+// Node's own resources in a live clone, one small program per kind of resource. Random numbers, handlers, timers and worker
+// threads are in after_clone.test.js; the kernel's resources, one by one, in tests/live_clone.
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const fs = require('node:fs');
@@ -111,7 +111,7 @@ inBothModes('files stay open, each domain with its own offset', async (run, cont
       let length = 0;
       stream.on('data', (piece) => { length += piece.length; });
       const end = new Promise((resolve, reject) => stream.on('end', resolve).on('error', reject));
-      await new Promise((resolve) => stream.once('data', resolve)); // the stream is under way
+      await new Promise((resolve) => stream.once('data', resolve)); // the stream is in progress
       const all = await family(3, async (vmid) => {
         const read = [await next(), await next()];
         await lines.write(vmid + '\\n');

@@ -21,11 +21,11 @@ const full = `
   process.on('unhandledRejection', (error) => { console.log('rejected', error.code ?? '', error.message); });
 `;
 
-/** JavaScript that counts what calls could leave behind. Idle connections are kept on purpose: 16 at most. */
+/** JavaScript that counts what calls could leave behind. Up to 16 idle connections are kept on purpose. */
 const leftovers = `
   const fs = require('node:fs');
   const targets = () => fs.readdirSync('/proc/self/fd').flatMap((fd) => {
-    try { return [fs.readlinkSync('/proc/self/fd/' + fd)]; } catch { return []; } // that of readdir itself
+    try { return [fs.readlinkSync('/proc/self/fd/' + fd)]; } catch { return []; } // readdir's own
   });
   const isSocket = (target) => target.startsWith('socket:');
   const count = () => ({
@@ -84,7 +84,7 @@ test('one call with ref: false does not let go of the others', async () => {
 
 test('process.exit() while calls wait', async () => {
   const child = start(`${full} fill().then(() => {
-    process.on('SIGTERM', () => process.exit(7)); // before the host can have heard of the calls
+    process.on('SIGTERM', () => process.exit(7)); // before the calls can have reached the host
     for (let i = 0; i < 20; ++i) void forEver();
   });`);
   await host.ask('await request_ticket 20');
@@ -200,7 +200,7 @@ test('a worker is terminated while its calls wait', async () => {
   assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '2\n', stderr: '' });
 });
 
-// A worker is ended in the middle of whatever it does, also while an answer is handed to it.
+// A worker is ended in the middle of whatever it does, even while it is given an answer.
 test('workers are terminated while their calls are answered', async () => {
   const { code, stdout, stderr } = await node(`${full}
     const { Worker } = require('node:worker_threads');

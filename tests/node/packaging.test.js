@@ -1,5 +1,5 @@
 'use strict';
-// What a user installs: the packed tarball, far from any checkout. It brings its binaries, a gc of its own, and works; also by
+// What a user installs: the packed tarball, outside any checkout. It contains its binaries and its own gc, and works; also with
 // an npm that runs no install scripts, and built from source.
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
@@ -24,7 +24,7 @@ function run(cwd, command, ...args) {
   return child.stdout;
 }
 
-/** A copy of what git knows of the checkout, changed files included. */
+/** A copy of the checkout's files that git tracks, including changes. */
 function checkout(name) {
   const copy = path.join(folder, name);
   const names = run(root, 'git', 'ls-files', '-co', '--exclude-standard', '-z').split('\0').filter(Boolean);
@@ -57,7 +57,7 @@ function works(where, node = process.execPath) {
 }
 
 const install = ['install', '--no-audit', '--no-fund', '--foreground-scripts'];
-const tarball = process.env.GC_TARBALL; // nox -s packaging makes it: with prebuilt binaries
+const tarball = process.env.GC_TARBALL; // nox -s packaging builds it, with prebuilt binaries
 const skip = tarball ? false : 'GC_TARBALL names no package: nox -s packaging makes one';
 
 test('the tarball has the prebuilt binaries and the sources', { skip }, () => {

@@ -1,5 +1,5 @@
 'use strict';
-// What the master runs for its clones beforehand is not to be noticed by the program.
+// The program must not notice what the master runs beforehand for its clones.
 const assert = require('node:assert/strict');
 const { execFile } = require('node:child_process');
 const test = require('node:test');

@@ -1,6 +1,6 @@
 'use strict';
-// libuv's io_urings: one for each loop since libuv 1.45, and one with a kernel thread for files where the program asks for it
-// (UV_USE_IO_URING=1). A clone has rings of its own of both kinds.
+// libuv's io_urings: one per loop since libuv 1.45, and one with a kernel thread for files if the program asks for it
+// (UV_USE_IO_URING=1). A clone has its own rings of both kinds.
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const os = require('node:os');
@@ -11,7 +11,7 @@ inBothModes('the loops of all threads go on in clones, and in clones of clones',
   const stdout = await run(`
     const { Worker } = require('node:worker_threads');
     const net = require('node:net');
-    // Each connection is entered into the loop's epoll set, through the ring where there is one.
+    // Each connection is added to the loop's epoll set, through the ring if there is one.
     const visits = (net, port, count) => new Promise((resolve, reject) => {
       let left = count;
       for (let i = 0; i < count; i++)
@@ -78,7 +78,7 @@ inBothModes('rings for files go on in clones, those of all threads', async (run)
   const each = [[1000], [1000]];
   for (const value of ['1', '0', undefined]) {
     const [rings, found, after] = JSON.parse(await run(program, { env: { UV_USE_IO_URING: value, FILE: file } }));
-    assert.ok(value === '1' || rings === 0, `${rings} rings`); // as many as there are loops, where libuv and kernel have them
+    assert.ok(value === '1' || rings === 0, `${rings} rings`); // one per loop, if libuv and the kernel support them
     assert.deepEqual([found, after], [Array(3).fill([rings, each]), each]);
   }
   fs.rmSync(path.dirname(file), { recursive: true });

@@ -1,6 +1,6 @@
 'use strict';
-// The types say what the package has: tsc accepts the right programs and refuses the wrong ones of types.ts, and every
-// name, error word and version is the same on both sides.
+// The types match the package: tsc accepts the correct programs of types.ts and rejects the wrong ones, and every name, error
+// code and version is the same on both sides.
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -17,7 +17,7 @@ const checker = program.getTypeChecker();
 const symbols = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(declarations)));
 const target = (symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol);
 
-/** A project that has the package's declarations, and Node's only if asked; what tsc says of this program in it. */
+/** tsc's output for this program in a project with the package's declarations, and Node's only if asked. */
 function compile(compiler, source, lib, withNode) {
   const project = fs.mkdtempSync(path.join(os.tmpdir(), 'gridcentric-types-'));
   try {

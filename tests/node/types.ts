@@ -1,4 +1,4 @@
-// Compiled, never run: programs that the types must accept, and programs that they must refuse.
+// Compiled, never run: programs that the types must accept, and programs that they must reject.
 import gridcentric = require('gridcentric');
 import { requestTicket, clone, type TicketInfo, type Failure } from 'gridcentric';
 

@@ -53,7 +53,7 @@ ARGUMENTS = [
 
 def wrong_values(call: str, name: str) -> list[tuple[Any, type[Exception]]]:
     if name == "ticket":
-        types = NO_TICKET_TYPE if call == "sync" else [*NO_TICKET_TYPE, None]  # sync(None): the ticket that the clone was made with
+        types = NO_TICKET_TYPE if call == "sync" else [*NO_TICKET_TYPE, None]  # sync(None): the clone's own ticket
         return [(v, WrongArgumentType) for v in types] + [(v, InvalidArgument) for v in NO_TICKET]
     if name == "report":
         return [(v, WrongArgumentType) for v in NO_REPORT] + [("\ud800", InvalidArgument)]
