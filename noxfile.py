@@ -1,6 +1,6 @@
 """The actions of `make`, as nox sessions. Each works alone: it first installs what it needs (nox -s NAME).
 
-The sessions are in scripts/sessions/: building.py has what they share, the others have a kind of session each.
+The sessions are in scripts/sessions/: building.py has what they share, each other file has one kind of session.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Rows of the qemu hypervisor: VMs with a Node server in them, really cloned. "Answered" means that a clone has answered a
-request on its own address with state that it inherited. What they are measured with (KVM or TCG) is in their texts.
+request on its own address with state that it inherited. The texts say whether KVM or TCG was used.
 """
 
 from __future__ import annotations

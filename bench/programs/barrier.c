@@ -1,5 +1,5 @@
-/* A barrier of COUNT domains, really cloned: prints the microseconds from the last arrival to the last departure, a
- * line a round. Each clone reports its arrivals and departures with join; the clock is the machine's. */
+/* A barrier of COUNT domains, really cloned: prints the microseconds from the last arrival to the last departure, one
+ * line per round. Each clone reports its arrivals and departures with join; the clock is the computer's. */
 #include <gridcentric/gc-guest.h>
 #include <stdio.h>
 #include <stdlib.h>

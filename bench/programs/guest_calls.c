@@ -1,5 +1,5 @@
 /* Medians of a guest's quick calls against the host in GRIDCENTRIC_HOST, and of a bare echo over a Unix socket between
- * two processes, which no request to a host can beat. Prints one JSON object. */
+ * two processes, a lower bound for any request to a host. Prints one JSON object. */
 #include <gridcentric/gc-guest.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* A Node addon with one function, fork(): ms that a plain fork() of this process takes. What the live clone is
- * compared with; the child ends at once. */
+/* A Node addon with one function, fork(): the ms that a plain fork() of this process takes, as the baseline for the
+ * live clone; the child exits at once. */
 #define NAPI_VERSION 8
 #include <node_api.h>
 #include <sys/wait.h>

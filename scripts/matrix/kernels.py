@@ -1,6 +1,6 @@
 """A VM with another kernel as a place: the files put there are packed with this computer's Python and its libraries.
 
-All commands are run in one boot, as it takes longer than they do. It knows nothing of what is run.
+All commands run in one boot, because booting takes longer than they do. It knows nothing of what is run.
 """
 
 from __future__ import annotations

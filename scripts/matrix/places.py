@@ -1,6 +1,6 @@
 """Runs commands on a system: this computer, a Debian system in its own folder, or a VM with another kernel.
 
-A place is entered, gets files, and runs commands. It knows nothing of programs that are played or of what they must say.
+A place is entered, gets files, and runs commands. It knows nothing of the programs or of their expected output.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The results, kept in docs/platforms.json: one line per cell, so that testing some cells leaves the others unchanged.
 
-It knows nothing of cells and of how they are played.
+It knows nothing of cells or of how they are tested.
 """
 
 from __future__ import annotations

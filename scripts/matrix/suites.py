@@ -1,6 +1,6 @@
 """Runs the checkout's own tests with another Node: those of Node, those of the autoscaler, and the real chat.
 
-What a program of tests/platform is too small to show. It knows what a suite prints at its end, and nothing of its tests.
+They cover what the programs of tests/platform are too small for. It knows what a suite prints at its end, nothing of its tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Shared by the sessions: the checkout, its parts and how they are built, how a command is run.
 
-All sessions share .venv and node_modules of the checkout, so that what is tested is what `make build` gives to a
-user. `needs()` rebuilds a part only when the files it is made of have changed. It knows no session.
+All sessions share the checkout's .venv and node_modules, so that they test what `make build` gives a user. `needs()` rebuilds a
+part only if its source files have changed. It knows no session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Packages with binaries, for every Linux with glibc 2.31 or newer: wheels and the npm tarball, and their tests.
 
-One compiler makes both: that of PyPI's ziglang, which brings the C library's symbols of each version and a C++ library of its
-own, linked statically. So a package does not depend on the computer it was made on, and nobody needs root to make it.
+One compiler builds both: that of PyPI's ziglang, which includes the C library's symbols of each version and its own C++
+library, linked statically. So a package does not depend on the computer it was built on, and building it does not need root.
 """
 
 from __future__ import annotations

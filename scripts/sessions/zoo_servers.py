@@ -1,6 +1,6 @@
 """The servers that programs of the zoo connect to: Debian's, on 127.0.0.1, with their own data, for one session.
 
-A program finds one by GC_ZOO_NAME=HOST:PORT; where its package is not installed GC_ZOO_MISSING_NAME names it. Knows no program.
+GC_ZOO_NAME=HOST:PORT tells a program where one is; GC_ZOO_MISSING_NAME names a package that is not installed. Knows no program.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The base of the autoscale tests: a fake host, stub servers at its clones' addresses, a driven program, its users.
 
 The clones of the fake hypervisor are numbers with addresses; here stub servers listen on those addresses, so that the
-proxy's traffic, health checks and joins are real. Nothing waits for time: a user's request has either been answered or
-the program says that it holds it.
+proxy's traffic, health checks and joins are real. Nothing waits for a fixed time: a user's request has either been answered
+or the program reports that it holds it.
 """
 
 from __future__ import annotations

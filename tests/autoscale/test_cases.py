@@ -1,19 +1,19 @@
 """The scaling cases of cases/*.yaml, for both languages, on the fake hypervisor with stub servers for clones.
 
 The steps of a case:
-  user, users  a request of each, one after the other; `is` says how each goes: `clone 1`, `held`, `open` (a clone has it
-               and has not answered), `any` of these, or the status and text of an error with * for what does not matter.
-               `path`, `post` (a body) as named
-  tick         a round of the autoscaler, and what must hold after it: `clones` there are, `cloned` in this round (how
-               many in each cloning), `ended`, `drained`, `failed` events, `logged` lines of failure, active `users`,
-               `load` (users of each clone), `held`, `tickets` besides the master's, `answered` (what held ones got)
+  user, users  a request of each, one after the other; `is` gives the outcome of each: `clone 1`, `held`, `open` (a clone has it
+               and has not answered), `any` of these, or an error's status and text, with * as a wildcard.
+               `path` and `post` (a body) of the request
+  tick         a round of the autoscaler, and what must hold after it: existing `clones`, `cloned` in this round (how many in
+               each operation), `ended`, `drained`, `failed` events, `logged` lines of failure, active `users`, `load` (users
+               of each clone), `held`, `tickets` besides the master's, `answered` (the answers to held requests)
   until        rounds until this holds: `clones`, `killed` so far, `sick` now
-  settled      waits until so many users are active
+  settled      waits until this many users are active
   advance      the program's clock, in ms
   end, deaf    a clone ends; these clones' event loops hang (from now on exactly these)
-  joined       these have been asked to join, and (unless deaf) have ended
-  fault        of the fake hypervisor, see docs/protocol.md
-  release      /slow answers; vanish: a user hangs up; bodies: what the clones were sent so far; kill_host
+  joined       these clones have been asked to join, and (unless deaf) have ended
+  fault        a fault of the fake hypervisor, see docs/protocol.md
+  release      /slow answers; vanish: a user disconnects; bodies: the bodies sent to the clones so far; kill_host
 """
 
 from __future__ import annotations

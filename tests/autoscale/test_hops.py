@@ -1,4 +1,4 @@
-"""What the proxy forwards of requests and responses: hop-by-hop headers, forwarding headers, paths, upgrades. Both languages."""
+"""What the proxy forwards of requests and responses: hop-by-hop and forwarding headers, paths, upgrades. Both languages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """before_clone(): runs in the caller before any thread is stopped, may be asynchronous in gridcentric.aio, may refuse; and what
-logging keeps for later is handed over before the clone (the process hypervisor, both modes).
+logging holds back is flushed before the clone (the process hypervisor, both modes).
 """
 
 from __future__ import annotations

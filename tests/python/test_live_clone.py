@@ -1,5 +1,5 @@
-"""Python after a real clone (the process hypervisor, both modes): every generator draws anew, threads and event loops go on,
-what CPython remembers of its process is right.
+"""Python after a real clone (the process hypervisor, both modes): every generator is reseeded, threads and event loops keep
+running, what CPython remembers of its process is right.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What libraries of a Python program hold goes through a real clone (the process hypervisor, both modes): pools of threads and
+"""The state of a Python program's libraries after a real clone (the process hypervisor, both modes): pools of threads and
 processes, numpy, uvloop, a database in a file.
 """
 

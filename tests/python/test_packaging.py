@@ -1,6 +1,6 @@
 """The Python package as users get it: the wheel in a new environment, used from Python, C and the shell; and the sdist.
 
-GC_WHEEL names the wheel (nox -s packaging makes it). Needs a package index for the build requirements.
+GC_WHEEL names the wheel (nox -s packaging builds it). Needs a package index for the build requirements.
 """
 
 from __future__ import annotations

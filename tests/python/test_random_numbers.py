@@ -1,5 +1,5 @@
 """Random number generators that can't be reseeded are reported, and refused by GRIDCENTRIC_STRICT. Each row of the table is
-tried with a library that has what the row looks for; tests/zoo tries the real ones.
+tested with a library that contains what the row looks for; tests/zoo tests the real ones.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Dashboard {
     }
     if (typeof this.admits === 'function') {
       let admitted = false;
-      try { admitted = this.admits(request) === true; } catch { /* not admitted */ }
+      try { admitted = this.admits(request) === true; } catch { /* a failing function admits nobody */ }
       return admitted ? undefined : 'access to the dashboard is denied (option dashboard)';
     }
     const { token } = this.admits;

@@ -1,6 +1,6 @@
 """The server side of the dashboard: the page, the feed of server-sent events, and "who am I" for the app's own page.
 
-Shows what it is handed, to those who may see it; knows neither the guest library nor the rules. The page is
+Shows what it is given to clients that may see it; knows neither the guest library nor the rules. The page is
 autoscale/dashboard.html.
 """
 
@@ -115,7 +115,7 @@ class Dashboard:
             try:
                 admitted = self._admits(request) is True
             except Exception:
-                admitted = False  # not admitted
+                admitted = False  # a failing function admits nobody
             return None if admitted else "access to the dashboard is denied (option dashboard)"
         assert isinstance(self._admits, dict)
         token = self._admits["token"].encode()

@@ -1,7 +1,7 @@
 """The clones that autoscale made, as the host knows them: make, list, drain, end.
 
-All that is asked of the host is asked here. Knows nothing of users or of HTTP requests other than its own to the
-clones' control port.
+All requests to the host are made here. Knows nothing of users, nor of HTTP requests other than its own to the clones'
+control port.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks the options of autoscale.setup() against the table that both languages share, autoscale/options.json.
 
-It holds the names, the defaults and what each takes. bindings-node/lib/autoscale/options.js is this file's twin.
+The table has the names, the defaults and the accepted values. bindings-node/lib/autoscale/options.js is this file's twin.
 Knows nothing of sockets or clones.
 """
 

@@ -1,7 +1,7 @@
 """The rules of scaling, pure: who the users are, which clone each goes to, how many clones are missing, which may go.
 
-No sockets, no timers, no guest library: time and chance are handed in. bindings-node/lib/autoscale/policy.js is its twin;
-tests/autoscale/cases drive both.
+No sockets, no timers, no guest library: time and random numbers are passed in. bindings-node/lib/autoscale/policy.js is its
+twin; tests/autoscale/cases drive both.
 """
 
 from __future__ import annotations
