@@ -292,18 +292,18 @@ PYBIND11_MODULE(_host, module) {
            "A master is about to end normally. done() is called on the host's thread when the host knows.")
       .def("room", &ListenerHandle::room, "What reserve() has answered with later() may be granted now.");
   py::class_<Answer, std::shared_ptr<Answer>>(module, "Answer",
-                                              "A driver's answer to reserve(). Once, from any thread.")
+                                              "A driver's answer to reserve(), given once, from any thread.")
       .def(
           "granted", [](Answer &answer, std::int64_t vms) { answer.give(Reservation::granted(vms)); },
-          py::arg("vms"), "There is room for that many VMs, and it is kept until release().")
+          py::arg("vms"), "There is room for this many VMs, held until release().")
       .def(
           "refused",
           [](Answer &answer, std::string reason) { answer.give(Reservation::refused(std::move(reason))); },
-          py::arg("reason"), "There never will be room.")
+          py::arg("reason"), "There will never be room.")
       .def(
           "later",
           [](Answer &answer, std::string reason) { answer.give(Reservation::later(std::move(reason))); },
-          py::arg("reason"), "There is no room yet; asked again after room() and each release().");
+          py::arg("reason"), "There is no room yet; the host asks again after room() and each release().");
   module.def("run_host", &run_host, py::arg("driver"), py::arg("socket"), py::arg("cpus"),
              py::arg("relay_secret"), py::arg("control"), py::arg("on_ready"),
              "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
