@@ -33,8 +33,9 @@ Napi::Value start(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = of(env);
   if (environment.closed()) {
-    throw to_js(env, guest::Error(GC_E_HOST_UNREACHABLE,
-                                  "the program, or this worker of it, is ending: no further calls are possible"));
+    throw to_js(env,
+                guest::Error(GC_E_HOST_UNREACHABLE,
+                             "the program, or this worker of it, is ending: no further calls are possible"));
   }
   Work work = make_work(env, info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Array>());
   try {

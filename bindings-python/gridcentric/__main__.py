@@ -25,7 +25,11 @@ _ANSWERS: dict[str, tuple[str, tuple[Path, ...], str]] = {
         "flags for the linker",
     ),
     "pkg-config-path": (str(_paths.PKG_CONFIG), (_paths.PKG_CONFIG,), "the folder of gridcentric.pc"),
-    "prefix": (str(_paths.PACKAGE), (_paths.LIB / "cmake",), "for CMAKE_PREFIX_PATH: the folder that contains include/ and lib/"),
+    "prefix": (
+        str(_paths.PACKAGE),
+        (_paths.LIB / "cmake",),
+        "for CMAKE_PREFIX_PATH: the folder that contains include/ and lib/",
+    ),
     "gc": (str(_paths.GC), (_paths.GC,), "the path of the gc command"),
 }
 

@@ -141,8 +141,8 @@ def on_clone(handler: Handler) -> Handler:
     """Run handler(vmid) in each clone before clone() returns there, in order of registration; usable as a decorator.
 
     It runs in the thread that called clone(), after the random number generators have been reseeded. Other threads of the clone
-    run meanwhile, whenever CPython switches threads. If a handler raises, the exception goes to sys.unraisablehook and the clone
-    continues. A handler cannot be removed.
+    run meanwhile, whenever CPython switches threads. If a handler raises, the exception goes to sys.unraisablehook and the
+    clone continues. A handler cannot be removed.
     """
     _arguments.handler_of(handler, "the vmid")
     _after_clone.handlers.append(handler)

@@ -304,12 +304,13 @@ PYBIND11_MODULE(_host, module) {
           "later",
           [](Answer &answer, std::string reason) { answer.give(Reservation::later(std::move(reason))); },
           py::arg("reason"), "There is no room yet; the host asks again after room() and each release().");
-  module.def("run_host", &run_host, py::arg("driver"), py::arg("socket"), py::arg("cpus"),
-             py::arg("relay_secret"), py::arg("control"), py::arg("on_ready"),
-             "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
-             "listens;\n"
-             "control: open the control channel for tests (docs/protocol.md). stop() may be called from any thread. "
-             "Raises RuntimeError if it cannot start.");
+  module.def(
+      "run_host", &run_host, py::arg("driver"), py::arg("socket"), py::arg("cpus"), py::arg("relay_secret"),
+      py::arg("control"), py::arg("on_ready"),
+      "Run a host on the calling thread until it is stopped. on_ready(path, stop) is called when it "
+      "listens;\n"
+      "control: open the control channel for tests (docs/protocol.md). stop() may be called from any thread. "
+      "Raises RuntimeError if it cannot start.");
   module.def(
       "wait_status_of", &gridcentric::wait_status_of, py::arg("pidfd"), py::arg("pid"),
       "The wait status of a process that has ended and need not be a child. None where the kernel does not "
