@@ -1,7 +1,7 @@
 'use strict';
-// Tells binding.gyp which files to compile: `sources.js root|version|drivers|GROUP [FOLDER]`. GROUP is one of
-// core/sources.txt, whose paths are printed relative to this package; FOLDER narrows it to those below core/FOLDER. The group
-// "driver" is compiled with "core", and `drivers` prints what names them to core/hypervisors/drivers.cpp. It must not know what
+// Tells binding.gyp which files to compile: `sources.js root|version|drivers|GROUP [FOLDER]`. GROUP is a group of
+// core/sources.txt, whose paths are printed relative to this package; FOLDER limits it to the files below core/FOLDER. The group
+// "driver" is compiled with "core"; `drivers` prints the macros that list them for core/hypervisors/drivers.cpp. It must not know what
 // the files are for.
 const fs = require('node:fs');
 const path = require('node:path');
@@ -34,12 +34,12 @@ function group(name) {
   return entries.map(([, file]) => file);
 }
 
-/** Names the drivers that are compiled in. */
+/** The macros that list the drivers compiled in. */
 function drivers() {
   return group('driver').map((file) => `GC_DRIVER(${path.basename(file, '.cpp')})`).join('');
 }
 
-/** The sources of one group, or of those the ones below a folder of the core, relative to this package. */
+/** The sources of one group, or those of them below a folder of the core, relative to this package. */
 function sources(name, folder) {
   const files = name === 'core' ? [...group('core'), ...group('driver')] : group(name);
   const folderOf = (file) => file.split('/')[1];

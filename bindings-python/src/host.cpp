@@ -46,7 +46,7 @@ OnExit on_exit_of(const std::string &word) {
   throw py::value_error("on_exit: expected end, keep or an empty string, got " + word);
 }
 
-// A driver's answer to reserve(), given once, from any thread.
+// A driver's answer to reserve(), which it can give once, from any thread.
 class Answer {
  public:
   explicit Answer(std::function<void(Reservation)> give) : give_(std::move(give)) {}
@@ -58,7 +58,7 @@ class Answer {
   std::function<void(Reservation)> give_;
 };
 
-// The way back to the host's loop. Outlives the host: what comes after its end is dropped.
+// The path back to the host's loop. It outlives the host: what arrives after the host's end is dropped.
 class ListenerHandle {
  public:
   explicit ListenerHandle(Loop &loop) : loop_(&loop) {}
@@ -184,7 +184,7 @@ class PythonHypervisor final : public Hypervisor {
   }
 
   void clone(CloneRequest request, std::function<void(CloneResult)> done) override {
-    // Exactly once, on the loop; "" is success. `then` is called when the host knows the clones.
+    // Called exactly once, on the loop; "" is success. `then` is called when the host knows the clones.
     auto once = [handle = handle_, done = std::move(done)](const std::string &reason,
                                                            std::function<void()> then) {
       handle->post([done, reason, then = std::move(then)]() mutable {
@@ -244,7 +244,7 @@ class PythonHypervisor final : public Hypervisor {
 
   py::object driver_;
   std::string name_;
-  bool heeds_hints_, counts_;  // a driver may be without these methods
+  bool heeds_hints_, counts_;  // these methods are optional
   std::shared_ptr<ListenerHandle> handle_;
 };
 
@@ -284,13 +284,13 @@ PYBIND11_MODULE(_host, module) {
       .def("ended", &ListenerHandle::ended, py::arg("domain"), py::arg("how"), py::arg("status"),
            "A domain is gone: how is joined, exited, killed or lost. Once for each domain.")
       .def("new_family", &ListenerHandle::new_family, py::arg("name"), py::arg("on_exit"), py::arg("done"),
-           "A domain that is about to be made is the master of a new family: done(key, family's UUID) is "
-           "called on the\n"
-           "host's thread. on_exit: end, keep or an empty string. Raises RuntimeError when the host has "
-           "ended.")
+           "Found a family whose master is a domain about to be made: done(key, family's UUID) is called on "
+           "the\n"
+           "host's thread. on_exit: end, keep or an empty string. Raises RuntimeError if the host has ended.")
       .def("bye", &ListenerHandle::bye, py::arg("master"), py::arg("done"),
-           "A master is about to end normally. done() is called on the host's thread when the host knows.")
-      .def("room", &ListenerHandle::room, "What reserve() has answered with later() may be granted now.");
+           "A master is about to end normally. done() is called on the host's thread once the host knows.")
+      .def("room", &ListenerHandle::room,
+           "A request that reserve() answered with later() may be granted now.");
   py::class_<Answer, std::shared_ptr<Answer>>(module, "Answer",
                                               "A driver's answer to reserve(), given once, from any thread.")
       .def(

@@ -1,7 +1,7 @@
-// gridcentric._native: the guest client as Python sees it: the Call object with every call as a method, the
-// exceptions made of the one table of errors, and the hooks around a clone. The Python modules above it check
-// arguments and give results their names; nothing is decided here. Nothing outside guest/client.hpp is known
-// of the core.
+// gridcentric._native: Python bindings of the guest client: the Call object with every call as a method, the
+// exceptions generated from the error table, and the hooks around a clone. The Python modules above it check
+// arguments and name the results; nothing is decided here. It knows nothing of the core beyond
+// guest/client.hpp.
 #include <gridcentric/drivers.hpp>
 
 #include "core/generators/known.hpp"
@@ -190,7 +190,7 @@ void add_calls(py::module_ &module) {
       "my_ip", [] { return who_am_i([] { return guest::my_ip(); }); },
       "The numeric address of this domain. Read from memory.");
   module.def(
-      "identity_known", [] { return identity_known; }, "Whether vmid() and its like answer from memory.");
+      "identity_known", [] { return identity_known; }, "Whether vmid() and the like can answer from memory.");
   module.def(
       "hypervisors",
       [] {
@@ -199,7 +199,7 @@ void add_calls(py::module_ &module) {
           if (!driver->scripted) all.emplace_back(driver->name, driver->can.whole_machine);
         return all;
       },
-      "(name, clones whole machines) of each hypervisor that is not for tests, the default one first.");
+      "(name, clones whole machines) of each hypervisor that is not for tests, the default first.");
   module.def("known_generators", [] {
     constexpr const char *found_as[] = {"FUNCTION", "OBJECT", "TEXT", "MODULE", "PACKAGE", "NODE"};
     py::list rows;

@@ -12,7 +12,7 @@ from test_traffic import ONE_CLONE, raw, run, status
 
 
 async def seen(world: World, lines: list[str], path: str = "/headers") -> dict[str, list[str]]:
-    """The headers that a clone gets of a request with these lines; its answer's own under `answer`."""
+    """The headers that a clone gets with a request of these lines; its response's own under `answer`."""
     head = [f"GET {path} HTTP/1.1", "Host: a", "X-User: u", "Connection: close", *lines, "", ""]
     answer = await whole(world, "\r\n".join(head).encode())
     head, body = answer.split(b"\r\n\r\n", 1)

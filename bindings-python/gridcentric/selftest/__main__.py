@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     uniqueness.add_argument(
         "--hypervisor", default=next(iter(WHOLE_MACHINE)), choices=tuple(WHOLE_MACHINE),
-        help="what makes the clones; default: %(default)s"
+        help="which hypervisor makes the clones; default: %(default)s"
     )  # fmt: skip
     uniqueness.add_argument("--clones", type=_clones, default=3, metavar="N", help="how many; default: %(default)s")
     uniqueness.add_argument("--without-node", action="store_true", help="omit Node's rows, where Node is not installed")

@@ -39,8 +39,8 @@ def _command(probe: str, machines: bool, clones: int, loads: Sequence[str]) -> l
 
 
 def run(probe: str, hypervisor: str, machines: bool, clones: int, loads: Sequence[str] = ()) -> Said:
-    """machines: whole ones are cloned. loads: modules or packages that the probe loads first. Raises Unheard. The family has
-    ended when this returns."""
+    """machines: whole machines are cloned. loads: modules or packages that the probe loads first. Raises Unheard. When this
+    returns the family has ended."""
     command = [str(_paths.GC), "run", "--hypervisor", hypervisor, *_command(probe, machines, clones, loads)]
     said = Said()
     whole = False
