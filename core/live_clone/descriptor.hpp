@@ -1,6 +1,6 @@
 // One open descriptor of the master and what has to be known to give the clone one like it. The table of
-// kinds, in the order in which a clone rebuilds them, is in descriptors.cpp; sockets are in sockets.cpp and
-// unix_sockets.cpp.
+// kinds, in the order in which a clone rebuilds them, is in descriptors.cpp; sockets are in sockets.cpp,
+// tcp_pairs.cpp and unix_sockets.cpp.
 #pragma once
 
 #include <sys/epoll.h>
@@ -14,10 +14,11 @@ namespace gridcentric::live_clone {
 /// In the order of rebuilding: sockets first, so that a clone answers on its address early; sets of others
 /// last.
 enum class Kind : int {
+  tcp_pair,  ///< TCP, both ends are ours; before the listeners, with which they share ports
   listener,  ///< TCP, listening
   udp,
   tcp_idle,  ///< TCP, neither connected nor listening
-  tcp_dead,  ///< TCP, connected: lives on in the master
+  tcp_dead,  ///< TCP, connected to somebody else: lives on in the master
   unix_listener,
   unix_pair,  ///< both ends are ours
   unix_dead,  ///< connected to somebody else
@@ -59,7 +60,7 @@ struct Descriptor {
   int seals;
   uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity; pty: number;
                    ///< listener, udp: port on the clone's address, 0: none
-  int option;      ///< event: semaphore; timer: clock
+  int option;      ///< event: semaphore; timer: clock; tcp_pair: halves that are shut (tcp_ends.hpp)
   itimerspec setting;
   Ring *ring;
   uint64_t *watches;  ///< inotify: a bit for each number that a watch has
@@ -200,9 +201,24 @@ bool rebuild_tcp_dead(Descriptor &d);
 bool rebuild_netlink(Descriptor &d);
 /// The clone's address (host byte order), for the sockets it rebuilds.
 void set_clone_address(uint32_t address);
+uint32_t clone_address();
 int socket_option(int fd, int level, int option);
+void set_socket_option(int fd, int level, int option, int value);
+struct SocketOption {
+  int family;  ///< 0: any
+  int level, name;
+  unsigned size;
+};
+void copy_option(int from, int to, const SocketOption &o);
 /// Limits of waiting, buffers' sizes and what else a socket like d takes over from the one it replaces.
 void copy_options(int from, int to, const Descriptor &d);
+
+// ---- tcp_pairs.cpp
+/// Finds which TCP sockets are the two ends of a connection, and reads what is under way in them.
+bool plan_tcp_pairs();
+bool rebuild_tcp_pair(Descriptor &d);
+/// When the clone need not be waited for any more: what was under way, and halves that are shut.
+bool complete_tcp_pairs();
 
 // ---- unix_sockets.cpp
 extern const char *const descriptors_in_flight, *const path_stays;

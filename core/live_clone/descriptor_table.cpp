@@ -208,7 +208,7 @@ bool read_descriptor_table() {
   keep_standard_streams();
   match_pipes(order, engine.descriptors.count);
   match_ptys();
-  if (!plan_unix_sockets()) return false;
+  if (!plan_tcp_pairs() || !plan_unix_sockets()) return false;
   duplicates_follow();
   return true;
 }

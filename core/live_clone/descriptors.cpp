@@ -102,6 +102,7 @@ struct Handler {
 };
 
 constexpr Handler handlers[] = {
+    {Kind::tcp_pair, "a TCP connection to itself", nullptr, rebuild_tcp_pair},
     {Kind::listener, "a listening TCP socket", plan_listener, rebuild_listener},
     {Kind::udp, "a UDP socket", plan_udp, rebuild_udp},
     {Kind::tcp_idle, "a TCP socket", nullptr, rebuild_tcp_idle},
@@ -191,7 +192,7 @@ bool complete_descriptors() {
   end_exact_mapping();
   for (Descriptor &d : engine.descriptors)
     if (d.kind == Kind::inotify && d.same_as < 0 && !end_watches(d)) return false;
-  return register_all();
+  return complete_tcp_pairs() && register_all();
 }
 
 }  // namespace gridcentric::live_clone

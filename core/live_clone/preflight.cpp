@@ -228,8 +228,8 @@ class Examination {
       if (!closely) continue;
       const bool told = link.rfind("socket:", 0) == 0 || link == "anon_inode:[eventpoll]" ||
                         link == "anon_inode:inotify" || link == "anon_inode:[inotify]";
-      if (!told) continue;  // there may be thousands of descriptors
-      const bool shared = atoi(fd.c_str()) <= 2 || !files_.is_first(atoi(fd.c_str()), link);
+      if (!told) continue;  // there may be thousands of others
+      const bool first = files_.is_first(atoi(fd.c_str()), link), shared = atoi(fd.c_str()) <= 2 || !first;
       if (link.rfind("socket:", 0) == 0)
         sockets_.look_at(atoi(fd.c_str()), link, shared);
       else if (!shared)

@@ -9,28 +9,39 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <unordered_map>
 
 #include "descriptor.hpp"
 #include "groups.hpp"
 #include "preflight_text.hpp"
 
 namespace gridcentric::live_clone {
+namespace {
+
+constexpr double passing_ms = 100;  // what is so for longer may stay so
+constexpr timespec moment{0, 1'000'000};
+
+}  // namespace
 
 void SocketsSeen::note(int fd, const std::string &what) {
   notes_.push_back("descriptor " + std::to_string(fd) + ": " + what);
 }
 
+// Of a descriptor of the process; the caller's to close when it is another's. -1: it may not be had.
+int SocketsSeen::copy_of(int fd) const {
+  if (self_) return fd;
+  const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc_.c_str() + strlen("/proc/")), 0);
+  const int own = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+  if (pidfd >= 0) close(pidfd);
+  return own;
+}
+
 void SocketsSeen::look_at(int fd, const std::string &link, bool shared) {
   const auto inode = (uint32_t)strtoul(link.c_str() + strlen("socket:["), nullptr, 10);
-  int own = fd;
-  if (!self_) {
-    const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc_.c_str() + strlen("/proc/")), 0);
-    own = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-    if (pidfd >= 0) close(pidfd);
-    if (own < 0) {
-      unseen_++;
-      return;
-    }
+  const int own = copy_of(fd);
+  if (own < 0) {
+    unseen_++;
+    return;
   }
   const int family = socket_option(own, SOL_SOCKET, SO_DOMAIN),
             type = socket_option(own, SOL_SOCKET, SO_TYPE),
@@ -48,6 +59,7 @@ void SocketsSeen::look_at(int fd, const std::string &link, bool shared) {
       if (queued && *queued != '0') in_flight_.push_back({fd, inode});
     }
     if (family != AF_UNIX && type == SOCK_DGRAM) look_at_groups(fd, own);
+    if (family != AF_UNIX && type == SOCK_STREAM) look_at_tcp(fd, own, listens);
   }
   if (!self_) close(own);
 }
@@ -64,7 +76,90 @@ void SocketsSeen::look_at_groups(int fd, int own) {
   }
 }
 
+void SocketsSeen::look_at_tcp(int fd, int own, bool listens) {
+  Endpoint at;
+  Connection c;
+  if (listens && has_unaccepted(own) && local_endpoint(own, &at))
+    listeners_.push_back({fd, at});
+  else if (!listens && connection_of(own, &c))
+    ends_.push_back({fd, c});
+}
+
+template <typename Look>
+bool SocketsSeen::look_again(int fd, Look look) const {
+  const int own = copy_of(fd);
+  const bool found = own >= 0 && look(own);
+  if (!self_ && own >= 0) close(own);
+  return found;
+}
+
+// null: a clone gets one like it, or it is none any more.
+const char *SocketsSeen::why_pair_is_dead(const Pair &pair, bool *passes) {
+  const char *why = nullptr;
+  const auto look = [&](int a, int b) {
+    Connection now_a, now_b;
+    if (!connection_of(a, &now_a) || !connection_of(b, &now_b) || !are_ends_of_one(now_a, now_b)) return;
+    why = why_dead(a, b, passes);
+    const UnderWay there = under_way(a, b), back = under_way(b, a);
+    const bool arriving = (there.arriving && !there.unsent) || (back.arriving && !back.unsent);
+    if (!why && arriving) *passes = true, why = never_arrives;
+    if (!why && in_all_ + there.bytes() + back.bytes() > most_under_way_in_all)
+      *passes = true, why = too_much_under_way;
+    if (!why) in_all_ += there.bytes() + back.bytes();
+  };
+  look_again(pair.first,
+             [&](int a) { return look_again(pair.second, [&](int b) { return look(a, b), true; }); });
+  return why;
+}
+
+// Connections of the program to itself. What is over in a moment is not worth a word.
+void SocketsSeen::note_pairs(std::vector<Pair> pairs) {
+  for (const double begin = now_ms(); !pairs.empty(); nanosleep(&moment, nullptr))
+    std::erase_if(pairs, [&](const Pair &pair) {
+      bool passes = false;
+      const char *why = why_pair_is_dead(pair, &passes);
+      const bool stays = why && (!passes || now_ms() - begin > passing_ms);
+      if (stays)
+        notes_.push_back(said([&](Text &text) { tell_dead_pair(text, pair.first, pair.second, why); }));
+      return stays || !why;
+    });
+}
+
+void SocketsSeen::note_connections() {
+  std::unordered_multimap<uint64_t, size_t> known;
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i < ends_.size(); i++) {
+    const Connection &c = ends_[i].connection;
+    if (same_endpoint(c.local, c.peer)) {
+      notes_.push_back(said([&](Text &text) { tell_connected_to_itself(text, ends_[i].fd); }));
+      continue;
+    }
+    const auto [first, last] = known.equal_range(number_for(c));
+    const auto other = std::find_if(
+        first, last, [&](const auto &k) { return are_ends_of_one(c, ends_[k.second].connection); });
+    if (other == last) {
+      known.emplace(number_for(c), i);
+    } else {
+      pairs.push_back({ends_[other->second].fd, ends_[i].fd});
+      known.erase(other);
+    }
+  }
+  std::sort(pairs.begin(), pairs.end());
+  note_pairs(std::move(pairs));
+  for (const Listener &l : listeners_)
+    for (const auto &[number, i] : known)
+      if (may_be_waiting_at(ends_[i].connection, l.at) && waits_for_longer(l.fd))
+        notes_.push_back(said([&](Text &text) { tell_unaccepted(text, ends_[i].fd, l.fd); }));
+}
+
+bool SocketsSeen::waits_for_longer(int listener) const {
+  for (const double begin = now_ms(); now_ms() - begin < passing_ms; nanosleep(&moment, nullptr))
+    if (!look_again(listener, has_unaccepted)) return false;
+  return true;
+}
+
 std::vector<std::string> SocketsSeen::notes() {
+  note_connections();
   const int diag = in_flight_.empty() ? -1 : socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   for (const InFlight &s : in_flight_)  // of a connection to somebody else they are the master's
     if (diag >= 0 && std::find(inodes_.begin(), inodes_.end(), unix_peer(diag, s.inode)) != inodes_.end())

@@ -1,12 +1,14 @@
-// The part of the preflight that looks at sockets: what the plan (sockets.cpp, unix_sockets.cpp) would refuse, and what clones
-// would lack.
+// The part of the preflight that looks at sockets: what the plan (sockets.cpp, tcp_pairs.cpp, unix_sockets.cpp) would refuse,
+// and what clones would lack.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "live_clone.hpp"
+#include "tcp_ends.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -27,7 +29,24 @@ class SocketsSeen {
     int fd;
     uint32_t inode;
   };
+  struct End {
+    int fd;
+    Connection connection;
+  };
+  struct Listener {
+    int fd;
+    Endpoint at;
+  };
+  using Pair = std::pair<int, int>;  // descriptors, the lower one first
+  int copy_of(int fd) const;
+  template <typename Look>
+  bool look_again(int fd, Look look) const;
+  void look_at_tcp(int fd, int own, bool listens);
   void look_at_groups(int fd, int own);
+  const char *why_pair_is_dead(const Pair &pair, bool *passes);
+  void note_pairs(std::vector<Pair> pairs);
+  void note_connections();
+  bool waits_for_longer(int listener) const;
   void note(int fd, const std::string &what);
 
   const std::string proc_;
@@ -35,6 +54,9 @@ class SocketsSeen {
   size_t unseen_ = 0;
   std::vector<uint32_t> inodes_;
   std::vector<InFlight> in_flight_;
+  std::vector<End> ends_;                 // of TCP connections
+  std::vector<Listener> listeners_;       // that have connections which nobody has accepted
+  uint64_t in_all_ = 0;                   // bytes under way in connections of the program to itself
   std::vector<std::string> group_texts_;  // of /proc/net/igmp and igmp6, once they have been read
   std::vector<Refusal> refusals_;
   std::vector<std::string> notes_;

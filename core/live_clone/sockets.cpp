@@ -1,6 +1,6 @@
 // Internet and netlink sockets. A clone has an address of its own: its listeners and bound UDP sockets are
 // bound to that address, same ports; its TCP connections belong to the master and are dead ends in the clone
-// (EOF, EPIPE). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
+// (EOF, EPIPE), but for those to itself (tcp_pairs.cpp). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
 #include <arpa/inet.h>
 #include <linux/netlink.h>
 #include <linux/tcp.h>
@@ -14,17 +14,11 @@
 namespace gridcentric::live_clone {
 namespace {
 
-uint32_t clone_address;
-
-struct Option {
-  int family;  // 0: any
-  int level, name;
-  unsigned size;
-};
+uint32_t address_of_clone;
 
 // What a socket made anew takes over from the one it replaces. An accepted connection inherits these from its
 // listener.
-constexpr Option options[] = {
+constexpr SocketOption options[] = {
     {0, SOL_SOCKET, SO_KEEPALIVE, sizeof(int)},
     {0, SOL_SOCKET, SO_BROADCAST, sizeof(int)},
     {0, SOL_SOCKET, SO_OOBINLINE, sizeof(int)},
@@ -42,7 +36,7 @@ constexpr Option options[] = {
     {AF_INET6, IPPROTO_IPV6, IPV6_RECVPKTINFO, sizeof(int)},
 };
 
-constexpr Option multicast_options[] = {
+constexpr SocketOption multicast_options[] = {
     {AF_INET, IPPROTO_IP, IP_MULTICAST_TTL, sizeof(int)},
     {AF_INET, IPPROTO_IP, IP_MULTICAST_LOOP, sizeof(int)},
     {AF_INET, IPPROTO_IP, IP_MULTICAST_ALL, sizeof(int)},
@@ -52,19 +46,8 @@ constexpr Option multicast_options[] = {
     {AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_IF, sizeof(int)},
 };
 
-constexpr Option buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1},
-                                   {0, SOL_SOCKET, SO_RCVBUF, 2}};  // size: the lock bit
-
-void set_option(int fd, int level, int name, int value) {
-  sys(SYS_setsockopt, fd, level, name, &value, sizeof value);
-}
-
-void copy_option(int from, int to, const Option &o) {
-  alignas(8) char value[32];
-  unsigned size = o.size;
-  if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
-    sys(SYS_setsockopt, to, o.level, o.name, value, size);
-}
+constexpr SocketOption buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1},
+                                         {0, SOL_SOCKET, SO_RCVBUF, 2}};  // size: the lock bit
 
 // A socket like d; the old one is still there, so its options can be read from it.
 long fresh_socket(const Descriptor &d) {
@@ -91,13 +74,13 @@ uint16_t bound_port(int fd) {  // network order, 0: not bound
 
 // Binds to the clone's address. IPv6 sockets get it as ::ffff:a.b.c.d, so they may not be for IPv6 only.
 bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
-  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set_socket_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   AnyAddress a{};
   unsigned size;
   if (d.family == AF_INET6) {
-    set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    const uint32_t address = htonl(clone_address);
+    set_socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    const uint32_t address = htonl(address_of_clone);
     a.v6.sin6_family = AF_INET6;
     a.v6.sin6_port = port;
     a.v6.sin6_addr.s6_addr[10] = a.v6.sin6_addr.s6_addr[11] = 0xff;
@@ -106,13 +89,13 @@ bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   } else {
     a.v4.sin_family = AF_INET;
     a.v4.sin_port = port;
-    a.v4.sin_addr.s_addr = htonl(clone_address);
+    a.v4.sin_addr.s_addr = htonl(address_of_clone);
     size = sizeof a.v4;
   }
   const long r = sys(SYS_bind, fd, &a, size);
   if (r == 0) return true;
   Text text = fail_descriptor((int)-r, d);
-  (text << "bind to ").address(clone_address) << ":" << ntohs(port) << " failed (error " << -r << ")";
+  (text << "bind to ").address(address_of_clone) << ":" << ntohs(port) << " failed (error " << -r << ")";
   return false;
 }
 
@@ -144,8 +127,8 @@ bool find_groups() {
 }
 
 bool join_groups(int fd, const Descriptor &d) {
-  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set_socket_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   AnyAddress a{};
   unsigned size = sizeof a;
   long r = sys(SYS_getsockname, d.fd, &a, &size);
@@ -166,20 +149,33 @@ int socket_option(int fd, int level, int option) {
   return r < 0 ? (int)r : value;
 }
 
-void copy_options(int from, int to, const Descriptor &d) {
-  const bool tcp = d.family != AF_UNIX && d.type == SOCK_STREAM;
-  for (const Option &o : options)
-    if ((!o.family || o.family == d.family) && (o.level != IPPROTO_TCP || tcp)) copy_option(from, to, o);
-  if (d.kind == Kind::udp)
-    for (const Option &o : multicast_options)
-      if (o.family == d.family) copy_option(from, to, o);
-  const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
-  for (const Option &o : buffer_sizes)
-    if (chosen > 0 && (chosen & (int)o.size))
-      set_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
+void set_socket_option(int fd, int level, int name, int value) {
+  sys(SYS_setsockopt, fd, level, name, &value, sizeof value);
 }
 
-void set_clone_address(uint32_t address) { clone_address = address; }
+void copy_option(int from, int to, const SocketOption &o) {
+  alignas(8) char value[32];
+  unsigned size = o.size;
+  if (sys(SYS_getsockopt, from, o.level, o.name, value, &size) == 0)
+    sys(SYS_setsockopt, to, o.level, o.name, value, size);
+}
+
+void copy_options(int from, int to, const Descriptor &d) {
+  const bool tcp = d.family != AF_UNIX && d.type == SOCK_STREAM;
+  for (const SocketOption &o : options)
+    if ((!o.family || o.family == d.family) && (o.level != IPPROTO_TCP || tcp)) copy_option(from, to, o);
+  if (d.kind == Kind::udp)
+    for (const SocketOption &o : multicast_options)
+      if (o.family == d.family) copy_option(from, to, o);
+  const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
+  for (const SocketOption &o : buffer_sizes)
+    if (chosen > 0 && (chosen & (int)o.size))
+      set_socket_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
+}
+
+void set_clone_address(uint32_t address) { address_of_clone = address; }
+
+uint32_t clone_address() { return address_of_clone; }
 
 bool classify_socket(Descriptor &d) {
   d.family = socket_option(d.fd, SOL_SOCKET, SO_DOMAIN);
@@ -212,13 +208,13 @@ bool plan_listener(Descriptor &d) {
   sys(SYS_getsockopt, d.fd, IPPROTO_TCP, TCP_INFO, &info, &size);
   d.backlog =
       info.tcpi_sacked ? (int)info.tcpi_sacked : 128;  // for a listener the kernel reports its backlog there
-  set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set_socket_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   d.count = ntohs(bound_port(d.fd));
   return true;
 }
 
 bool plan_udp(Descriptor &d) {
-  set_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set_socket_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!find_groups()) return false;
   const bool joins_too = receives_a_group_alone(d.fd);
   if (!joins_too && !is_connected(d.fd)) d.count = ntohs(bound_port(d.fd));

@@ -4,8 +4,8 @@
 //   park         (parker.cpp)      every thread is stopped at a point from which it can go on, here and in a clone
 //   plan         (thread_words, memory, descriptors, timers, lock_owners)
 //                                  everything that a fork copies not at all, too little or too much is recorded; the
-//                                  master is unchanged except for SO_REUSEPORT on its listeners and MADV_DOFORK on its
-//                                  memory
+//                                  master is unchanged except for SO_REUSEPORT on its listeners, MADV_DOFORK on its memory,
+//                                  and receive buffers that had to be made larger
 //   fork         (spawner.cpp)     N reapers and clones exist
 //   detach       (rebuild.cpp)     every clone has its own memory, sockets and files: the master may go on
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause

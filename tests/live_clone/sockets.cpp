@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "testee.hpp"
@@ -88,24 +89,33 @@ static void listener(int family) {
 TESTEE(tcp_listener_moves) { listener(AF_INET); }
 TESTEE(tcp6_listener_moves) { listener(AF_INET6); }
 
+// The other end is in a child process.
 TESTEE(tcp_connection_stays_with_master) {
   uint16_t port;
-  const int fd = listen_on(AF_INET, &port), client = connect_to(INADDR_LOOPBACK, port),
-            served = accept(fd, nullptr, nullptr), fresh = socket(AF_INET, SOCK_STREAM, 0);
-  CHECK(client >= 0 && served >= 0);
-  CHECK(write(client, "before", 6) == 6);
+  const int fd = listen_on(AF_INET, &port), fresh = socket(AF_INET, SOCK_STREAM, 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int client = connect_to(INADDR_LOOPBACK, port);
+    char text[16] = {};
+    const bool heard = write(client, "before", 6) == 6 && read(client, text, sizeof text) == 5;
+    _exit(heard && write(client, "still", 5) == 5 && read(client, text, 1) == 0 ? 0 : 1);
+  }
+  const int served = accept(fd, nullptr, nullptr);
+  pollfd p{served, POLLIN | POLLRDHUP, 0};
+  CHECK(served >= 0 && poll(&p, 1, -1) == 1);
   const int index = clone_here(addressed_order());
   char text[16] = {};
   if (index) {
     CHECK(read(served, text, sizeof text) == 0);
     CHECK(send(served, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
-    pollfd p{served, POLLIN | POLLRDHUP, 0};
     CHECK(poll(&p, 1, 0) == 1 && (p.revents & POLLIN) && (p.revents & POLLRDHUP));
   } else {
-    CHECK(read(served, text, sizeof text) == 6);
-    CHECK(write(served, "after", 5) == 5 && read(client, text, sizeof text) == 5);
     wait_for_clones();  // when clones end, the master's connection must stay open
-    CHECK(write(client, "still", 5) == 5 && read(served, text, sizeof text) == 5);
+    CHECK(read(served, text, sizeof text) == 6);
+    CHECK(write(served, "after", 5) == 5 && read(served, text, sizeof text) == 5);
+    close(served);
+    int status = 1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
   }
   sockaddr_in a{};
   a.sin_family = AF_INET;
