@@ -93,12 +93,14 @@ bool SocketsSeen::look_again(int fd, Look look) const {
   return found;
 }
 
-// null: a clone gets one like it, or it is none any more.
+// Null: a clone gets one like it, or it is no longer one.
 const char *SocketsSeen::why_pair_is_dead(const Pair &pair, bool *passes) {
   const char *why = nullptr;
   const auto look = [&](int a, int b) {
     Connection now_a, now_b;
-    if (!connection_of(a, &now_a) || !connection_of(b, &now_b) || !are_ends_of_one(now_a, now_b)) return;
+    const bool still_one = connection_of(a, &now_a) && connection_of(b, &now_b) &&
+                           are_ends_of_one(now_a, now_b) && in_one_network(a, b);
+    if (!still_one) return;
     why = why_dead(a, b, passes);
     const UnderWay there = under_way(a, b), back = under_way(b, a);
     const bool arriving = (there.arriving && !there.unsent) || (back.arriving && !back.unsent);

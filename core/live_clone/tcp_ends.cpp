@@ -68,20 +68,20 @@ bool is_mapped_v4(const Endpoint &e) {
   return memcmp(e.address, mapped, 12) == 0;
 }
 
-// What a socket made anew can't have, or what can't be read from outside.
+// What a new socket cannot be given, or what cannot be read.
 const char *why_not_like(int fd) {
   char layer[16] = {};
   unsigned size = sizeof layer;
   if (sys(SYS_getsockopt, fd, IPPROTO_TCP, TCP_ULP, layer, &size) == 0 && size > 0 && layer[0])
-    return "it has a protocol of the kernel's on top (TCP_ULP: TLS, say)";
+    return "a kernel protocol such as TLS is on top (TCP_ULP)";
   if (socket_option(fd, SOL_SOCKET, SO_ZEROCOPY) > 0) return "it sends without copying (SO_ZEROCOPY)";
-  if (socket_option(fd, IPPROTO_TCP, TCP_REPAIR) > 0) return "it is under repair (TCP_REPAIR)";
+  if (socket_option(fd, IPPROTO_TCP, TCP_REPAIR) > 0) return "it is in repair mode (TCP_REPAIR)";
   int at_mark = 0;
   sys(SYS_ioctl, fd, SIOCATMARK, &at_mark);
-  return at_mark || (polled(fd, POLLPRI) & POLLPRI) ? urgent_under_way : nullptr;
+  return at_mark || (polled(fd, POLLPRI) & POLLPRI) ? urgent_in_flight : nullptr;
 }
 
-// The most that a receive buffer grows to for what is under way: half of it is for the kernel's own use.
+// How many bytes a receive buffer has room for at most: half of it is for the kernel's own use.
 uint64_t widest_window() {
   char text[128];
   unsigned long sizes[3] = {};
@@ -103,16 +103,16 @@ const char *why_not_arriving(int from, int to, bool *passes) {
   const UnderWay u = under_way(from, to);
   if (u.bytes() > most_under_way) return *passes = true, too_much_under_way;
   if (u.unsent && !has_room(to, u.bytes()))
-    return *passes = true, "its receive buffer has no room for what is under way";
+    return *passes = true, "its receive buffer has no room for the bytes in flight";
   return nullptr;
 }
 
 }  // namespace
 
 const char *const too_much_under_way =
-    "more is under way than is copied, 8 MiB in one direction or 64 MiB in all";
-const char *const never_arrives = "what is under way does not arrive";
-const char *const urgent_under_way = "urgent data is under way";
+    "more than 8 MiB in one direction, or 64 MiB in all such connections, is in flight";
+const char *const never_arrives = "what was sent does not arrive";
+const char *const urgent_in_flight = "urgent data is in flight";
 
 bool same_endpoint(const Endpoint &a, const Endpoint &b) {
   return a.port == b.port && a.scope == b.scope && memcmp(a.address, b.address, sizeof a.address) == 0;
@@ -186,7 +186,7 @@ const char *why_dead(int fd_a, int fd_b, bool *passes) {
     return one == established ? other == established || has_sent_end(other)
                               : has_sent_end(one) && other == close_wait;
   };
-  if (!goes_on(a, b) && !goes_on(b, a)) return *passes = true, "it is being closed by both sides";
+  if (!goes_on(a, b) && !goes_on(b, a)) return *passes = true, "both sides are closing it";
   const char *why = why_not_arriving(fd_a, fd_b, passes);
   return why ? why : why_not_arriving(fd_b, fd_a, passes);
 }
@@ -207,16 +207,16 @@ bool may_be_waiting_at(const Connection &c, const Endpoint &listener) {
 
 Text &tell_dead_pair(Text &text, int fd, int other, const char *why) {
   return text << "descriptor " << fd << ": TCP connection to descriptor " << other
-              << ", a dead end in clones: " << why;
+              << " is a dead end in clones: " << why;
 }
 
 Text &tell_connected_to_itself(Text &text, int fd) {
-  return text << "descriptor " << fd << ": TCP socket that is connected to itself, a dead end in clones";
+  return text << "descriptor " << fd << ": TCP socket connected to itself is a dead end in clones";
 }
 
 Text &tell_unaccepted(Text &text, int fd, int listener) {
-  return text << "descriptor " << fd << ": TCP connection that waits to be accepted from descriptor "
-              << listener << ", a dead end in clones";
+  return text << "descriptor " << fd << ": TCP connection that descriptor " << listener
+              << " has not accepted yet is a dead end in clones";
 }
 
 }  // namespace gridcentric::live_clone

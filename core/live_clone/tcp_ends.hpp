@@ -51,7 +51,7 @@ inline constexpr uint64_t most_under_way = uint64_t(8) << 20, most_under_way_in_
 
 /// Why a clone gets no connection like this one; null: it gets one. `passes`: it may be over in a moment.
 const char *why_dead(int fd_a, int fd_b, bool *passes);
-extern const char *const too_much_under_way, *const never_arrives, *const urgent_under_way;
+extern const char *const too_much_under_way, *const never_arrives, *const urgent_in_flight;
 
 /// Has it connections that nobody has accepted yet?
 bool has_unaccepted(int listener);

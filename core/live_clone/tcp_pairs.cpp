@@ -148,7 +148,7 @@ const char *why_not_settled(const Descriptor &a, const Descriptor &b, int *looks
   if (const char *why = why_dead(a.fd, b.fd, &passes)) return why;
   if (!settles(a.fd, b.fd, looks) || !settles(b.fd, a.fd, looks)) return never_arrives;
   const uint64_t to_a = under_way(b.fd, a.fd).waiting, to_b = under_way(a.fd, b.fd).waiting;
-  if (is_hidden_by_mark(a.fd, to_a) || is_hidden_by_mark(b.fd, to_b)) return urgent_under_way;
+  if (is_hidden_by_mark(a.fd, to_a) || is_hidden_by_mark(b.fd, to_b)) return urgent_in_flight;
   return in_all + to_a + to_b > most_under_way_in_all ? too_much_under_way : nullptr;
 }
 
@@ -311,7 +311,7 @@ bool refill(const Descriptor &reader, int writer) {
   if (much) set_socket_option(reader.fd, SOL_SOCKET, SO_RCVLOWAT, mark);
   if (n >= 0) return true;
   return fail_descriptor(n == -EAGAIN ? ENOSPC : (int)-n, reader)
-             << reader.data_size << " bytes under way don't fit into the clone's connection (error " << -n
+             << reader.data_size << " bytes in flight don't fit into the clone's connection (error " << -n
              << ")",
          false;
 }

@@ -58,7 +58,7 @@ TESTEE(tcp_connection_that_is_not_accepted_is_named) {
   const int waiting = connect_to("127.0.0.1", at.port);
   CHECK(waiting >= 0 && send(waiting, "hello", 5, 0) == 5);
   const int index = clone_here();
-  CHECK(degraded("waits to be accepted"));
+  CHECK(degraded("not accepted yet"));
   if (index) {
     CHECK(is_dead_end(waiting));
     fcntl(at.fd, F_SETFL, O_NONBLOCK);

@@ -73,3 +73,31 @@ inBothModes('a connection that nobody reads, or that its owner keeps half open, 
     })();`);
   assert.deepEqual(JSON.parse(stdout), [[false, 0, false], ...Array(2).fill([false, 1, false])]);
 });
+
+inBothModes('a pool with connections to the program itself keeps them, and each domain answers itself', async (run) => {
+  const stdout = await run(`${outside}
+    (async () => {
+      const ports = new Set();
+      const server = http.createServer((request, response) => {
+        ports.add(request.socket.remotePort);
+        response.end(String(gridcentric.vmid()));
+      });
+      server.keepAliveTimeout = 0;
+      await new Promise((resolve) => server.listen(0, resolve));
+      const { port } = server.address();
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 5 });
+      const asked = () => Promise.all(Array.from({ length: 5 }, () => get({ port, path: '/', agent })));
+      await asked();
+      const connections = () => Object.values(agent.freeSockets).flat().map((socket) => socket.localPort).sort();
+      await new Promise(setImmediate);
+      const before = connections();
+      const all = await family(3, async () => {
+        const said = await asked();
+        await new Promise(setImmediate);
+        return [...new Set(said), ports.size, connections().join() === before.join()];
+      });
+      console.log(JSON.stringify(all));
+      process.exit();
+    })();`);
+  assert.deepEqual(JSON.parse(stdout), [0, 1, 2, 3].map((vmid) => [String(vmid), 5, true]));
+});
