@@ -157,17 +157,18 @@ bool is_v6_loopback(const Endpoint &e) {
 }
 
 // What has been sent stays in the sender's queue until the other side says that it has come, which may take it 40 ms: until then
-// both sides' counts tell.
+// both sides' counts tell. The receiver's queue comes last: what is all there by then is in it.
 UnderWay under_way(int from, int to) {
+  UnderWay u{};
+  u.unsent = queue(from, SIOCOUTQNSD);
+  const uint64_t unconfirmed = queue(from, SIOCOUTQ);
   const tcp_info sender = info_of(from), receiver = info_of(to);
   const bool end_sent = has_sent_end(sender.tcpi_state), end_got = has_got_end(receiver.tcpi_state);
-  UnderWay u{};
-  u.waiting = queue(to, FIONREAD);
-  u.unsent = queue(from, SIOCOUTQNSD);
   if (end_sent && u.unsent) u.unsent--;  // the end counts as a byte
   const uint64_t sent = sender.tcpi_bytes_sent - sender.tcpi_bytes_retrans,
                  got = receiver.tcpi_bytes_received - end_got;
-  u.arriving = (end_sent && !end_got) || (!u.unsent && queue(from, SIOCOUTQ) && sent != got);
+  u.arriving = (end_sent && !end_got) || (!u.unsent && unconfirmed && sent != got);
+  u.waiting = queue(to, FIONREAD);
   return u;
 }
 

@@ -90,7 +90,7 @@ void let_come(int from, int to, int room) {
 
 // What has been sent the kernel's own thread may have to bring. Packets need more room than their bytes: each time there is twice
 // as much, as far as the kernel allows it.
-bool settles(int from, int to, int *looks) {
+bool settles(int from, int to, int *looks, uint64_t *waiting) {
   UnderWay u = under_way(from, to);
   bool waited = false;  // and that was not enough, as for an end that there is no room for
   for (uint64_t room = 65536; !u.all_there(); u = under_way(from, to)) {
@@ -105,6 +105,7 @@ bool settles(int from, int to, int *looks) {
     waited = !under_way(from, to).all_there();
     if (waited) sys(SYS_nanosleep, &moment, nullptr);
   }
+  *waiting = u.waiting;
   return true;
 }
 
@@ -118,8 +119,7 @@ bool is_hidden_by_mark(int fd, uint64_t waiting) {
   return all > 0 && (uint64_t)all != waiting;
 }
 
-bool copy_waiting(Descriptor &d, int from) {
-  const uint64_t waiting = under_way(from, d.fd).waiting;
+bool copy_waiting(Descriptor &d, uint64_t waiting) {
   if (!waiting) return true;
   d.data = static_cast<char *>(engine.arena.take(waiting));
   if (!d.data) return fail_arena();
@@ -142,25 +142,25 @@ class LookAtFront {
   const int fd_, offset_;
 };
 
-// Null: it is settled, and may be copied.
-const char *why_not_settled(const Descriptor &a, const Descriptor &b, int *looks, uint64_t in_all) {
+// Null: the pair is settled, and what waits in its ends may be copied.
+const char *why_not_settled(int a, int b, int *looks, uint64_t in_all, uint64_t *to_a, uint64_t *to_b) {
   bool passes;
-  if (const char *why = why_dead(a.fd, b.fd, &passes)) return why;
-  if (!settles(a.fd, b.fd, looks) || !settles(b.fd, a.fd, looks)) return never_arrives;
-  const uint64_t to_a = under_way(b.fd, a.fd).waiting, to_b = under_way(a.fd, b.fd).waiting;
-  if (is_hidden_by_mark(a.fd, to_a) || is_hidden_by_mark(b.fd, to_b)) return urgent_in_flight;
-  return in_all + to_a + to_b > most_under_way_in_all ? too_much_under_way : nullptr;
+  if (const char *why = why_dead(a, b, &passes)) return why;
+  if (!settles(a, b, looks, to_b) || !settles(b, a, looks, to_a)) return never_arrives;
+  if (is_hidden_by_mark(a, *to_a) || is_hidden_by_mark(b, *to_b)) return urgent_in_flight;
+  return in_all + *to_a + *to_b > most_under_way_in_all ? too_much_under_way : nullptr;
 }
 
 bool plan_pair(Descriptor &a, Descriptor &b, int *looks, uint64_t *in_all) {
   const LookAtFront look_at_a(a.fd), look_at_b(b.fd);
-  if (const char *why = why_not_settled(a, b, looks, *in_all)) {
+  uint64_t to_a = 0, to_b = 0;
+  if (const char *why = why_not_settled(a.fd, b.fd, looks, *in_all, &to_a, &to_b)) {
     Text text = note();
     end_note(tell_dead_pair(text, a.fd, b.fd, why));
     return true;
   }
-  if (!copy_waiting(a, b.fd) || !copy_waiting(b, a.fd)) return false;
-  *in_all += a.data_size + b.data_size;
+  if (!copy_waiting(a, to_a) || !copy_waiting(b, to_b)) return false;
+  *in_all += to_a + to_b;
   a.option = shut_halves(a.fd);
   b.option = shut_halves(b.fd);
   a.kind = b.kind = Kind::tcp_pair;
