@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REPEAT = int(os.environ.get("GC_REPEAT", "1"))
 HANG = float(os.environ.get("GC_HANG_SECONDS", "120"))  # a guard against hangs
 
-# A child that prints 0 ... 2999, a line each, with pauses so that most clones are made while it writes. It prints the last third
-# only when it is told that the clone has been made.
+# A child that prints 0 ... 2999, one per line, with pauses so that most clones are made while it writes. It prints the last
+# third only after it has been told that the clone is made.
 CHILD = """
 import signal, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])

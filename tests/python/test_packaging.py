@@ -84,7 +84,14 @@ def test_wheel_has_each_file_once_and_stripped(wheel: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     binaries = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"\x7fELF"]
-    assert {path.name.partition(".")[0] for path in binaries} >= {"gc", "gc-reaper", "gc-agent", "gc-launcher", "libgridcentric", "_native"}
+    assert {path.name.partition(".")[0] for path in binaries} >= {
+        "gc",
+        "gc-reaper",
+        "gc-agent",
+        "gc-launcher",
+        "libgridcentric",
+        "_native",
+    }
     for path in binaries:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert digest not in seen, f"{path.name} is {seen[digest]}"

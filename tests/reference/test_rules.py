@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from world import CPUS, UNKNOWN, World
 
-from gridcentric.reference.registry import MAX_CLOSED, MAX_REPORTS
+from gridcentric.reference.registry import MAX_CLOSED
 
 
 @pytest.fixture

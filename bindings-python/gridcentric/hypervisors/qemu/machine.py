@@ -29,8 +29,6 @@ from gridcentric.hypervisors.qemu.images import Image
 from gridcentric.hypervisors.qemu.process import Child, Process
 from gridcentric.hypervisors.qemu.started_programs import BINARY, launched
 
-
-
 _KVM_LIMIT_S = 30
 
 
