@@ -76,7 +76,7 @@ def ticket_of(value: object) -> str:
 
 
 def report_of(value: object) -> Optional[bytes]:
-    """A report: bytes, or text that is encoded as UTF-8; None is no report. The core checks its size."""
+    """A report: bytes, or text that is encoded as UTF-8; None means no report. The core checks its size."""
     if value is None:
         return None
     if isinstance(value, str):

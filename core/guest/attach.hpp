@@ -10,7 +10,7 @@ namespace gridcentric::guest {
 
 // The handshake (without "gridcentric/1 ") of a process that is already known to be a domain, or of none (nullptr).
 // A process that may be anything attaches; one that is known to be a clone or a child of a domain only asks, so that it
-// never becomes the master of a family of its own when its domain is gone.
+// never becomes the master of its own family when its domain is gone.
 // Throws Error INVALID_ARGUMENT: a variable of the environment has a value that means nothing.
 std::string attach_handshake(const Identity *known, bool forked_child);
 

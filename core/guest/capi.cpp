@@ -206,7 +206,7 @@ int gc_before_clone(gc_before_handler_t handler, void *data) {
       if (refused == 0) return;
       throw guest::Error(GC_E_CLONE_FAILED, "a handler of gc_before_clone() returned " +
                                                 std::to_string(refused) +
-                                                ", not 0: nobody was cloned, the ticket is as it was");
+                                                ", not 0: no clone was made, the ticket is as it was");
     });
     return 0;
   });

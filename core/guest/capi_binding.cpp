@@ -72,7 +72,7 @@ int gc_around_copy(int (*before)(void *), void (*after)(void *), void *data) {
           const int refused = before(data);
           if (refused == 0) return;
           throw guest::Error(GC_E_CLONE_FAILED, "a handler of gc_around_copy() returned " +
-                                                    std::to_string(refused) + ", not 0: nobody was cloned");
+                                                    std::to_string(refused) + ", not 0: no clone was made");
         },
         [after, data] { after(data); });
     return 0;

@@ -86,7 +86,7 @@ struct Domain {
   int vmid;
   int parent;          // -1: the master has none
   std::string ip;      // numeric
-  std::string ticket;  // the ticket it was born of
+  std::string ticket;  // the ticket it was made with
   std::string state;   // "starting", "running", "ending"
 };
 
@@ -139,7 +139,7 @@ void forget(const std::string &ticket);
 void kill(int vmid, Call *call = nullptr);
 
 // Runs in the thread that calls clone(), before the host is asked and anybody is stopped, in the order of registration; what it
-// throws leaves clone(): the others don't run, nobody is cloned and the ticket is as it was.
+// throws leaves clone(): the others don't run, no clone is made and the ticket is as it was.
 void before_clone(std::function<void()> handler);
 
 // Runs in each clone, in the thread that called clone(), in the order of registration; what it throws leaves clone().
@@ -152,7 +152,7 @@ const std::vector<std::uintptr_t> &thread_pointers() noexcept;
 // Brackets the moment in which this process is copied, in the thread that called clone(): before() runs right before,
 // after() in the caller as soon as its threads run again, and in each clone after the handlers of on_clone(). A binding
 // holds its interpreter still with it, so that no code of the program runs in a clone before those handlers have.
-// What before() throws leaves clone(), nobody is cloned; after() must not throw. Hypervisors that copy whole machines
+// What before() throws leaves clone(), no clone is made; after() must not throw. Hypervisors that copy whole machines
 // don't come by here.
 void around_copy(std::function<void()> before, std::function<void()> after);
 

@@ -27,7 +27,7 @@ void check_owner(int fd, const std::string &path) {
                                          (known ? std::to_string(host.uid) : "unknown") +
                                          ", and a host can do anything to its programs: user " +
                                          std::to_string(::geteuid()) +
-                                         " uses only hosts of its own and of root; unset GRIDCENTRIC_HOST, "
+                                         " uses only its own hosts and root's; unset GRIDCENTRIC_HOST, "
                                          "or run the program as the host's user");
 }
 

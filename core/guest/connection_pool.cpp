@@ -155,7 +155,7 @@ std::string host_path(State &s) {
 }
 
 // The private host of a master may be gone (killed, out of memory), and its clones with it. The master goes on: as the master
-// of a new family, with a new private host. False: this is no such case.
+// of a new family, with a new private host. False: this is another case.
 bool begin_anew(State &s, const std::string &path) {
   std::lock_guard guard(s.start_lock);
   if (s.host_path != path) return true;  // another thread has been here

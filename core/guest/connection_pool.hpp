@@ -58,7 +58,7 @@ class Lease {
   bool reusable_ = false;
 };
 
-// Another connection to the same host with a handshake of its own, not of the pool ("observe", "lifeline ...").
+// Another connection to the same host with its own handshake, not of the pool ("observe", "lifeline ...").
 std::unique_ptr<Connection> open_connection(const std::string &handshake, Call *call);
 
 // For clone.cpp. Between announce and its end the process is about to be copied.

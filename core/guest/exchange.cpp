@@ -94,7 +94,7 @@ void Exchange::take_back() {
       }
     }
   } catch (const Disconnected &) {
-    // The connection is closed with the lease; that takes the call back too.
+    // The connection is closed with the lease; that cancels the call too.
   } catch (const Error &) {
     // A host that talks nonsense: the same.
   }

@@ -27,7 +27,7 @@ struct MachineIdentity {
   std::string hypervisor;
 };
 
-// What the agent of a VM puts at fixed places: whoever starts a process with an environment of its own, as su(1), cron(8) and
+// What the agent of a VM puts at fixed places: whoever starts a process with its own environment, as su(1), cron(8) and
 // sshd(8) do, starts one of the same machine.
 inline constexpr const char *machine_page_path = "/run/gridcentric/identity";
 inline constexpr const char *machine_host_path = "/run/gridcentric/host.sock";

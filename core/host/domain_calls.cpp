@@ -169,7 +169,7 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
       if (!wire::decode_report(args[0], &report))
         return answer(
             session, request,
-            {Code::INVALID_ARGUMENT, "the report is no base64 with padding, \"=\" (empty) or \"-\" (none)"});
+            {Code::INVALID_ARGUMENT, "the report is not padded base64, \"=\" (empty) or \"-\" (none)"});
       const Answer result = rules_.join(me, std::move(report));
       answer(session, request, result);
       if (result.ok()) hypervisor_.joined(me);

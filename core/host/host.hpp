@@ -105,7 +105,7 @@ class Host final : public Connection::Handler, public Hypervisor::Listener {
   std::optional<CallId> number_call(Session &session, const wire::Request &request);
   std::optional<CallId> open_call(Session &session, const wire::Request &request);
   void take_back(CallId call);
-  // Are there descriptors for so many clones more, beside those that are promised? Else CLONE_FAILED, and *most is how many.
+  // Are there descriptors for this many clones more, beside those that are promised? Else CLONE_FAILED, and *most is how many.
   Answer check_descriptors(std::int64_t clones, std::int64_t promised, std::int64_t *most) const;
   void request_ticket(Session &session, const wire::Request &request, std::int64_t maxcpus,
                       std::int64_t minvms, std::int64_t mincpuspervm, std::int64_t timeout);

@@ -21,7 +21,7 @@ class ListeningSocket {
 
   // False: *error says why. A socket that a dead host left at path is replaced, a living host's is not.
   bool open_at(const std::string &path, std::string *error);
-  // In a folder of its own, after those of dead hosts of this user were removed.
+  // In its own folder, after those of dead hosts of this user were removed.
   bool open_private(std::string *error);
   const std::string &path() const { return path_; }
 

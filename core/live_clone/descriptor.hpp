@@ -147,7 +147,7 @@ bool plan_pidfd(Descriptor &d);
 bool rebuild_pidfd(Descriptor &d);
 
 // ---- ptys.cpp
-/// False when it is no side of a pseudo-terminal.
+/// False if it is neither side of a pseudo-terminal.
 bool classify_pty(Descriptor &d, uint64_t device_number);
 void match_ptys();
 bool plan_pty(Descriptor &d);

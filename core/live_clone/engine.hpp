@@ -141,7 +141,7 @@ struct Engine {
   int locked_fd;  ///< it is a transaction on this descriptor; -1: none
   Table<KernelTimer> timers;
   Table<LockOwner> lock_owners;
-  size_t largest_searched;  // for locks: a mapping of so many bytes is not
+  size_t largest_searched;  // for locks: a mapping of this many bytes or more is not
   Spawned *spawned;         ///< [clones]
   int *pidfds;              ///< [clones], -1 when not made
 
@@ -257,7 +257,7 @@ struct NamespaceTrial {
   int err;  ///< 0: it works
   const char *step;
 };
-/// Makes a task in a user and pid namespace of its own, which makes another with a chosen id.
+/// Makes a task in its own user and pid namespace, which makes another with a chosen id.
 NamespaceTrial try_namespaces();
 
 // ---- stages.cpp

@@ -27,7 +27,7 @@ void SocketsSeen::note(int fd, const std::string &what) {
   notes_.push_back("descriptor " + std::to_string(fd) + ": " + what);
 }
 
-// Of a descriptor of the process; the caller's to close when it is another's. -1: it may not be had.
+// A copy of the process's descriptor, which the caller closes unless the process is this one. -1: not permitted.
 int SocketsSeen::copy_of(int fd) const {
   if (self_) return fd;
   const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc_.c_str() + strlen("/proc/")), 0);

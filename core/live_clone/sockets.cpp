@@ -1,4 +1,4 @@
-// Internet and netlink sockets. A clone has an address of its own: its listeners and bound UDP sockets are
+// Internet and netlink sockets. A clone has its own address: its listeners and bound UDP sockets are
 // bound to that address, same ports; its TCP connections belong to the master and are dead ends in the clone
 // (EOF, EPIPE), but for those to itself (tcp_pairs.cpp). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
 #include <arpa/inet.h>
@@ -236,7 +236,7 @@ bool rebuild_listener(Descriptor &d) {
 }
 
 // A connected one keeps its peer and gets any port: bound to the clone's loopback address it could not reach
-// others. One that is bound to a group's address has nothing of the master's: it is a member of its own.
+// others. One that is bound to a group's address has nothing of the master's: it joins the group itself.
 bool rebuild_udp(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);

@@ -1,4 +1,4 @@
-// Who is who: families, their domains and tickets. Keeps them, finds them, forgets them; decides nothing.
+// The records: families, their domains and tickets. Keeps them, finds them, forgets them; decides nothing.
 // Pointers stay valid until the thing is forgotten.
 #pragma once
 #include <map>

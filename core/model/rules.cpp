@@ -141,14 +141,14 @@ void Rules::sync(CallId call, DomainKey caller, std::string_view id, std::int64_
   if (id == "-") {
     if (Answer bad = s.find_caller(caller, &domain); !bad.ok()) return refuse(std::move(bad));
     if (domain->vmid == 0)
-      return refuse(invalid("ticket is -, expected a UUID: only a clone was born of a ticket"));
+      return refuse(invalid("ticket is -, expected a UUID: only a clone was made with a ticket"));
     ticket = domain->born_of;
   } else if (Answer bad = s.find_ticket(caller, id, &domain, &ticket); !bad.ok()) {
     return refuse(std::move(bad));
   }
   if (ticket->owner != domain && (domain->born_of != ticket))
     return refuse({Code::NOT_YOUR_TICKET, "domain " + number(domain->vmid) + " neither requested ticket " +
-                                              std::string(id) + " nor was born of it"});
+                                              std::string(id) + " nor was made with it"});
   if (!ticket->barrier)
     return refuse(
         invalid("ticket " + ticket->id.text() +

@@ -145,7 +145,7 @@ class Rules {
   void request_ticket(CallId call, DomainKey caller, std::int64_t maxcpus, std::int64_t minvms,
                       std::int64_t mincpuspervm, std::int64_t timeout, std::int64_t now);
   void clone(CallId call, DomainKey caller, std::string_view ticket, std::int64_t now);
-  // ticket "-": the one the caller was born of.
+  // ticket "-": the one the caller was made with.
   void sync(CallId call, DomainKey caller, std::string_view ticket, std::int64_t timeout, std::int64_t now);
   void wait(CallId call, DomainKey caller, std::string_view ticket, std::int64_t timeout, std::int64_t now);
   // The asker is gone or took its call back: as if it had never waited, no event for it. Unknown calls are

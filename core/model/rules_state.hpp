@@ -69,7 +69,7 @@ struct Rules::State {
   // A ticket's clones may be asked for (1) or may not (-1) any more; nothing when its owner has ended.
   void expect(const Ticket &ticket, int sign);
   void answer_wait(CallId call, const Ticket &ticket);
-  // Closed tickets are forgotten, the one closed first first, until the family may hold so many bytes more.
+  // Closed tickets are forgotten, the one closed first first, until the family may hold this many bytes more.
   Answer make_room(Family &family, std::size_t bytes);
   void break_barrier(Ticket &ticket, const Domain &ended);
 

@@ -94,7 +94,7 @@ TESTEE(tcp_pair_on_a_standard_stream_is_none) {
   CHECK(send(0, "still", 5, 0) == 5 && receive(c.server, 5) == "still");
 }
 
-// Whose the other end was can't be told any more: as of a connection to somebody else.
+// Nothing shows any more that the other end was the program's: treated as a connection to another program.
 TESTEE(tcp_connection_whose_other_end_is_closed) {
   const Connection c(Listening(AF_INET));
   send_all(c.client, "unread");

@@ -103,7 +103,7 @@ test('explain says whether this process can be cloned', async () => {
   assert.match(report, /\n$/);
 });
 
-test('an AbortSignal takes a call back', async () => {
+test('an AbortSignal cancels a call', async () => {
   const all = await gridcentric.request_ticket(8, 8, 1, 0);
   const controller = new AbortController();
   const waiting = gridcentric.request_ticket(1, 1, 1, -1, { signal: controller.signal });

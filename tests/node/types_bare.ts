@@ -14,7 +14,7 @@ async function bare(): Promise<void> {
   if (how === 'joined') await gridcentric.join('text');
   // @ts-expect-error a report is bytes or text
   await gridcentric.join(1);
-  // @ts-expect-error a text is no signal
+  // @ts-expect-error a string is not a signal
   await gridcentric.sync({ signal: 'now' });
 }
 

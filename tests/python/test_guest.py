@@ -347,7 +347,7 @@ def test_on_clone_is_a_decorator() -> None:
 
     @guest.on_clone
     def handler(vmid: int) -> None:
-        raise AssertionError("nobody was cloned")
+        raise AssertionError("no clone was made")
 
     assert _after_clone.handlers[-1] is handler
     _after_clone.handlers.remove(handler)

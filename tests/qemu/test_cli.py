@@ -160,7 +160,7 @@ def test_a_shared_host_removes_its_sockets_and_nothing_else(gc: Any, tmp_path: P
     (tmp_path / "it.run").write_text("mine")
     done = gc("host", "--hypervisor", "qemu", "--socket", f"{tmp_path}/it")
     assert done.returncode == 1
-    assert only_line(done.stderr) == f"gc: nobody can be heard on {tmp_path}/it.run: Address already in use"
+    assert only_line(done.stderr) == f"gc: cannot listen on {tmp_path}/it.run: Address already in use"
     assert (tmp_path / "it.run").read_text() == "mine"
     # A killed one's: the first has gone with another host that had the same path, and its name is a file's now.
     host = gc.start("host", "--hypervisor", "qemu", "--socket", path)

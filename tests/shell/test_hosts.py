@@ -50,7 +50,7 @@ def test_the_host_of_another_user_is_not_obeyed() -> None:
             said = gc(*words, GRIDCENTRIC_HOST=address)
             assert (said.returncode, said.stdout) == (25, ""), said
             assert f"the host at '{address}' belongs to user {NOBODY}" in said.stderr
-            assert "user 0 uses only hosts of its own and of root" in said.stderr
+            assert "user 0 uses only its own hosts and root" in said.stderr
 
 
 @needs_root

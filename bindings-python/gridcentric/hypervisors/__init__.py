@@ -73,7 +73,7 @@ class Driver(Protocol):
         """The asker is gone: undo what was begun; done() is still called, when nothing is left."""
 
     def expect(self, domain: int, clones: int) -> None:
-        """A hint, which a driver may do without: the tickets that the domain holds unused are for so many clones in all
+        """A hint that a driver may ignore: the unused tickets that the domain holds are for this many clones in total
         (see hypervisor.hpp). It comes after the clone() that makes the number fall."""
 
     def end(self, domain: int) -> None:

@@ -28,7 +28,7 @@ class Barrier:
         return self._release() if len(self.waiting) == len(self.members) else []
 
     def withdraw(self, member: int) -> None:
-        """`member` was waiting and takes it back."""
+        """`member` was waiting and cancels."""
         del self.waiting[member]
 
     def give_up(self, member: int) -> list[int]:

@@ -17,7 +17,7 @@ WAITING_VERBS = (REQUEST_TICKET, CLONE, SYNC, WAIT)
 
 @dataclass(frozen=True)
 class Call:
-    """An open call: `id` is chosen by the host, increasing and never reused; `domain` is the key of who calls."""
+    """An open call: `id` is chosen by the host, increasing and never reused; `domain` is the caller's key."""
 
     id: int
     domain: int

@@ -13,7 +13,7 @@ from typing import Protocol, Union
 
 @dataclass(frozen=True)
 class Reserved:
-    """There is room for so many VMs of a request."""
+    """There is room for this many VMs of a request."""
 
     call: int
     vms: int

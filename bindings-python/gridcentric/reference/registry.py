@@ -1,4 +1,4 @@
-"""Who is who: families, their domains and their tickets, and what can be found by which name.
+"""The records: families, their domains and their tickets, and what can be found by which name.
 
 Holds the records and keeps them consistent; decides nothing about what a call may do (rules.py does).
 """
@@ -82,7 +82,7 @@ class Domain:
     vmid: int
     parent: int | None  # vmid
     born_ms: int
-    ticket: Ticket = field(init=False)  # the one it was born of
+    ticket: Ticket = field(init=False)  # the one it was made with
     state: str = RUNNING
     name: bytes = b""  # of its program
     report: bytes | None = None
@@ -126,7 +126,7 @@ class Registry:
         self.tickets: dict[str, Ticket] = {}
 
     def found_family(self, now: int) -> Domain:
-        """A new family: its master, with a ticket of its own."""
+        """A new family: its master, with the master's own ticket."""
         family = Family(self._new_uuid())
         self.families[family.id] = family
         master = self._add_domain(family, 0, None, now)

@@ -77,7 +77,7 @@ class Rules(Books):
             self._wait_until(call, timeout)
 
     def reserved(self, call: int, vms: int) -> None:
-        """The hypervisor has room for so many VMs of the request, and keeps it: the ticket is granted."""
+        """The hypervisor has room for this many VMs of the request, and keeps it: the ticket is granted."""
         ticket = self._take_asked(call)
         if ticket is not None:
             ticket.status, ticket.cpus = RESERVED, self.ledger.grant(ticket.id, vms)
@@ -188,11 +188,11 @@ class Rules(Books):
     # --- meeting and waiting -----------------------------------------------------------------------------------------
 
     def sync(self, call: int, caller: int, ticket_id: str, timeout: int) -> None:
-        """Meet the ticket's clones and the domain that cloned them. "-" is the ticket the caller was born of."""
+        """Meet the ticket's clones and the domain that cloned them. "-" is the ticket that the caller was made with."""
         domain = self._caller(caller)
         check_timeout(timeout)
         if ticket_id == "-" and domain.is_master:
-            raise Refused(INVALID_ARGUMENT, "a master was born of no ticket: name the ticket whose clones it shall meet")
+            raise Refused(INVALID_ARGUMENT, "a master was not made with a ticket: name the ticket whose clones it is to meet")
         ticket = domain.ticket if ticket_id == "-" else self._ticket(ticket_id)
         if ticket.owner is not domain and ticket is not domain.ticket:
             raise Refused(
@@ -377,7 +377,7 @@ class Rules(Books):
             self._refuse(
                 call_id,
                 TIMED_OUT,
-                f"{ticket.want.least} CPUs were not to be had in time: {self.ledger.free} of {self.ledger.cpus} are free and "
+                f"{ticket.want.least} CPUs were not free in time: {self.ledger.free} of {self.ledger.cpus} are free and "
                 f"{len(self.ledger.line)} requests in line; wait longer or ask for less",
             )
             self._release(ticket)

@@ -245,7 +245,7 @@ def _read_keys(role: str, tokens: Union[list[str], tuple[str, ...]]) -> dict[str
     for token in tokens:
         key, equals, value = token.partition("=")
         if not equals or key not in ("on_exit", "name", "mode", "why") or role == "control":
-            raise Refused(PROTOCOL, f"'{token[:64]}' is no key of role {role}: on_exit=, name=, mode= and why= are known")
+            raise Refused(PROTOCOL, f"'{token[:64]}' is not a key of role {role}: expected on_exit=, name=, mode= or why=")
         keys[key] = value
     for key, allowed in (("on_exit", ("end", "keep")), ("mode", ("pidns", "plain"))):
         if key in keys and keys[key] not in allowed:

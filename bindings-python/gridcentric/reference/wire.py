@@ -30,7 +30,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._searched = 0  # so many bytes hold no newline
+        self._searched = 0  # this many bytes hold no newline
 
     def feed(self, data: bytes) -> None:
         self._buffer += data

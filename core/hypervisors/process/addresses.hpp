@@ -14,7 +14,7 @@ namespace gridcentric {
 
 class Addresses {
  public:
-  // leases: what the names of the leases begin with; tests have a machine of their own by it.
+  // leases: what the names of the leases begin with; tests use another, as if they had the computer to themselves.
   explicit Addresses(std::string leases = "gridcentric-net-127.77.") : lease_name_(std::move(leases)) {}
   ~Addresses();
   Addresses(const Addresses &) = delete;

@@ -248,7 +248,7 @@ void Process::answered(DomainKey parent, const clone_answer::Forked &forked) {
       return give_up(
           parent, GC_E_CLONE_FAILED,
           "descriptor " + std::to_string(reapers.size() + 1) +
-              " is no pidfd of a living process that is in no domain: has the clone ended already?");
+              " is not the pidfd of a living process outside all domains: has the clone ended already?");
     reapers.push_back(reaper);
   }
   auto taken = clonings_.extract(parent);

@@ -1,6 +1,6 @@
 // Addresses of clones that have ended refuse connections. A clone's listener is bound to the clone's own address; when it is
-// gone, the kernel would hand what comes for it to a listener of the master's that takes all addresses. So the host keeps a
-// socket of its own, a refuser, behind each port that a clone is bound to: in one SO_REUSEPORT group with the clone's, which a
+// gone, the kernel would hand what comes for it to a listener of the master's that takes all addresses. So the host keeps another
+// socket, a refuser, behind each port that a clone is bound to: in one SO_REUSEPORT group with the clone's, which a
 // filter prefers as long as it is there (socket(7), SO_ATTACH_REUSEPORT_CBPF). There is no moment without one of the two.
 // What reaches a refuser is reset (TCP) or dropped (UDP). Knows sockets; nothing of domains but a number for their family.
 #pragma once

@@ -121,7 +121,7 @@ class Hypervisor {
   virtual int descriptors_a_clone() const { return 0; }
 
   // A program said hello and becomes the master of a new family: watch it, give it an address (numeric).
-  // "" and *error set when it can't be had.
+  // "" and *error set if that fails.
   virtual std::string adopt(DomainKey domain, const Peer &peer, std::string *error) = 0;
 
   // Can a ticket be granted? Asked before it is, one at a time and in the order of the line, which waits for the answer: that
@@ -140,7 +140,7 @@ class Hypervisor {
   // The asker is gone: undo what was begun; done is still called (with !ok) when nothing is left.
   virtual void cancel_clone(DomainKey parent) = 0;
 
-  // A hint: the tickets that the domain holds unused are for so many clones in all; told whenever that changes, also when the
+  // A hint: the unused tickets that the domain holds are for this many clones in total; given whenever that changes, also when the
   // domain has ended. A driver may prepare for them, must not fail for it, and gives up what it has prepared when the number
   // falls. It falls with each clone() too, which comes first: what is prepared then is for that.
   virtual void expect(DomainKey /*domain*/, int /*clones*/) {}

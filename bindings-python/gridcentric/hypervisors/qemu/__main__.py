@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gc", description="Programs in VMs that can be cloned.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser(
-        "run", help="run a program in a VM of its own", description="Run a program in a VM of its own, as master of a family."
+        "run", help="run a program in its own VM", description="Run a program in its own VM, as the master of a family."
     )
     run.add_argument("--image", default="default", metavar="NAME", help="the VM's image (gc image ls); default: %(default)s")
     run.add_argument("--memory", default="256M", metavar="SIZE", help="the VM's memory, as 256M or 1G; default: %(default)s")

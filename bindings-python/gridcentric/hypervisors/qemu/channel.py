@@ -1,5 +1,5 @@
 """The agent's channel, this side: frames of core/hypervisors/qemu/agent/frames.hpp. Connections of processes in the VM are
-carried to the host, each as one connection of its own on which this driver says for which domain it speaks; control lines are
+carried to the host, each as a separate connection on which this driver says for which domain it speaks; control lines are
 asked and answered. Carries bytes; the one thing it reads is a connection's first line and where a `clone` call is open.
 """
 

@@ -5,7 +5,7 @@ for KVM, whose machines belong to one process. Knows machines; knows nothing of 
     copy      the master stands still: one copy, in the milliseconds that a fork takes
     copies    more than one are copies of that one, the template, which never runs, while the master goes on; of several such
               templates when there are many, as each can be copied by one core only
-    server      each copy fetches descriptors of its own: monitor, agent, network card
+    server      each copy fetches its own descriptors: monitor, agent, network card
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DescriptorServer:
 
     @contextlib.contextmanager
     def expecting(self, token: str, bundles: list[list[int]]) -> Iterator[list[asyncio.Future[Process]]]:
-        """Who comes with the token as number K, from 1, gets bundle K; its future has the process then."""
+        """The caller that presents the token as number K, from 1, gets bundle K, and the bundle's future the process."""
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Process]] = [loop.create_future() for _ in bundles]
         names = [f"{token} {number}" for number in range(1, len(bundles) + 1)]

@@ -26,7 +26,7 @@ from qemu.qmp import QMPClient
 
 from gridcentric.hypervisors.qemu.started_programs import tool_path
 
-SHORT = 4  # layers: a chain of so many is left alone
+SHORT = 4  # layers: a chain of this length is left alone
 LONG = 16  # layers: a longer one is copied together
 MIN_FREE = 64 << 20  # bytes of the place: with less no disk is frozen, as its writes would soon fail
 _CLUSTER = 1 << 16

@@ -62,7 +62,7 @@ class Method(Protocol):
 
 
 def method_here() -> str:
-    """The method's name: that of GRIDCENTRIC_MACHINE_CLONE, or "copy" where it can be had. Raises FamilyError."""
+    """The method's name: that of GRIDCENTRIC_MACHINE_CLONE, or "copy" where that works. Raises FamilyError."""
     asked = os.environ.get("GRIDCENTRIC_MACHINE_CLONE", "")
     if asked not in ("", Copying.name, Loading.name):
         raise FamilyError(f"GRIDCENTRIC_MACHINE_CLONE={asked}: expected {Copying.name} or {Loading.name}")
@@ -186,7 +186,7 @@ class Machines:
         return domain
 
     async def expect(self, key: int, clones: int) -> None:
-        """A hint: so many clones of the machine may be asked for. Not heeded where clones need nothing prepared, nor for
+        """A hint: this many clones of the machine may be requested. Ignored where clones need nothing prepared, nor for
         machines with a disk: the layer that a clone's disk is put on is there only when its master stands still."""
         domain = self._domains.get(key)
         if domain is not None and not domain.machine.shape.disk and self._method is self._loading:

@@ -25,7 +25,7 @@ class HostError(Exception):
 
 
 class Program(Protocol):
-    """Who hears of a family's machines."""
+    """The receiver of events about a family's machines."""
 
     async def output(self, key: int, stream: int, data: bytes, errors: bool) -> None:
         """A program has written; errors: to its standard error, if that was asked for apart."""
@@ -147,7 +147,7 @@ class MachineHost:
 
 
 class _HostThread:
-    """gridcentric._host on a thread of its own."""
+    """gridcentric._host on its own thread."""
 
     def __init__(self, driver: QemuDriver, socket: str, cpus: int, secret: str, control: bool) -> None:
         self._arguments = (driver, socket, cpus, secret, control)

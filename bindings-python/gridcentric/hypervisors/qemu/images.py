@@ -64,7 +64,7 @@ def images() -> list[Image]:
 
 
 def _stored() -> tuple[list[Image], list[Path]]:
-    """The images, and the folders of those that another version of gridcentric has made, which are no use to this one."""
+    """The images, and the folders of images that another version of gridcentric made, which this one cannot use."""
     found, foreign = [], []
     for about in sorted(store().glob(f"[!.]*/{ABOUT}")):
         try:

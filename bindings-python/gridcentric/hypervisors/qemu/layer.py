@@ -23,7 +23,7 @@ _NOT_INTO_IMAGES = re.compile(
     r"|gridcentric/hypervisors/qemu|gridcentric/(bin/gc-agent|bin/gc-launcher|lib/gridcentric/gc-machine-copy\.so)$"
 )
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # that of this project's modules
-# The tree is unpacked in a place of its own: without root this is another user (mmdebstrap's unshare mode), who owns nothing
+# The tree is unpacked in a separate place: without root this is another user (mmdebstrap's unshare mode), who owns nothing
 # here, and what comes and goes is its standard input and output. Debian's /bin is a link to /usr/bin, and so on: a folder of
 # that name would hide all that is behind the link, as /bin/sh.
 _PACK = f"""set -eu
@@ -125,7 +125,7 @@ def digest(made_from: Path | None, python: str) -> str:
 
 
 def _owners_count() -> bool:
-    """Who is not root means the files of a folder to be root's in the VM."""
+    """A user other than root means the files of a folder to be root's in the VM."""
     return os.geteuid() == 0
 
 

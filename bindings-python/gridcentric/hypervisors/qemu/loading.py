@@ -117,7 +117,7 @@ class Loading:
         return Template(memory, state, frozen)
 
     async def _converted(self, parent: Machine, whole: int, memory: int) -> int:
-        """A clone's RAM is no file that others could map: load all of it into a machine that never runs, on `memory`, and
+        """A clone's RAM is not a file that others could map: load all of it into a machine that never runs, on `memory`, and
         keep the device state of that. Returns the new state; `whole` is closed."""
         seed = await self._spare_seed()
         try:
@@ -147,7 +147,7 @@ class Loading:
         template.users += 1
         machine.at_end.append(template.release)
         try:
-            # Each needs a file offset of its own.
+            # Each needs its own file offset.
             state = os.open(f"/proc/self/fd/{template.state}", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 await machine.load(state, with_ram=False)

@@ -26,7 +26,7 @@ class MachineDomain:
 
 @dataclass(frozen=True)
 class MachineEvents:
-    """Who hears what the machines say."""
+    """The receiver of what the machines say."""
 
     output: Callable[[int, int, bytes, bool], Awaitable[None]]  # key, stream, bytes, to standard error
     exited: Callable[[int, int, int], None]  # key, stream, exit code

@@ -1,4 +1,4 @@
-"""The machines' network: a process of its own in a network namespace of its own (network_namespaces(7)), which owns a
+"""The machines' network: a process in its own network namespace (network_namespaces(7)), which owns a
 bridge and hands out tap descriptors and connected sockets. QEMU and everything else stay outside.
 
 Needs no root where unprivileged user namespaces are allowed and /dev/net/tun can be opened; elsewhere switch.py takes the
@@ -102,7 +102,7 @@ class Bridge:
 
     def plug(self, name: str, ip: str, mac: str) -> None:
         self.join(name)
-        # Who has looked for the machine before, in vain, finds it now, not when the kernel asks again a second later; and no
+        # A VM that has looked for this one before, in vain, finds it now, not when the kernel asks again a second later; and no
         # question goes to all the others (arp(7)).
         self._links.neigh("replace", dst=ip, lladdr=mac, ifindex=self._bridge, state="permanent")
         self._addresses[name] = ip

@@ -39,11 +39,11 @@ class Network:
         self.substitute = ""  # why there is no bridge, but a slower switch in its place
 
     async def start(self) -> None:
-        """Raises NetworkError where neither a bridge nor a switch can be had."""
+        """Raises NetworkError if neither a bridge nor a switch can be made."""
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             command = launched([sys.executable, "-m", netns.__name__, str(there.fileno())])
-            # In a session of its own: what a terminal's Ctrl-C ends is this process, which ends the helper.
+            # In its own session: what a terminal's Ctrl-C ends is this process, which ends the helper.
             self._process = subprocess.Popen(
                 command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
             )
@@ -77,7 +77,7 @@ class Network:
 
     @property
     def way_out(self) -> tuple[str, str]:
-        """The gateway's address and that of who knows names; "-": none."""
+        """The addresses of the gateway and of the name server; "-": none."""
         return (GATEWAY, NAMES) if self._outside is not None else ("-", "-")
 
     def close(self) -> None:

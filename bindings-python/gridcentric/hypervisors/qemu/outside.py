@@ -1,4 +1,4 @@
-"""A way out of the machines' network, for who wants one: slirp4netns, a TCP/IP stack in a process of this user, is one more
+"""A way out of the machines' network, on request: slirp4netns, a TCP/IP stack in a process of this user, is one more
 station of the bridge, through which machines reach what this machine reaches, but not its loopback.
 
 Knows nothing of machines. Belongs to one asyncio loop.

@@ -107,7 +107,7 @@ class Pools:
         self._fill()
 
     def take(self, parent: Machine, most: int) -> Prepared | None:
-        """What has been prepared for its clones, at most so many machines; some may still be starting. The rest is ended:
+        """What has been prepared for its clones, at most `most` machines; some may still be starting. The rest is ended:
         the file is taken."""
         pool = self._pools.pop(parent, None)
         if pool is None:

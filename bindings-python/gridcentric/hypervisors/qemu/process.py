@@ -14,7 +14,7 @@ from gridcentric import _host
 
 
 class Process:
-    """A copy of a QEMU. A kind of its own: its gc-reaper waits for it, and is who gets its exit code."""
+    """A copy of a QEMU. Unlike a child, its gc-reaper waits for it and gets its exit code."""
 
     def __init__(self, pid: int) -> None:
         """Raises OSError when there is no such process."""

@@ -38,7 +38,7 @@ def available() -> int:
 
 
 def shortage(needed: int) -> str:
-    """Why so many bytes of memory are not to be had, or nothing."""
+    """Why this many bytes of memory are not available, or nothing."""
     free = available()
     if needed <= free:
         return ""

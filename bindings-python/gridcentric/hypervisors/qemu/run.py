@@ -303,7 +303,7 @@ class Run:
 
 
 class _Helper:
-    """A program of our own in the machine."""
+    """One of our programs in the machine."""
 
     def __init__(self, done: asyncio.Future[int]) -> None:
         self.done = done
@@ -339,7 +339,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
-    """Run the program on a host of its own, which ends with it; tickets: CPUs offered to tickets, 0: the default.
+    """Run the program on its own host, which ends with it; tickets: CPUs offered to tickets, 0: the default.
 
     Raises RunError, HostError, MachineError, NetworkError, FamilyError, OSError: their texts are for the user.
     """

@@ -1,6 +1,6 @@
 """A host of machines that programs share: `gc host --hypervisor qemu`, and how `gc run` asks one for a machine.
 
-Beside the host's socket PATH there is PATH.run. Whoever starts a program there says, on a connection of its own:
+Beside the host's socket PATH there is PATH.run. Whoever starts a program there says, on a separate connection:
 
     gridcentric-run/1           with standard input, output and errors as descriptors (SCM_RIGHTS), all in one message
     {"command": [...], ...}     a line of JSON, the fields of a Wish
@@ -39,7 +39,7 @@ TROUBLES = (images.ImageError, MachineError, NetworkError, FamilyError, HostErro
 
 
 def exit_code(trouble: BaseException) -> int:
-    """gc's exit code for one of TROUBLES: that something which machines need is not to be had here, or any other."""
+    """gc's exit code for one of TROUBLES: that something machines need is not available here, or any other."""
     return NotSupported.exit_code if isinstance(trouble, (MachineError, NetworkError)) else 1
 
 
@@ -95,7 +95,7 @@ class RunServer:
             self._socket.bind(path)
         except OSError as error:
             self._socket.close()
-            raise HostError(f"nobody can be heard on {path}: {error.strerror or error}") from error
+            raise HostError(f"cannot listen on {path}: {error.strerror or error}") from error
         finally:
             os.umask(before)
         self._socket.listen(64)

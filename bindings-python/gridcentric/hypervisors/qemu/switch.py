@@ -24,7 +24,7 @@ STACK = "stack"  # the station of the TCP stack
 
 
 class Switch:
-    """Belongs to one thread, but for connect(). Frames are carried by a thread of its own."""
+    """Belongs to one thread, but for connect(). A separate thread carries the frames."""
 
     def __init__(self, address: str, prefix: int) -> None:
         """Raises OSError."""
@@ -51,7 +51,7 @@ class Switch:
         return theirs.fileno()
 
     def plug(self, name: str, _ip: str = "", _mac: str = "") -> None:
-        """Who is behind it shows with the first frame."""
+        """The first frame shows who is behind it."""
         with self._lock:
             if name not in self._stations:
                 raise KeyError(name)

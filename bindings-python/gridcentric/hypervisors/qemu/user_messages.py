@@ -8,7 +8,7 @@ import sys
 
 
 def tell(text: str) -> None:
-    """A line for the user. Nothing depends on its being heard: that nobody hears it is no reason to end the program."""
+    """A line for the user. Nothing depends on it: if nobody reads it, the program goes on."""
     with contextlib.suppress(OSError):
         os.write(2, f"gc: {text}\n".encode(errors="backslashreplace"))
 
