@@ -14,7 +14,8 @@ struct HookContext {
 };
 
 struct HookOutcome {
-  int status = 0;    // 0: it went well, or there is no such file; else the exit code of the domain that fails by it
+  int status =
+      0;  // 0: it went well, or there is no such file; else the exit code of the domain that fails by it
   std::string text;  // what was run and how it failed
 };
 

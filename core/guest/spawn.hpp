@@ -12,8 +12,7 @@ struct Helper {
   std::vector<std::string> arguments;    // argv[0] included
   std::vector<std::string> environment;  // NAME=VALUE, the whole of it
   int channel = -1;                      // becomes descriptor 3 of the helper; stays the caller's too
-  bool quiet =
-      false;  // stdin and stdout from /dev/null, stderr to the channel, its own session: a daemon
+  bool quiet = false;  // stdin and stdout from /dev/null, stderr to the channel, its own session: a daemon
 };
 
 // Returns 0 once the helper runs, else the errno of what failed. Every descriptor but 0-3 is closed in the helper, its
