@@ -43,8 +43,10 @@ def host_of(descriptors: int, folder: Path) -> Iterator[str]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("listening on "), line
-        yield line.split()[-1]
-        process.terminate()
+        try:
+            yield line.split()[-1]
+        finally:
+            process.terminate()
         assert process.wait(HANG_GUARD_S) == 0
 
 
