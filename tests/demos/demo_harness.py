@@ -128,11 +128,11 @@ class Demo:
 
 
 @contextlib.asynccontextmanager
-async def demo(folder: Path) -> AsyncIterator[Demo]:
-    """Whatever happens, nothing of it survives the test."""
+async def demo(folder: Path, more_s: float = 0) -> AsyncIterator[Demo]:
+    """Whatever happens, nothing of it survives the test. more_s: that much longer it may take."""
     made = Demo(folder)
     try:
-        async with asyncio.timeout(HANG_GUARD_S):
+        async with asyncio.timeout(HANG_GUARD_S + more_s):
             yield made
     except BaseException:
         print(made.log.read_text() if made.log.exists() else "")

@@ -22,7 +22,7 @@ class Family {
   isClone() { return guest.vmid() > 0; }
 
   /**
-   * The living clones, as of a time after this call: a caller that has just connected to a clone's address learns whether
+   * The living clones, without those being made: at their addresses the master's app may still answer. As of a time after this call: a caller that has just connected to a clone's address learns whether
    * the clone was alive. Simultaneous calls share one listing.
    */
   living() {
@@ -35,10 +35,11 @@ class Family {
     this.running = this.next;
     this.next = null;
     const domains = await guest.list_domains();
-    return domains.filter((domain) => this.tickets.has(domain.ticket) && domain.state !== 'ending');
+    return domains.filter((domain) => this.tickets.has(domain.ticket) && domain.state === 'running');
   }
 
-  async lives(vmid) { return (await this.living()).some((domain) => domain.vmid === vmid); }
+  /** Is it there to be sent something? In a clone of this process nobody is: the requests are the master's to send. */
+  async lives(vmid) { return !this.isClone() && (await this.living()).some((domain) => domain.vmid === vmid); }
 
   /**
    * Makes as many clones of this process as there is room for, at most `count`. Returns the vmid: 0 in the master.
@@ -74,6 +75,7 @@ class Family {
 
   #control(method, clone, what) {
     return new Promise((resolve, reject) => {
+      if (this.isClone()) throw new Error('this is a clone: its master says what becomes of others');
       const request = http.request({
         method, host: clone.ip, port: this.listenPort, path: `${CONTROL_PATH}${what}`, agent: false,
         headers: { [TOKEN_HEADER]: this.token }, timeout: CONTROL_TIMEOUT_MS,

@@ -93,6 +93,7 @@ class Proxy {
       if (!error || stream.destroyed || response.headersSent) return;
       if (error.malformed) return this.#say(response, user, 400, error.message);
       if (error.late) return this.#say(response, user, 504, `clone ${clone.vmid}: ${error.message}`);
+      if (this.family.isClone()) throw new Refused('this is a clone: the request is its master\'s');
       await this.lost();
       const again = error.unsent || (error.reused && harmless && this.upstreams.has(clone.vmid));
       if (!again || !body || attempt === ATTEMPTS) {

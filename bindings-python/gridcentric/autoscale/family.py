@@ -34,7 +34,7 @@ class Family:
         return guest.vmid() > 0
 
     async def living(self) -> list[Domain]:
-        """The living clones.
+        """The living clones. Not those in the making: at their addresses the master's app may still answer.
 
         As of a time after this call: a caller that has just connected to a clone's address learns whether the clone was
         alive. Simultaneous calls share one listing.
@@ -48,9 +48,12 @@ class Family:
         if running:
             await asyncio.wait([running])
         self._running, self._next = self._next, None
-        return [d for d in await aio.list_domains() if d.ticket in self.tickets and d.state != "ending"]
+        return [d for d in await aio.list_domains() if d.ticket in self.tickets and d.state == "running"]
 
     async def lives(self, vmid: int) -> bool:
+        """Is it there to be sent something? In a clone of this process nobody is: the requests are the master's to send."""
+        if self.is_clone():
+            return False
         return any(domain.vmid == vmid for domain in await self.living())
 
     async def grow(self, count: int) -> int:
@@ -84,6 +87,8 @@ class Family:
         return await aio.list_tickets()
 
     async def _control(self, method: str, ip: str, what: str) -> dict[str, Any]:
+        if self.is_clone():
+            raise aiohttp.ClientConnectionError("this is a clone: its master says what becomes of others")
         timeout = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S)
         headers = {TOKEN_HEADER: self.token, "Connection": "close"}
         url = f"http://{ip}:{self.listen_port}{CONTROL_PATH}{what}"

@@ -114,6 +114,8 @@ class Proxy:
             except Late as late:
                 return self._say(user, 504, f"clone {clone.vmid}: {late}")
             except BROKEN as error:
+                if self._family.is_clone():
+                    raise Refused("this is a clone: the request is its master's") from error
                 await self._lost()
                 again = not sending.sent or (sending.reused and harmless and clone.vmid in self._upstreams)
                 if not again or body is None or attempt == ATTEMPTS:
