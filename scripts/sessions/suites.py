@@ -122,6 +122,24 @@ def demos(session: nox.Session) -> None:
     pytest(session, "tests/demos", *SIDE_BY_SIDE)
 
 
+def soaked(session: nox.Session, minutes: str, clones: str = "0") -> None:
+    needs(session, "dev", "python", "node")
+    wanted = {"GC_SOAK": minutes, "GC_SOAK_CLONES": clones}
+    run(session, PYTHON, "-m", "pytest", "-q", "-s", "--timeout=0", "tests/soak", env=wanted)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Masters that clone, die and are killed beside the chat, on one host: -- MINUTES (10) and how many CLONES at least."""
+    soaked(session, *(session.posargs or ["10"]))
+
+
+@nox.session(name="soak-ci")
+def soak_ci(session: nox.Session) -> None:
+    """The same for a few seconds."""
+    soaked(session, "0.2")
+
+
 @nox.session
 def readme(session: nox.Session) -> None:
     """Runs every example of the README."""
