@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "core/hypervisors/process_facts.hpp"
+#include "driver_requests.hpp"
 
 namespace py = pybind11;
 
@@ -24,94 +25,14 @@ using gridcentric::Capabilities;
 using gridcentric::CloneRequest;
 using gridcentric::CloneResult;
 using gridcentric::DomainKey;
-using gridcentric::EndKind;
 using gridcentric::Hypervisor;
 using gridcentric::Loop;
-using gridcentric::OnExit;
 using gridcentric::Peer;
 using gridcentric::Reservation;
 using gridcentric::TicketRequest;
-
-EndKind end_kind(const std::string &word) {
-#define GC_END_KIND(NAME, kind) \
-  if (word == #kind) return EndKind::kind;
-#include <gridcentric/vocabulary.def>
-  throw py::value_error("how: expected joined, exited, killed or lost, got " + word);
-}
-
-OnExit on_exit_of(const std::string &word) {
-  if (word.empty()) return OnExit::by_bye;
-  if (word == "end") return OnExit::end;
-  if (word == "keep") return OnExit::keep;
-  throw py::value_error("on_exit: expected end, keep or an empty string, got " + word);
-}
-
-// A driver's answer to reserve(), which it can give once, from any thread.
-class Answer {
- public:
-  explicit Answer(std::function<void(Reservation)> give) : give_(std::move(give)) {}
-  void give(Reservation reservation) {
-    if (auto give = std::exchange(give_, nullptr)) give(std::move(reservation));
-  }
-
- private:
-  std::function<void(Reservation)> give_;
-};
-
-// The path back to the host's loop. It outlives the host: what arrives after the host's end is dropped.
-class ListenerHandle {
- public:
-  explicit ListenerHandle(Loop &loop) : loop_(&loop) {}
-
-  // False: the host is gone.
-  bool post(std::function<void()> work) {
-    const std::lock_guard lock(mutex_);
-    if (loop_ == nullptr) return false;
-    loop_->post(std::move(work));
-    return true;
-  }
-  void ended(DomainKey domain, const std::string &how, int status) {
-    const EndKind kind = end_kind(how);
-    post([this, domain, kind, status] {
-      if (listener != nullptr) listener->ended(domain, kind, status);
-    });
-  }
-  void new_family(const std::string &name, const std::string &on_exit,
-                  std::function<void(DomainKey, std::string)> done) {
-    const OnExit exit = on_exit_of(on_exit);
-    must_post([this, name, exit, done = std::move(done)]() mutable {
-      const gridcentric::NewFamily family = listener->new_family(name, exit);
-      done(family.master, family.id);
-      done = nullptr;  // it holds Python objects
-    });
-  }
-  void bye(DomainKey master, std::function<void()> done) {
-    must_post([this, master, done = std::move(done)]() mutable {
-      listener->bye(master);
-      done();
-      done = nullptr;
-    });
-  }
-  void room() {
-    post([this] {
-      if (listener != nullptr) listener->room();
-    });
-  }
-  void host_is_gone() {
-    const std::lock_guard lock(mutex_);
-    loop_ = nullptr;
-  }
-
-  Hypervisor::Listener *listener = nullptr;  // used only on the host's thread
-
- private:
-  void must_post(std::function<void()> work) {
-    if (!post(std::move(work))) throw std::runtime_error("the host has ended");
-  }
-
-  std::mutex mutex_;
-  Loop *loop_;
-};
+using gridcentric::python::Answer;
+using gridcentric::python::Cloning;
+using gridcentric::python::ListenerHandle;
 
 // The text of a driver's exception; the host continues.
 std::string text_of(py::error_already_set &error) {
@@ -158,7 +79,7 @@ class PythonHypervisor final : public Hypervisor {
   std::string adopt(DomainKey domain, const Peer &peer, std::string *error) override {
     const py::gil_scoped_acquire gil;
     try {
-      return py::cast<std::string>(driver_.attr("adopt")(domain, peer.pid));
+      return py::cast<std::string>(driver_.attr("adopt")(domain, peer.pid, peer.uid));
     } catch (py::error_already_set &raised) {
       *error = text_of(raised);
       return "";
@@ -184,24 +105,12 @@ class PythonHypervisor final : public Hypervisor {
   }
 
   void clone(CloneRequest request, std::function<void(CloneResult)> done) override {
-    // Called exactly once, on the loop; "" is success. `then` is called when the host knows the clones.
-    auto once = [handle = handle_, done = std::move(done)](const std::string &reason,
-                                                           std::function<void()> then) {
-      handle->post([done, reason, then = std::move(then)]() mutable {
-        done(reason.empty() ? CloneResult{true, 0, ""} : CloneResult{false, GC_E_CLONE_FAILED, reason});
-        const py::gil_scoped_acquire gil;
-        if (then) then();
-        then = nullptr;  // it holds Python objects
-      });
-    };
     const py::gil_scoped_acquire gil;
+    const auto cloning = std::make_shared<Cloning>(handle_, std::move(request), std::move(done));
     try {
-      py::list clones;
-      for (std::size_t i = 0; i < request.clones.size(); i++)
-        clones.append(py::make_tuple(request.clones[i], request.vmids[i]));
-      driver_.attr("clone")(request.parent, request.ticket, clones, py::cpp_function(once));
+      driver_.attr("clone")(cloning);
     } catch (py::error_already_set &raised) {
-      once(text_of(raised), {});
+      cloning->failed(text_of(raised), raised.matches(PyExc_NotImplementedError), {});
     }
   }
 
@@ -288,9 +197,26 @@ PYBIND11_MODULE(_host, module) {
            "the\n"
            "host's thread. on_exit: end, keep or an empty string. Raises RuntimeError if the host has ended.")
       .def("bye", &ListenerHandle::bye, py::arg("master"), py::arg("done"),
-           "A master is about to end normally. done() is called on the host's thread once the host knows.")
-      .def("room", &ListenerHandle::room,
-           "A request that reserve() answered with later() may be granted now.");
+           "A master is about to end normally. done() is called on the host's thread when the host knows.")
+      .def("room", &ListenerHandle::room, "What reserve() has answered with later() may be granted now.");
+  py::class_<Cloning, std::shared_ptr<Cloning>>(module, "Cloning", "What a driver is asked to make.")
+      .def_property_readonly("parent", [](const Cloning &one) { return one.request.parent; })
+      .def_property_readonly("ticket", [](const Cloning &one) { return one.request.ticket; })
+      .def_property_readonly("clones",
+                             [](const Cloning &one) {
+                               std::vector<std::pair<DomainKey, int>> clones;
+                               for (std::size_t i = 0; i < one.request.clones.size(); i++)
+                                 clones.emplace_back(one.request.clones[i], one.request.vmids[i]);
+                               return clones;
+                             })
+      .def_property_readonly("cpus_per_vm", [](const Cloning &one) { return one.request.cpus_per_vm; })
+      .def_property_readonly("pid", [](const Cloning &one) { return one.request.caller->peer().pid; })
+      .def_property_readonly("uid", [](const Cloning &one) { return one.request.caller->peer().uid; })
+      .def_property_readonly("mode", [](const Cloning &one) { return one.request.caller->mode(); })
+      .def("order", &Cloning::order, py::arg("mode"), py::arg("clones"), py::arg("on_answer"))
+      .def("made", &Cloning::made, py::arg("then") = py::none())
+      .def("failed", &Cloning::failed, py::arg("reason"), py::arg("not_supported") = false,
+           py::arg("then") = py::none());
   py::class_<Answer, std::shared_ptr<Answer>>(module, "Answer",
                                               "A driver's answer to reserve(), given once, from any thread.")
       .def(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -29,10 +30,10 @@ class Names:
     def capabilities(self) -> dict[str, object]:
         return {}
 
-    def adopt(self, domain: int, pid: int) -> str:
+    def adopt(self, domain: int, pid: int, uid: int) -> str:
         return "10.0.0.1"
 
-    def clone(self, parent: int, ticket: str, clones: Any, done: Any) -> None:
+    def clone(self, cloning: Any) -> None:
         raise RuntimeError("names can't be cloned")
 
     def end(self, domain: int) -> None:
@@ -59,6 +60,29 @@ class NamesThatHeed(Names):
         return self.heard.get(timeout=HANG_GUARD_S)
 
 
+class NamesThatCloneThemselves(Names):
+    """The process that asks is told to; the test plays it."""
+
+    def __init__(self) -> None:
+        self.asked: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self.heard: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    def clone(self, cloning: Any) -> None:
+        if cloning.cpus_per_vm > 1:
+            raise NotImplementedError("names have one CPU")
+        self.asked.put((cloning.parent, cloning.ticket, cloning.clones, cloning.pid, cloning.uid, cloning.mode))
+
+        def answered(kind: str, value: Any) -> None:
+            self.heard.put((kind, value))
+            if kind == "forked":
+                cloning.made(lambda: self.heard.put(("known", None)))
+                cloning.failed("what is said twice is not heard")
+            elif kind == "failed":
+                cloning.failed(value[1])
+
+        cloning.order("plain", [(vmid, f"127.0.9.{vmid}") for _, vmid in cloning.clones], answered)
+
+
 class NamesThatCount(Names):
     """There is room for 4 at a time, and never for more. The test answers for it, from its own thread."""
 
@@ -79,7 +103,7 @@ class NamesThatCount(Names):
 
 
 @contextlib.contextmanager
-def host_of(driver: Names, folder: Path) -> Iterator[Connection]:
+def host_of(driver: Names, folder: Path, hello: str = "attach") -> Iterator[Connection]:
     """A host on the driver, and its first master."""
     listening: queue.Queue[Callable[[], None]] = queue.Queue()
     path = str(folder / "host.sock")
@@ -89,7 +113,7 @@ def host_of(driver: Names, folder: Path) -> Iterator[Connection]:
     thread.start()
     stop = listening.get(timeout=HANG_GUARD_S)
     try:
-        with Connection(path, "attach") as master:
+        with Connection(path, hello) as master:
             yield master
     finally:
         stop()
@@ -139,6 +163,31 @@ def test_a_driver_that_counts(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="there is no room now") as refused:
             master.finish(once)
         assert refused.value.code == "timed_out"
+
+
+def test_a_driver_whose_domains_clone_themselves(tmp_path: Path) -> None:
+    driver = NamesThatCloneThemselves()
+    with host_of(driver, tmp_path, "attach mode=plain") as master:
+        _, [wide] = master.call("request_ticket", 2, 1, 2, 0)
+        with pytest.raises(Refused, match="names have one CPU") as refused:
+            master.call("clone", wide)
+        assert refused.value.code == "not_supported"
+
+        _, [ticket] = master.call("request_ticket", 1, 1, 1, 0)
+        for answer, wanted in ((("failed", 5, "no", "luck"), ("failed", (5, "no luck"))), (("forked", 1), ("forked", 1))):
+            call = master.start("clone", ticket)
+            parent, asked, clones, pid, uid, mode = driver.asked.get(timeout=HANG_GUARD_S)
+            assert (parent, asked, len(clones), pid, uid, mode) == (1, ticket, 1, os.getpid(), os.getuid(), "plain")
+            assert master.read_line() == f"{call} fork plain {clones[0][1]}@127.0.9.{clones[0][1]}"
+            master.send_line(f"{call} bound udp6 53")
+            assert driver.heard.get(timeout=HANG_GUARD_S) == ("bound", (False, True, 53))
+            master.send_line(f"{call} {' '.join(map(str, answer))}")
+            assert driver.heard.get(timeout=HANG_GUARD_S) == wanted
+            if answer[0] == "failed":
+                with pytest.raises(Refused, match="no luck"):
+                    master.finish(call)
+        assert master.finish(call)[1] == ["0"]
+        assert driver.heard.get(timeout=HANG_GUARD_S) == ("known", None)
 
 
 def test_a_driver_founds_families(tmp_path: Path) -> None:

@@ -37,6 +37,42 @@ class Answer(Protocol):
         """There is no room yet: the request stays at the head of the line. A request that does not wait gets the reason."""
 
 
+class Cloning(Protocol):
+    """What `clone` is asked for. Its methods may be called from any thread."""
+
+    @property
+    def parent(self) -> int: ...
+    @property
+    def ticket(self) -> str: ...
+    @property
+    def clones(self) -> Sequence[tuple[int, int]]:
+        """(key, vmid) of each, by vmid."""
+
+    @property
+    def cpus_per_vm(self) -> int: ...
+    @property
+    def pid(self) -> int:
+        """Of the process that asked, and its uid."""
+
+    @property
+    def uid(self) -> int: ...
+    @property
+    def mode(self) -> str:
+        """How that process said it can be cloned: "pidns", "plain" or ""."""
+
+    def order(self, mode: str, clones: list[tuple[int, str]], on_answer: Callable[[str, object], None]) -> None:
+        """Tell the process that asked to clone itself; clones: (vmid, address) each. What it answers comes as on_answer(kind,
+        value) on the host's thread: "held" with pidfds (yours to close) of clones that wait at their gate, "bound" with (is
+        TCP, is IPv6, port) of a socket that each clone has, "forked" with the number of clones, or "failed" with (errno,
+        reason). After that the clones wait for made()."""
+
+    def made(self, then: Callable[[], None] | None = None) -> None:
+        """All clones are there. then() is called on the host's thread when the host knows them."""
+
+    def failed(self, reason: str, not_supported: bool = False, then: Callable[[], None] | None = None) -> None:
+        """Nothing of them is left; not_supported: it would be the same next time. The reason is said to the guest."""
+
+
 class Driver(Protocol):
     """The driver contract in Python. A domain is named by its key, the host's number for it.
 
@@ -52,7 +88,7 @@ class Driver(Protocol):
     def capabilities(self) -> dict[str, object]:
         """clone, clone_of_clone, whole_machine: bool; mode, why: str (see hypervisor.hpp)."""
 
-    def adopt(self, domain: int, pid: int) -> str:
+    def adopt(self, domain: int, pid: int, uid: int) -> str:
         """A program said hello and is the master of a new family; its address."""
 
     def reserve(self, ticket: str, domain: int, least: int, most: int, cpus_per_vm: int, answer: Answer) -> None:
@@ -63,14 +99,12 @@ class Driver(Protocol):
         """The ticket is over: given back, or all its clones have ended. Once for each that was granted; also of one that is
         not answered yet: its asker has gone, and the answer is ignored."""
 
-    def clone(
-        self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]
-    ) -> None:
-        """Make clones, (key, vmid) each, all or none. done("", then) or done(reason, then), once, from any thread;
-        then() is called on the host's thread when the host knows the clones (or that there are none)."""
+    def clone(self, cloning: Cloning) -> None:
+        """Make clones, all or none; cloning.made() or cloning.failed() says how it went. An exception is a failure, a
+        NotImplementedError (as gridcentric.NotSupported) one that will be the same next time."""
 
     def cancel_clone(self, parent: int) -> None:
-        """The asker is gone: undo what was begun; done() is still called, when nothing is left."""
+        """The asker is gone: undo what was begun; cloning.failed() is still called, when nothing is left."""
 
     def expect(self, domain: int, clones: int) -> None:
         """A hint that a driver may ignore: the unused tickets that the domain holds are for this many clones in total

@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-from gridcentric.hypervisors import Listener
+from gridcentric.hypervisors import Cloning, Listener
 from gridcentric.hypervisors.qemu.family import FamilyError, Machines, method_here
 from gridcentric.hypervisors.qemu.machine import accelerator
 from gridcentric.hypervisors.qemu.network import NetworkError
@@ -85,17 +85,14 @@ class QemuDriver:
         why = f"{accel.why}; clones {HOW[method_here()]}"
         return {"clone": True, "clone_of_clone": True, "whole_machine": True, "mode": accel.name, "why": why}
 
-    def adopt(self, domain: int, pid: int) -> str:
+    def adopt(self, domain: int, pid: int, uid: int) -> str:
         raise RuntimeError("this host clones machines: start a program in one with gc run --hypervisor qemu")
 
-    def clone(
-        self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]
-    ) -> None:
-        self._clonings[parent] = self._submit(self._clone(parent, ticket, clones, done))
+    def clone(self, cloning: Cloning) -> None:
+        self._clonings[cloning.parent] = self._submit(self._clone(cloning))
 
-    async def _clone(
-        self, parent: int, ticket: str, clones: Sequence[tuple[int, int]], done: Callable[[str, Callable[[], None]], None]
-    ) -> None:
+    async def _clone(self, cloning: Cloning) -> None:
+        parent, clones = cloning.parent, cloning.clones
         known = asyncio.Event()
 
         async def commit() -> None:
@@ -105,7 +102,7 @@ class QemuDriver:
             def then() -> None:
                 self._loop.call_soon_threadsafe(known.set)
 
-            done("", then)
+            cloning.made(then)
             await known.wait()
 
         try:
@@ -115,13 +112,13 @@ class QemuDriver:
                 wanted.append((key, vmid, address))
                 with self._lock:
                     self._addresses[key] = address
-            await self._machines.clone(parent, ticket, wanted, commit)
+            await self._machines.clone(parent, cloning.ticket, wanted, commit)
         except (FamilyError, NetworkError, asyncio.CancelledError) as error:
             self._clonings.pop(parent, None)
             with self._lock:
                 for key, _ in clones:
                     self._machines.network.give_back(self._addresses.pop(key, ""))
-            done(str(error) or "the domain that asked for it is gone", lambda: None)
+            cloning.failed(str(error) or "the domain that asked for it is gone")
 
     def cancel_clone(self, parent: int) -> None:
         future = self._clonings.get(parent)
