@@ -7,6 +7,7 @@ It is the specification that can be read and run. Read in this order:
     barrier     one barrier: who has arrived, when it passes, when it breaks
     registry    who is who: families, domains, tickets
     books       those together, and what all rules do with them
+    line        what becomes of the request that a hypervisor was asked about
     rules       every call, and what happens when a domain ends
     hypervisor  what the host asks of a hypervisor, and what that reports
     fake        one in memory, with scripted delays and failures

@@ -11,7 +11,6 @@ for ever.
 from __future__ import annotations
 
 from .barrier import Barrier
-from .books import Books
 from .calls import CLONE, REQUEST_TICKET, SYNC, WAIT, Answered, Dropped, MakeClones, UndoClones
 from .checks import MAX_INT, check_range, check_timeout
 from .errors import (
@@ -19,7 +18,6 @@ from .errors import (
     CLONE_FAILED,
     INVALID_ARGUMENT,
     NO_SUCH_TICKET,
-    NOT_SUPPORTED,
     NOT_YOUR_TICKET,
     TICKET_USED,
     TIMED_OUT,
@@ -27,6 +25,7 @@ from .errors import (
     Refused,
 )
 from .ledger import Want
+from .line import Line
 from .registry import (
     ACTIVE,
     CLONING,
@@ -48,7 +47,7 @@ MAX_REPORT = 1 << 20
 """Bytes of a report."""
 
 
-class Rules(Books):
+class Rules(Line):
     """All families of one host."""
 
     # --- tickets -----------------------------------------------------------------------------------------------------
@@ -75,41 +74,6 @@ class Rules(Books):
             self._serve_line()
         if timeout or self._asked is not ticket:
             self._wait_until(call, timeout)
-
-    def reserved(self, call: int, vms: int) -> None:
-        """The hypervisor has room for this many VMs of the request, and keeps it: the ticket is granted."""
-        ticket = self._take_asked(call)
-        if ticket is not None:
-            ticket.status, ticket.cpus = RESERVED, self.ledger.grant(ticket.id, vms)
-            self._answer(Answered(call, ticket=ticket.id))
-            self._serve_line()
-
-    def reservation_refused(self, call: int, reason: str) -> None:
-        """The hypervisor never has room for this request."""
-        ticket = self._take_asked(call)
-        if ticket is not None:
-            self._refuse(call, NOT_SUPPORTED, reason)
-            self._release(ticket)
-            self._serve_line()
-
-    def reserve_later(self, call: int, reason: str) -> None:
-        """The hypervisor has no room yet: the request stays the head of the line, unless it wanted to try once."""
-        ticket = self._take_asked(call)
-        if ticket is None:
-            return
-        if self._freed:
-            self._serve_line()
-            return
-        self._must_wait = ticket
-        if ticket.tries_once:
-            self._refuse(call, TIMED_OUT, f"{reason}: wait longer or ask for less")
-            self._release(ticket)
-            self._serve_line()
-
-    def ask_again(self) -> None:
-        """The hypervisor may have room now for what it had none for."""
-        self._has_room()
-        self._serve_line()
 
     def release_ticket(self, caller: int, ticket_id: str) -> None:
         """Give back a ticket that has not been cloned with; the request of a pending one is refused. It is gone then."""
