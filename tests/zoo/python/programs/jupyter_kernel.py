@@ -26,7 +26,7 @@ def run(code: str) -> str:
     return "".join(piece.get("text", "") for piece in said)
 
 
-manager, client = start_new_kernel(extra_arguments=["--log-level=CRITICAL"], env=dict(os.environ))
+manager, client = start_new_kernel(100, extra_arguments=["--log-level=CRITICAL"], env=dict(os.environ))
 try:
     assert run(CLONE) == "cloned\n"
     expected = ("joined", b"[42, true]")
