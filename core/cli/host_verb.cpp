@@ -1,4 +1,5 @@
 // gc host: runs a host, or asks one about itself.
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -98,6 +99,14 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Reports of up to 1 MiB come and go: each is mapped for itself, so that the memory of those that are forgotten goes back to the
+// system (mallopt(3): once a large block has been freed, the C library would keep the next ones in its heap).
+void return_large_blocks() {
+#ifdef __GLIBC__
+  ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+#endif
+}
+
 // Removes what killed private hosts have left behind, then what drivers in Python have.
 int collect_garbage() {
   for (const auto &folder : remove_dead_hosts()) std::printf("removed %s\n", folder.c_str());
@@ -146,6 +155,7 @@ int host(const Arguments &arguments) {
   options.private_fd = count(arguments, "--private", 0, -1);
   options.cpus = count(arguments, "--cpus", 1, options.private_fd >= 0 ? cpus_of_environment() : 0);
   raise_descriptor_limit();
+  return_large_blocks();
   std::string error;
   const int status = run_host(options, &error);
   if (status == 2) throw UsageError{error};
