@@ -92,7 +92,7 @@ def test_deaths_under_load(language: str, mode: str, tmp_path: Path) -> None:
     done.touch()
 
     async def main() -> None:
-        async with demo(tmp_path, DEATHS) as chat:
+        async with demo(tmp_path, 4 * DEATHS) as chat:
             options = f'{{"listenPort": {chat.port}, "minClones": {CLONES}, "usersPerClone": 4, "interval": 50}}'
             await chat.start(
                 COMMANDS[language], CHAT_PORT=str(chat.app_port), GRIDCENTRIC_AUTOSCALE=options, DONE=str(done),

@@ -125,6 +125,7 @@ class Upstream:
                 data=sending.counted(request.content) if body is None else body or None,
             )
         )  # fmt: skip
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # a client that has gone asks no more
         try:
             moved = -1
             while moved != sending.moved:
