@@ -11,12 +11,12 @@ import time
 
 import aiohttp
 
+from .proxies import proxies
 from .report import Figure
 from .servers import ROOT, free_port
 
 INTERVAL_MS = 1000  # the autoscaler's interval; a user may join at any time within it
 USERS = 13
-REQUESTS = 300
 
 
 async def _visit(session: aiohttp.ClientSession, url: str) -> tuple[float, str]:
@@ -39,7 +39,7 @@ async def _reachable(url: str) -> None:
     raise RuntimeError("the chat did not open its port")
 
 
-async def _measure(url: str, app_port: int) -> tuple[list[float], float, float]:
+async def _measure(url: str) -> list[float]:
     await _reachable(url)
     first_answers, seen, sessions = [], set[str](), []
     for _ in range(USERS):
@@ -48,13 +48,9 @@ async def _measure(url: str, app_port: int) -> tuple[list[float], float, float]:
         if vmid not in seen:
             first_answers.append(ms)
         seen.add(vmid)
-    async with sessions[-1].get(f"{url}/_gridcentric/me") as response:
-        ip = (await response.json())["ip"]
-    proxied = [(await _visit(sessions[-1], f"{url}/"))[0] for _ in range(REQUESTS)]
-    direct = [(await _visit(sessions[-1], f"http://{ip}:{app_port}/"))[0] for _ in range(REQUESTS)]
     for session in sessions:
         await session.close()
-    return first_answers, statistics.median(proxied), statistics.median(direct)
+    return first_answers
 
 
 def chat() -> list[Figure]:
@@ -67,7 +63,7 @@ def chat() -> list[Figure]:
     }
     server = subprocess.Popen(["node", str(ROOT / "demos" / "chat-node" / "server.js")], env=env, stdout=subprocess.DEVNULL)
     try:
-        firsts, proxied, direct = asyncio.run(_measure(f"http://127.0.0.1:{port}", app_port))
+        firsts = asyncio.run(_measure(f"http://127.0.0.1:{port}"))
     finally:
         server.terminate()
         server.wait()
@@ -75,5 +71,5 @@ def chat() -> list[Figure]:
     return [
         Figure("chat", f"join to the first answer of a new clone, median of {len(firsts)}, less the interval", beyond, "ms",
                bar="below 50 ms", met=beyond < 50, details={"ms": firsts}),
-        Figure("chat", "a page through the proxy, median", proxied, "ms", "directly from the clone", direct),
+        *proxies(),
     ]  # fmt: skip
