@@ -129,8 +129,9 @@ void rebuild_clone(int index, int parent) {
   e.index = index;
   s.state = state_rebuilding;
   e.failure.err = 0;
-  for (int k = 0; k < index; k++)
-    if (e.pidfds[k] >= 0) sys(SYS_close, e.pidfds[k]);  // of the clones before, and of our own reaper
+  // Of all clones' reapers that there were when this process was copied, also of later clones: the starter goes on meanwhile.
+  for (int k = 0; k < e.clones; k++)
+    if (e.pidfds[k] >= 0) sys(SYS_close, e.pidfds[k]);
   if (e.fail_at == index) {
     fail(ECANCELED) << "told to fail by the test";
     give_up(s);

@@ -72,6 +72,12 @@ TESTEE(failure_at_the_kth_undoes_all) {
   other.join();
 }
 
+// Clones are made while those after them are being made: a clone must not keep the pidfd of a sibling.
+TESTEE(clones_have_the_descriptors_of_the_master) {
+  const size_t before = count_descriptors();
+  if (clone_here() > 0) CHECK_EQ(count_descriptors(), before);
+}
+
 TESTEE(too_few_descriptors_undoes_all) {
   const size_t before = count_descriptors();
   rlimit old;
