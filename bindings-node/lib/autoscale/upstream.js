@@ -167,8 +167,13 @@ class Upstream {
 function passOn(answer, response, mark) {
   if (response.destroyed) return void answer.destroy();
   response.writeHead(answer.statusCode, answer.statusMessage, mark(towardsClient(answer)));
-  response.flushHeaders();
-  pipeline(answer, response, (error) => { if (error) response.destroy(); });
+  // The head goes out with what has come of the body, and alone if that is nothing: a stream's first event may be far off.
+  const alone = setImmediate(() => response.flushHeaders());
+  pipeline(answer, response, (error) => {
+    clearImmediate(alone);
+    if (error) response.destroy();
+  });
+  answer.once('data', () => clearImmediate(alone));
 }
 
 /** Two sockets become one connection. */
