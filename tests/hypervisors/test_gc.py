@@ -48,7 +48,7 @@ class Terminal:
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
         self.slave = slave
-        env = os.environ | {"GRIDCENTRIC_HOST": driver.host.address}
+        env = os.environ | {"GRIDCENTRIC_HOST": driver.host.address, "TERM": "xterm"}
         self.process = subprocess.Popen([GC, "top"], stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
         self.screen = ""
 

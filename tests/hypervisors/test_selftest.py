@@ -160,7 +160,16 @@ CHANGES: list[tuple[Callable[[rows.Said], object], str, str]] = [
     (lambda f: setattr(f, "repeats", None), "libraries loaded in Python", "the master did not report it"),
     (lambda f: f.domains[1].update(seed="5eed"), "random-seed file", "clone 1 has inherited one"),
     (lambda f: f.domains[0].update(seed=None), "random-seed file", "the master has none, so there was nothing to inherit"),
-    (lambda f: f.domains[2].update(carries="clone 2"), "open connections", "the connection of clone 2 still works: clone 2"),
+    (
+        lambda f: f.domains[2].update(carries="clone 1"),
+        "open connections",
+        "the connection of clone 2 carried clone 1, expected its own bytes alone",
+    ),
+    (
+        lambda f: f.domains[2].update(carries="masterclone 2"),
+        "open connections",
+        "the connection of clone 2 carried masterclone 2, expected its own bytes alone",
+    ),
     (lambda f: f.domains[0].update(carries="x"), "open connections", "the master's connection carried x, expected 'master'"),
     (lambda f: f.domains[1].pop("carries"), "open connections", f"{UNSAID} (KeyError('carries'))"),
     (lambda f: f.clocks.pop(2), "clock", "clone 2 did not report it"),
