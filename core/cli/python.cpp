@@ -74,10 +74,13 @@ int become_python(const char *module, const std::vector<std::string> &words) {
   ::setenv("PYTHONSAFEPATH", "1", 1);  // not from the working directory (Python 3.11)
   command.insert(command.end(), words.begin(), words.end());
   ::execvp(command[0].c_str(), guest::pointers(command).data());
-  throw guest::Error(GC_E_NOT_SUPPORTED, std::string(module) + " needs Python, and '" + command[0] +
-                                             "' cannot be run (" + std::strerror(errno) +
-                                             "): apt-get install python3-venv, then in a venv and a checkout "
-                                             "of gridcentric, pip install '.'");
+  const int error = errno;
+  const bool is_driver = !words.empty() && find_driver(words[0]) != nullptr;
+  throw guest::Error(
+      GC_E_NOT_SUPPORTED,
+      std::string(module) + " needs Python, and '" + command[0] + "' cannot be run (" + std::strerror(error) +
+          "): apt-get install python3-venv, then in a venv and a checkout of gridcentric, pip install '." +
+          (is_driver ? "[" + words[0] + "]" : "") + "'");
 }
 
 int become_driver(const Driver &driver, const std::vector<std::string> &words) {

@@ -69,7 +69,8 @@ TESTEE(refuses_fanotify) {
   refused_descriptor(fd, "a fanotify group");
 }
 
-TESTEE(refuses_seccomp_listener) {
+// The filter is that of one thread, which must be the only one: a thread that has another filter than the rest is refused too.
+TESTEE(refuses_seccomp_listener_main) {
   sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   sock_fprog filter{1, &allow};
   CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);

@@ -42,7 +42,7 @@ def clone(child, say):
     os.kill(child, signal.SIGUSR1)
     said = say()
     reports = [result.report.decode() for result in guest.wait(ticket, -1)]
-    print(said, reports)
+    print(said, reports, flush=True)
 """
 
 SUBPROCESS = """

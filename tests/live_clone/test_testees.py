@@ -156,7 +156,7 @@ def test_testee(name, mode, where, repeat):
     if only in ("pidns", "plain") and only != mode:
         pytest.skip(f"for {only} mode only")
     if only == "main" and where != "main":
-        pytest.skip("the main thread ends itself")
+        pytest.skip("for the main thread only")
     if name in NEEDS and not Path(NEEDS[name]).exists():
         pytest.skip(f"there is no {NEEDS[name]} here")
     if RING.search(name) and NO_RINGS:

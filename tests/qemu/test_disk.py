@@ -151,7 +151,7 @@ def test_a_place_that_is_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_mke2fs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(disk, "_SBIN", "")
+    monkeypatch.setattr(disk, "tool_path", lambda: "")
     with pytest.raises(DiskError, match="apt-get install e2fsprogs"):
         Disk.new(64 << 20)
 

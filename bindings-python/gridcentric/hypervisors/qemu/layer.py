@@ -59,9 +59,9 @@ def _own_files(python: str) -> Iterator[tuple[Path, str]]:
     folder = _node_package.find()
     if folder is not None:
         yield from _node_packages(folder)
-        page = folder.resolve().parent / "dashboard"  # of a checkout; in a package it is inside
-        if page.is_dir():
-            yield page, "/usr/share/nodejs/gridcentric/dashboard"
+        shared = folder.resolve().parent / "autoscale"  # of a checkout; in a package it is inside
+        if shared.is_dir():
+            yield shared, "/usr/share/nodejs/gridcentric/autoscale"
 
 
 def _python_packages() -> Iterator[tuple[Path, str]]:
