@@ -7,9 +7,11 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Optional
@@ -44,8 +46,7 @@ class Demo:
         self.port, self.app_port = free_ports()
         self.url, self.app_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.app_port}"
         self.mark = secrets.token_hex(8)
-        self.runtime = folder / "runtime"
-        self.runtime.mkdir(mode=0o700)
+        self.runtime = Path(tempfile.mkdtemp(prefix="gc-demo-"))  # short: the path of a socket has at most 107 bytes
         self.log = folder / "log"
 
     async def start(self, command: list[str], **environment: str) -> None:
@@ -143,6 +144,7 @@ async def demo(folder: Path, more_s: float = 0) -> AsyncIterator[Demo]:
         for pid in made.processes() if hasattr(made, "process") else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(made.runtime, ignore_errors=True)
 
 
 class Chatter:

@@ -28,7 +28,7 @@ function run(cwd, command, ...args) {
 function checkout(name) {
   const copy = path.join(folder, name);
   const names = run(root, 'git', 'ls-files', '-co', '--exclude-standard', '-z').split('\0').filter(Boolean);
-  for (const name of names.filter((one) => /^(VERSION|bindings-node|core|dashboard|demos)(\/|$)/.test(one))) {
+  for (const name of names.filter((one) => /^(VERSION|bindings-node|autoscale|core|demos)(\/|$)/.test(one))) {
     if (!fs.existsSync(path.join(root, name))) continue; // removed, not yet committed
     fs.mkdirSync(path.dirname(path.join(copy, name)), { recursive: true });
     fs.copyFileSync(path.join(root, name), path.join(copy, name));
