@@ -96,11 +96,8 @@ Answer Rules::release_ticket(DomainKey caller, std::string_view id, std::int64_t
   State &s = *state_;
   Domain *domain;
   Ticket *ticket;
-  if (Answer bad = s.find_ticket(caller, id, &domain, &ticket); !bad.ok()) return bad;
-  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_ticket() was ok, so it gave both
-  if (ticket->owner != domain)
-    return {Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " was requested by domain " +
-                                       number(ticket->owner_vmid) + ", only that one can release it"};
+  if (Answer bad = s.find_own_ticket(caller, id, "release it", &domain, &ticket); !bad.ok()) return bad;
+  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_own_ticket() was ok, so it gave both
   if (ticket->status == TicketStatus::reserved) {
     s.release(*ticket);
     s.serve_line();
@@ -176,12 +173,9 @@ void Rules::wait(CallId call, DomainKey caller, std::string_view id, std::int64_
   if (Answer bad = check_timeout(timeout); !bad.ok()) return refuse(std::move(bad));
   Domain *domain;
   Ticket *ticket;
-  if (Answer bad = s.find_ticket(caller, id, &domain, &ticket); !bad.ok()) return refuse(std::move(bad));
-  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_ticket() was ok, so it gave both
-  if (ticket->owner != domain)
-    return refuse({Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " was requested by domain " +
-                                              number(ticket->owner_vmid) +
-                                              ", only that one can wait for its clones"});
+  if (Answer bad = s.find_own_ticket(caller, id, "wait for its clones", &domain, &ticket); !bad.ok())
+    return refuse(std::move(bad));
+  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_own_ticket() was ok, so it gave both
   if (!ticket->barrier)
     return refuse(
         invalid("ticket " + std::string(id) +
@@ -318,6 +312,15 @@ Answer Rules::State::find_ticket(DomainKey caller, std::string_view id, Domain *
   if ((*ticket)->family != (*domain)->family)
     return {Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " belongs to another family"};
   return {};
+}
+
+Answer Rules::State::find_own_ticket(DomainKey caller, std::string_view id, std::string_view what,
+                                     Domain **domain, Ticket **ticket) {
+  if (Answer bad = find_ticket(caller, id, domain, ticket); !bad.ok()) return bad;
+  if ((*ticket)->owner == *domain) return {};
+  return {Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " was requested by domain " +
+                                     number((*ticket)->owner_vmid) + ", only that one can " +
+                                     std::string(what)};
 }
 
 void Rules::State::close_ticket(Ticket &ticket) {

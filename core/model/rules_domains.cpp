@@ -57,11 +57,8 @@ void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64
   const auto refuse = [&](Answer answer) { s.reply(call, Verb::clone, caller, std::move(answer)); };
   Domain *domain;
   Ticket *ticket;
-  if (Answer bad = s.find_ticket(caller, id, &domain, &ticket); !bad.ok()) return refuse(std::move(bad));
-  if (ticket->owner != domain)
-    return refuse({Code::NOT_YOUR_TICKET, "ticket " + std::string(id) + " was requested by domain " +
-                                              std::to_string(ticket->owner_vmid) +
-                                              ", only that one can clone with it"});
+  if (Answer bad = s.find_own_ticket(caller, id, "clone with it", &domain, &ticket); !bad.ok())
+    return refuse(std::move(bad));
   if (ticket->status != TicketStatus::reserved)
     return refuse({ticket->status == TicketStatus::pending ? Code::INVALID_ARGUMENT : Code::TICKET_USED,
                    "ticket " + std::string(id) + " is " + std::string(word(ticket->status)) +

@@ -57,6 +57,9 @@ struct Rules::State {
   // Lookups with their errors.
   Answer find_caller(DomainKey key, Domain **domain);
   Answer find_ticket(DomainKey caller, std::string_view id, Domain **domain, Ticket **ticket);
+  // The same, of the caller's own ticket; else NOT_YOUR_TICKET, where only the owner can do `what`.
+  Answer find_own_ticket(DomainKey caller, std::string_view id, std::string_view what, Domain **domain,
+                         Ticket **ticket);
 
   // CPUs and tickets.
   void serve_line();                             // due after each leave_line(), release() and close_ticket()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from world import CPUS, World
 
@@ -15,18 +17,11 @@ class Asked(World):
         super().__init__()
         self.rules.grant_at_once(False)
 
-    def do(self, verb: str, *arguments: object) -> object:
-        step = getattr(self.rules, verb)(*arguments)
-        for kind, *rest in step.happened:
-            if kind == "answer":
-                self.answers[rest[0]] = tuple(rest[1:])
-            elif kind == "end":
-                self.ending.append(rest[0])
-            elif kind == "reserve":
-                self.reserve.append((rest[0], *rest[2:]))
-            elif kind == "release":
-                self.released.append(rest[0])
-        return step.code or step.value
+    def happened(self, kind: str, what: list[Any]) -> None:
+        if kind == "reserve":
+            self.reserve.append((what[0], *what[2:]))
+        elif kind == "release":
+            self.released.append(what[0])
 
     def request(self, maxcpus: int, minvms: int, per: int, timeout: int) -> int:
         return self.ask("request_ticket", "f1/0", maxcpus, minvms, per, timeout)

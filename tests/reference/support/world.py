@@ -34,7 +34,12 @@ class World:
                 self.answers[rest[0]] = tuple(rest[1:])
             elif kind == "end":
                 self.ending.append(rest[0])
+            else:
+                self.happened(kind, rest)
         return step.code or step.value
+
+    def happened(self, kind: str, what: list[Any]) -> None:
+        """Anything else that a step made happen."""
 
     def ask(self, verb: str, *arguments: Any) -> int:
         """A call that waits: its number."""
