@@ -28,11 +28,11 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from gridcentric.hypervisors.qemu.addresses import ADDRESS, PREFIX
 from gridcentric.hypervisors.qemu.switch import Switch
 
 BRIDGE = "gc0"
 TUN = "/dev/net/tun"
-ADDRESS, PREFIX = "10.77.0.1", 16
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 # Of a tap that goes with its descriptor; pyroute2 makes only such as stay.

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from collections import deque
 
-from gridcentric.hypervisors.qemu import netns
+from gridcentric.hypervisors.qemu.addresses import ADDRESS, PREFIX
 from gridcentric.hypervisors.qemu.outside import GATEWAY, NAMES, STATIONS, Outside, OutsideError
 from gridcentric.hypervisors.qemu.started_programs import launched
+
+# Not imported here: netlink is the helper's concern, and takes 0.1 s to load.
+HELPER = "gridcentric.hypervisors.qemu.netns"
 
 
 class NetworkError(Exception):
@@ -20,8 +23,8 @@ class NetworkError(Exception):
 
 
 class Network:
-    PREFIX = netns.PREFIX
-    NOBODY = netns.ADDRESS  # the host's own: no machine has it
+    PREFIX = PREFIX
+    NOBODY = ADDRESS  # the host's own: no machine has it
 
     def __init__(self, outside: bool = False) -> None:
         """outside: machines reach what this machine reaches."""
@@ -32,9 +35,9 @@ class Network:
         self._channel: socket.socket
         self._process: subprocess.Popen[bytes]
         # Addresses of ended machines come last: someone may still have one in mind.
-        hosts = ipaddress.ip_network(f"{netns.ADDRESS}/{netns.PREFIX}", strict=False).hosts()
+        hosts = ipaddress.ip_network(f"{ADDRESS}/{PREFIX}", strict=False).hosts()
         stations = ipaddress.ip_network(STATIONS)
-        self._free = deque(str(ip) for ip in hosts if str(ip) != netns.ADDRESS and ip not in stations)
+        self._free = deque(str(ip) for ip in hosts if str(ip) != ADDRESS and ip not in stations)
         self._taken: set[str] = set()
         self.substitute = ""  # why there is no bridge, but a slower switch in its place
 
@@ -42,7 +45,7 @@ class Network:
         """Raises NetworkError if neither a bridge nor a switch can be made."""
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
-            command = launched([sys.executable, "-m", netns.__name__, str(there.fileno())])
+            command = launched([sys.executable, "-m", HELPER, str(there.fileno())])
             # In its own session: what a terminal's Ctrl-C ends is this process, which ends the helper.
             self._process = subprocess.Popen(
                 command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
