@@ -1,5 +1,7 @@
 #include "core/cli/hypervisors.hpp"
 
+#include <deque>
+
 namespace gridcentric::cli {
 namespace {
 
@@ -9,7 +11,11 @@ const DriverOption *find_option(std::span<const DriverOption> options, std::stri
   return nullptr;
 }
 
-const char *kept(std::string text) { return (new std::string(std::move(text)))->c_str(); }
+/** The table of verbs points to its texts, so they live as long as the program. */
+const char *kept(std::string text) {
+  static std::deque<std::string> texts;  // a deque: what is in it does not move
+  return texts.emplace_back(std::move(text)).c_str();
+}
 
 }  // namespace
 
