@@ -44,7 +44,7 @@ const flushPino = `
 inBothModes('pino with a transport', async (run, context) => {
   check(await logged(run, context, `
     const pino = require('pino');
-    const transport = pino.transport({ target: 'pino/file', options: { destination: file, append: true } });
+    const transport = pino.transport({ target: 'pino/file', options: { destination: file, append: true, minLength: 1 } });
     const logger = pino(transport);
     ${flushPino}`));
 });

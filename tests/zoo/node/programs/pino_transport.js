@@ -1,11 +1,12 @@
 'use strict';
-// pino with a transport in a worker thread: flushed by a handler of 'before', each line is written once.
+// pino with a transport in a worker thread: flushed by a handler of 'before', each line is written once. Without minLength sonic-boom
+// says that it is flushed while it still writes.
 const fs = require('node:fs');
 const pino = require('pino');
 const { assert, gridcentric, family, play } = require('../harness.js');
 
 play(async () => {
-  const log = pino({ base: null, timestamp: false }, pino.transport({ target: 'pino/file', options: { destination: 'log' } }));
+  const log = pino({ base: null, timestamp: false }, pino.transport({ target: 'pino/file', options: { destination: 'log', minLength: 1 } }));
   const flush = () => new Promise((resolve, reject) => log.flush((error) => (error ? reject(error) : resolve())));
   gridcentric.on('before', flush);
   for (let n = 0; n < 500; ++n) log.info({ vmid: -1, n });
