@@ -129,7 +129,7 @@ void join(Call &call, const std::optional<py::bytes> &report) {
   waiting(call, [&] { guest::join(text, &call); });
 }
 
-void add_calls(py::module_ &module) {
+void add_call(py::module_ &module) {
   using namespace py::literals;
   py::class_<Call>(module, "Call", "One call, which another thread can cancel. For one use.")
       .def(py::init<>())
@@ -180,6 +180,9 @@ void add_calls(py::module_ &module) {
       .def("join", &join, "report"_a)
       .def("identify", &identify,
            "Ask the host once for this domain's identity; vmid() and the like then return it from memory.");
+}
+
+void add_identity(py::module_ &module) {
   module.def(
       "vmid", [] { return who_am_i([] { return guest::vmid(); }); },
       "The number of this domain in its family: 0 in the master. Read from memory.");
@@ -191,6 +194,9 @@ void add_calls(py::module_ &module) {
       "The numeric address of this domain. Read from memory.");
   module.def(
       "identity_known", [] { return identity_known; }, "Whether vmid() and the like can answer from memory.");
+}
+
+void add_facts(py::module_ &module) {
   module.def(
       "hypervisors",
       [] {
@@ -236,7 +242,9 @@ PYBIND11_MODULE(_native, module, pybind11::multiple_interpreters::not_supported(
     }
   });
   module.attr("__version__") = gc_version();
-  add_calls(module);
+  add_call(module);
+  add_identity(module);
+  add_facts(module);
   add_open_calls(module);
   add_clone_hooks(module);
 }

@@ -11,10 +11,9 @@ const Option json = {"--json", nullptr, "print JSON"};
 
 constexpr std::size_t any_number = static_cast<std::size_t>(-1);
 
-}  // namespace
-
-const std::vector<Verb> &verbs() {
-  static const std::vector<Verb> table = {
+// Tickets, and clone.
+std::vector<Verb> tickets() {
+  return {
       {"rt",
        "MAXCPUS MINVMS MINCPUSPERVM TIMEOUT",
        "request a ticket: CPUs for clones",
@@ -47,6 +46,12 @@ const std::vector<Verb> &verbs() {
        1,
        {json},
        clone},
+  };
+}
+
+// Who am I, and the family.
+std::vector<Verb> family() {
+  return {
       {"vmid", "", "print this domain's vmid: 0 in the master", "", 0, 0, {json}, vmid},
       {"ismaster",
        "",
@@ -105,6 +110,12 @@ const std::vector<Verb> &verbs() {
        1,
        {},
        kill},
+  };
+}
+
+// Starting domains and hosts.
+std::vector<Verb> starting() {
+  return {
       {"run", "[--] COMMAND [ARGUMENT ...]", "start a program as the master of a new family", run_help(), 1,
        any_number,
        with_options_of_drivers(
@@ -147,6 +158,12 @@ const std::vector<Verb> &verbs() {
             json},
            &Driver::host_options),
        host},
+  };
+}
+
+// For people who look at what runs.
+std::vector<Verb> watching() {
+  return {
       {"ps", "", "list the domains of all your hosts", "", 0, 0, {json}, list_all},
       {"top",
        "",
@@ -193,6 +210,12 @@ const std::vector<Verb> &verbs() {
         json},
        selftest,
        Shape::forwarded},
+  };
+}
+
+// About gc itself.
+std::vector<Verb> about_gc() {
+  return {
       {"completion",
        "bash|zsh|fish",
        "print a shell's completion script for gc",
@@ -213,6 +236,17 @@ const std::vector<Verb> &verbs() {
        Shape::command,
        true},
   };
+}
+
+}  // namespace
+
+const std::vector<Verb> &verbs() {
+  static const std::vector<Verb> table = [] {
+    std::vector<Verb> all;
+    for (const auto part : {tickets, family, starting, watching, about_gc})
+      for (auto &verb : part()) all.push_back(std::move(verb));
+    return all;
+  }();
   return table;
 }
 

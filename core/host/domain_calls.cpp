@@ -164,17 +164,8 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
       return list_domains(session, request);
     case wire::Command::whoami:
       return whoami(session, request);
-    case wire::Command::join: {
-      std::optional<std::string> report;
-      if (!wire::decode_report(args[0], &report))
-        return answer(
-            session, request,
-            {Code::INVALID_ARGUMENT, "the report is not padded base64, \"=\" (empty) or \"-\" (none)"});
-      const Answer result = rules_.join(me, std::move(report));
-      answer(session, request, result);
-      if (result.ok()) hypervisor_.joined(me);
-      return;
-    }
+    case wire::Command::join:
+      return join(session, request);
     case wire::Command::kill:
       if (!numbers({{"vmid", &vmid}}, 0)) return;
       return answer(session, request, rules_.kill(me, vmid));
@@ -186,24 +177,38 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
                                          " is a child of its domain: only the domain itself says bye"});
       rules_.bye(me);
       return ok(session, request.id, "bye");
-    case wire::Command::cancel: {
-      const auto id = wire::parse_number(args[0]);
-      if (!id || *id < 0 || *id > 999'999'999)
-        return answer(
-            session, request,
-            {Code::INVALID_ARGUMENT, "the ID to cancel is \"" + wire::one_line(args[0].substr(0, 64)) +
-                                         "\", expected a number of 1 to 9 digits"});
-      const auto open = session.open.find(static_cast<std::uint32_t>(*id));
-      if (open != session.open.end()) {
-        const CallId call = open->second;
-        session.open.erase(open);
-        take_back(call);
-      }
-      return ok(session, request.id, "cancel");
-    }
+    case wire::Command::cancel:
+      return cancel(session, request);
     default:
       return;  // the table of commands lets no other through to a domain
   }
+}
+
+void Host::join(Session &session, const wire::Request &request) {
+  std::optional<std::string> report;
+  if (!wire::decode_report(request.args[0], &report))
+    return answer(session, request,
+                  {Code::INVALID_ARGUMENT, "the report is not padded base64, \"=\" (empty) or \"-\" (none)"});
+  const DomainKey me = session.domain;
+  const Answer result = rules_.join(me, std::move(report));
+  answer(session, request, result);
+  if (result.ok()) hypervisor_.joined(me);
+}
+
+void Host::cancel(Session &session, const wire::Request &request) {
+  const auto id = wire::parse_number(request.args[0]);
+  if (!id || *id < 0 || *id > 999'999'999)
+    return answer(
+        session, request,
+        {Code::INVALID_ARGUMENT, "the ID to cancel is \"" + wire::one_line(request.args[0].substr(0, 64)) +
+                                     "\", expected a number of 1 to 9 digits"});
+  const auto open = session.open.find(static_cast<std::uint32_t>(*id));
+  if (open != session.open.end()) {
+    const CallId call = open->second;
+    session.open.erase(open);
+    take_back(call);
+  }
+  ok(session, request.id, "cancel");
 }
 
 // A ticket is granted for as many clones as there are descriptors for. What can't be granted anyway is the rules' to refuse.

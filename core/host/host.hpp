@@ -114,6 +114,8 @@ class Host final : public Connection::Handler, public Hypervisor::Listener {
   void kill_domain(Session &session, const wire::Request &request);
   void list_all(Session &session, const wire::Request &request);
   void whoami(Session &session, const wire::Request &request);
+  void join(Session &session, const wire::Request &request);
+  void cancel(Session &session, const wire::Request &request);
   void list_tickets(Session &session, const wire::Request &request);
   void list_domains(Session &session, const wire::Request &request);
   Answer find_domain(std::string_view family, std::string_view vmid, DomainKey *domain) const;

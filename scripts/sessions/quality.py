@@ -6,7 +6,8 @@ import nox
 
 from sessions.building import BUILD, PYTHON, ROOT, VENV, files_of, needs, run
 
-PYTHON_SOURCES = ["noxfile.py", "scripts", "scripts/check-words", "bindings-python", "tests", "demos", "bench"]
+SCRIPTS = ["scripts/check-sizes", "scripts/check-words"]
+PYTHON_SOURCES = ["noxfile.py", "scripts", *SCRIPTS, "bindings-python", "tests", "demos", "bench"]
 CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "tests/core", "tests/live_clone"]
 
 
@@ -17,9 +18,10 @@ def cpp_sources() -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Words, ruff, mypy --strict, clang-format, eslint, tsc."""
+    """Words, sizes, ruff, mypy --strict, clang-format, eslint, tsc."""
     needs(session, "dev", "python", "node")
-    run(session, PYTHON, "scripts/check-words")
+    for script in SCRIPTS:
+        run(session, PYTHON, script)
     run(session, PYTHON, "-m", "ruff", "check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", "--check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "mypy", "--strict", "-p", "gridcentric")

@@ -88,25 +88,15 @@ double cpu_seconds(pid_t pid) {
   return static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-// A master in a separate process, as `attach` requires.
+// A master in a separate process, as `attach` requires; we speak for it on another connection.
 struct Master {
   pid_t pid;
   std::string family;
+  Line line;
+  std::string ticket;
 };
 
-}  // namespace
-
-int main(int count, char **words) {
-  const int families = count > 1 ? std::atoi(words[1]) : 1000;
-  const int clones_a_family = count > 2 ? std::atoi(words[2]) : 100;
-  if (families < 1 || clones_a_family < 1) fail("usage: bench_host [FAMILIES [CLONES-OF-EACH]]");
-  rlimit limit;
-  getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-  char folder[] = "/tmp/gridcentric-bench-XXXXXX";
-  if (!mkdtemp(folder)) fail("cannot make a folder in /tmp");
-  const std::string path = std::string(folder) + "/host.sock";
+pid_t start_host(const std::string &path) {
   const pid_t host = fork();
   if (host == 0) {
     gridcentric::HostOptions options;
@@ -122,73 +112,91 @@ int main(int count, char **words) {
   }
   while (access(path.c_str(), F_OK) != 0)
     if (waitpid(host, nullptr, WNOHANG) == host) fail("the host did not start");
+  return host;
+}
 
-  {
-    Line master(path);
-    master.say("gridcentric/1 attach");
-    std::vector<double> trips;
-    for (int i = 0; i < 5000; ++i) {
-      const auto begin = Clock::now();
-      const std::string ticket = field(master.say("1 request_ticket 1 1 1 0"), 2);
-      trips.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
-      master.say("2 release_ticket " + ticket);
-    }
-    std::sort(trips.begin(), trips.end());
-    std::printf("{\"bench\": \"ticket\", \"round_trip_us_median\": %.1f, \"p99\": %.1f}\n",
-                trips[trips.size() / 2], trips[trips.size() * 99 / 100]);
-    Line control(path);
-    control.say("gridcentric/1 control");
-    control.say("1 reset");
+void time_tickets(const std::string &path) {
+  Line master(path);
+  master.say("gridcentric/1 attach");
+  std::vector<double> trips;
+  for (int i = 0; i < 5000; ++i) {
+    const auto begin = Clock::now();
+    const std::string ticket = field(master.say("1 request_ticket 1 1 1 0"), 2);
+    trips.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
+    master.say("2 release_ticket " + ticket);
   }
+  std::sort(trips.begin(), trips.end());
+  std::printf("{\"bench\": \"ticket\", \"round_trip_us_median\": %.1f, \"p99\": %.1f}\n",
+              trips[trips.size() / 2], trips[trips.size() * 99 / 100]);
+  Line control(path);
+  control.say("gridcentric/1 control");
+  control.say("1 reset");
+}
 
-  // Each family has a master process, which only attaches; we speak for it on another connection.
+Master start_family(const std::string &path, const std::string &clones) {
+  int told[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, told) != 0) fail("no descriptors");
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Line line(path);
+    const std::string family = field(line.say("gridcentric/1 attach"), 2);
+    if (send(told[1], family.data(), family.size(), 0) < 0) _exit(1);
+    for (;;) pause();
+  }
+  close(told[1]);
+  char family[64] = {};
+  if (recv(told[0], family, sizeof family - 1, 0) != 36) fail("a master did not attach");
+  close(told[0]);
+  Master master{pid, family, Line(path), ""};
+  master.line.say("gridcentric/1 as " + master.family + " 0");
+  master.ticket = field(master.line.say("1 request_ticket " + clones + " " + clones + " 1 0"), 2);
+  if (master.line.say("2 clone " + master.ticket) != "2 ok 0") fail("a clone failed");
+  return master;
+}
+
+// All meet at the barrier, then each clone joins with a report.
+void end_family(const std::string &path, Master &master, int clones_a_family) {
+  std::vector<Line> clones;
+  for (int k = 1; k <= clones_a_family; ++k) {
+    clones.emplace_back(path);
+    clones.back().write("gridcentric/1 as " + master.family + " " + std::to_string(k) + "\n1 sync - -1\n");
+  }
+  if (master.line.say("3 sync " + master.ticket + " -1") != "3 ok") fail("a barrier broke");
+  for (Line &clone : clones) {
+    clone.read(2);
+    clone.write("2 join aGVsbG8=\n");
+  }
+  master.line.write("4 wait " + master.ticket + " -1\n");
+  master.line.read(clones_a_family + 1);
+}
+
+}  // namespace
+
+int main(int count, char **words) {
+  const int families = count > 1 ? std::atoi(words[1]) : 1000;
+  const int clones_a_family = count > 2 ? std::atoi(words[2]) : 100;
+  if (families < 1 || clones_a_family < 1) fail("usage: bench_host [FAMILIES [CLONES-OF-EACH]]");
+  rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  char folder[] = "/tmp/gridcentric-bench-XXXXXX";
+  if (!mkdtemp(folder)) fail("cannot make a folder in /tmp");
+  const std::string path = std::string(folder) + "/host.sock";
+  const pid_t host = start_host(path);
+  time_tickets(path);
+
   const long empty_kb = resident_kb(host);
   const auto begin = Clock::now();
   const std::string wanted = std::to_string(clones_a_family);
   std::vector<Master> masters;
-  std::vector<Line> lines;
-  std::vector<std::string> tickets;
-  for (int i = 0; i < families; ++i) {
-    int told[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, told) != 0) fail("no descriptors");
-    const pid_t pid = fork();
-    if (pid == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      Line line(path);
-      const std::string family = field(line.say("gridcentric/1 attach"), 2);
-      if (send(told[1], family.data(), family.size(), 0) < 0) _exit(1);
-      for (;;) pause();
-    }
-    close(told[1]);
-    char family[64] = {};
-    if (recv(told[0], family, sizeof family - 1, 0) != 36) fail("a master did not attach");
-    close(told[0]);
-    masters.push_back({pid, family});
-    lines.emplace_back(path);
-    lines.back().say("gridcentric/1 as " + masters.back().family + " 0");
-    tickets.push_back(field(lines.back().say("1 request_ticket " + wanted + " " + wanted + " 1 0"), 2));
-    if (lines.back().say("2 clone " + tickets.back()) != "2 ok 0") fail("a clone failed");
-  }
+  masters.reserve(static_cast<std::size_t>(families));
+  for (int i = 0; i < families; ++i) masters.push_back(start_family(path, wanted));
   const double cloned_s = std::chrono::duration<double>(Clock::now() - begin).count();
   const long full_kb = resident_kb(host);
 
-  for (int i = 0; i < families; ++i) {
-    std::vector<Line> clones;
-    for (int k = 1; k <= clones_a_family; ++k) {
-      clones.emplace_back(path);
-      clones.back().write("gridcentric/1 as " + masters[static_cast<std::size_t>(i)].family + " " +
-                          std::to_string(k) + "\n1 sync - -1\n");
-    }
-    Line &master = lines[static_cast<std::size_t>(i)];
-    const std::string &ticket = tickets[static_cast<std::size_t>(i)];
-    if (master.say("3 sync " + ticket + " -1") != "3 ok") fail("a barrier broke");
-    for (Line &clone : clones) {
-      clone.read(2);
-      clone.write("2 join aGVsbG8=\n");
-    }
-    master.write("4 wait " + ticket + " -1\n");
-    master.read(clones_a_family + 1);
-  }
+  for (Master &master : masters) end_family(path, master, clones_a_family);
   const double all_s = std::chrono::duration<double>(Clock::now() - begin).count();
   const double cpu_s = cpu_seconds(host);
   const int clones = families * clones_a_family;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,10 +232,10 @@ static int refuse(void *data) {
   return *left > 0 ? (*left)-- : 0;
 }
 
-static void run(struct step *step) {
+/* Who am I, and how I end. False: it is another call. */
+static bool run_own(struct step *step) {
   const struct arg *args = step->args;
   const char *call = step->call;
-  size_t count = 0;
   if (strcmp(call, "attach") == 0) {
     if (args[0].text[0]) setenv("GRIDCENTRIC_ATTACH", args[0].text, 1);
     domain = gc_vmid();
@@ -251,17 +252,28 @@ static void run(struct step *step) {
     char ip[46];
     if (gc_my_ip(ip, sizeof ip) < 0) {
       fail(step);
-      return;
+      return true;
     }
     begin_reply(step);
     fprintf(out, "\"ok\":\"%s\"", ip);
     end_reply();
-  } else if (strcmp(call, "request_ticket") == 0) {
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/* False: it is not about tickets. */
+static bool run_ticket_call(struct step *step) {
+  const struct arg *args = step->args;
+  const char *call = step->call;
+  size_t count = 0;
+  if (strcmp(call, "request_ticket") == 0) {
     gc_uuid_t ticket;
     if (gc_request_ticket(number_of(&args[0]), number_of(&args[1]), number_of(&args[2]), number_of(&args[3]),
                           &ticket) < 0) {
       fail(step);
-      return;
+      return true;
     }
     begin_reply(step);
     fprintf(out, "\"ok\":\"%s\"", ticket.value);
@@ -278,13 +290,24 @@ static void run(struct step *step) {
     gc_ticket_info_t info;
     if (gc_ticket_info(ticket_of(&args[0]), &info) < 0) {
       fail(step);
-      return;
+      return true;
     }
     begin_reply(step);
     fprintf(out, "\"ok\":");
     print_ticket(&info);
     end_reply();
-  } else if (strcmp(call, "refuse") == 0) {
+  } else {
+    return false;
+  }
+  return true;
+}
+
+static void run(struct step *step) {
+  const struct arg *args = step->args;
+  const char *call = step->call;
+  size_t count = 0;
+  if (run_own(step) || run_ticket_call(step)) return;
+  if (strcmp(call, "refuse") == 0) {
     int *left = malloc(sizeof *left); /* the handler has it from now on */
     *left = number_of(&args[0]);
     reply(step, gc_before_clone(refuse, left), NOTHING);
