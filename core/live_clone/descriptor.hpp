@@ -42,35 +42,81 @@ enum class Kind : int {
 
 struct Ring;
 
+/// What is known of one. Which member of the union holds depends on the kind; changing the kind within a group (pipe to
+/// pipe_dead, say) keeps it.
 struct Descriptor {
   int fd;
   Kind kind;
   int same_as;    ///< index of the lowest descriptor of the same open file (dup), -1: this is it
   int next_same;  ///< the next duplicate, -1: none
-  int peer;    ///< index of the other end, or of the next open file of the same pipe or pty; -1: none of ours
-  bool leads;  ///< the first open file of a pipe or pty that is ours: rebuilds the others
-  bool locked;     ///< a file lock was set through it
-  bool read_only;  ///< a lock on the file stays the master's
-  bool rebuilt;
   int flags, descriptor_flags;  ///< F_GETFL, F_GETFD
   uint64_t inode, device;
-  uint64_t map_device;  ///< device as /proc/self/maps writes it
-  uint64_t size;
-  int64_t offset;
-  int seals;
-  uint64_t count;  ///< event: counter; timer: ticks; signals: mask; pipe: capacity; pty: number;
-                   ///< listener, udp: port on the clone's address, 0: none
-  int option;      ///< event: semaphore; timer: clock; tcp_pair: halves that are shut (tcp_ends.hpp)
-  itimerspec setting;
-  Ring *ring;
-  uint64_t *watches;  ///< inotify: a bit for each number that a watch has
-  uint32_t highest_watch;
-  char *data;  ///< bytes in flight, or messages (see unix_sockets.cpp)
-  size_t data_size;
-  int family, type, protocol;
-  int backlog;
-  uint32_t peer_inode;
-  uint32_t registrations, first_registration;
+
+  /// Bytes in flight: for Unix sockets as many messages as `size` says (unix_sockets.cpp).
+  struct InFlight {
+    char *data;
+    size_t size;
+  };
+  struct Socket {
+    int family, type, protocol;
+    int peer;             ///< tcp_pair, unix_pair: index of the other end; -1: none of ours
+    uint32_t peer_inode;  ///< Unix
+    int backlog;          ///< listener
+    uint16_t port;        ///< listener, udp: on the clone's address (host byte order), 0: none
+    int shut;             ///< tcp_pair: halves, see tcp_ends.hpp
+    InFlight waiting;     ///< to be read from it
+  };
+  struct Pipe {
+    int next;    ///< index of the next open file of the same pipe, -1: none
+    bool leads;  ///< the first one of ours: rebuilds the others
+    int capacity;
+    InFlight waiting;
+  };
+  struct Terminal {
+    int next;    ///< index of the next open file of the same pseudo-terminal, -1: none
+    bool leads;  ///< the master side that rebuilds the others
+    unsigned number;
+  };
+  struct Event {
+    uint64_t count;
+    bool semaphore;
+  };
+  struct Timer {
+    int clock;
+    uint64_t ticks;
+    itimerspec setting;
+  };
+  struct Inotify {
+    uint64_t *watches;  ///< a bit for each number that a watch has
+    uint32_t highest;
+  };
+  struct File {
+    uint64_t map_device;  ///< device as /proc/self/maps writes it
+    uint64_t size;
+    int64_t offset;
+    int seals;
+    bool locked;     ///< a file lock was set through it
+    bool read_only;  ///< a lock on the file stays the master's
+    bool rebuilt;    ///< shared_memory: with another descriptor of it
+  };
+  struct Epoll {
+    uint32_t first, count;  ///< of the registrations
+  };
+  enum class Whose : int { others, child, program };
+
+  union {
+    Socket socket;      ///< tcp_*, listener, udp, unix_*, netlink
+    Pipe pipe;          ///< pipe, pipe_dead
+    Terminal terminal;  ///< pty, pty_dead
+    Event event;
+    Timer timer;
+    uint64_t signal_mask;  ///< signals
+    Inotify inotify;
+    Whose process;  ///< of whom a pidfd is
+    Ring *ring;
+    File file;  ///< file, shared_memory
+    Epoll epoll;
+  };
 };
 
 /// A MAP_SHARED mapping of memory that belongs to the program: anonymous, memfd, System V, /dev/shm, unlinked
@@ -113,7 +159,7 @@ bool is_mapped_shared(const Descriptor &d);
 void leave_mapped(const Descriptor &d);
 
 // ---- descriptor_table.cpp
-/// Fills engine.descriptors, sorted by number, with kinds, duplicates and peers. False when something is
+/// Fills engine.plan.descriptors, sorted by number, with kinds, duplicates and peers. False when something is
 /// refused.
 bool read_descriptor_table();
 /// By its number, or null.
@@ -161,7 +207,7 @@ bool plan_file(Descriptor &d);
 bool rebuild_file(Descriptor &d);
 
 // ---- file_locks.cpp
-/// False when a transaction is under way: then engine.locked_fd is a descriptor of it.
+/// False when a transaction is under way: then engine.result.locked_fd is a descriptor of it.
 bool plan_file_locks();
 bool rebuild_file_locks();
 /// Asked between two tries, while threads run: may clone() try again?
@@ -199,8 +245,7 @@ bool rebuild_udp(Descriptor &d);
 bool rebuild_tcp_idle(Descriptor &d);
 bool rebuild_tcp_dead(Descriptor &d);
 bool rebuild_netlink(Descriptor &d);
-/// The clone's address (host byte order), for the sockets it rebuilds.
-void set_clone_address(uint32_t address);
+/// In a clone: its address (host byte order).
 uint32_t clone_address();
 int socket_option(int fd, int level, int option);
 void set_socket_option(int fd, int level, int option, int value);

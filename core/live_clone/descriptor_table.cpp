@@ -10,7 +10,14 @@
 namespace gridcentric::live_clone {
 namespace {
 
-long same_file(int a, int b) { return sys(SYS_kcmp, engine.pid, engine.pid, KCMP_FILE, a, b); }
+long same_file(int a, int b) {
+  return sys(SYS_kcmp, engine.prepared.pid, engine.prepared.pid, KCMP_FILE, a, b);
+}
+
+uint64_t device_in_maps(uint64_t device) {
+  return ((device >> 8 & 0xfff) | (device >> 32 & ~0xfffUL)) << 32 |
+         ((device & 0xff) | (device >> 12 & 0xffffff00));
+}
 
 bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
   const unsigned mode = st.st_mode & S_IFMT;
@@ -31,14 +38,21 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
     return true;
   }
   if (mode == S_IFSOCK) return classify_socket(d);
-  if (mode == S_IFIFO) d.kind = Kind::pipe;
+  if (mode == S_IFIFO) {
+    d.kind = Kind::pipe;
+    d.pipe.next = -1;
+  }
   if (mode == S_IFCHR && classify_pty(d, st.st_rdev)) return true;
-  if (mode == S_IFDIR || mode == S_IFREG) d.kind = after(link, "/proc/") ? Kind::kept : Kind::file;
+  if (mode == S_IFDIR || mode == S_IFREG) {
+    d.kind = after(link, "/proc/") ? Kind::kept : Kind::file;
+    d.file.map_device = device_in_maps(st.st_dev);
+    d.file.size = (uint64_t)st.st_size;
+  }
   if (mode == S_IFREG && after(link, "/memfd:")) {
     // It is sealed against writing, so sharing it is harmless and saves the copy.
     const long seals = sys(SYS_fcntl, d.fd, F_GET_SEALS);
-    d.seals = seals > 0 ? (int)seals : 0;
-    d.kind = d.seals & F_SEAL_WRITE ? Kind::kept : Kind::shared_memory;
+    d.file.seals = seals > 0 ? (int)seals : 0;
+    d.kind = d.file.seals & F_SEAL_WRITE ? Kind::kept : Kind::shared_memory;
   }
   if (mode == S_IFREG && d.kind == Kind::file && is_mapped_shared(d)) {
     // A file in memory that is locked is shared with other processes: a database in /dev/shm, say.
@@ -57,9 +71,6 @@ bool examine(Descriptor &d) {
   if (sys(SYS_fstat, d.fd, &st) < 0) return d.kind = Kind::kept, true;
   d.inode = st.st_ino;
   d.device = st.st_dev;
-  d.map_device = ((st.st_dev >> 8 & 0xfff) | (st.st_dev >> 32 & ~0xfffUL)) << 32 |
-                 ((st.st_dev & 0xff) | (st.st_dev >> 12 & 0xffffff00));
-  d.size = (uint64_t)st.st_size;
   d.flags = (int)sys(SYS_fcntl, d.fd, F_GETFL);
   d.descriptor_flags = (int)sys(SYS_fcntl, d.fd, F_GETFD);
   char link[256];
@@ -70,10 +81,11 @@ bool examine(Descriptor &d) {
 
 bool engines_own(int fd) {
   const Engine &e = engine;
-  if (fd == e.reaper || fd == e.gate || fd == e.progress || fd == e.master_pidfd || fd == e.lifeline)
+  if (fd == e.prepared.reaper || fd == e.prepared.gate || fd == e.prepared.progress ||
+      fd == e.prepared.master_pidfd || fd == e.order->lifeline)
     return true;
-  for (size_t i = 0; i < e.private_fd_count; i++)
-    if (fd == e.private_fds[i]) return true;
+  for (const int own : e.order->private_descriptors)
+    if (fd == own) return true;
   return false;
 }
 
@@ -90,20 +102,18 @@ bool list_descriptors() {
       if (*name == '.') continue;
       parse_dec(name, &fd);
       if ((long)fd == dir || engines_own((int)fd)) continue;
-      Descriptor *d = e.descriptors.add(e.arena);
+      Descriptor *d = e.plan.descriptors.add(e.arena);
       if (!d) {
         ok = fail_arena();
         break;
       }
       memset(d, 0, sizeof *d);
       d->fd = (int)fd;
-      d->same_as = d->next_same = d->peer = -1;
+      d->same_as = d->next_same = -1;
     }
   sys(SYS_close, dir);
   return ok;
 }
-
-int *order;  // indexes of all descriptors, sorted by device, inode, kind, open file
 
 // Duplicates share one open file. kcmp orders open files, so sorting brings duplicates together without comparing every
 // pair; only descriptors of the same inode can be duplicates.
@@ -116,7 +126,7 @@ bool before(const Descriptor &a, const Descriptor &b) {
 }
 
 void sift(int *heap, size_t root, size_t count) {
-  auto &d = engine.descriptors;
+  auto &d = engine.plan.descriptors;
   for (size_t child; (child = 2 * root + 1) < count; root = child) {
     if (child + 1 < count && before(d[heap[child]], d[heap[child + 1]])) child++;
     if (!before(d[heap[root]], d[heap[child]])) return;
@@ -127,8 +137,8 @@ void sift(int *heap, size_t root, size_t count) {
 }
 
 bool find_duplicates() {
-  auto &d = engine.descriptors;
-  order = static_cast<int *>(engine.arena.take(d.count * sizeof(int) + 1));
+  auto &d = engine.plan.descriptors;
+  int *const order = engine.plan.by_file = static_cast<int *>(engine.arena.take(d.count * sizeof(int) + 1));
   if (!order) return fail_arena();
   for (size_t i = 0; i < d.count; i++) order[i] = (int)i;
   for (size_t i = d.count / 2; i-- > 0;) sift(order, i, d.count);
@@ -155,7 +165,7 @@ bool find_duplicates() {
 
 // 0, 1 and 2 stay shared, and so do their duplicates: clones write where the master writes.
 void keep_standard_streams() {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   for (size_t i = 0; i < all.count && all[i].fd <= 2; i++) {
     if (all[i].kind == Kind::listener || all[i].kind == Kind::pipe) continue;  // match_pipes() handles pipes
     const int original = all[i].same_as >= 0 ? all[i].same_as : (int)i;
@@ -165,48 +175,49 @@ void keep_standard_streams() {
 }
 
 void duplicates_follow() {
-  for (Descriptor &d : engine.descriptors)
-    if (d.same_as >= 0) d.kind = engine.descriptors[(size_t)d.same_as].kind;
+  for (Descriptor &d : engine.plan.descriptors)
+    if (d.same_as >= 0) d.kind = engine.plan.descriptors[(size_t)d.same_as].kind;
 }
 
 }  // namespace
 
 Descriptor *descriptor_of_fd(int fd) {
-  size_t low = 0, high = engine.descriptors.count;  // sorted: /proc lists them in order
+  size_t low = 0, high = engine.plan.descriptors.count;  // sorted: /proc lists them in order
   while (low < high) {
     const size_t middle = (low + high) / 2;
-    if (engine.descriptors[middle].fd < fd)
+    if (engine.plan.descriptors[middle].fd < fd)
       low = middle + 1;
     else
       high = middle;
   }
-  return low < engine.descriptors.count && engine.descriptors[low].fd == fd ? &engine.descriptors[low]
-                                                                            : nullptr;
+  return low < engine.plan.descriptors.count && engine.plan.descriptors[low].fd == fd
+             ? &engine.plan.descriptors[low]
+             : nullptr;
 }
 
 Descriptor *descriptor_of_inode(uint64_t device, uint64_t inode) {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   size_t low = 0, high = all.count;
   while (low < high) {
     const size_t middle = (low + high) / 2;
-    const Descriptor &d = all[(size_t)order[middle]];
+    const Descriptor &d = all[(size_t)engine.plan.by_file[middle]];
     if (d.device < device || (d.device == device && d.inode < inode))
       low = middle + 1;
     else
       high = middle;
   }
   if (low == all.count) return nullptr;
-  Descriptor &d = all[(size_t)order[low]];
+  Descriptor &d = all[(size_t)engine.plan.by_file[low]];
   return d.device == device && d.inode == inode ? &d : nullptr;
 }
 
 bool read_descriptor_table() {
   if (!list_descriptors()) return false;
-  for (Descriptor &d : engine.descriptors)
+  for (Descriptor &d : engine.plan.descriptors)
     if (!examine(d)) return false;
   if (!find_duplicates()) return false;
   keep_standard_streams();
-  match_pipes(order, engine.descriptors.count);
+  match_pipes(engine.plan.by_file, engine.plan.descriptors.count);
   match_ptys();
   if (!plan_tcp_pairs() || !plan_unix_sockets()) return false;
   duplicates_follow();

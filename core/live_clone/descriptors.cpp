@@ -41,30 +41,31 @@ bool takes_one(int fd) {
 bool plan_event(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.count = number_in(info, "eventfd-count:", true);
+  d.event.count = number_in(info, "eventfd-count:", true);
   const bool told = field(info, "eventfd-semaphore:") != nullptr;
-  d.option = told ? number_in(info, "eventfd-semaphore:") != 0 : d.count > 1 && takes_one(d.fd);
+  d.event.semaphore =
+      told ? number_in(info, "eventfd-semaphore:") != 0 : d.event.count > 1 && takes_one(d.fd);
   return true;
 }
 
 bool plan_timer(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.option = (int)number_in(info, "clockid:");
-  d.count = number_in(info, "ticks:");
-  d.setting = {time_pair(info, "it_interval: ("), time_pair(info, "it_value: (")};
+  d.timer.clock = (int)number_in(info, "clockid:");
+  d.timer.ticks = number_in(info, "ticks:");
+  d.timer.setting = {time_pair(info, "it_interval: ("), time_pair(info, "it_value: (")};
   return true;
 }
 
 bool plan_signals(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.count = number_in(info, "sigmask:", true);
+  d.signal_mask = number_in(info, "sigmask:", true);
   return true;
 }
 
 bool plan_shared_memory(Descriptor &d) {
-  d.offset = sys(SYS_lseek, d.fd, 0, SEEK_CUR);
+  d.file.offset = sys(SYS_lseek, d.fd, 0, SEEK_CUR);
   return true;
 }
 
@@ -73,23 +74,24 @@ bool plan_shared_memory(Descriptor &d) {
 bool rebuild_event(Descriptor &d) {
   const long fd =
       sys(SYS_eventfd2, 0,
-          (d.flags & O_NONBLOCK ? EFD_NONBLOCK : 0) | (d.option ? EFD_SEMAPHORE : 0) | EFD_CLOEXEC);
-  if (fd >= 0 && d.count) sys(SYS_write, fd, &d.count, 8);
+          (d.flags & O_NONBLOCK ? EFD_NONBLOCK : 0) | (d.event.semaphore ? EFD_SEMAPHORE : 0) | EFD_CLOEXEC);
+  if (fd >= 0 && d.event.count) sys(SYS_write, fd, &d.event.count, 8);
   return place_with_duplicates((int)fd, d);
 }
 
 bool rebuild_timer(Descriptor &d) {
-  const long fd = sys(SYS_timerfd_create, d.option, (d.flags & O_NONBLOCK ? TFD_NONBLOCK : 0) | TFD_CLOEXEC);
+  const long fd =
+      sys(SYS_timerfd_create, d.timer.clock, (d.flags & O_NONBLOCK ? TFD_NONBLOCK : 0) | TFD_CLOEXEC);
   if (fd >= 0) {
-    sys(SYS_timerfd_settime, fd, 0, &d.setting, nullptr);
-    if (d.count) sys(SYS_ioctl, fd, _IOW('T', 0, uint64_t) /* TFD_IOC_SET_TICKS */, &d.count);
+    sys(SYS_timerfd_settime, fd, 0, &d.timer.setting, nullptr);
+    if (d.timer.ticks) sys(SYS_ioctl, fd, _IOW('T', 0, uint64_t) /* TFD_IOC_SET_TICKS */, &d.timer.ticks);
   }
   return place_with_duplicates((int)fd, d);
 }
 
 bool rebuild_signals(Descriptor &d) {
-  return place_with_duplicates((int)sys(SYS_signalfd4, -1, &d.count, 8, (d.flags & O_NONBLOCK) | SFD_CLOEXEC),
-                               d);
+  return place_with_duplicates(
+      (int)sys(SYS_signalfd4, -1, &d.signal_mask, 8, (d.flags & O_NONBLOCK) | SFD_CLOEXEC), d);
 }
 
 bool rebuild_ring_at_once(Descriptor &d) { return is_polled(d) || rebuild_ring(d); }
@@ -156,8 +158,8 @@ bool place(int fresh, const Descriptor &d) {
 
 bool place_with_duplicates(int fresh, const Descriptor &d) {
   if (!place(fresh, d)) return false;
-  for (int i = d.next_same; i >= 0; i = engine.descriptors[(size_t)i].next_same) {
-    const Descriptor &copy = engine.descriptors[(size_t)i];
+  for (int i = d.next_same; i >= 0; i = engine.plan.descriptors[(size_t)i].next_same) {
+    const Descriptor &copy = engine.plan.descriptors[(size_t)i];
     const long r = sys(SYS_dup3, d.fd, copy.fd, copy.descriptor_flags & FD_CLOEXEC ? O_CLOEXEC : 0);
     if (r < 0) return fail_descriptor((int)-r, copy) << "it can't be replaced in the clone", false;
   }
@@ -168,17 +170,16 @@ bool plan_descriptors() {
   if (!read_descriptor_table()) return false;
   for (const Handler &h : handlers) {
     if (!h.plan) continue;
-    for (Descriptor &d : engine.descriptors)
+    for (Descriptor &d : engine.plan.descriptors)
       if (d.kind == h.kind && d.same_as < 0 && !h.plan(d)) return false;
   }
   return plan_ring_mappings() && plan_file_locks();
 }
 
-bool rebuild_descriptors(uint32_t address) {
-  set_clone_address(address);
+bool rebuild_descriptors() {
   for (const Handler &h : handlers) {
     if (!h.rebuild) continue;
-    for (Descriptor &d : engine.descriptors)
+    for (Descriptor &d : engine.plan.descriptors)
       if (d.kind == h.kind && d.same_as < 0 && !h.rebuild(d)) return false;
   }
   end_exact_mapping();
@@ -187,10 +188,10 @@ bool rebuild_descriptors(uint32_t address) {
 }
 
 bool complete_descriptors() {
-  for (Descriptor &d : engine.descriptors)
+  for (Descriptor &d : engine.plan.descriptors)
     if (d.kind == Kind::ring && d.same_as < 0 && is_polled(d) && !rebuild_ring(d)) return false;
   end_exact_mapping();
-  for (Descriptor &d : engine.descriptors)
+  for (Descriptor &d : engine.plan.descriptors)
     if (d.kind == Kind::inotify && d.same_as < 0 && !end_watches(d)) return false;
   return complete_tcp_pairs() && register_all();
 }

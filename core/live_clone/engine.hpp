@@ -1,15 +1,18 @@
-// What the stages share: the arena, the parked threads, the plan of one clone() call. Everything here may be
-// used while all other threads are parked, so it is made of plain data and raw system calls only (see
-// sys.hpp).
+// What the stages share during one clone(): the order, what was prepared for it, the plan, the result. Everything here may
+// be used while all other threads are parked, so it is plain data in an arena; of the order, which is not, the stages only
+// read the numbers. Raw system calls only: see sys.hpp.
 #pragma once
 
 #include <signal.h>
+#include <sys/time.h>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "arch.hpp"
+#include "libc_profile.hpp"
+#include "live_clone.hpp"
 #include "status_page.hpp"
 #include "sys.hpp"
 #include "waits.hpp"
@@ -33,7 +36,7 @@ struct Arena {
   bool holds(uint64_t address) const { return address - (uint64_t)base < size; }
 };
 
-/// A growing array in the arena: nothing else may be taken from the arena while it grows.
+/// A growing array in the arena. Nothing else may be taken from the arena while it grows; builds with tests check it (GC_CHECKED).
 template <typename T>
 struct Table {
   T *items = nullptr;
@@ -44,12 +47,20 @@ struct Table {
       items = static_cast<T *>(arena.take(sizeof(T)));
       if (!items) return nullptr;
     } else {
+#ifdef GC_CHECKED
+      if (reinterpret_cast<char *>(items + count) != arena.base + arena.used) __builtin_trap();
+#endif
       if (arena.size - arena.used < sizeof(T)) return nullptr;
       arena.used += sizeof(T);
     }
     return &items[count++];
   }
-  T &operator[](size_t i) { return items[i]; }
+  T &operator[](size_t i) {
+#ifdef GC_CHECKED
+    if (i >= count) __builtin_trap();
+#endif
+    return items[i];
+  }
   T *begin() { return items; }
   T *end() { return items + count; }
 };
@@ -100,59 +111,70 @@ struct LockOwner;
 struct HeldLock;
 struct Group;
 struct Spawned;
+struct Filler;
 
 /// How long clone() waits for what passes: transactions, calls into a ring.
 inline constexpr int passing_timeout_ms = 5000;
 
-struct Engine {
-  // Set before parking.
-  bool pidns;
-  int pid;     ///< of the master, in its namespace
-  int parent;  ///< pid of its parent there; 0: that is outside
-  int park_timeout_ms;
-  int clones;
-  const uint32_t *addresses;
-  int fail_at;
-  int lifeline, reaper, gate, progress, master_pidfd;  ///< descriptors of the engine
-  const int *private_fds;                              ///< of the caller: closed in the clone
-  size_t private_fd_count;
-  StatusPage *status;
-  size_t status_size;
-  size_t rseq_offset, rseq_size;            ///< of the C library; size 0: it registers none
-  size_t thread_id_offset;                  ///< of the C library, from the thread pointer; 0: unknown
-  uint64_t lock_code_start, lock_code_end;  ///< the C library's functions that lock and unlock
-  bool whole_id_map;                        ///< may map all user ids into a clone's namespace (root)
-  Arena arena;
+/// What was made for one clone() before anybody was stopped. Constant while the stages run, in the clones too.
+struct Prepared {
+  int pid = 0;     ///< of the master, in its namespace
+  int parent = 0;  ///< pid of its parent there; 0: that is outside
+  int reaper = -1, gate = -1, progress = -1, master_pidfd = -1;
+  StatusPage *status = nullptr;
+  size_t status_size = 0;
+  LibcLayout libc{};
+  bool whole_id_map = false;  ///< may map all user ids into a clone's namespace (root)
+};
 
-  // Found while parked.
-  char *scratch;  ///< for reading /proc
-  size_t scratch_size;
+/// What was found while the threads were parked, and what the clones are made by. A clone reads its copy.
+struct Plan {
   Thread *threads;  ///< [0] is the caller
   size_t thread_count, thread_capacity;
   Thread *leader;
   Table<SharedMapping> shared;
   Table<Guards> guards;  ///< in the clone, of its shared mappings
+  bool swap_in_use;      ///< what isn't in memory may be on disk
   Table<Descriptor> descriptors;
+  int *
+      by_file;  ///< indexes of all descriptors: those of one file side by side, of one open file next to each other
   Table<Registration> registrations;
   Table<Group> groups;  ///< for multicast, that somebody on this computer is in
   bool groups_known;
   Table<HeldLock> locks;  ///< on files, which the clone takes again
-  bool passes;    ///< what keeps the process from being cloned is over in a moment, when its threads run
-  int locked_fd;  ///< it is a transaction on this descriptor; -1: none
   Table<KernelTimer> timers;
+  itimerval interval_timers[3];
   Table<LockOwner> lock_owners;
-  size_t largest_searched;  // for locks: a mapping of this many bytes or more is not
-  Spawned *spawned;         ///< [clones]
-  int *pidfds;              ///< [clones], -1 when not made
+  Table<Filler> fillers;  ///< in the clone, while it maps
+};
 
+/// What came of it.
+struct Result {
   FailureText failure;
-  char *notes;  ///< lines of text
+  bool passes;         ///< what keeps the process from being cloned is over in a moment, when its threads run
+  int locked_fd = -1;  ///< it is a transaction on this descriptor; -1: none
+  Spawned *spawned;    ///< [clones]
+  int *pidfds;         ///< [clones], -1: not made
+  char *notes;         ///< lines of text
   size_t notes_used;
   size_t notes_lost;
   double park_ms, plan_ms, dofork_ms, descriptors_ms, locks_ms, fork_ms, pause_ms;
-
   /// 0 in the master, k in clone k: set before the caller resumes.
   int index;
+};
+
+/// One clone() of this process. Plan and result begin anew with each try; nothing else outlives a call.
+struct Engine {
+  const Order *order;
+  Prepared prepared;
+  Arena arena;
+  char *scratch;  ///< for reading /proc
+  size_t scratch_size;
+  Plan plan;
+  Result result;
+
+  bool pidns() const { return order->mode == Mode::pidns; }
+  int clones() const { return (int)order->addresses.size(); }
 };
 
 inline constexpr size_t notes_size = 32 * 1024;
@@ -215,7 +237,7 @@ bool rebuild_memory();
 
 // ---- descriptors.cpp
 bool plan_descriptors();
-bool rebuild_descriptors(uint32_t address);
+bool rebuild_descriptors();
 /// When the clone has its threads: rings that bring another, what takes longer, and what is in epoll sets.
 bool complete_descriptors();
 
@@ -244,6 +266,8 @@ bool spawn_clones();
 bool wait_for_clones(CloneState state, int timeout_ms);
 /// Kills what was made and waits for it.
 void kill_clones();
+/// The same for clones that are held: closes the pidfds.
+void kill_held(int *pidfds, int count);
 /// Waits until no helper task runs in our memory.
 void wait_for_helpers();
 

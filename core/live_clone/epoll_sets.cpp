@@ -45,20 +45,20 @@ Text &tell_lost_registrations(Text &text, int fd, size_t count) {
 bool plan_epoll(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.first_registration = (uint32_t)engine.registrations.count;
+  d.epoll.first = (uint32_t)engine.plan.registrations.count;
   size_t stale = 0;
   Registration entry{};
   unsigned long inode = 0;
   while ((info = next_registration(info, &entry, &inode))) {
     const Descriptor *target = descriptor_of_fd(entry.fd);
-    if (!target || target->inode != inode || !still_registered(engine.pid, d.fd, entry.fd)) {
+    if (!target || target->inode != inode || !still_registered(engine.prepared.pid, d.fd, entry.fd)) {
       stale++;
       continue;
     }
-    Registration *kept = engine.registrations.add(engine.arena);
+    Registration *kept = engine.plan.registrations.add(engine.arena);
     if (!kept) return fail_arena();
     *kept = entry;
-    d.registrations++;
+    d.epoll.count++;
   }
   if (!stale) return true;
   Text text = note();
@@ -71,10 +71,10 @@ bool rebuild_epoll(Descriptor &d) {
 }
 
 bool register_all() {
-  for (Descriptor &d : engine.descriptors) {
+  for (Descriptor &d : engine.plan.descriptors) {
     if (d.kind != Kind::epoll || d.same_as >= 0) continue;
-    for (uint32_t i = 0; i < d.registrations; i++) {
-      const Registration &r = engine.registrations[d.first_registration + i];
+    for (uint32_t i = 0; i < d.epoll.count; i++) {
+      const Registration &r = engine.plan.registrations[d.epoll.first + i];
       epoll_event event{};
       event.events = r.events;
       event.data.u64 = r.data;

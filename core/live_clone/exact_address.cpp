@@ -6,15 +6,16 @@
 #include "engine.hpp"
 
 namespace gridcentric::live_clone {
+
+/// A mapping that occupies what the kernel would take first.
+struct Filler {
+  uint64_t start, size;
+};
+
 namespace {
 
 constexpr uint64_t page = 4096;
 constexpr uint64_t largest_filler = uint64_t(1) << 46;
-
-struct Filler {
-  uint64_t start, size;
-};
-Table<Filler> fillers;
 
 long reserve(uint64_t at, uint64_t size) {
   return sys(SYS_mmap, at, size, PROT_NONE,
@@ -31,7 +32,7 @@ bool fill_beyond(uint64_t wanted, bool above) {
         sys(SYS_munmap, got, size);
         break;
       }
-      Filler *f = fillers.add(engine.arena);
+      Filler *f = engine.plan.fillers.add(engine.arena);
       if (!f) return sys(SYS_munmap, got, size), false;
       *f = {(uint64_t)got, size};
     }
@@ -55,8 +56,8 @@ long map_at_exactly(uint64_t start, uint64_t size, int protection, long fd, uint
 }
 
 void end_exact_mapping() {
-  for (const Filler &f : fillers) sys(SYS_munmap, f.start, f.size);
-  fillers = {};
+  for (const Filler &f : engine.plan.fillers) sys(SYS_munmap, f.start, f.size);
+  engine.plan.fillers = {};
 }
 
 }  // namespace gridcentric::live_clone

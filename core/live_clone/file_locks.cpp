@@ -26,8 +26,8 @@ struct Link {
 };
 
 bool refuse_transaction(const Descriptor &d, const FileLock &lock) {
-  engine.passes = true;
-  engine.locked_fd = d.fd;
+  engine.result.passes = true;
+  engine.result.locked_fd = d.fd;
   Text text = fail(EBUSY);
   tell(text, lock, d.fd, Link(d.fd).text);
   return false;
@@ -35,14 +35,14 @@ bool refuse_transaction(const Descriptor &d, const FileLock &lock) {
 
 void leave_to_master(const Descriptor &owned) {
   const Link locked(owned.fd);
-  for (Descriptor &d : engine.descriptors)
+  for (Descriptor &d : engine.plan.descriptors)
     if (d.kind == Kind::file && (d.flags & O_ACCMODE) != O_RDONLY &&
         ((d.inode == owned.inode && d.device == owned.device) || is_owned_with(Link(d.fd).text, locked.text)))
-      d.read_only = true;
+      d.file.read_only = true;
 }
 
 bool take_again(const HeldLock &held) {
-  const Descriptor &d = engine.descriptors[(size_t)held.descriptor];
+  const Descriptor &d = engine.plan.descriptors[(size_t)held.descriptor];
   long r;
   if (held.lock.type == FileLock::flock) {
     r = sys(SYS_flock, d.fd, LOCK_SH | LOCK_NB);
@@ -130,9 +130,9 @@ Text &tell(Text &text, const FileLock &lock, int fd, const char *path) {
 }
 
 bool plan_file_locks() {
-  for (size_t i = 0; i < engine.descriptors.count; i++) {
-    Descriptor &d = engine.descriptors[i];
-    if (!d.locked) continue;
+  for (size_t i = 0; i < engine.plan.descriptors.count; i++) {
+    Descriptor &d = engine.plan.descriptors[i];
+    if (d.kind != Kind::file || !d.file.locked) continue;
     const char *info = fdinfo(d);
     if (!info) return false;
     FileLock lock{};
@@ -140,7 +140,7 @@ bool plan_file_locks() {
     while ((info = next_lock(info, &lock))) {
       switch (rule_of(lock)) {
         case LockRule::take_again: {
-          HeldLock *held = engine.locks.add(engine.arena);
+          HeldLock *held = engine.plan.locks.add(engine.arena);
           if (!held) return fail_arena();
           *held = {(int)i, lock};
           break;
@@ -168,7 +168,7 @@ bool is_transaction_over(int fd) {
 }
 
 bool rebuild_file_locks() {
-  for (const HeldLock &held : engine.locks)
+  for (const HeldLock &held : engine.plan.locks)
     if (!take_again(held)) return false;
   return true;
 }

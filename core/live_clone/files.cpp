@@ -15,8 +15,8 @@ int reopening_flags(const Descriptor &d) {
 bool plan_file(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.offset = (int64_t)number_in(info, "pos:");
-  d.locked = field(info, "lock:") != nullptr;
+  d.file.offset = (int64_t)number_in(info, "pos:");
+  d.file.locked = field(info, "lock:") != nullptr;
   return true;
 }
 
@@ -25,12 +25,12 @@ bool plan_file(Descriptor &d) {
 bool rebuild_file(Descriptor &d) {
   const Path self("/proc/self/fd/", d.fd);
   int flags = reopening_flags(d);
-  if (d.read_only) flags &= ~(O_ACCMODE | O_APPEND);
+  if (d.file.read_only) flags &= ~(O_ACCMODE | O_APPEND);
   long fd = sys(SYS_openat, AT_FDCWD, self.text, flags, 0);
   if (fd == -EPERM && (flags & O_NOATIME)) fd = sys(SYS_openat, AT_FDCWD, self.text, flags & ~O_NOATIME, 0);
-  if (fd < 0 && d.read_only) fd = sys(SYS_openat, AT_FDCWD, self.text, O_PATH | O_CLOEXEC, 0);
-  if (fd < 0) return !d.read_only || place((int)fd, d);
-  if (d.offset > 0) sys(SYS_lseek, fd, d.offset, SEEK_SET);
+  if (fd < 0 && d.file.read_only) fd = sys(SYS_openat, AT_FDCWD, self.text, O_PATH | O_CLOEXEC, 0);
+  if (fd < 0) return !d.file.read_only || place((int)fd, d);
+  if (d.file.offset > 0) sys(SYS_lseek, fd, d.file.offset, SEEK_SET);
   return place_with_duplicates((int)fd, d);
 }
 

@@ -68,8 +68,8 @@ bool layout_of(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, io_urin
 }
 
 bool kernel_threads_run() {
-  for (size_t i = 0; i < engine.thread_count; i++)
-    if (engine.threads[i].state == thread_of_kernel) return true;
+  for (size_t i = 0; i < engine.plan.thread_count; i++)
+    if (engine.plan.threads[i].state == thread_of_kernel) return true;
   return false;
 }
 
@@ -91,7 +91,7 @@ const char *settle(const Descriptor &d, View &view, bool *polled) {
     const bool told = field(info, "PollList:") && (*polled || level || !kernel_threads_run() || looks > 4);
     if (told && (level || !*polled)) return why;
     const bool asleep = View::now(view.sq_flags()) & IORING_SQ_NEED_WAKEUP;
-    if (now_ms() - start > (taken || asleep ? answer_timeout_ms : engine.park_timeout_ms))
+    if (now_ms() - start > (taken || asleep ? answer_timeout_ms : engine.order->park_timeout_ms))
       return ring_in_flight;
     const timespec moment{0, 50'000};
     sys(SYS_nanosleep, &moment, nullptr);
@@ -114,7 +114,7 @@ bool shows(const SharedMapping &m, uint32_t &ours, uint64_t distance) {
 // older kernels give all rings the same one.
 uint64_t claim_mappings(const Descriptor &d, bool requests, uint32_t &ours, uint64_t distance) {
   uint64_t reach = 0;
-  for (SharedMapping &m : engine.shared) {
+  for (SharedMapping &m : engine.plan.shared) {
     if (!m.ring || m.ring_fd >= 0 || (m.offset == IORING_OFF_SQES) != requests || !shows(m, ours, distance))
       continue;
     m.ring_fd = d.fd;
@@ -192,8 +192,8 @@ const char *refused_sizes(const Descriptor &d, View &view, bool polled) {
 
 // A program's thread that was stopped between reading a count and writing it has it, or a neighbor, in a register.
 bool counted_in_registers(uint32_t count) {
-  for (size_t i = 0; i < engine.thread_count; i++) {
-    const Thread &t = engine.threads[i];
+  for (size_t i = 0; i < engine.plan.thread_count; i++) {
+    const Thread &t = engine.plan.threads[i];
     if (t.state != thread_parked || !t.frame) continue;
     for (uint32_t near = count - 1; near != count + 2; near++)
       if (arch::in_registers(t.frame, near)) return true;
@@ -232,7 +232,7 @@ bool hand_in_no_ops(long fd, View &view, uint32_t count) {
 }
 
 bool map_over(long fd, const Descriptor &d) {
-  for (SharedMapping &m : engine.shared) {
+  for (SharedMapping &m : engine.plan.shared) {
     if (!m.ring || m.ring_fd != d.fd) continue;
     const long r = map_at_exactly(m.start, m.end - m.start, m.protection, fd, m.offset);
     if (r < 0)
@@ -304,7 +304,7 @@ bool plan_ring(Descriptor &d) {
     if (!r.unsent && !r.unread && !counted_in_registers(taken))
       r.start = 0;
     else if (taken > most_no_ops) {
-      engine.passes = true;
+      engine.result.passes = true;
       return fail(EAGAIN)
                  << "descriptor " << d.fd
                  << " is an io_uring of a libuv loop that was busy each time it was checked; try again",
@@ -315,7 +315,7 @@ bool plan_ring(Descriptor &d) {
 }
 
 bool plan_ring_mappings() {
-  for (SharedMapping &m : engine.shared)
+  for (SharedMapping &m : engine.plan.shared)
     if (m.ring && m.ring_fd < 0)
       return fail(EOPNOTSUPP)
                  << "memory of an io_uring is mapped that belongs to no open descriptor, or holds "

@@ -1,6 +1,9 @@
 # Builds the group `parked` (code that runs while all threads of the process are parked, with its own flags and a check of its
 # symbols) and gc-reaper. Sets GC_PARKED_OBJECTS.
 add_library(gc_parked OBJECT ${GC_SOURCES_parked})
+if(GC_TESTS)
+  target_compile_definitions(gc_parked PRIVATE GC_CHECKED)
+endif()
 target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
 set(gc_parked_flags -fno-exceptions -fno-rtti -fno-stack-protector -fcf-protection=none -fno-plt
   -fno-threadsafe-statics -fno-sanitize=all -U_FORTIFY_SOURCE -Wall -Wextra -Werror)

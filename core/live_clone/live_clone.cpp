@@ -94,35 +94,39 @@ std::string refused(const char *call) {
 class Preparation {
  public:
   ~Preparation() {
-    close_fd(engine.reaper);
-    close_fd(engine.progress);
-    close_fd(engine.master_pidfd);
-    close_fd(engine.gate);
+    close_fd(engine.prepared.reaper);
+    close_fd(engine.prepared.progress);
+    close_fd(engine.prepared.master_pidfd);
+    close_fd(engine.prepared.gate);
     unmap();
-    if (engine.status) munmap(engine.status, engine.status_size);
-    engine.status = nullptr;
+    if (engine.prepared.status) munmap(engine.prepared.status, engine.prepared.status_size);
+    engine = {};  // what it points to is gone
   }
 
   std::string open(const Order &order) {
     Engine &e = engine;
-    e.reaper = e.gate = e.progress = e.master_pidfd = -1;
-    e.status = nullptr;
-    e.arena = {};
-    e.reaper = ::open(order.reaper_path.c_str(), O_PATH | O_CLOEXEC);
-    if (e.reaper < 0 || faccessat(AT_FDCWD, order.reaper_path.c_str(), X_OK, AT_EACCESS) != 0)
+    e.order = &order;
+    e.prepared.libc = libc_profile();
+    e.prepared.pid = getpid();
+    e.prepared.parent = getppid();
+    e.prepared.whole_id_map = geteuid() == 0;
+    e.prepared.reaper = ::open(order.reaper_path.c_str(), O_PATH | O_CLOEXEC);
+    if (e.prepared.reaper < 0 || faccessat(AT_FDCWD, order.reaper_path.c_str(), X_OK, AT_EACCESS) != 0)
       return "gc-reaper, expected at '" + order.reaper_path + "': " + strerror(errno);
-    e.gate = eventfd(0, EFD_CLOEXEC);
-    e.progress = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (e.gate < 0 || e.progress < 0) return std::string("eventfd for the clones: ") + strerror(errno);
+    e.prepared.gate = eventfd(0, EFD_CLOEXEC);
+    e.prepared.progress = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (e.prepared.gate < 0 || e.prepared.progress < 0)
+      return std::string("eventfd for the clones: ") + strerror(errno);
     // How clones are ended when something fails: better known before there are any.
-    e.master_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    if (e.master_pidfd < 0) return refused("pidfd_open");
-    if (syscall(SYS_pidfd_send_signal, e.master_pidfd, 0, nullptr, 0) < 0)
+    e.prepared.master_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (e.prepared.master_pidfd < 0) return refused("pidfd_open");
+    if (syscall(SYS_pidfd_send_signal, e.prepared.master_pidfd, 0, nullptr, 0) < 0)
       return refused("pidfd_send_signal");
-    e.status_size = StatusPage::size_for(order.addresses.size());
-    void *page = mmap(nullptr, e.status_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    e.prepared.status_size = StatusPage::size_for(order.addresses.size());
+    void *page =
+        mmap(nullptr, e.prepared.status_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return std::string("no memory for the status page: ") + strerror(errno);
-    e.status = static_cast<StatusPage *>(page);
+    e.prepared.status = static_cast<StatusPage *>(page);
     return "";
   }
 
@@ -136,30 +140,13 @@ class Preparation {
     e.arena = {static_cast<char *>(memory), size, 0};
     e.scratch_size = size / 5;
     e.scratch = static_cast<char *>(e.arena.take(e.scratch_size));
-    e.notes = static_cast<char *>(e.arena.take(notes_size));
-    e.thread_capacity = std::max(threads * 2 + 64, size / (sizeof(Thread) * 8));
-    e.threads = static_cast<Thread *>(e.arena.take(e.thread_capacity * sizeof(Thread)));
-    e.thread_count = 0;
-    e.leader = nullptr;
-    e.shared = {};
-    e.guards = {};
-    e.descriptors = {};
-    e.registrations = {};
-    e.groups = {};
-    e.groups_known = false;
-    e.locks = {};
-    e.passes = false;
-    e.locked_fd = -1;
-    e.timers = {};
-    e.lock_owners = {};
-    e.spawned = nullptr;
-    e.pidfds = nullptr;
-    e.failure = {};
-    e.notes_used = e.notes_lost = 0;
-    e.park_ms = e.plan_ms = e.dofork_ms = e.descriptors_ms = e.locks_ms = e.fork_ms = e.pause_ms = 0;
-    e.index = 0;
-    memset(static_cast<void *>(e.status), 0, e.status_size);
-    return e.threads != nullptr;
+    e.plan = {};
+    e.result = {};
+    e.result.notes = static_cast<char *>(e.arena.take(notes_size));
+    e.plan.thread_capacity = std::max(threads * 2 + 64, size / (sizeof(Thread) * 8));
+    e.plan.threads = static_cast<Thread *>(e.arena.take(e.plan.thread_capacity * sizeof(Thread)));
+    memset(static_cast<void *>(e.prepared.status), 0, e.prepared.status_size);
+    return e.plan.threads != nullptr;
   }
 
  private:
@@ -168,28 +155,6 @@ class Preparation {
     engine.arena = {};
   }
 };
-
-void fill_engine(const Order &order) {
-  Engine &e = engine;
-  const LibcProfile libc = libc_profile();
-  e.pidns = order.mode == Mode::pidns;
-  e.pid = getpid();
-  e.parent = getppid();
-  e.park_timeout_ms = order.park_timeout_ms;
-  e.clones = (int)order.addresses.size();
-  e.addresses = order.addresses.data();
-  e.fail_at = order.fail_at;
-  e.lifeline = order.lifeline;
-  e.largest_searched = order.no_locks_from ? order.no_locks_from : ~size_t(0);
-  e.private_fds = order.private_descriptors.data();
-  e.private_fd_count = order.private_descriptors.size();
-  e.rseq_offset = libc.rseq_offset;
-  e.rseq_size = libc.rseq_size;
-  e.thread_id_offset = libc.thread_id_offset;
-  e.lock_code_start = libc.lock_code_start;
-  e.lock_code_end = libc.lock_code_end;
-  e.whole_id_map = geteuid() == 0;
-}
 
 // Signal handlers of the program must not run on the caller's thread while the others are stopped. Raw: the C
 // library would leave signal 33 unblocked.
@@ -204,42 +169,44 @@ bool run_with_signals_blocked() {
 
 void report(Outcome &o, double start) {
   const Engine &e = engine;
-  o.times.park_ms = e.park_ms;
-  o.times.plan_ms = e.plan_ms;
-  o.times.dofork_ms = e.dofork_ms;
-  o.times.descriptors_ms = e.descriptors_ms;
-  o.times.locks_ms = e.locks_ms;
-  o.times.fork_ms = e.fork_ms;
-  o.times.pause_ms = e.pause_ms;
+  o.times.park_ms = e.result.park_ms;
+  o.times.plan_ms = e.result.plan_ms;
+  o.times.dofork_ms = e.result.dofork_ms;
+  o.times.descriptors_ms = e.result.descriptors_ms;
+  o.times.locks_ms = e.result.locks_ms;
+  o.times.fork_ms = e.result.fork_ms;
+  o.times.pause_ms = e.result.pause_ms;
   o.times.ready_ms = now_ms() - start;
-  for (int k = 0; k < e.clones; k++) {
-    const CloneStatus &s = e.status->clones[k];
+  for (int k = 0; k < e.clones(); k++) {
+    const CloneStatus &s = e.prepared.status->clones[k];
     o.times.clone_memory_ms = std::max(o.times.clone_memory_ms, s.memory_ms);
     o.times.clone_descriptors_ms = std::max(o.times.clone_descriptors_ms, s.descriptors_ms);
     o.times.clone_threads_ms = std::max(o.times.clone_threads_ms, s.threads_ms);
   }
-  for (size_t i = 0; i < e.thread_count; i++) o.threads += e.threads[i].state == thread_parked;
-  o.descriptors = e.descriptors.count;
-  for (size_t at = 0; at < e.notes_used;) {
-    const char *line = e.notes + at;
+  for (size_t i = 0; i < e.plan.thread_count; i++) o.threads += e.plan.threads[i].state == thread_parked;
+  o.descriptors = e.plan.descriptors.count;
+  for (size_t at = 0; at < e.result.notes_used;) {
+    const char *line = e.result.notes + at;
     const size_t length = (size_t)(strchr(line, '\n') - line);
     o.degraded.emplace_back(line, length);
     at += length + 1;
   }
-  if (e.notes_lost) o.degraded.push_back(std::to_string(e.notes_lost) + " more");
+  if (e.result.notes_lost) o.degraded.push_back(std::to_string(e.result.notes_lost) + " more");
 }
 
 // After a try that met what passes when the threads run: the end of a transaction, or of a call into a ring. False when
 // waiting is over: nobody but the caller could end it, or it took too long.
 bool wait_until_it_passes(const Order &order, double deadline) {
   size_t threads = 0;
-  for (size_t i = 0; i < engine.thread_count; i++) threads += engine.threads[i].state == thread_parked;
-  if (!engine.passes || threads < 2 || now_ms() > deadline) return false;
+  for (size_t i = 0; i < engine.plan.thread_count; i++)
+    threads += engine.plan.threads[i].state == thread_parked;
+  if (!engine.result.passes || threads < 2 || now_ms() > deadline) return false;
   const auto wait = [deadline] {
     do {
       const timespec moment{0, 200'000};
       nanosleep(&moment, nullptr);
-    } while (engine.locked_fd >= 0 && !is_transaction_over(engine.locked_fd) && now_ms() < deadline);
+    } while (engine.result.locked_fd >= 0 && !is_transaction_over(engine.result.locked_fd) &&
+             now_ms() < deadline);
   };
   order.let_go_during ? order.let_go_during(wait) : wait();
   return true;
@@ -249,7 +216,8 @@ bool wait_until_it_passes(const Order &order, double deadline) {
 void become_clone(Preparation &) {
   wait_until_left();
   Engine &e = engine;
-  e.reaper = e.gate = e.progress = e.master_pidfd = -1;  // closed before the gate opened
+  e.prepared.reaper = e.prepared.gate = e.prepared.progress = e.prepared.master_pidfd =
+      -1;  // closed before the gate opened
 }
 
 Outcome clone_now(const Order &order) {
@@ -263,7 +231,6 @@ Outcome clone_now(const Order &order) {
   if (const std::string problem = preparation.open(order); !problem.empty())
     return failure(errno ? errno : EINVAL, problem);
   flush_standard_output();
-  fill_engine(order);
   const double deadline = now_ms() + passing_timeout_ms;
   bool ok = false;
   size_t threads = 0;
@@ -273,34 +240,34 @@ Outcome clone_now(const Order &order) {
                                  " MB for a moment; raise the limit (ulimit -v, RLIMIT_AS)");
     ok = run_with_signals_blocked();
     if (wait_until_it_passes(order, deadline)) continue;
-    if (engine.failure.err != ENOBUFS) break;
+    if (engine.result.failure.err != ENOBUFS) break;
     if (size >= largest_arena) return failure(E2BIG, "too many threads, descriptors or mappings to clone");
-    threads = engine.thread_count;
+    threads = engine.plan.thread_count;
     size *= 4;
   }
-  if (engine.index > 0) {
+  if (engine.result.index > 0) {
     become_clone(preparation);
     report(out, start);
-    for (size_t i = 0; i < engine.thread_count; i++)
-      if (engine.threads[i].state == thread_parked)
-        out.thread_pointers.push_back(engine.threads[i].registers.tls);
-    out.index = engine.index;
+    for (size_t i = 0; i < engine.plan.thread_count; i++)
+      if (engine.plan.threads[i].state == thread_parked)
+        out.thread_pointers.push_back(engine.plan.threads[i].registers.tls);
+    out.index = engine.result.index;
     return out;
   }
   report(out, start);
   if (!ok) {
-    out.err = engine.failure.err;
-    out.message = engine.failure.what;
+    out.err = engine.result.failure.err;
+    out.message = engine.result.failure.what;
     return out;
   }
   out.index = 0;
-  out.pidfds.assign(engine.pidfds, engine.pidfds + engine.clones);
-  for (const Descriptor &d : engine.descriptors)
-    if ((d.kind == Kind::listener || d.kind == Kind::udp) && d.same_as < 0 && d.count)
-      out.ports.push_back({d.kind == Kind::listener, d.family == AF_INET6, (uint16_t)d.count});
-  held = {getpid(), engine.gate, engine.status, engine.status_size, out.pidfds};
-  engine.gate = -1;  // they live on until commit() or abort()
-  engine.status = nullptr;
+  out.pidfds.assign(engine.result.pidfds, engine.result.pidfds + engine.clones());
+  for (const Descriptor &d : engine.plan.descriptors)
+    if ((d.kind == Kind::listener || d.kind == Kind::udp) && d.same_as < 0 && d.socket.port)
+      out.ports.push_back({d.kind == Kind::listener, d.socket.family == AF_INET6, d.socket.port});
+  held = {getpid(), engine.prepared.gate, engine.prepared.status, engine.prepared.status_size, out.pidfds};
+  engine.prepared.gate = -1;  // they live on until commit() or abort()
+  engine.prepared.status = nullptr;
   return out;
 }
 
@@ -361,10 +328,7 @@ void commit() {
 
 void abort() {
   if (!holding()) return;
-  engine.pidfds = held.pidfds.data();
-  engine.clones = (int)held.pidfds.size();
-  kill_clones();
-  engine.pidfds = nullptr;
+  kill_held(held.pidfds.data(), (int)held.pidfds.size());
   let_go();
 }
 

@@ -54,7 +54,7 @@ unsigned candidates(const uint32_t *line, const Range &r) {
 }
 
 bool remember(uint64_t word) {
-  LockOwner *o = engine.lock_owners.add(engine.arena);
+  LockOwner *o = engine.plan.lock_owners.add(engine.arena);
   if (!o) return fail_arena();
   o->word = word;
   return true;
@@ -76,7 +76,7 @@ bool check_robust_list(const Thread &t, const ProgramMemory &memory) {
 }
 
 bool in_lock_code(uint64_t address) {
-  return address >= engine.lock_code_start && address < engine.lock_code_end;
+  return address >= engine.prepared.libc.lock_code_start && address < engine.prepared.libc.lock_code_end;
 }
 
 // A thread may be parked while it has its id, or an owner that it has just read, in a register: between taking a lock and
@@ -244,7 +244,8 @@ uint64_t return_of_waiter(const Thread &t, const ProgramMemory &memory) {
   constexpr uint64_t near = 1 << 16;
   constexpr size_t innermost = 16;  // words of the stack
   const uint64_t pc = arch::pc_of(t.frame);
-  if (pc + near < engine.lock_code_start || pc >= engine.lock_code_end + near) return 0;
+  if (pc + near < engine.prepared.libc.lock_code_start || pc >= engine.prepared.libc.lock_code_end + near)
+    return 0;
   const uint64_t waited_for = t.wait.interrupted ? t.wait.call.args[0] : arch::first_argument(t.frame);
   uint32_t mutex[5] = {};
   if ((waited_for & 7) || memory.read(waited_for, mutex, sizeof mutex) != sizeof mutex) return 0;
@@ -286,10 +287,10 @@ bool find_lock_owners() {
                      << "): plain mode needs them",
            false;
   uint32_t lowest = ~0u, highest = 0;
-  for (size_t i = 0; i < e.thread_count; i++) {
-    if (e.threads[i].state != thread_parked) continue;
-    if (!check_robust_list(e.threads[i], memory)) return false;
-    const uint32_t tid = (uint32_t)e.threads[i].tid;
+  for (size_t i = 0; i < e.plan.thread_count; i++) {
+    if (e.plan.threads[i].state != thread_parked) continue;
+    if (!check_robust_list(e.plan.threads[i], memory)) return false;
+    const uint32_t tid = (uint32_t)e.plan.threads[i].tid;
     if (tid < lowest) lowest = tid;
     if (tid > highest) highest = tid;
   }
@@ -303,7 +304,7 @@ bool find_lock_owners() {
     unsigned long begin, end, ignored, inode;
     const char *permissions = parse_hex(parse_hex(p, &begin) + 1, &end) + 1;
     if (permissions[0] != 'r' || permissions[1] != 'w' || permissions[3] != 'p') continue;
-    if (end - begin >= e.largest_searched) continue;
+    if (e.order->no_locks_from && end - begin >= e.order->no_locks_from) continue;
     const char *device = parse_hex(permissions + 5, &ignored) + 1;
     parse_dec(parse_hex(parse_hex(device, &ignored) + 1, &ignored) + 1, &inode);
     ok = search.mapping(begin, end, inode == 0);
@@ -317,13 +318,13 @@ bool patch_lock_owners() {
     return fail(err) << "/proc/self/mem can't be opened in the clone (error " << err
                      << "): plain mode needs it",
            false;
-  for (const LockOwner &o : engine.lock_owners) {
+  for (const LockOwner &o : engine.plan.lock_owners) {
     uint32_t tid = 0;
     memory.read(o.word, &tid, sizeof tid);
     if (const Thread *t = thread_by_tid((int)tid)) memory.write(o.word, &t->new_tid, sizeof tid);
   }
-  for (size_t i = 0; i < engine.thread_count; i++) {
-    Thread &t = engine.threads[i];
+  for (size_t i = 0; i < engine.plan.thread_count; i++) {
+    Thread &t = engine.plan.threads[i];
     if (t.state != thread_parked || !t.frame) continue;
     const uint64_t frame = inside_lock_code(t) ? arch::stack_of(t.frame) : return_of_waiter(t, memory);
     if (frame) patch_frame(t, frame, memory);

@@ -45,9 +45,7 @@ const char *parse_maps_line(const char *p, MapsLine *m) {
   return next_line(p);
 }
 
-uint64_t vdso_start, vdso_end;  // with the vvar pages beside it
-bool swap_in_use;
-
+uint64_t vdso_start, vdso_end;
 // Mappings that make a process impossible to copy.
 bool check_mapping(const MapsLine &m) {
   const char *n = m.name;
@@ -63,7 +61,7 @@ bool check_mapping(const MapsLine &m) {
 
 // Is any mapping of this object writable?
 bool written(const SharedMapping &of) {
-  for (SharedMapping &m : engine.shared)
+  for (SharedMapping &m : engine.plan.shared)
     if (m.device == of.device && m.inode == of.inode && (m.protection & PROT_WRITE)) return true;
   return false;
 }
@@ -95,7 +93,7 @@ bool copy_through_mapping(const SharedMapping &m, int to) {
   for (uint64_t at = m.start; at < m.end;) {
     const uint64_t piece = m.end - at < most ? m.end - at : most;
     const size_t pages = piece / page_size;
-    if (swap_in_use || sys(SYS_mincore, at, piece, resident) < 0) memset(resident, 1, pages);
+    if (engine.plan.swap_in_use || sys(SYS_mincore, at, piece, resident) < 0) memset(resident, 1, pages);
     for (size_t i = 0; i < pages;) {
       size_t run = i;
       while (run < pages && (resident[run] & 1)) run++;
@@ -119,8 +117,8 @@ bool take_guards_off() {
   const size_t capacity = engine.scratch_size / sizeof(PageEntry);
   const PageMap page_map;
   if (page_map.error()) return true;
-  engine.guards = {};
-  for (const SharedMapping &m : engine.shared) {
+  engine.plan.guards = {};
+  for (const SharedMapping &m : engine.plan.shared) {
     Guards *open = nullptr;
     for (uint64_t at = m.start; at < m.end;) {
       size_t count = (m.end - at) / page_size;
@@ -133,13 +131,13 @@ bool take_guards_off() {
           open->end += page_size;
           continue;
         }
-        open = engine.guards.add(engine.arena);
+        open = engine.plan.guards.add(engine.arena);
         if (!open) return fail_arena();
         *open = {at, at + page_size};
       }
     }
   }
-  for (const Guards &g : engine.guards) {
+  for (const Guards &g : engine.plan.guards) {
     const long r = sys(SYS_madvise, g.start, g.end - g.start, MADV_GUARD_REMOVE);
     if (r < 0) return fail((int)-r) << "guard pages of shared memory can't be removed in the clone", false;
   }
@@ -147,7 +145,7 @@ bool take_guards_off() {
 }
 
 bool put_guards_back() {
-  for (const Guards &g : engine.guards) {
+  for (const Guards &g : engine.plan.guards) {
     const long r = sys(SYS_madvise, g.start, g.end - g.start, MADV_GUARD_INSTALL);
     if (r < 0) return fail((int)-r) << "guard pages of shared memory can't be made in the clone", false;
   }
@@ -155,7 +153,7 @@ bool put_guards_back() {
 }
 
 bool remap_object(uint64_t device, uint64_t inode, int fd) {
-  for (SharedMapping &m : engine.shared) {
+  for (SharedMapping &m : engine.plan.shared) {
     if (m.done || m.device != device || m.inode != inode) continue;
     const long r =
         sys(SYS_mmap, m.start, m.end - m.start, m.protection, MAP_SHARED | MAP_FIXED, fd, m.offset);
@@ -169,11 +167,11 @@ bool rebuild_mapped_object(SharedMapping &first) {
   const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return fail((int)-fd) << "memfd_create for a copy of shared memory", false;
   uint64_t size = 0;
-  for (SharedMapping &m : engine.shared)
+  for (SharedMapping &m : engine.plan.shared)
     if (m.device == first.device && m.inode == first.inode && m.offset + (m.end - m.start) > size)
       size = m.offset + (m.end - m.start);
   bool ok = sys(SYS_ftruncate, fd, size) == 0;
-  for (SharedMapping &m : engine.shared)
+  for (SharedMapping &m : engine.plan.shared)
     if (ok && m.device == first.device && m.inode == first.inode) ok = copy_through_mapping(m, (int)fd);
   if (!ok) return fail(ENOMEM) << "shared memory of " << (size >> 10) << " KiB can't be copied", false;
   ok = remap_object(first.device, first.inode, (int)fd);
@@ -198,11 +196,11 @@ bool plan_memory() {
       continue;
     }
     if (!check_mapping(m)) return false;
-    if (m.permissions[3] != 's' || m.start == (uint64_t)e.status) continue;
+    if (m.permissions[3] != 's' || m.start == (uint64_t)e.prepared.status) continue;
     const bool ring = is_ring(m.name);
     if (!ring && !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
       continue;  // a file on a disk stays shared, like its contents
-    SharedMapping *s = e.shared.add(e.arena);
+    SharedMapping *s = e.plan.shared.add(e.arena);
     if (!s) return fail_arena();
     const char *r = m.permissions;
     *s = {m.start,
@@ -219,19 +217,20 @@ bool plan_memory() {
   }
   char swaps[256];
   const long s = read_file("/proc/swaps", swaps, sizeof swaps);
-  swap_in_use = s == -ENOBUFS || (s > 0 && *next_line(swaps));
+  engine.plan.swap_in_use = s == -ENOBUFS || (s > 0 && *next_line(swaps));
   return true;
 }
 
 bool is_mapped_shared(const Descriptor &d) {
-  for (SharedMapping &m : engine.shared)
-    if (!m.done && m.device == d.map_device && m.inode == d.inode && (m.protection & PROT_WRITE)) return true;
+  for (SharedMapping &m : engine.plan.shared)
+    if (!m.done && m.device == d.file.map_device && m.inode == d.inode && (m.protection & PROT_WRITE))
+      return true;
   return false;
 }
 
 void leave_mapped(const Descriptor &d) {
-  for (SharedMapping &m : engine.shared)
-    if (m.device == d.map_device && m.inode == d.inode) m.done = true;
+  for (SharedMapping &m : engine.plan.shared)
+    if (m.device == d.file.map_device && m.inode == d.inode) m.done = true;
 }
 
 // MADV_DOFORK over everything in two calls: the pages of the vDSO refuse it and would end the sweep. Must come after
@@ -260,18 +259,18 @@ bool allow_fork_everywhere() {
 
 bool rebuild_memory() {
   if (!take_guards_off()) return false;
-  for (Descriptor &d : engine.descriptors) {
-    if (d.kind != Kind::shared_memory || d.same_as >= 0 || d.rebuilt) continue;
+  for (Descriptor &d : engine.plan.descriptors) {
+    if (d.kind != Kind::shared_memory || d.same_as >= 0 || d.file.rebuilt) continue;
     const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return fail((int)-fd) << "descriptor " << d.fd << ": memfd_create", false;
-    if (!copy_file(d.fd, (int)fd, d.size))
-      return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.size >> 10)
+    if (!copy_file(d.fd, (int)fd, d.file.size))
+      return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.file.size >> 10)
                           << " KiB of shared memory can't be copied",
              false;
-    if (d.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.seals);
-    if (!remap_object(d.map_device, d.inode, (int)fd)) return false;
+    if (d.file.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.file.seals);
+    if (!remap_object(d.file.map_device, d.inode, (int)fd)) return false;
     // Each open file of the object gets a new open file, so that each keeps its offset.
-    for (Descriptor &other : engine.descriptors) {
+    for (Descriptor &other : engine.plan.descriptors) {
       if (other.kind != Kind::shared_memory || other.same_as >= 0 || other.inode != d.inode ||
           other.device != d.device)
         continue;
@@ -279,13 +278,13 @@ bool rebuild_memory() {
           sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", fd).text, reopening_flags(other), 0);
       if (again < 0)
         return fail((int)-again) << "descriptor " << other.fd << ": opening the copy of its memory", false;
-      sys(SYS_lseek, again, other.offset, SEEK_SET);
+      sys(SYS_lseek, again, other.file.offset, SEEK_SET);
       if (!place_with_duplicates((int)again, other)) return false;
-      other.rebuilt = true;
+      other.file.rebuilt = true;
     }
     sys(SYS_close, fd);
   }
-  for (SharedMapping &m : engine.shared)
+  for (SharedMapping &m : engine.plan.shared)
     if (!m.done && !m.ring && written(m) && !rebuild_mapped_object(m)) return false;
   return put_guards_back();
 }

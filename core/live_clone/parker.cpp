@@ -56,7 +56,7 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
   const size_t slot = value & 0xffffffff;
   const unsigned mine = value >> 32 & 0xffff;
   Wait wait{};  // for a thread that is too late to have its own entry
-  Thread *me = mine == short_generation() ? &engine.threads[slot] : nullptr;
+  Thread *me = mine == short_generation() ? &engine.plan.threads[slot] : nullptr;
   if (me && me->tid == sys(SYS_gettid) && me->state == thread_signalled) {
     describe_thread(*me);
     me->frame = frame;
@@ -90,10 +90,10 @@ bool send_signal(Thread &t, size_t slot) {
   siginfo_t info{};
   info.si_signo = park_signal;
   info.si_code = SI_QUEUE;
-  info.si_pid = engine.pid;
+  info.si_pid = engine.prepared.pid;
   info.si_uid = (uid_t)sys(SYS_getuid);
   info.si_value.sival_ptr = (void *)cookie(slot);
-  const long r = sys(SYS_rt_tgsigqueueinfo, engine.pid, t.tid, park_signal, &info);
+  const long r = sys(SYS_rt_tgsigqueueinfo, engine.prepared.pid, t.tid, park_signal, &info);
   if (r == -ESRCH) {
     t.state = thread_gone;
     return true;
@@ -130,7 +130,7 @@ struct TidIndex {
     Thread *found = nullptr;
     if (!slots) return nullptr;
     for (size_t i = (unsigned)key * 2654435761u & mask; slots[i]; i = (i + 1) & mask) {
-      Thread &t = engine.threads[slots[i] - 1];
+      Thread &t = engine.plan.threads[slots[i] - 1];
       if (of(t) == key && t.state != thread_gone) found = &t;
     }
     return found;
@@ -144,15 +144,15 @@ struct Pass {
 };
 
 bool add_thread(int proc_tid, int tid) {
-  if (engine.thread_count == engine.thread_capacity) return fail_arena();
-  const size_t slot = engine.thread_count++;
-  Thread &t = engine.threads[slot];  // fresh pages of the arena: zero
+  if (engine.plan.thread_count == engine.plan.thread_capacity) return fail_arena();
+  const size_t slot = engine.plan.thread_count++;
+  Thread &t = engine.plan.threads[slot];  // fresh pages of the arena: zero
   t.proc_tid = proc_tid;
   t.tid = tid;
   t.state = thread_signalled;
   by_tid.put(tid, (int)slot);
   by_proc_tid.put(proc_tid, (int)slot);
-  if (tid == engine.pid) engine.leader = &t;
+  if (tid == engine.prepared.pid) engine.plan.leader = &t;
   return true;
 }
 
@@ -180,13 +180,13 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
       if (tid < 0) continue;  // it has just ended
       ok = add_thread((int)proc_tid, tid);
       if (!ok) break;
-      Thread &t = engine.threads[engine.thread_count - 1];
+      Thread &t = engine.plan.threads[engine.plan.thread_count - 1];
       look_at_wait(t);
       // A kernel thread has no place in the program to return to. A signal to it would stay pending for ever.
       if (!(t.wait.call.known && t.wait.call.pc) && works_for_a_ring(t.proc_tid))
         t.state = thread_of_kernel;
       else
-        ok = send_signal(t, engine.thread_count - 1);
+        ok = send_signal(t, engine.plan.thread_count - 1);
     }
   struct stat st {};
   sys(SYS_fstat, dir, &st);
@@ -197,15 +197,16 @@ bool look_for_threads(bool foreign_proc, Pass *pass) {
 
 // A signalled thread that no longer exists has ended without seeing the signal.
 void forget_ended() {
-  for (size_t i = 1; i < engine.thread_count; i++) {
-    Thread &t = engine.threads[i];
-    if (t.state == thread_signalled && sys(SYS_tgkill, engine.pid, t.tid, 0) == -ESRCH) t.state = thread_gone;
+  for (size_t i = 1; i < engine.plan.thread_count; i++) {
+    Thread &t = engine.plan.threads[i];
+    if (t.state == thread_signalled && sys(SYS_tgkill, engine.prepared.pid, t.tid, 0) == -ESRCH)
+      t.state = thread_gone;
   }
 }
 
 bool fail_stuck() {
-  for (size_t i = 1; i < engine.thread_count; i++) {
-    Thread &t = engine.threads[i];
+  for (size_t i = 1; i < engine.plan.thread_count; i++) {
+    Thread &t = engine.plan.threads[i];
     if (t.state != thread_signalled) continue;
     char *text = engine.scratch;
     char name[32] = "?";
@@ -229,11 +230,12 @@ bool fail_stuck() {
         why = "it has ended but its process goes on (the main thread called pthread_exit)";
     }
     return fail(ETIMEDOUT) << "thread " << t.tid << " (" << name << ") did not stop within "
-                           << engine.park_timeout_ms << " ms: " << why << "; try again or end that thread",
+                           << engine.order->park_timeout_ms << " ms: " << why
+                           << "; try again or end that thread",
            false;
   }
   return fail(ETIMEDOUT) << "threads start and end faster than they can be stopped ("
-                         << engine.park_timeout_ms << " ms); try again",
+                         << engine.order->park_timeout_ms << " ms); try again",
          false;
 }
 
@@ -273,10 +275,11 @@ bool park_threads() {
   parse_dec(self, &proc_pid);
   if (!proc_pid)
     return fail(ENOENT) << "/proc is not mounted: the engine reads threads and descriptors there", false;
-  const bool foreign_proc = (int)proc_pid != e.pid;
+  const bool foreign_proc = (int)proc_pid != e.prepared.pid;
 
   parked = 0;
-  if (!by_tid.prepare(e.arena, e.thread_capacity) || !by_proc_tid.prepare(e.arena, e.thread_capacity))
+  if (!by_tid.prepare(e.arena, e.plan.thread_capacity) ||
+      !by_proc_tid.prepare(e.arena, e.plan.thread_capacity))
     return fail_arena();
   char thread_self[64] = {};
   sys(SYS_readlinkat, AT_FDCWD, "/proc/thread-self", thread_self, sizeof thread_self - 1);
@@ -284,10 +287,10 @@ bool park_threads() {
   unsigned long my_proc_tid = 0;
   if (tail) parse_dec(tail + 5, &my_proc_tid);
   if (!add_thread((int)my_proc_tid, (int)sys(SYS_gettid))) return false;
-  describe_thread(e.threads[0]);
-  e.threads[0].state = thread_parked;
+  describe_thread(e.plan.threads[0]);
+  e.plan.threads[0].state = thread_parked;
 
-  const double deadline = now_ms() + e.park_timeout_ms;
+  const double deadline = now_ms() + e.order->park_timeout_ms;
   for (;;) {
     Pass pass;
     const int before = parked;
@@ -298,12 +301,12 @@ bool park_threads() {
     if (parked == before) futex_wait(parked, before, 1);
     forget_ended();
     int awaited = 0;
-    for (size_t i = 1; i < e.thread_count; i++)
-      awaited += e.threads[i].state == thread_signalled || e.threads[i].state == thread_parked;
+    for (size_t i = 1; i < e.plan.thread_count; i++)
+      awaited += e.plan.threads[i].state == thread_signalled || e.plan.threads[i].state == thread_parked;
     const double patience = now_ms() + 2;
     for (int v = parked; v < awaited && now_ms() < patience; v = parked) futex_wait(parked, v, 1);
   }
-  if (!e.leader || e.leader->state != thread_parked)
+  if (!e.plan.leader || e.plan.leader->state != thread_parked)
     return fail(EOPNOTSUPP) << "the main thread has ended (pthread_exit): such a process can't be cloned",
            false;
   return true;

@@ -10,8 +10,6 @@
 namespace gridcentric::live_clone {
 namespace {
 
-enum : int { of_others, of_child, of_program };
-
 void end_at_once(void *) { sys(SYS_exit_group, 0); }
 
 long pidfd_of_ended() {
@@ -29,18 +27,19 @@ long pidfd_of_ended() {
 bool plan_pidfd(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.option = of_others;
-  if ((int)number_in(info, "Pid:") == engine.pid) d.option = of_program;
+  d.process = Descriptor::Whose::others;
+  if ((int)number_in(info, "Pid:") == engine.prepared.pid) d.process = Descriptor::Whose::program;
   constexpr int by_pidfd = 3;  // P_PIDFD, since Linux 5.4
   siginfo_t ended;
   if (sys(SYS_waitid, by_pidfd, d.fd, &ended, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr) == 0)
-    d.option = of_child;
+    d.process = Descriptor::Whose::child;
   return true;
 }
 
 bool rebuild_pidfd(Descriptor &d) {
-  if (d.option == of_others) return true;
-  const long fd = d.option == of_program ? sys(SYS_pidfd_open, sys(SYS_getpid), 0) : pidfd_of_ended();
+  if (d.process == Descriptor::Whose::others) return true;
+  const long fd =
+      d.process == Descriptor::Whose::program ? sys(SYS_pidfd_open, sys(SYS_getpid), 0) : pidfd_of_ended();
   return place_with_duplicates((int)fd, d);
 }
 

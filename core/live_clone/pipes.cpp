@@ -15,7 +15,7 @@ namespace {
 bool one_pipe(const Descriptor &a, const Descriptor &b) { return a.inode == b.inode && a.device == b.device; }
 
 Descriptor *next_end(const Descriptor &d) {
-  return d.peer >= 0 ? &engine.descriptors[(size_t)d.peer] : nullptr;
+  return d.pipe.next >= 0 ? &engine.plan.descriptors[(size_t)d.pipe.next] : nullptr;
 }
 
 // Duplicates what waits into a pipe of ours (tee) and reads it there: the master's stays as it is.
@@ -23,13 +23,13 @@ bool copy_waiting(Descriptor &d, int reader, int waiting) {
   int copy[2];
   const long r = sys(SYS_pipe2, copy, O_NONBLOCK | O_CLOEXEC);
   if (r < 0) return fail_descriptor((int)-r, d) << "no pipe to copy its contents with", false;
-  sys(SYS_fcntl, copy[1], F_SETPIPE_SZ, d.count);
+  sys(SYS_fcntl, copy[1], F_SETPIPE_SZ, d.pipe.capacity);
   const long n = sys(SYS_tee, reader, copy[1], waiting, 2 /* SPLICE_F_NONBLOCK */);
   if (n > 0) {
-    d.data = static_cast<char *>(engine.arena.take((size_t)n));
-    if (d.data) d.data_size = (size_t)n;
-    for (size_t at = 0; at < d.data_size;) {
-      const long got = sys(SYS_read, copy[0], d.data + at, d.data_size - at);
+    d.pipe.waiting.data = static_cast<char *>(engine.arena.take((size_t)n));
+    if (d.pipe.waiting.data) d.pipe.waiting.size = (size_t)n;
+    for (size_t at = 0; at < d.pipe.waiting.size;) {
+      const long got = sys(SYS_read, copy[0], d.pipe.waiting.data + at, d.pipe.waiting.size - at);
       if (got <= 0) break;
       at += (size_t)got;
     }
@@ -38,7 +38,7 @@ bool copy_waiting(Descriptor &d, int reader, int waiting) {
   sys(SYS_close, copy[1]);
   if (n == -EPERM || n == -ENOSYS)
     return fail_descriptor((int)-n, d) << "tee, to copy its contents with, is refused", false;
-  if (n > 0 && !d.data) return fail_arena();
+  if (n > 0 && !d.pipe.waiting.data) return fail_arena();
   if (n != waiting)
     end_note(note() << "descriptor " << d.fd << ": pipe, " << (waiting - (n > 0 ? n : 0)) << " bytes lost");
   return true;
@@ -63,7 +63,7 @@ bool pipe_is_inside(int ends, int standard) { return !standard && ends == (readi
 
 // All descriptors of one pipe are neighbours in `order`.
 void match_pipes(const int *order, size_t count) {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   for (size_t first = 0, next; first < count; first = next) {
     const Descriptor &head = all[(size_t)order[first]];
     int ends = 0, standard = 0;
@@ -81,8 +81,8 @@ void match_pipes(const int *order, size_t count) {
       } else if (!pipe_is_inside(ends, standard)) {
         d.kind = Kind::pipe_dead;
       } else {
-        d.leads = !last;
-        if (last) last->peer = order[i];
+        d.pipe.leads = !last;
+        if (last) last->pipe.next = order[i];
         last = &d;
       }
     }
@@ -90,8 +90,8 @@ void match_pipes(const int *order, size_t count) {
 }
 
 bool plan_pipe(Descriptor &d) {
-  if (!d.leads) return true;
-  d.count = (uint64_t)sys(SYS_fcntl, d.fd, F_GETPIPE_SZ);
+  if (!d.pipe.leads) return true;
+  d.pipe.capacity = (int)sys(SYS_fcntl, d.fd, F_GETPIPE_SZ);
   const Descriptor *reader = &d;
   while (reader && !(pipe_ends(reader->flags) & reading_end)) reader = next_end(*reader);
   int waiting = 0;
@@ -100,14 +100,15 @@ bool plan_pipe(Descriptor &d) {
 }
 
 bool rebuild_pipe(Descriptor &first) {
-  if (!first.leads) return true;
+  if (!first.pipe.leads) return true;
   int ends[2] = {-1, -1};  // where the two are
   const long r = sys(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
   if (r < 0) return place((int)r, first);
-  if (first.count != 65536) sys(SYS_fcntl, ends[1], F_SETPIPE_SZ, first.count);
-  if (first.data_size && sys(SYS_write, ends[1], first.data, first.data_size) != (long)first.data_size)
+  if (first.pipe.capacity != 65536) sys(SYS_fcntl, ends[1], F_SETPIPE_SZ, first.pipe.capacity);
+  if (first.pipe.waiting.size && sys(SYS_write, ends[1], first.pipe.waiting.data, first.pipe.waiting.size) !=
+                                     (long)first.pipe.waiting.size)
     return fail_descriptor(ENOSPC, first)
-               << first.data_size << " bytes in flight don't fit into the clone's pipe: raise "
+               << first.pipe.waiting.size << " bytes in flight don't fit into the clone's pipe: raise "
                << "/proc/sys/fs/pipe-max-size or pipe-user-pages-soft",
            false;
   bool given[2] = {false, false};

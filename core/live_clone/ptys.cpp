@@ -15,7 +15,7 @@ namespace {
 constexpr unsigned master_major = 5, master_minor = 2, first_slave_major = 136, last_slave_major = 143;
 
 Descriptor *next_side(const Descriptor &d) {
-  return d.peer >= 0 ? &engine.descriptors[(size_t)d.peer] : nullptr;
+  return d.terminal.next >= 0 ? &engine.plan.descriptors[(size_t)d.terminal.next] : nullptr;
 }
 
 // Opens a master side in the same file system as d's; the old one is still open, so its settings can be read.
@@ -44,18 +44,18 @@ bool classify_pty(Descriptor &d, uint64_t device_number) {
     unsigned number = 0;
     if (sys(SYS_ioctl, d.fd, TIOCGPTN, &number) < 0) return false;
     d.kind = Kind::pty_dead;
-    d.count = number;
+    d.terminal = {-1, false, number};
     return true;
   }
   if (which < first_slave_major || which > last_slave_major) return false;
   d.kind = Kind::pty;
-  d.count = (which - first_slave_major) * 256 + minor(device_number);
+  d.terminal = {-1, false, (which - first_slave_major) * 256 + minor(device_number)};
   return true;
 }
 
 // Matches sides by their numbers. A side on descriptors 0 to 2 is shared, and so is every other open file of it.
 void match_ptys() {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   for (Descriptor &d : all) {
     if (d.kind != Kind::pty || d.same_as >= 0) continue;
     bool standard = false;
@@ -63,17 +63,18 @@ void match_ptys() {
       standard |= all[i].device == d.device && all[i].inode == d.inode;
     Descriptor *last = nullptr;
     for (size_t i = 0; !standard && !last && i < all.count; i++)
-      if (all[i].same_as < 0 && all[i].count == d.count &&
-          (all[i].kind == Kind::pty_dead || (all[i].kind == Kind::pty && all[i].leads)))
+      if (all[i].same_as < 0 &&
+          (all[i].kind == Kind::pty_dead || (all[i].kind == Kind::pty && all[i].terminal.leads)) &&
+          all[i].terminal.number == d.terminal.number)
         last = &all[i];
     if (!last) {
       d.kind = Kind::kept;
       continue;
     }
     last->kind = Kind::pty;
-    last->leads = true;
+    last->terminal.leads = true;
     while (next_side(*last)) last = next_side(*last);
-    last->peer = int(&d - all.items);
+    last->terminal.next = int(&d - all.items);
   }
 }
 
@@ -91,7 +92,7 @@ bool plan_pty_dead(Descriptor &d) {
 }
 
 bool rebuild_pty(Descriptor &master) {
-  if (!master.leads) return true;
+  if (!master.terminal.leads) return true;
   if (!place_with_duplicates((int)fresh_master(master), master)) return false;
   for (Descriptor *d = next_side(master); d; d = next_side(*d))
     if (!place_with_duplicates((int)other_side(master.fd, d->flags), *d)) return false;

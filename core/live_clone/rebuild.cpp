@@ -24,11 +24,11 @@ std::atomic<int> held;  // 1: threads that were made again wait
 void tell(CloneStatus &s, CloneState state) {
   s.state = state;
   const uint64_t one = 1;
-  sys(SYS_write, engine.progress, &one, 8);
+  sys(SYS_write, engine.prepared.progress, &one, 8);
 }
 
 [[noreturn]] void give_up(CloneStatus &s) {
-  s.failure = engine.failure;
+  s.failure = engine.result.failure;
   tell(s, state_failed);
   end();
 }
@@ -37,9 +37,11 @@ void tell(CloneStatus &s, CloneState state) {
 bool restore_kernel_state(const Thread &t) {
   arch::write_thread_registers(t.registers);
   const long robust = t.robust_list ? sys(SYS_set_robust_list, t.robust_list, t.robust_size) : 0;
-  if (engine.rseq_size) {
-    auto *area = reinterpret_cast<rseq *>(t.registers.tls + engine.rseq_offset);
-    const size_t size = engine.rseq_size < 32 ? 32 : engine.rseq_size;  // the least the kernel takes
+  if (engine.prepared.libc.rseq_size) {
+    auto *area = reinterpret_cast<rseq *>(t.registers.tls + engine.prepared.libc.rseq_offset);
+    const size_t size = engine.prepared.libc.rseq_size < 32
+                            ? 32
+                            : engine.prepared.libc.rseq_size;  // the least the kernel takes
     if (sys(SYS_rseq, area, size, 0, arch::rseq_signature) < 0)
       area->cpu_id = (uint32_t)RSEQ_CPU_ID_REGISTRATION_FAILED;
   }
@@ -47,7 +49,8 @@ bool restore_kernel_state(const Thread &t) {
     sys(SYS_sigaltstack, &t.alternate_stack,
         nullptr);  // those parked in a handler get theirs back when they return
   sys(SYS_prctl, PR_SET_NAME, t.name, 0, 0, 0);
-  const Thread &model = engine.threads[0];  // the process was forked from there: only what differs is set
+  const Thread &model =
+      engine.plan.threads[0];  // the process was forked from there: only what differs is set
   if (t.nice != model.nice) sys(SYS_setpriority, PRIO_PROCESS, 0, t.nice);
   if (t.affinity_bytes > 0 && (t.affinity_bytes != model.affinity_bytes ||
                                memcmp(t.affinity, model.affinity, (size_t)t.affinity_bytes) != 0))
@@ -69,7 +72,7 @@ long make_thread(Thread &t) {
   const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                               CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID |
                               (t.id_word ? CLONE_PARENT_SETTID : 0);
-  if (!engine.pidns)
+  if (!engine.pidns())
     return arch::gc_task_clone(flags, t.stack + sizeof t.stack, t.id_word, t.tid_address, t.registers.tls,
                                resumed_thread, &t);
   CloneArguments a{};
@@ -86,11 +89,11 @@ long make_thread(Thread &t) {
 
 bool make_threads() {
   held = 1;
-  engine.leader->new_tid = (int)sys(SYS_gettid);
-  if (engine.leader->id_word) *engine.leader->id_word = engine.leader->new_tid;
-  for (size_t i = 0; i < engine.thread_count; i++) {
-    Thread &t = engine.threads[i];
-    if (t.state != thread_parked || &t == engine.leader) continue;
+  engine.plan.leader->new_tid = (int)sys(SYS_gettid);
+  if (engine.plan.leader->id_word) *engine.plan.leader->id_word = engine.plan.leader->new_tid;
+  for (size_t i = 0; i < engine.plan.thread_count; i++) {
+    Thread &t = engine.plan.threads[i];
+    if (t.state != thread_parked || &t == engine.plan.leader) continue;
     const long r = make_thread(t);
     if (r < 0) {
       Text text = fail((int)-r);
@@ -105,34 +108,36 @@ bool make_threads() {
 
 // Opened by commit(), or never: then the master has died or called abort(), and so does the clone.
 void wait_at_gate() {
-  pollfd p[2] = {{engine.gate, POLLIN, 0}, {engine.master_pidfd, POLLIN, 0}};
-  while (!engine.status->committed)
-    if (sys(SYS_ppoll, p, 2, nullptr, nullptr, 8) > 0 && !engine.status->committed && p[1].revents) end();
+  pollfd p[2] = {{engine.prepared.gate, POLLIN, 0}, {engine.prepared.master_pidfd, POLLIN, 0}};
+  while (!engine.prepared.status->committed)
+    if (sys(SYS_ppoll, p, 2, nullptr, nullptr, 8) > 0 && !engine.prepared.status->committed && p[1].revents)
+      end();
 }
 
 void close_engine_descriptors() {
   const Engine &e = engine;
-  const int own[] = {e.gate, e.progress, e.master_pidfd, e.reaper, e.lifeline};
+  const int own[] = {e.prepared.gate, e.prepared.progress, e.prepared.master_pidfd, e.prepared.reaper,
+                     e.order->lifeline};
   for (int fd : own)
     if (fd >= 0) sys(SYS_close, fd);
-  for (size_t i = 0; i < e.private_fd_count; i++)
-    if (e.private_fds[i] >= 0 && e.private_fds[i] != e.lifeline) sys(SYS_close, e.private_fds[i]);
+  for (const int fd : e.order->private_descriptors)
+    if (fd >= 0 && fd != e.order->lifeline) sys(SYS_close, fd);
 }
 
 }  // namespace
 
 void rebuild_clone(int index, int parent) {
   Engine &e = engine;
-  CloneStatus &s = e.status->clones[index - 1];
+  CloneStatus &s = e.prepared.status->clones[index - 1];
   const long bound = sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // to the life of its gc-reaper
   if (sys(SYS_getppid) != parent) end();                                  // it had died before
-  e.index = index;
+  e.result.index = index;
   s.state = state_rebuilding;
-  e.failure.err = 0;
+  e.result.failure.err = 0;
   // Of all clones' reapers that there were when this process was copied, also of later clones: the starter goes on meanwhile.
-  for (int k = 0; k < e.clones; k++)
-    if (e.pidfds[k] >= 0) sys(SYS_close, e.pidfds[k]);
-  if (e.fail_at == index) {
+  for (int k = 0; k < e.clones(); k++)
+    if (e.result.pidfds[k] >= 0) sys(SYS_close, e.result.pidfds[k]);
+  if (e.order->fail_at == index) {
     fail(ECANCELED) << "told to fail by the test";
     give_up(s);
   }
@@ -143,13 +148,13 @@ void rebuild_clone(int index, int parent) {
   const double start = now_ms();
   if (!rebuild_memory()) give_up(s);
   const double memory = now_ms();
-  if (!rebuild_descriptors(e.addresses[index - 1])) give_up(s);
+  if (!rebuild_descriptors()) give_up(s);
   const double descriptors = now_ms();
   s.memory_ms = memory - start;
   s.descriptors_ms = descriptors - memory;
   tell(s, state_detached);
-  if (!restore_kernel_state(*e.leader) || !make_threads() || !complete_descriptors() || !rebuild_timers() ||
-      !(e.pidns || patch_lock_owners()))
+  if (!restore_kernel_state(*e.plan.leader) || !make_threads() || !complete_descriptors() ||
+      !rebuild_timers() || !(e.pidns() || patch_lock_owners()))
     give_up(s);
   s.threads_ms = now_ms() - descriptors;
   tell(s, state_ready);
@@ -157,7 +162,7 @@ void rebuild_clone(int index, int parent) {
   close_engine_descriptors();
   held = 0;
   futex_wake(held);
-  arch::gc_context_resume(&e.leader->context);
+  arch::gc_context_resume(&e.plan.leader->context);
 }
 
 }  // namespace gridcentric::live_clone

@@ -59,11 +59,11 @@ int processor() {
 // The clock of a processor: as seen by a thread that was stopped on it, or by the caller, which moves there.
 SchedulerClock clock_of(int wanted) {
   Engine &e = engine;
-  Thread &caller = e.threads[0];
+  Thread &caller = e.plan.threads[0];
   if (!caller.wait.clock.known) caller.wait.clock = look_at_clock();
-  for (size_t i = 0; i < e.thread_count; i++)
-    if (e.threads[i].wait.clock.known && e.threads[i].wait.clock.processor == wanted)
-      return e.threads[i].wait.clock;
+  for (size_t i = 0; i < e.plan.thread_count; i++)
+    if (e.plan.threads[i].wait.clock.known && e.plan.threads[i].wait.clock.processor == wanted)
+      return e.plan.threads[i].wait.clock;
   unsigned long only[sizeof caller.affinity / sizeof *caller.affinity] = {};
   constexpr int bits = 8 * sizeof *only;
   if (wanted / bits >= (int)(sizeof only / sizeof *only) || caller.affinity_bytes <= 0) return {};
@@ -130,9 +130,9 @@ SchedulerClock look_at_clock() {
 void settle_deadlines() {
   constexpr int64_t overdue = 50'000'000;  // a wait may end a little late if its processor is busy
   Engine &e = engine;
-  for (size_t i = 1; i < e.thread_count; i++) {
-    Wait &w = e.threads[i].wait;
-    if (e.threads[i].state != thread_parked || !w.interrupted || w.asleep_since < 0 || w.rest_is_told ||
+  for (size_t i = 1; i < e.plan.thread_count; i++) {
+    Wait &w = e.plan.threads[i].wait;
+    if (e.plan.threads[i].state != thread_parked || !w.interrupted || w.asleep_since < 0 || w.rest_is_told ||
         w.limit < 0)
       continue;
     const SchedulerClock clock =

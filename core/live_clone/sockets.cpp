@@ -14,8 +14,6 @@
 namespace gridcentric::live_clone {
 namespace {
 
-uint32_t address_of_clone;
-
 // What a socket made anew takes over from the one it replaces. An accepted connection inherits these from its
 // listener.
 constexpr SocketOption options[] = {
@@ -51,8 +49,9 @@ constexpr SocketOption buffer_sizes[] = {{0, SOL_SOCKET, SO_SNDBUF, 1},
 
 // A socket like d; the old one is still there, so its options can be read from it.
 long fresh_socket(const Descriptor &d) {
-  const long fd = sys(SYS_socket, d.family,
-                      d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+  const long fd =
+      sys(SYS_socket, d.socket.family,
+          d.socket.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.socket.protocol);
   if (fd >= 0) copy_options(d.fd, (int)fd, d);
   return fd;
 }
@@ -78,9 +77,9 @@ bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   set_socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   AnyAddress a{};
   unsigned size;
-  if (d.family == AF_INET6) {
+  if (d.socket.family == AF_INET6) {
     set_socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    const uint32_t address = htonl(address_of_clone);
+    const uint32_t address = htonl(clone_address());
     a.v6.sin6_family = AF_INET6;
     a.v6.sin6_port = port;
     a.v6.sin6_addr.s6_addr[10] = a.v6.sin6_addr.s6_addr[11] = 0xff;
@@ -89,13 +88,13 @@ bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   } else {
     a.v4.sin_family = AF_INET;
     a.v4.sin_port = port;
-    a.v4.sin_addr.s_addr = htonl(address_of_clone);
+    a.v4.sin_addr.s_addr = htonl(clone_address());
     size = sizeof a.v4;
   }
   const long r = sys(SYS_bind, fd, &a, size);
   if (r == 0) return true;
   Text text = fail_descriptor((int)-r, d);
-  (text << "bind to ").address(address_of_clone) << ":" << ntohs(port) << " failed (error " << -r << ")";
+  (text << "bind to ").address(clone_address()) << ":" << ntohs(port) << " failed (error " << -r << ")";
   return false;
 }
 
@@ -108,8 +107,8 @@ bool is_connected(int fd) {
 // Once for all sockets; few computers have more than a dozen.
 bool find_groups() {
   Engine &e = engine;
-  if (e.groups_known) return true;
-  e.groups_known = true;
+  if (e.plan.groups_known) return true;
+  e.plan.groups_known = true;
   for (const char *file : group_files) {
     const bool v6 = file == group_files[1];
     char path[64];
@@ -118,7 +117,7 @@ bool find_groups() {
     if (n == -ENOBUFS) return fail_arena();
     Group group{};
     for (const char *text = n > 0 ? e.scratch : ""; next_group(&text, v6, &group);) {
-      Group *known = e.groups.add(e.arena);
+      Group *known = e.plan.groups.add(e.arena);
       if (!known) return fail_arena();
       *known = group;
     }
@@ -133,8 +132,8 @@ bool join_groups(int fd, const Descriptor &d) {
   unsigned size = sizeof a;
   long r = sys(SYS_getsockname, d.fd, &a, &size);
   if (r == 0) r = sys(SYS_bind, fd, &a, size);
-  for (size_t i = 0; r >= 0 && i < engine.groups.count; i++)
-    if (is_member(d.fd, engine.groups[i])) r = join_as(d.fd, fd, engine.groups[i]);
+  for (size_t i = 0; r >= 0 && i < engine.plan.groups.count; i++)
+    if (is_member(d.fd, engine.plan.groups[i])) r = join_as(d.fd, fd, engine.plan.groups[i]);
   if (r < 0)
     fail_descriptor((int)-r, d) << "it can't join its multicast groups in the clone (error " << -r << ")";
   return r >= 0;
@@ -161,34 +160,34 @@ void copy_option(int from, int to, const SocketOption &o) {
 }
 
 void copy_options(int from, int to, const Descriptor &d) {
-  const bool tcp = d.family != AF_UNIX && d.type == SOCK_STREAM;
+  const bool tcp = d.socket.family != AF_UNIX && d.socket.type == SOCK_STREAM;
   for (const SocketOption &o : options)
-    if ((!o.family || o.family == d.family) && (o.level != IPPROTO_TCP || tcp)) copy_option(from, to, o);
+    if ((!o.family || o.family == d.socket.family) && (o.level != IPPROTO_TCP || tcp))
+      copy_option(from, to, o);
   if (d.kind == Kind::udp)
     for (const SocketOption &o : multicast_options)
-      if (o.family == d.family) copy_option(from, to, o);
+      if (o.family == d.socket.family) copy_option(from, to, o);
   const int chosen = socket_option(from, SOL_SOCKET, 72 /* SO_BUF_LOCK */);
   for (const SocketOption &o : buffer_sizes)
     if (chosen > 0 && (chosen & (int)o.size))
       set_socket_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
 }
 
-void set_clone_address(uint32_t address) { address_of_clone = address; }
-
-uint32_t clone_address() { return address_of_clone; }
+uint32_t clone_address() { return engine.order->addresses[(size_t)engine.result.index - 1]; }
 
 bool classify_socket(Descriptor &d) {
-  d.family = socket_option(d.fd, SOL_SOCKET, SO_DOMAIN);
-  d.type = socket_option(d.fd, SOL_SOCKET, SO_TYPE);
-  d.protocol = socket_option(d.fd, SOL_SOCKET, SO_PROTOCOL);
+  d.socket.peer = -1;
+  d.socket.family = socket_option(d.fd, SOL_SOCKET, SO_DOMAIN);
+  d.socket.type = socket_option(d.fd, SOL_SOCKET, SO_TYPE);
+  d.socket.protocol = socket_option(d.fd, SOL_SOCKET, SO_PROTOCOL);
   const bool listening = socket_option(d.fd, SOL_SOCKET, SO_ACCEPTCONN) > 0;
-  if (const char *why = refused_socket(d.family, d.type, d.protocol)) {
+  if (const char *why = refused_socket(d.socket.family, d.socket.type, d.socket.protocol)) {
     Text text = fail(EOPNOTSUPP);
-    return tell_refused(text, d.fd, why, Path(" (family ", d.family, ")")), false;
+    return tell_refused(text, d.fd, why, Path(" (family ", d.socket.family, ")")), false;
   }
-  if (d.family == AF_NETLINK) return d.kind = Kind::netlink, true;
-  if (d.family == AF_UNIX) return d.kind = listening ? Kind::unix_listener : Kind::unix_dead, true;
-  if (d.type == SOCK_DGRAM) return d.kind = Kind::udp, true;
+  if (d.socket.family == AF_NETLINK) return d.kind = Kind::netlink, true;
+  if (d.socket.family == AF_UNIX) return d.kind = listening ? Kind::unix_listener : Kind::unix_dead, true;
+  if (d.socket.type == SOCK_DGRAM) return d.kind = Kind::udp, true;
   if (listening) return d.kind = Kind::listener, true;
   tcp_info info{};
   unsigned size = sizeof info;
@@ -206,10 +205,10 @@ bool plan_listener(Descriptor &d) {
   tcp_info info{};
   unsigned size = sizeof info;
   sys(SYS_getsockopt, d.fd, IPPROTO_TCP, TCP_INFO, &info, &size);
-  d.backlog =
+  d.socket.backlog =
       info.tcpi_sacked ? (int)info.tcpi_sacked : 128;  // for a listener the kernel reports its backlog there
   set_socket_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  d.count = ntohs(bound_port(d.fd));
+  d.socket.port = ntohs(bound_port(d.fd));
   return true;
 }
 
@@ -217,8 +216,8 @@ bool plan_udp(Descriptor &d) {
   set_socket_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!find_groups()) return false;
   const bool joins_too = receives_a_group_alone(d.fd);
-  if (!joins_too && !is_connected(d.fd)) d.count = ntohs(bound_port(d.fd));
-  for (const Group &group : engine.groups) {
+  if (!joins_too && !is_connected(d.fd)) d.socket.port = ntohs(bound_port(d.fd));
+  for (const Group &group : engine.plan.groups) {
     if (joins_too || !is_member(d.fd, group)) continue;
     Text text = note();
     end_note(tell_lost_group(text, d.fd, group));
@@ -229,8 +228,8 @@ bool plan_udp(Descriptor &d) {
 bool rebuild_listener(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
-  if (!bind_to_clone((int)fd, d, htons((uint16_t)d.count))) return false;
-  const long r = sys(SYS_listen, fd, d.backlog);
+  if (!bind_to_clone((int)fd, d, htons((uint16_t)d.socket.port))) return false;
+  const long r = sys(SYS_listen, fd, d.socket.backlog);
   if (r < 0) return fail_descriptor((int)-r, d) << "listen failed", false;
   return place_with_duplicates((int)fd, d);
 }
@@ -246,7 +245,7 @@ bool rebuild_udp(Descriptor &d) {
     sys(SYS_connect, fd, &peer, size);
   else if (receives_a_group_alone(d.fd)) {
     if (!join_groups((int)fd, d)) return false;
-  } else if (d.count && !bind_to_clone((int)fd, d, htons((uint16_t)d.count)))
+  } else if (d.socket.port && !bind_to_clone((int)fd, d, htons((uint16_t)d.socket.port)))
     return false;
   return place_with_duplicates((int)fd, d);
 }
@@ -259,15 +258,17 @@ bool rebuild_tcp_idle(Descriptor &d) {
 }
 
 bool rebuild_tcp_dead(Descriptor &d) {
-  const long fd = sys(SYS_socket, d.family,
-                      d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+  const long fd =
+      sys(SYS_socket, d.socket.family,
+          d.socket.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.socket.protocol);
   if (fd >= 0) sys(SYS_shutdown, fd, SHUT_RDWR);  // reads EOF, writes EPIPE, polls IN | RDHUP | HUP
   return place_with_duplicates((int)fd, d);
 }
 
 bool rebuild_netlink(Descriptor &d) {
-  const long fd = sys(SYS_socket, d.family,
-                      d.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.protocol);
+  const long fd =
+      sys(SYS_socket, d.socket.family,
+          d.socket.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.socket.protocol);
   AnyAddress a{};
   unsigned size = sizeof a;
   if (fd >= 0 && sys(SYS_getsockname, d.fd, &a, &size) == 0) {

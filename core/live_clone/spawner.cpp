@@ -44,11 +44,11 @@ bool shares_descriptors;  // do the reapers share the master's table?
 
 enum Mapping : int { map_unknown = 0, map_asked, map_written, map_refused };
 
-CloneStatus &status_of(size_t k) { return engine.status->clones[k]; }
+CloneStatus &status_of(size_t k) { return engine.prepared.status->clones[k]; }
 
 void tell_progress() {
   const uint64_t one = 1;
-  sys(SYS_write, engine.progress, &one, 8);
+  sys(SYS_write, engine.prepared.progress, &one, 8);
 }
 
 const char *why(int err) {
@@ -70,7 +70,7 @@ const char *why(int err) {
   }
 }
 
-// For a helper, which shares the caller's memory but must not race for engine.failure: records it in its clone's status.
+// For a helper, which shares the caller's memory but must not race for engine.result.failure: records it in its clone's status.
 void fail_spawn(size_t k, int err, const char *what) {
   CloneStatus &s = status_of(k);
   s.failure.err = err;
@@ -91,7 +91,7 @@ int write_proc(int proc_pid, const char *file, const char *value) {
 
 // Ids mean the same in the clone as in the master: root maps all of them, other users may map only their own.
 int write_id_map(int proc_pid, const char *file, unsigned id) {
-  if (engine.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295") == 0) return 0;
+  if (engine.prepared.whole_id_map && write_proc(proc_pid, file, "0 0 4294967295") == 0) return 0;
   if (same_text(file, "/gid_map")) write_proc(proc_pid, "/setgroups", "deny");
   char line[64];
   Text(line, sizeof line) << id << " " << id << " 1";
@@ -101,9 +101,9 @@ int write_id_map(int proc_pid, const char *file, unsigned id) {
 // ---- the reaper, until it is gc-reaper
 
 long fork_clone() {
-  Thread &leader = *engine.leader;
+  Thread &leader = *engine.plan.leader;
   const unsigned long flags = CLONE_SETTLS | CLONE_CHILD_CLEARTID;
-  if (!engine.pidns) return arch::raw_fork(flags | SIGCHLD, leader.tid_address, leader.registers.tls);
+  if (!engine.pidns()) return arch::raw_fork(flags | SIGCHLD, leader.tid_address, leader.registers.tls);
   int tid = leader.tid;
   CloneArguments a{};
   a.flags = flags;
@@ -118,7 +118,7 @@ long fork_clone() {
 // Leaves the descriptor table, if it is shared with the master, and keeps two descriptors: the lifeline as 0, the binary
 // as 1. Returns 0 or the error; on an error, nothing of the master's was changed.
 int keep_two_descriptors(int lifeline) {
-  int binary = engine.reaper;
+  int binary = engine.prepared.reaper;
   const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
   const int high = low == binary ? lifeline : binary;
   const int last = high < 0 ? low : high;
@@ -170,7 +170,7 @@ long execute(const char *const *argv) {
   const long r = fork_clone();
   if (r == 0) rebuild_clone(int(k) + 1, parent);
   if (r < 0) {
-    fail_spawn(k, (int)-r, engine.pidns ? "clone3 can't fork the clone" : "clone can't fork the clone");
+    fail_spawn(k, (int)-r, engine.pidns() ? "clone3 can't fork the clone" : "clone can't fork the clone");
     for (;;) sys(SYS_exit_group, 1);
   }
   watch(k, r, lifeline);
@@ -184,11 +184,11 @@ bool is_mapped(Spawned &me) {
 // Starts while the ids are being mapped, which takes about as long.
 void stand_in_task(void *argument) {
   while (!is_mapped(*static_cast<Spawned *>(argument))) sys(SYS_exit_group, 1);
-  fork_and_watch(size_t(static_cast<Spawned *>(argument) - engine.spawned), -1);
+  fork_and_watch(size_t(static_cast<Spawned *>(argument) - engine.result.spawned), -1);
 }
 
 long make_stand_in(Spawned &me) {
-  int pid = engine.parent;
+  int pid = engine.prepared.parent;
   CloneArguments a{};
   a.flags = CLONE_VM | CLONE_CHILD_CLEARTID | (shares_descriptors ? CLONE_FILES : 0);
   a.exit_signal = SIGCHLD;
@@ -205,10 +205,10 @@ long make_stand_in(Spawned &me) {
 
 void reaper_task(void *argument) {
   Spawned &me = *static_cast<Spawned *>(argument);
-  const size_t k = size_t(&me - engine.spawned);
-  const bool has_stand_in = engine.pidns && engine.parent > 1;
+  const size_t k = size_t(&me - engine.result.spawned);
+  const bool has_stand_in = engine.pidns() && engine.prepared.parent > 1;
   long stand_in = 0;
-  if (engine.pidns) {
+  if (engine.pidns()) {
     if (has_stand_in) stand_in = make_stand_in(me);
     char self[32] = {};
     sys(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
@@ -225,8 +225,8 @@ void reaper_task(void *argument) {
     // Orphans of the clone go to its reaper. Set before the clone exists, so that its children inherit it.
     sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   }
-  if (!has_stand_in) fork_and_watch(k, engine.lifeline);
-  if (stand_in > 0) watch(k, stand_in, engine.lifeline);
+  if (!has_stand_in) fork_and_watch(k, engine.order->lifeline);
+  if (stand_in > 0) watch(k, stand_in, engine.order->lifeline);
   fail_spawn(k, (int)-stand_in, "clone3 can't make a process with the pid of the master's parent");
   for (;;) sys(SYS_exit_group, 1);
 }
@@ -252,44 +252,44 @@ void starter_task(void *) {
   shares_descriptors = sys(SYS_close_range, ~0u, ~0u, 0) == 0;
   unsigned long flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
   if (shares_descriptors) flags |= CLONE_FILES;
-  if (e.pidns) flags |= CLONE_NEWUSER | CLONE_NEWPID;
-  for (int k = 0; k < e.clones; k++) {
-    Spawned &s = e.spawned[k];
+  if (e.pidns()) flags |= CLONE_NEWUSER | CLONE_NEWPID;
+  for (int k = 0; k < e.clones(); k++) {
+    Spawned &s = e.result.spawned[k];
     s.in_our_memory = 1;
-    const long r = arch::gc_task_clone(flags, s.stack_top, &e.pidfds[k],
+    const long r = arch::gc_task_clone(flags, s.stack_top, &e.result.pidfds[k],
                                        reinterpret_cast<int *>(&s.in_our_memory), 0, reaper_task, &s);
     if (r < 0) {
       s.in_our_memory = 0;
-      e.pidfds[k] = -1;
+      e.result.pidfds[k] = -1;
       fail_spawn((size_t)k, (int)-r, "clone can't start its reaper");
       break;
     }
-    if (e.pidns && !map_ids(s)) break;
+    if (e.pidns() && !map_ids(s)) break;
   }
   for (;;) sys(SYS_exit_group, 0);
 }
 
 bool prepare() {
   Engine &e = engine;
-  const size_t n = (size_t)e.clones;
-  e.spawned = static_cast<Spawned *>(e.arena.take(n * sizeof(Spawned)));
-  e.pidfds = static_cast<int *>(e.arena.take(n * sizeof(int)));
+  const size_t n = (size_t)e.clones();
+  e.result.spawned = static_cast<Spawned *>(e.arena.take(n * sizeof(Spawned)));
+  e.result.pidfds = static_cast<int *>(e.arena.take(n * sizeof(int)));
   auto *stacks = static_cast<char *>(e.arena.take((2 * n + 1) * helper_stack_size));
-  if (!e.spawned || !e.pidfds || !stacks) return fail_arena();
+  if (!e.result.spawned || !e.result.pidfds || !stacks) return fail_arena();
   for (size_t k = 0; k < n; k++) {
-    e.pidfds[k] = -1;
-    e.spawned[k].stack_top = stacks + (k + 1) * helper_stack_size;
-    e.spawned[k].stand_in_stack = stacks + (n + 1 + k) * helper_stack_size;
+    e.result.pidfds[k] = -1;
+    e.result.spawned[k].stack_top = stacks + (k + 1) * helper_stack_size;
+    e.result.spawned[k].stand_in_stack = stacks + (n + 1 + k) * helper_stack_size;
   }
   return true;
 }
 
-char *starter_stack() { return engine.spawned[engine.clones - 1].stack_top + helper_stack_size; }
+char *starter_stack() { return engine.result.spawned[engine.clones() - 1].stack_top + helper_stack_size; }
 
 bool copy_failure(int k) {
   const CloneStatus &s = status_of((size_t)k);
   fail(s.failure.err ? s.failure.err : ECHILD)
-      << "clone " << (k + 1) << " of " << engine.clones << ": " << s.failure.what;
+      << "clone " << (k + 1) << " of " << engine.clones() << ": " << s.failure.what;
   return false;
 }
 
@@ -310,7 +310,7 @@ bool spawn_clones() {
   int status;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
   }
-  for (int k = 0; k < engine.clones; k++)
+  for (int k = 0; k < engine.clones(); k++)
     if (status_of((size_t)k).state == state_failed) return copy_failure(k);
   return true;
 }
@@ -318,22 +318,22 @@ bool spawn_clones() {
 bool wait_for_clones(CloneState wanted, int timeout_ms) {
   Engine &e = engine;
   const double deadline = now_ms() + timeout_ms;
-  const size_t count = (size_t)e.clones + 1;
+  const size_t count = (size_t)e.clones() + 1;
   // The scratch memory is free by now: what was read into it has been used.
   auto *polled = reinterpret_cast<pollfd *>(e.scratch);
   for (;;) {
     size_t missing = 0;
-    for (int k = 0; k < e.clones; k++) {
+    for (int k = 0; k < e.clones(); k++) {
       const int state = status_of((size_t)k).state;
       if (state == state_failed) return copy_failure(k);
       missing += state < wanted;
-      polled[k] = {e.pidfds[k], POLLIN, 0};
+      polled[k] = {e.result.pidfds[k], POLLIN, 0};
     }
     if (!missing) return true;
-    polled[count - 1] = {e.progress, POLLIN, 0};
+    polled[count - 1] = {e.prepared.progress, POLLIN, 0};
     const double left = deadline - now_ms();
     if (timeout_ms >= 0 && left <= 0)
-      return fail(ETIMEDOUT) << missing << " of " << e.clones
+      return fail(ETIMEDOUT) << missing << " of " << e.clones()
                              << " clones did not replace memory and descriptors within " << timeout_ms
                              << " ms while the program was stopped",
              false;
@@ -341,19 +341,24 @@ bool wait_for_clones(CloneState wanted, int timeout_ms) {
     const long r = sys(SYS_ppoll, polled, count, timeout_ms < 0 ? nullptr : &t, nullptr, 8);
     if (r < 0 && r != -EINTR) return fail((int)-r) << "waiting for the clones failed", false;
     uint64_t events;
-    if (polled[count - 1].revents) sys(SYS_read, e.progress, &events, 8);
-    for (int k = 0; k < e.clones; k++) {
+    if (polled[count - 1].revents) sys(SYS_read, e.prepared.progress, &events, 8);
+    for (int k = 0; k < e.clones(); k++) {
       if (!(polled[k].revents & POLLIN) || status_of((size_t)k).state == state_failed) continue;
-      return fail(ECHILD) << "clone " << (k + 1) << " of " << e.clones << " died while it was rebuilt", false;
+      return fail(ECHILD) << "clone " << (k + 1) << " of " << e.clones() << " died while it was rebuilt",
+             false;
     }
   }
 }
 
 void kill_clones() {
-  for (int k = 0; engine.pidfds && k < engine.clones; k++)
-    if (engine.pidfds[k] >= 0) sys(SYS_pidfd_send_signal, engine.pidfds[k], SIGKILL, nullptr, 0);
-  for (int k = 0; engine.pidfds && k < engine.clones; k++) {
-    const int fd = engine.pidfds[k];
+  if (engine.result.pidfds) kill_held(engine.result.pidfds, engine.clones());
+}
+
+void kill_held(int *pidfds, int count) {
+  for (int k = 0; k < count; k++)
+    if (pidfds[k] >= 0) sys(SYS_pidfd_send_signal, pidfds[k], SIGKILL, nullptr, 0);
+  for (int k = 0; k < count; k++) {
+    const int fd = pidfds[k];
     if (fd < 0) continue;
     pollfd p{fd, POLLIN, 0};
     while (sys(SYS_ppoll, &p, 1, nullptr, nullptr, 8) == -EINTR) {
@@ -361,17 +366,18 @@ void kill_clones() {
     siginfo_t info;  // orphans come to us only if the master is a subreaper or pid 1
     sys(SYS_waitid, P_PIDFD, fd, &info, WEXITED | WNOHANG | __WALL, nullptr);
     sys(SYS_close, fd);
-    engine.pidfds[k] = -1;
+    pidfds[k] = -1;
   }
 }
 
 void wait_for_helpers() {
   constexpr int look_again_ms = 20;
-  for (int k = 0; engine.spawned && k < engine.clones; k++) {
+  for (int k = 0; engine.result.spawned && k < engine.clones(); k++) {
     // The kernel wakes the word as a shared futex, so the wait must not be private; ours never is. It neither clears nor
     // wakes it if the reaper was killed while the word's page still had to be copied.
-    for (auto *word : {&engine.spawned[k].in_our_memory, &engine.spawned[k].stand_in_in_our_memory})
-      for (int v = *word; v != 0 && !has_ended(engine.pidfds[k]); v = *word)
+    for (auto *word :
+         {&engine.result.spawned[k].in_our_memory, &engine.result.spawned[k].stand_in_in_our_memory})
+      for (int v = *word; v != 0 && !has_ended(engine.result.pidfds[k]); v = *word)
         futex_wait(*word, v, look_again_ms);
   }
 }

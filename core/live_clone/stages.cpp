@@ -20,10 +20,10 @@ namespace gridcentric::live_clone {
 Engine engine;
 
 Text fail(int err) {
-  static char ignored[sizeof engine.failure.what];
-  const bool first = engine.failure.err == 0;
-  if (first) engine.failure.err = err;
-  return Text(first ? engine.failure.what : ignored, sizeof engine.failure.what);
+  static char ignored[sizeof engine.result.failure.what];
+  const bool first = engine.result.failure.err == 0;
+  if (first) engine.result.failure.err = err;
+  return Text(first ? engine.result.failure.what : ignored, sizeof engine.result.failure.what);
 }
 
 bool fail_arena() {
@@ -34,19 +34,19 @@ bool fail_arena() {
 Text note() {
   Engine &e = engine;
   static char lost[text_size];
-  if (e.notes_used + sizeof lost > notes_size) {
-    e.notes_lost++;
+  if (e.result.notes_used + sizeof lost > notes_size) {
+    e.result.notes_lost++;
     return Text(lost, sizeof lost);
   }
-  return Text(e.notes + e.notes_used, sizeof lost);
+  return Text(e.result.notes + e.result.notes_used, sizeof lost);
 }
 
 void end_note(const Text &text) {
   Engine &e = engine;
   const char *end = text.end();
-  if (end < e.notes || end >= e.notes + notes_size) return;
-  e.notes[end - e.notes] = '\n';
-  e.notes_used = size_t(end - e.notes) + 1;
+  if (end < e.result.notes || end >= e.result.notes + notes_size) return;
+  e.result.notes[end - e.result.notes] = '\n';
+  e.result.notes_used = size_t(end - e.result.notes) + 1;
 }
 
 namespace {
@@ -59,26 +59,27 @@ bool stage(double *ms, bool (*run)()) {
 }
 
 bool plan() {
-  return plan_threads() && plan_memory() && stage(&engine.descriptors_ms, plan_descriptors) && plan_timers();
+  return plan_threads() && plan_memory() && stage(&engine.result.descriptors_ms, plan_descriptors) &&
+         plan_timers();
 }
 
-bool detached() { return wait_for_clones(state_detached, engine.park_timeout_ms); }
+bool detached() { return wait_for_clones(state_detached, engine.order->park_timeout_ms); }
 
 }  // namespace
 
 bool run_stages() {
   Engine &e = engine;
   const double start = now_ms();
-  bool ok = stage(&e.park_ms, park_threads);
+  bool ok = stage(&e.result.park_ms, park_threads);
   settle_deadlines();  // also for threads that are released because others could not be stopped
-  ok = ok && stage(&e.plan_ms, plan) && stage(&e.dofork_ms, allow_fork_everywhere) &&
-       (e.pidns || stage(&e.locks_ms, find_lock_owners));
+  ok = ok && stage(&e.result.plan_ms, plan) && stage(&e.result.dofork_ms, allow_fork_everywhere) &&
+       (e.pidns() || stage(&e.result.locks_ms, find_lock_owners));
   // A clone starts from here too: in it, the caller's thread returns from the save a second time.
-  if (ok && arch::gc_context_save(&e.threads[0].context) != 0) return true;
-  ok = ok && stage(&e.fork_ms, spawn_clones) && detached();
+  if (ok && arch::gc_context_save(&e.plan.threads[0].context) != 0) return true;
+  ok = ok && stage(&e.result.fork_ms, spawn_clones) && detached();
   if (!ok) kill_clones();
   release_threads();
-  e.pause_ms = now_ms() - start;
+  e.result.pause_ms = now_ms() - start;
   if (ok && !wait_for_clones(state_ready, -1)) {
     ok = false;
     kill_clones();

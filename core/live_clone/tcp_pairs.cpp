@@ -35,7 +35,7 @@ struct Ends {
 };
 
 void find_pairs(Ends &ends) {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   for (Descriptor &d : all) {
     Connection c;
     if (d.kind != Kind::tcp_dead || d.same_as >= 0 || !connection_of(d.fd, &c)) continue;
@@ -45,22 +45,22 @@ void find_pairs(Ends &ends) {
       continue;
     }
     size_t at = number_for(c) & (ends.size - 1);
-    for (; ends.slots[at] >= 0 && d.peer < 0; at = (at + 1) & (ends.size - 1)) {
+    for (; ends.slots[at] >= 0 && d.socket.peer < 0; at = (at + 1) & (ends.size - 1)) {
       Known &other = ends.items[ends.slots[at]];
       Descriptor &end = all[(size_t)other.index];
       if (other.paired || !are_ends_of_one(c, other.connection) || !in_one_network(d.fd, end.fd)) continue;
       other.paired = true;
-      end.peer = int(&d - all.items);
-      d.peer = other.index;
+      end.socket.peer = int(&d - all.items);
+      d.socket.peer = other.index;
     }
-    if (d.peer >= 0) continue;
+    if (d.socket.peer >= 0) continue;
     ends.items[ends.count] = {c, int(&d - all.items), false};
     ends.slots[at] = (int)ends.count++;
   }
 }
 
 void note_unaccepted(const Ends &ends) {
-  for (const Descriptor &l : engine.descriptors) {
+  for (const Descriptor &l : engine.plan.descriptors) {
     Endpoint at;
     if (l.kind != Kind::listener || l.same_as >= 0 || !has_unaccepted(l.fd) || !local_endpoint(l.fd, &at))
       continue;
@@ -68,7 +68,7 @@ void note_unaccepted(const Ends &ends) {
       const Known &k = ends.items[i];
       if (k.paired || !may_be_waiting_at(k.connection, at)) continue;
       Text text = note();
-      end_note(tell_unaccepted(text, engine.descriptors[(size_t)k.index].fd, l.fd));
+      end_note(tell_unaccepted(text, engine.plan.descriptors[(size_t)k.index].fd, l.fd));
     }
   }
 }
@@ -121,10 +121,11 @@ bool is_hidden_by_mark(int fd, uint64_t waiting) {
 
 bool copy_waiting(Descriptor &d, uint64_t waiting) {
   if (!waiting) return true;
-  d.data = static_cast<char *>(engine.arena.take(waiting));
-  if (!d.data) return fail_arena();
-  const long n = sys(SYS_recvfrom, d.fd, d.data, waiting, MSG_PEEK | MSG_DONTWAIT, nullptr, nullptr);
-  d.data_size = n > 0 ? (size_t)n : 0;
+  d.socket.waiting.data = static_cast<char *>(engine.arena.take(waiting));
+  if (!d.socket.waiting.data) return fail_arena();
+  const long n =
+      sys(SYS_recvfrom, d.fd, d.socket.waiting.data, waiting, MSG_PEEK | MSG_DONTWAIT, nullptr, nullptr);
+  d.socket.waiting.size = n > 0 ? (size_t)n : 0;
   return true;
 }
 
@@ -161,8 +162,8 @@ bool plan_pair(Descriptor &a, Descriptor &b, int *looks, uint64_t *in_all) {
   }
   if (!copy_waiting(a, to_a) || !copy_waiting(b, to_b)) return false;
   *in_all += to_a + to_b;
-  a.option = shut_halves(a.fd);
-  b.option = shut_halves(b.fd);
+  a.socket.shut = shut_halves(a.fd);
+  b.socket.shut = shut_halves(b.fd);
   a.kind = b.kind = Kind::tcp_pair;
   return true;
 }
@@ -251,10 +252,10 @@ void bind_like(int fd, int family, const Endpoint &old) {
 
 long connect_to(int listener, const Descriptor &d, const Endpoint &old, double deadline) {
   Endpoint at;
-  const long fd = fresh(d.family);
+  const long fd = fresh(d.socket.family);
   if (fd < 0 || !local_endpoint(listener, &at)) return fd;
-  bind_like((int)fd, d.family, old);
-  long r = named(SYS_connect, (int)fd, d.family, at);
+  bind_like((int)fd, d.socket.family, old);
+  long r = named(SYS_connect, (int)fd, d.socket.family, at);
   if (r == -EINPROGRESS)
     r = is_ready((int)fd, POLLOUT, deadline) ? -(long)socket_option((int)fd, SOL_SOCKET, SO_ERROR)
                                              : -ETIMEDOUT;
@@ -292,39 +293,39 @@ bool take_place(long fd, const Descriptor &d) {
 }
 
 bool is_of_listener(const Endpoint &local) {
-  for (const Descriptor &d : engine.descriptors)
-    if (d.kind == Kind::listener && d.count == local.port) return true;
+  for (const Descriptor &d : engine.plan.descriptors)
+    if (d.kind == Kind::listener && d.socket.port == local.port) return true;
   return false;
 }
 
 // What has no room on the other side waits on this one, as it would have.
 bool refill(const Descriptor &reader, int writer) {
   const int mark = socket_option(reader.fd, SOL_SOCKET, SO_RCVLOWAT);
-  const bool much = reader.data_size > first_window;
-  if (much) set_socket_option(reader.fd, SOL_SOCKET, SO_RCVLOWAT, (int)reader.data_size);
+  const bool much = reader.socket.waiting.size > first_window;
+  if (much) set_socket_option(reader.fd, SOL_SOCKET, SO_RCVLOWAT, (int)reader.socket.waiting.size);
   long n = 0;
-  for (size_t at = 0; at < reader.data_size; at += (size_t)n) {
-    n = sys(SYS_sendto, writer, reader.data + at, reader.data_size - at, MSG_DONTWAIT | MSG_NOSIGNAL, nullptr,
-            0);
+  for (size_t at = 0; at < reader.socket.waiting.size; at += (size_t)n) {
+    n = sys(SYS_sendto, writer, reader.socket.waiting.data + at, reader.socket.waiting.size - at,
+            MSG_DONTWAIT | MSG_NOSIGNAL, nullptr, 0);
     if (n <= 0) break;
   }
   if (much) set_socket_option(reader.fd, SOL_SOCKET, SO_RCVLOWAT, mark);
   if (n >= 0) return true;
   return fail_descriptor(n == -EAGAIN ? ENOSPC : (int)-n, reader)
-             << reader.data_size << " bytes in flight don't fit into the clone's connection (error " << -n
-             << ")",
+             << reader.socket.waiting.size << " bytes in flight don't fit into the clone's connection (error "
+             << -n << ")",
          false;
 }
 
 void shut_like(const Descriptor &d) {
-  if (d.option & shut_reading) sys(SYS_shutdown, d.fd, SHUT_RD);
-  if (d.option & shut_writing) sys(SYS_shutdown, d.fd, SHUT_WR);
+  if (d.socket.shut & shut_reading) sys(SYS_shutdown, d.fd, SHUT_RD);
+  if (d.socket.shut & shut_writing) sys(SYS_shutdown, d.fd, SHUT_WR);
 }
 
 }  // namespace
 
 bool plan_tcp_pairs() {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   size_t connections = 0;
   for (const Descriptor &d : all) connections += d.kind == Kind::tcp_dead && d.same_as < 0;
   if (!connections) return true;
@@ -339,21 +340,21 @@ bool plan_tcp_pairs() {
   int looks = most_looks;
   uint64_t in_all = 0;
   for (Descriptor &d : all) {
-    if (d.kind != Kind::tcp_dead || d.peer < 0 || &all[(size_t)d.peer] < &d) continue;
-    if (!plan_pair(d, all[(size_t)d.peer], &looks, &in_all)) return false;
+    if (d.kind != Kind::tcp_dead || d.socket.peer < 0 || &all[(size_t)d.socket.peer] < &d) continue;
+    if (!plan_pair(d, all[(size_t)d.socket.peer], &looks, &in_all)) return false;
   }
   return true;
 }
 
 bool rebuild_tcp_pair(Descriptor &first) {
-  Descriptor &second = engine.descriptors[(size_t)first.peer];
+  Descriptor &second = engine.plan.descriptors[(size_t)first.socket.peer];
   if (&second < &first) return true;  // made with the first end
   Connection old{};
   if (!connection_of(first.fd, &old)) old = {at_clone(0), at_clone(0)};  // another process has ended it
   const bool accepted = is_of_listener(old.local);
   const Descriptor &server = accepted ? first : second, &client = accepted ? second : first;
   const double deadline = now_ms() + connecting_ms;
-  const long listener = listen_like(server.family, accepted ? old.local : old.peer);
+  const long listener = listen_like(server.socket.family, accepted ? old.local : old.peer);
   if (listener < 0) return place((int)listener, server);
   // One after the other, so that no more descriptors are needed than for other pairs.
   if (!take_place(connect_to((int)listener, client, accepted ? old.peer : old.local, deadline), client))
@@ -364,9 +365,9 @@ bool rebuild_tcp_pair(Descriptor &first) {
 }
 
 bool complete_tcp_pairs() {
-  for (const Descriptor &d : engine.descriptors) {
+  for (const Descriptor &d : engine.plan.descriptors) {
     if (d.kind != Kind::tcp_pair || d.same_as >= 0) continue;
-    const Descriptor &other = engine.descriptors[(size_t)d.peer];
+    const Descriptor &other = engine.plan.descriptors[(size_t)d.socket.peer];
     if (&other < &d) continue;
     if (!refill(d, other.fd) || !refill(other, d.fd)) return false;
     shut_like(d);

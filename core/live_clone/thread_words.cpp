@@ -8,8 +8,8 @@ namespace {
 
 // Without it a clone would not notice the death of a thread that holds a robust mutex. ENOSYS: the kernel has no such lists.
 bool robust_lists_are_known() {
-  for (size_t i = 0; i < engine.thread_count; i++) {
-    const Thread &t = engine.threads[i];
+  for (size_t i = 0; i < engine.plan.thread_count; i++) {
+    const Thread &t = engine.plan.threads[i];
     if (t.state == thread_parked && t.robust_error && t.robust_error != ENOSYS)
       return fail(t.robust_error) << "get_robust_list is refused (error " << t.robust_error
                                   << "): a seccomp filter must allow it",
@@ -24,19 +24,20 @@ bool find_id_words() {
   const ProgramMemory memory;
   if (const int err = memory.error(); err)
     return fail(err) << "/proc/self/mem can't be opened (error " << err << ")", false;
-  for (size_t i = 0; i < e.thread_count; i++) {
-    Thread &t = e.threads[i];
+  for (size_t i = 0; i < e.plan.thread_count; i++) {
+    Thread &t = e.plan.threads[i];
     if (t.state != thread_parked) continue;
-    int *const places[] = {
-        e.thread_id_offset ? reinterpret_cast<int *>(t.registers.tls + e.thread_id_offset) : nullptr,
-        t.tid_address};
+    int *const places[] = {e.prepared.libc.thread_id_offset
+                               ? reinterpret_cast<int *>(t.registers.tls + e.prepared.libc.thread_id_offset)
+                               : nullptr,
+                           t.tid_address};
     for (int *place : places) {
       int id = 0;
       if (t.id_word || !place || memory.read((uint64_t)place, &id, sizeof id) != sizeof id) continue;
       if (id == t.tid) t.id_word = place;
     }
   }
-  if (!e.pidns && !e.threads[0].id_word)
+  if (!e.pidns() && !e.plan.threads[0].id_word)
     return fail(EOPNOTSUPP) << "plain mode does not know where this C library keeps the ids of threads; use "
                                "pidns mode",
            false;

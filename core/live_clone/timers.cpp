@@ -23,8 +23,6 @@ namespace {
 constexpr int highest_id =
     1 << 20;  // without exact ids, every id below has to be created and deleted on the way
 
-itimerval interval_timers[3];
-
 struct KernelSigevent {
   unsigned long value;
   int signal, notify, tid;
@@ -71,10 +69,10 @@ void sort_by_id(Table<KernelTimer> &timers) {
 
 bool plan_timers() {
   Engine &e = engine;
-  for (int i = 0; i < 3; i++) sys(SYS_getitimer, i, &interval_timers[i]);
+  for (int i = 0; i < 3; i++) sys(SYS_getitimer, i, &engine.plan.interval_timers[i]);
   // The kernel restarts a real-time interval when its signal is taken. Until then a timer that has expired stands still,
   // with an interval and no time left; its signal is not carried over, so the clone's timer expires at once.
-  itimerval &real = interval_timers[ITIMER_REAL];
+  itimerval &real = engine.plan.interval_timers[ITIMER_REAL];
   const bool has_interval = real.it_interval.tv_sec || real.it_interval.tv_usec;
   if (has_interval && !real.it_value.tv_sec && !real.it_value.tv_usec) real.it_value.tv_usec = 1;
   const long n = read_file("/proc/self/timers", e.scratch, e.scratch_size);
@@ -85,7 +83,7 @@ bool plan_timers() {
   for (const char *p = e.scratch; *p; p = next_line(p)) {
     unsigned long v;
     if (const char *id = after(p, "ID: ")) {
-      t = e.timers.add(e.arena);
+      t = e.plan.timers.add(e.arena);
       if (!t) return fail_arena();
       memset(t, 0, sizeof *t);
       parse_dec(id, &v);
@@ -114,15 +112,15 @@ bool plan_timers() {
       t->clock = negative ? -(int)v : (int)v;
     }
   }
-  sort_by_id(e.timers);
+  sort_by_id(e.plan.timers);
   return true;
 }
 
 bool rebuild_timers() {
   for (int i = 0; i < 3; i++)
-    if (interval_timers[i].it_value.tv_sec || interval_timers[i].it_value.tv_usec)
-      sys(SYS_setitimer, i, &interval_timers[i], nullptr);
-  for (KernelTimer &t : engine.timers) {
+    if (engine.plan.interval_timers[i].it_value.tv_sec || engine.plan.interval_timers[i].it_value.tv_usec)
+      sys(SYS_setitimer, i, &engine.plan.interval_timers[i], nullptr);
+  for (KernelTimer &t : engine.plan.timers) {
     KernelSigevent event{};
     event.value = t.value;
     event.signal = t.signal;

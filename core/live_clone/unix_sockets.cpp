@@ -93,8 +93,8 @@ bool peek_data(Descriptor &d) {
     }
     record->size = (size_t)n;
     memcpy(record + 1, engine.scratch, (size_t)n);
-    if (!d.data) d.data = reinterpret_cast<char *>(record);
-    d.data_size++;
+    if (!d.socket.waiting.data) d.socket.waiting.data = reinterpret_cast<char *>(record);
+    d.socket.waiting.size++;
   }
   sys(SYS_setsockopt, d.fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof none);
   if (descriptors_lost) end_note(note() << "descriptor " << d.fd << ": " << descriptors_in_flight);
@@ -103,8 +103,8 @@ bool peek_data(Descriptor &d) {
 
 // Puts what waited in `reader` into the other end of the new pair.
 void refill(const Descriptor &reader, int writer) {
-  auto *record = reinterpret_cast<const Message *>(reader.data);
-  for (size_t i = 0; i < reader.data_size; i++) {
+  auto *record = reinterpret_cast<const Message *>(reader.socket.waiting.data);
+  for (size_t i = 0; i < reader.socket.waiting.size; i++) {
     sys(SYS_sendto, writer, record + 1, record->size, MSG_DONTWAIT | MSG_NOSIGNAL, nullptr, 0);
     // Records lie one behind the other, each on a multiple of 64 as the arena gives them out.
     const auto next = (reinterpret_cast<uint64_t>(record + 1) + record->size + 63) & ~63ul;
@@ -128,7 +128,7 @@ void bind_anywhere(int fd) {
 }  // namespace
 
 bool plan_unix_sockets() {
-  auto &all = engine.descriptors;
+  auto &all = engine.plan.descriptors;
   long diag = -1;
   for (Descriptor &d : all) {
     if (d.kind == Kind::unix_listener && d.same_as < 0)
@@ -141,18 +141,18 @@ bool plan_unix_sockets() {
       continue;
     }
     if (diag == -1) diag = sys(SYS_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-    if (diag >= 0) d.peer_inode = unix_peer((int)diag, (uint32_t)d.inode);
+    if (diag >= 0) d.socket.peer_inode = unix_peer((int)diag, (uint32_t)d.inode);
   }
   if (diag >= 0) sys(SYS_close, diag);
   if (diag < -1) end_note(note() << "sock_diag is not permitted: Unix socket pairs become dead ends");
   for (Descriptor &d : all) {
-    if (d.kind != Kind::unix_dead || d.same_as >= 0 || !d.peer_inode) continue;
-    Descriptor *other = descriptor_of_inode(d.device, d.peer_inode);
-    if (other && other->kind == Kind::unix_dead && other->peer_inode == d.inode)
-      d.peer = int(other - all.items);
+    if (d.kind != Kind::unix_dead || d.same_as >= 0 || !d.socket.peer_inode) continue;
+    Descriptor *other = descriptor_of_inode(d.device, d.socket.peer_inode);
+    if (other && other->kind == Kind::unix_dead && other->socket.peer_inode == d.inode)
+      d.socket.peer = int(other - all.items);
   }
   for (Descriptor &d : all) {
-    if (d.kind != Kind::unix_dead || d.peer < 0) continue;
+    if (d.kind != Kind::unix_dead || d.socket.peer < 0) continue;
     d.kind = Kind::unix_pair;
     if (!peek_data(d)) return false;
   }
@@ -160,7 +160,7 @@ bool plan_unix_sockets() {
 }
 
 bool rebuild_unix_listener(Descriptor &d) {
-  const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
+  const long fd = sys(SYS_socket, AF_UNIX, d.socket.type | blocking_flags(d), 0);
   if (fd >= 0) {
     copy_options(d.fd, (int)fd, d);
     bind_anywhere((int)fd);
@@ -170,12 +170,12 @@ bool rebuild_unix_listener(Descriptor &d) {
 }
 
 bool rebuild_unix_pair(Descriptor &d) {
-  Descriptor &other = engine.descriptors[(size_t)d.peer];
+  Descriptor &other = engine.plan.descriptors[(size_t)d.socket.peer];
   if (&other < &d) return true;  // made with the first end
   const int pass_a = socket_option(d.fd, SOL_SOCKET, SO_PASSCRED);
   const int pass_b = socket_option(other.fd, SOL_SOCKET, SO_PASSCRED);
   int ends[2] = {-1, -1};
-  const long r = sys(SYS_socketpair, AF_UNIX, d.type | SOCK_CLOEXEC, 0, ends);
+  const long r = sys(SYS_socketpair, AF_UNIX, d.socket.type | SOCK_CLOEXEC, 0, ends);
   if (r < 0) return place((int)r, d);
   copy_options(d.fd, ends[0], d);
   copy_options(other.fd, ends[1], other);
@@ -198,22 +198,22 @@ bool rebuild_unix_pair(Descriptor &d) {
 bool rebuild_unix_dead(Descriptor &d) {
   sockaddr_un peer{};
   unsigned size = sizeof peer;
-  if (d.type == SOCK_DGRAM && sys(SYS_getpeername, d.fd, &peer, &size) == 0 &&
+  if (d.socket.type == SOCK_DGRAM && sys(SYS_getpeername, d.fd, &peer, &size) == 0 &&
       size > sizeof peer.sun_family) {
-    const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
+    const long fd = sys(SYS_socket, AF_UNIX, d.socket.type | blocking_flags(d), 0);
     if (fd >= 0) copy_options(d.fd, (int)fd, d);
     if (fd >= 0) sys(SYS_connect, fd, &peer, size);
     return place_with_duplicates((int)fd, d);
   }
   int ends[2] = {-1, -1};
-  const long r = sys(SYS_socketpair, AF_UNIX, d.type | blocking_flags(d), 0, ends);
+  const long r = sys(SYS_socketpair, AF_UNIX, d.socket.type | blocking_flags(d), 0, ends);
   if (r < 0) return place((int)r, d);
   sys(SYS_close, ends[1]);
   return place_with_duplicates(ends[0], d);
 }
 
 bool rebuild_unix_idle(Descriptor &d) {
-  const long fd = sys(SYS_socket, AF_UNIX, d.type | blocking_flags(d), 0);
+  const long fd = sys(SYS_socket, AF_UNIX, d.socket.type | blocking_flags(d), 0);
   if (fd >= 0) copy_options(d.fd, (int)fd, d);
   if (fd >= 0 && has_path(d.fd)) bind_anywhere((int)fd);
   return place_with_duplicates((int)fd, d);

@@ -298,7 +298,7 @@ void note_interruption(Wait &w, ucontext_t *frame) {
 void go_on_waiting(const Wait &w, ucontext_t *frame) {
   const bool connecting =
       w.call.known && w.call.number == SYS_connect && (w.interrupted || arch::begins_again(frame, w.call));
-  if (connecting && engine.index > 0) {
+  if (connecting && engine.result.index > 0) {
     // In a clone it would open a second connection: the one that is being made stays with the master.
     if (!w.interrupted || w.made_again) arch::end_restarted(frame);
     return arch::end_call(frame, -ECONNABORTED);

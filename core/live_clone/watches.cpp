@@ -26,7 +26,9 @@ Watches watches_in(const char *fdinfo) {
   return all;
 }
 
-bool had(const Descriptor &d, unsigned long number) { return d.watches[number / 64] >> number % 64 & 1; }
+bool had(const Descriptor &d, unsigned long number) {
+  return d.inotify.watches[number / 64] >> number % 64 & 1;
+}
 
 bool fail_watch(const Descriptor &d, long error) {
   Text text = fail_descriptor((int)-error, d);
@@ -102,13 +104,14 @@ bool plan_inotify(Descriptor &d) {
   Text text = note();
   end_note(tell_lost_watches(text, d.fd, info));
   if (all.highest > highest_watch_kept_apart) return true;
-  const size_t bytes = (all.highest / 64 + 1) * sizeof *d.watches;
-  d.watches = static_cast<uint64_t *>(engine.arena.take(bytes));
-  if (!d.watches) return fail_arena();
-  memset(d.watches, 0, bytes);
-  d.highest_watch = (uint32_t)all.highest;
+  const size_t bytes = (all.highest / 64 + 1) * sizeof *d.inotify.watches;
+  d.inotify.watches = static_cast<uint64_t *>(engine.arena.take(bytes));
+  if (!d.inotify.watches) return fail_arena();
+  memset(d.inotify.watches, 0, bytes);
+  d.inotify.highest = (uint32_t)all.highest;
   unsigned long number = 0;
-  for (const char *p = info; (p = next_watch(p, &number));) d.watches[number / 64] |= 1ul << number % 64;
+  for (const char *p = info; (p = next_watch(p, &number));)
+    d.inotify.watches[number / 64] |= 1ul << number % 64;
   return true;
 }
 
@@ -117,12 +120,12 @@ bool rebuild_inotify(Descriptor &d) {
 }
 
 bool end_watches(Descriptor &d) {
-  if (!d.highest_watch) return true;
+  if (!d.inotify.highest) return true;
   const Pipe passing;
-  unsigned long gap = d.highest_watch;  // the highest number that none of the master's watches has
+  unsigned long gap = d.inotify.highest;  // the highest number that none of the master's watches has
   while (gap > 0 && had(d, gap)) gap--;
   if (!pass_gaps(d, gap, passing)) return false;
-  for (unsigned long number = 1; number <= d.highest_watch; number++) {
+  for (unsigned long number = 1; number <= d.inotify.highest; number++) {
     if (!had(d, number)) continue;
     const long given = number > gap ? add_watch(d, passing) : (long)number;
     if (given < 0) return fail_watch(d, given);
