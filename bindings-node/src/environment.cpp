@@ -39,6 +39,7 @@ Environment::Environment(Napi::Env env)
   static std::once_flag once;
   std::call_once(once, [] {
     guest::on_clone(on_clone);
+    guest::no_locks_in_chunks(256 * 1024);  // MemoryChunk of V8
     guest::around_copy(
         [] {
           if (call_of_thread_) call_of_thread_->environment->hold(*call_of_thread_);

@@ -79,6 +79,16 @@ int gc_around_copy(int (*before)(void *), void (*after)(void *), void *data) {
   });
 }
 
+int gc_no_locks_in_chunks(size_t size) {
+  return guarded([&] {
+    if (size % 4096 != 0)
+      throw guest::Error(GC_E_INVALID_ARGUMENT,
+                         "size is " + std::to_string(size) + ", expected a multiple of 4096");
+    guest::no_locks_in_chunks(size);
+    return 0;
+  });
+}
+
 int gc_thread_pointers(uintptr_t **pointers, size_t *count) {
   return guarded([&] {
     need(pointers, "pointers", "the address of a pointer");

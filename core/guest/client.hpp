@@ -156,6 +156,10 @@ const std::vector<std::uintptr_t> &thread_pointers() noexcept;
 // don't come by here.
 void around_copy(std::function<void()> before, std::function<void()> after);
 
+// Tells how the program's garbage-collected heap looks: in chunks that begin with their size in bytes, at multiples of it, and
+// hold no locks of the C library, so that plain mode need not search them. A multiple of the page size. Thread-safe.
+void no_locks_in_chunks(std::size_t size) noexcept;
+
 struct Explanation {
   bool can_clone;
   std::string report;  // one line a finding, each with its newline

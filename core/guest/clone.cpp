@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <mutex>
 
 #include "core/generators/reseed.hpp"
@@ -36,6 +37,8 @@ std::mutex one_at_a_time;
 std::vector<std::uintptr_t> &pointers_of_threads =
     *new std::vector<std::uintptr_t>;  // never destroyed: see client.hpp
 
+std::atomic<std::size_t> lock_free_chunks;
+
 live_clone::Order for_engine(const CloneOrder &order) {
   live_clone::Order engine;
   engine.mode = order.mode == live_clone::mode_name(live_clone::Mode::pidns) ? live_clone::Mode::pidns
@@ -46,6 +49,7 @@ live_clone::Order for_engine(const CloneOrder &order) {
     engine.addresses.push_back(ntohl(address.s_addr));
   }
   engine.reaper_path = find_reaper();
+  engine.no_locks_in_chunks = lock_free_chunks;
   return engine;
 }
 
@@ -124,6 +128,8 @@ void prepare_machine(const std::string &ticket) {
 }
 
 }  // namespace
+
+void no_locks_in_chunks(std::size_t size) noexcept { lock_free_chunks = size; }
 
 int clone(const std::string &ticket, Call *call, const std::vector<generators::Repeating> &found_by_binding) {
   checked_ticket(ticket);

@@ -72,6 +72,9 @@ struct Order {
   /// Plain mode: mappings of at least this size hold no locks of the process (they are the RAM of a machine that it emulates,
   /// whose contents may look like the process's locks). 0: there are no such mappings.
   size_t no_locks_from = 0;
+  /// Plain mode: a piece of anonymous memory that begins with this number, at a multiple of it, and is that many bytes long
+  /// holds no locks either (it is a chunk of a garbage-collected heap). A multiple of the page size. 0: there are none.
+  size_t no_locks_in_chunks = 0;
   /// How long to wait for every thread to stop, in milliseconds. The error names a thread that does not.
   int park_timeout_ms = 3000;
   /// Runs the function it is given: a wait during which the program must be able to go on (for the end of a transaction).

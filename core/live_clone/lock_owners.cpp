@@ -149,11 +149,12 @@ bool search_stretch(const Stretch &s, const uint32_t *from, const uint32_t *to, 
   return true;
 }
 
-// A chunk of V8's heap begins with its size, 256 KiB, and is aligned to it: nothing in it is a lock.
-bool v8_chunk(uint64_t address, uint64_t end) {
-  return (address & 0x3ffff) == 0 && address + 0x40000 <= end &&
+// Is it a chunk that the order says holds no locks?
+bool is_lock_free(uint64_t address, uint64_t end) {
+  const uint64_t size = engine.order->no_locks_in_chunks;
+  return size && address % size == 0 && end - address >= size &&
          // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): every line of maps has an address
-         *reinterpret_cast<uint64_t *>(address) == 0x40000;
+         *reinterpret_cast<uint64_t *>(address) == size;
 }
 
 // Searches the mappings one by one. Only pages that exist are read, in runs: others hold no locks, and reading would
@@ -183,7 +184,7 @@ class Search {
         // This process has never written the page, which is the file's own: no lock in it is held.
         const bool exists = (entry.present() && !entry.of_file()) || entry.swapped();
         const bool ours = engine.arena.holds(page);
-        const bool chunk = exists && !ours && anonymous && entry.present() && v8_chunk(page, end);
+        const bool chunk = exists && !ours && anonymous && entry.present() && is_lock_free(page, end);
         if (exists && !ours && !chunk) {
           if (!run) run = page, in_place = anonymous;
           in_place = in_place && entry.present();
@@ -191,7 +192,7 @@ class Search {
         }
         if (run && !search(run, page, in_place, anonymous && !exists && !entry.guard())) return false;
         run = 0;
-        if (chunk) i += 63;
+        if (chunk) i += engine.order->no_locks_in_chunks / page_size - 1;
       }
       at += count * page_size;
     }

@@ -49,6 +49,8 @@ static void check_arguments(void) {
   FAILS(gc_tell_repeating(&unknown, 1), GC_E_INVALID_ARGUMENT);
   CHECK(strstr(gc_error_text(), "'no such generator'") != NULL);
   FAILS(gc_tell_repeating(&nowhere, 1), GC_E_INVALID_ARGUMENT);
+  FAILS(gc_no_locks_in_chunks(4095), GC_E_INVALID_ARGUMENT);
+  CHECK(gc_no_locks_in_chunks(0) == 0);
   gc_call_on_interrupt(NULL, NULL, NULL);
 }
 

@@ -2,6 +2,7 @@
 // clones.
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 #include <thread>
 
@@ -96,6 +98,26 @@ TESTEE(recursive_mutex_deep) {
   holder.join();
   CHECK(m.try_lock());
   m.unlock();
+}
+
+// Chunks of a garbage-collected heap are not searched for locks: what looks like one stays as it is.
+TESTEE(lock_free_chunks) {
+  constexpr size_t size = 256 * 1024;
+  void *memory = mmap(nullptr, 3 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(memory) + size - 1) & ~(size - 1);
+  auto *chunk = reinterpret_cast<size_t *>(start);
+  *chunk = size;
+  auto *inside = new (chunk + 8) std::recursive_mutex;
+  auto *outside = new (reinterpret_cast<char *>(start + size)) std::recursive_mutex;
+  inside->lock();
+  outside->lock();
+  const int master = gettid();
+  live_clone::Order chunks = order();
+  chunks.no_locks_in_chunks = size;
+  clone_here(chunks);
+  CHECK_EQ(inside->native_handle()->__data.__owner, master);
+  CHECK_EQ(outside->native_handle()->__data.__owner, gettid());
 }
 
 // Small numbers, like thread ids in a container: data that looks like a held lock must not change.

@@ -44,6 +44,11 @@ GC_API int gc_around_copy(int (*before)(void *data), void (*after)(void *data), 
 * a VM. For handlers of gc_on_clone(), as the threads may have ended later. *pointers is one block for gc_free(). */
 GC_API int gc_thread_pointers(uintptr_t **pointers, size_t *count);
 
+/* Tells how the runtime's garbage-collected heap looks: in chunks that begin with their size in bytes (a word), at multiples of
+* it, and hold no locks of the C library. The plain mode of the process hypervisor need not search them. INVALID_ARGUMENT: the
+* size is not a multiple of 4096. */
+GC_API int gc_no_locks_in_chunks(size_t size);
+
 /* give_up(data) runs in a thread whose call through `call` is waiting, after each signal handler that has interrupted it and
 * every quarter of a second; if it returns 1 the call is cancelled and fails with errno EINTR. give_up NULL: none. Set it
 * while no call goes through `call`. */
