@@ -6,10 +6,7 @@
   "variables": {
     "root": "<!(node scripts/sources.js root)",
     "version": "<!(node scripts/sources.js version)",
-    "parked_flags": [
-      "-fno-stack-protector", "-fno-plt", "-U_FORTIFY_SOURCE",
-      "<!@(node -p \"process.arch === 'x64' ? '-fcf-protection=none' : ''\")"
-    ]
+    "parked_flags": ["<!@(node scripts/sources.js flags)"]
   },
   "target_defaults": {
     "include_dirs": ["<(root)", "<(root)/core/include"],
@@ -65,17 +62,30 @@
       "type": "none",
       "dependencies": [
         "gridcentric_generators", "gridcentric_guest", "gridcentric_host", "gridcentric_hypervisors", "gridcentric_live_clone",
-        "gridcentric_model", "gridcentric_wire", "gridcentric_parked"
+        "gridcentric_model", "gridcentric_wire", "gridcentric_parked", "gridcentric_parked_symbols"
       ]
     },
     {
-      # Runs while all threads are parked: flags as in core/live_clone/live_clone.cmake.
+      # Runs while all threads are parked: with flags of its own, and without symbols that allocate, lock or throw.
       "target_name": "gridcentric_parked",
       "type": "static_library",
       "sources": ["<!@(node scripts/sources.js parked)"],
-      "cflags": ["<@(parked_flags)"],
-      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
+      # Not cflags_cc: the defaults above remove -fno-exceptions and -fno-rtti from there.
+      "cflags": ["<@(parked_flags)", "-fasynchronous-unwind-tables"],
       "cflags_cc!": ["-fexceptions", "-frtti"]
+    },
+    {
+      "target_name": "gridcentric_parked_symbols",
+      "type": "none",
+      "dependencies": ["gridcentric_parked"],
+      "actions": [
+        {
+          "action_name": "check_parked_symbols",
+          "inputs": ["<(root)/core/live_clone/check-parked-symbols", "<!@(node scripts/sources.js parked)"],
+          "outputs": ["<(INTERMEDIATE_DIR)/parked-symbols.checked"],
+          "action": ["<(root)/core/live_clone/check-parked-symbols", "--below", "<(PRODUCT_DIR)", "<@(_outputs)"]
+        }
+      ]
     },
     {
       "target_name": "gridcentric",
@@ -106,7 +116,6 @@
       "sources": ["<!@(node scripts/sources.js reaper)"],
       "cflags": ["<@(parked_flags)", "-fno-asynchronous-unwind-tables", "-Os", "-ffreestanding", "-fno-builtin", "-fno-pie", "-fno-tree-loop-distribute-patterns"],
       "cflags!": ["-fPIC", "-pthread", "-O3"],
-      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
       "cflags_cc!": ["-fexceptions", "-frtti"],
       "ldflags": ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-s"],
       "ldflags!": ["-pthread", "-rdynamic"]

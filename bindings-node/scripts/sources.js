@@ -1,8 +1,8 @@
 'use strict';
-// Tells binding.gyp which files to compile: `sources.js root|version|drivers|GROUP [FOLDER]`. GROUP is a group of
+// Tells binding.gyp which files to compile: `sources.js root|version|drivers|flags|GROUP [FOLDER]`. GROUP is a group of
 // core/sources.txt, whose paths are printed relative to this package; FOLDER limits it to the files below core/FOLDER. The group
-// "driver" is compiled with "core"; `drivers` prints the macros that list them for core/hypervisors/drivers.cpp. It must not know what
-// the files are for.
+// "driver" is compiled with "core"; `drivers` prints the macros that list them for core/hypervisors/drivers.cpp, `flags` those of
+// the group "parked". It must not know what the files are for.
 const fs = require('node:fs');
 const path = require('node:path');
 
@@ -39,6 +39,11 @@ function drivers() {
   return group('driver').map((file) => `GC_DRIVER(${path.basename(file, '.cpp')})`).join('');
 }
 
+/** The compiler flags of the group "parked" on this computer. */
+function flags() {
+  return [...group('flag'), ...(process.arch === 'x64' ? group('flagx') : [])];
+}
+
 /** The sources of one group, or those of them below a folder of the core, relative to this package. */
 function sources(name, folder) {
   const files = name === 'core' ? [...group('core'), ...group('driver')] : group(name);
@@ -57,6 +62,7 @@ if (require.main === module) {
   if (what === 'root') console.log(path.relative(home, root()) || '.');
   else if (what === 'version') console.log(version());
   else if (what === 'drivers') console.log(drivers());
+  else if (what === 'flags') console.log(flags().join('\n'));
   else console.log(sources(what, process.argv[3]).join('\n'));
 }
 

@@ -5,10 +5,9 @@ if(GC_TESTS)
   target_compile_definitions(gc_parked PRIVATE GC_CHECKED)
 endif()
 target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
-set(gc_parked_flags -fno-exceptions -fno-rtti -fno-stack-protector -fcf-protection=none -fno-plt
-  -fno-threadsafe-statics -fno-sanitize=all -U_FORTIFY_SOURCE -Wall -Wextra -Werror)
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
-  list(REMOVE_ITEM gc_parked_flags -fcf-protection=none)
+set(gc_parked_flags ${GC_SOURCES_flag} -fno-sanitize=all -Wall -Wextra -Werror)
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  list(APPEND gc_parked_flags ${GC_SOURCES_flagx})
 endif()
 # A thread may be cancelled while it waits in parker.cpp's signal handler: the unwinder must be able to pass through it.
 target_compile_options(gc_parked PRIVATE ${gc_parked_flags} -fasynchronous-unwind-tables)
@@ -16,9 +15,9 @@ target_compile_options(gc_parked PRIVATE ${gc_parked_flags} -fasynchronous-unwin
 # Fails the build if an object of the group refers to a symbol that may allocate, lock, throw or touch TLS.
 set(gc_parked_stamp ${CMAKE_CURRENT_BINARY_DIR}/parked-symbols.checked)
 add_custom_command(OUTPUT ${gc_parked_stamp}
-  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-parked-symbols $<TARGET_OBJECTS:gc_parked>
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/core/live_clone/check-parked-symbols $<TARGET_OBJECTS:gc_parked>
   COMMAND ${CMAKE_COMMAND} -E touch ${gc_parked_stamp}
-  DEPENDS $<TARGET_OBJECTS:gc_parked> ${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-parked-symbols
+  DEPENDS $<TARGET_OBJECTS:gc_parked> ${CMAKE_CURRENT_SOURCE_DIR}/core/live_clone/check-parked-symbols
   COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_target(gc_parked_symbols ALL DEPENDS ${gc_parked_stamp})
 
