@@ -2,6 +2,8 @@
 
 #include <deque>
 
+#include "core/cli/python.hpp"
+
 namespace gridcentric::cli {
 namespace {
 
@@ -24,6 +26,11 @@ const Driver &chosen_driver(const Arguments &arguments, bool tests_too) {
   const Driver *driver = find_driver(name);
   if (driver && (tests_too || !driver->scripted)) return *driver;
   throw UsageError{"--hypervisor is '" + name + "', expected " + names_of_drivers(tests_too)};
+}
+
+std::string driver_of_others(const std::vector<std::string> &words) {
+  if (words.size() < 2 || words[0] != "--hypervisor") return "";
+  return !find_driver(words[1]) && python_has_driver(words[1]) ? words[1] : "";
 }
 
 void check_options_of_others(const Arguments &arguments, const Driver &chosen, DriverOptions options) {

@@ -15,6 +15,10 @@ const Driver &chosen_driver(const Arguments &arguments, bool tests_too);
 // Throws UsageError if an option of another hypervisor was given, and names that hypervisor.
 void check_options_of_others(const Arguments &arguments, const Driver &chosen, DriverOptions options);
 
+// The driver of another Python package that these words of `gc VERB` begin with ("--hypervisor NAME"), or "": gc knows neither it
+// nor its options, so it gets the other words as they are.
+std::string driver_of_others(const std::vector<std::string> &words);
+
 bool takes_value(std::span<const DriverOption> options, std::string_view name);
 
 // The options of a verb, and those that each hypervisor adds to it.

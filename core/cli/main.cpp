@@ -3,7 +3,9 @@
 #include <cstdio>
 
 #include "core/cli/actions.hpp"
+#include "core/cli/hypervisors.hpp"
 #include "core/cli/output.hpp"
+#include "core/cli/python.hpp"
 #include "core/guest/client.hpp"
 
 namespace gridcentric::cli {
@@ -92,6 +94,13 @@ int dispatch(const Verb &verb, const std::vector<std::string> &words) {
     if (word == "--" || verb.shape == Shape::command) break;
   }
   try {
+    if (verb.run == run || verb.run == host) {
+      if (const std::string driver = driver_of_others(words); !driver.empty()) {
+        std::vector<std::string> rest = {verb.name};
+        rest.insert(rest.end(), words.begin() + 2, words.end());
+        return become_driver(driver, rest);
+      }
+    }
     const int status = verb.run(parse_arguments(verb, words));
     return all_written(verb.name) ? status : 1;
   } catch (const UsageError &error) {

@@ -2,6 +2,7 @@
 
 #include <glob.h>
 #include <gridcentric/gc-guest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -83,10 +84,31 @@ int become_python(const char *module, const std::vector<std::string> &words) {
           (is_driver ? "[" + words[0] + "]" : "") + "'");
 }
 
-int become_driver(const Driver &driver, const std::vector<std::string> &words) {
-  std::vector<std::string> all = {driver.name};
+int become_driver(const std::string &name, const std::vector<std::string> &words) {
+  std::vector<std::string> all = {name};
   all.insert(all.end(), words.begin(), words.end());
   return become_python("gridcentric.hypervisors", all);
+}
+
+int become_driver(const Driver &driver, const std::vector<std::string> &words) {
+  return become_driver(std::string(driver.name), words);
+}
+
+bool python_has_driver(const std::string &name) {
+  const std::string own = own_python();
+  if (own.empty()) return false;
+  std::vector<std::string> command = {own, "-m", "gridcentric.hypervisors", "has", name};
+  const std::vector<char *> arguments = guest::pointers(command);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setenv("PYTHONSAFEPATH", "1", 1);
+    ::execv(own.c_str(), arguments.data());
+    ::_exit(127);
+  }
+  int state = 1;
+  while (child > 0 && ::waitpid(child, &state, 0) < 0 && errno == EINTR) {
+  }
+  return child > 0 && WIFEXITED(state) && WEXITSTATUS(state) == 0;
 }
 
 int selftest(const Arguments &arguments) { return become_python("gridcentric.selftest", arguments.words); }

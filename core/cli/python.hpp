@@ -16,4 +16,10 @@ int become_python(const char *module, const std::vector<std::string> &words);
 // The command line of a driver that is written in Python (gridcentric.hypervisors).
 int become_driver(const Driver &driver, const std::vector<std::string> &words);
 
+// Has another Python package registered a driver of this name? Asks the Python that this gc belongs to; false if it belongs to none.
+bool python_has_driver(const std::string &name);
+
+// Its command line: words are those after "gc", without --hypervisor.
+int become_driver(const std::string &name, const std::vector<std::string> &words);
+
 }  // namespace gridcentric::cli

@@ -2,7 +2,7 @@
 
 Which ones there are say the entry points of the group `gridcentric.hypervisors`: the name is the hypervisor's, the object a
 function that is given the words after the name and returns an exit code. `gc` in place of a name goes to all of them: each
-removes what killed hosts have left and says what that was.
+removes what killed hosts have left and says what that was. `has NAME` says by its exit code whether there is one of that name.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = words.pop(0) if words else ""
     if name == "gc":
         return max((load()(["gc"]) for _, load in sorted(commands.items())), default=0)
+    if name == "has":
+        return int(words[0] not in commands)
     if name not in commands:
         print(f"gc: no hypervisor '{name}' is installed, expected {' or '.join(sorted(commands)) or 'none'}", file=sys.stderr)
         return 2
