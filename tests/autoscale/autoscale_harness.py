@@ -12,10 +12,11 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -83,6 +84,30 @@ class Wire:
             await self._writer.wait_closed()
 
 
+class HangingUp(asyncio.Protocol):
+    """Closes its connection at once, and says which port the other end has."""
+
+    def __init__(self, hung_up: Callable[[int], None]) -> None:
+        self._hung_up = hung_up
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+        self._hung_up(transport.get_extra_info("peername")[1])
+
+
+class Stub(web.Server):
+    """The server at the clones' addresses. It hangs up on its next `hang_ups` connections."""
+
+    hang_ups = 0
+    hung_up: Callable[[int], None]
+
+    def __call__(self) -> Any:
+        if self.hang_ups == 0:
+            return super().__call__()
+        self.hang_ups -= 1
+        return HangingUp(self.hung_up)
+
+
 class World:
     """A fake host and the stub servers of its clones."""
 
@@ -93,6 +118,7 @@ class World:
         self.joined: list[int] = []
         self.release = asyncio.Event()  # when set, /slow answers
         self.bodies: list[tuple[int, bytes]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
 
     async def start(self, cpus: int) -> None:
         self._host = await asyncio.create_subprocess_exec(
@@ -104,9 +130,9 @@ class World:
         assert line.startswith(b"listening"), line
         self.control = await Wire.connect(self.socket, "control")
         self._runners: list[web.ServerRunner] = []
-        self._servers: list[web.Server] = []
+        self._servers: list[Stub] = []
         for handler, port in ((self._app, self.app_port), (self._clone_side, self.listen_port)):
-            server = web.Server(handler, handler_cancellation=True)
+            server = Stub(handler, handler_cancellation=True)
             runner = web.ServerRunner(server)
             self._servers.append(server)
             await runner.setup()
@@ -115,8 +141,11 @@ class World:
             self._runners.append(runner)
 
     async def close(self) -> None:
+        for waiting in self._waiting:
+            waiting.cancel()
         await self.control.close()
         if self._host.returncode is None:
+            self._host.send_signal(signal.SIGCONT)
             self._host.terminate()
         await self._host.wait()
         for runner in self._runners:
@@ -125,6 +154,23 @@ class World:
     async def kill_host(self) -> None:
         self._host.kill()
         await self._host.wait()
+
+    def hang_up(self, times: int) -> None:
+        """Clones close the next connections at once; the host does not answer until both ends of the first are closed."""
+        self._servers[0].hang_ups, self._servers[0].hung_up = times, self._hung_up
+        self._host.send_signal(signal.SIGSTOP if times else signal.SIGCONT)
+
+    def _hung_up(self, port: int) -> None:
+        self._waiting.add(asyncio.ensure_future(self._go_on_after(port)))
+
+    async def _go_on_after(self, port: int) -> None:
+        def closed() -> bool:
+            rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            return not any(row[1].endswith(f":{port:04X}") and row[3] != "06" for row in rows)
+
+        while not closed():
+            await asyncio.sleep(0.005)
+        self._host.send_signal(signal.SIGCONT)
 
     async def nothing_left(self) -> None:
         """Wait until the host has noticed that the whole family is gone, unless the host itself is gone."""

@@ -48,6 +48,32 @@ def test_a_clone_that_had_ended_before_the_request_has_not_got_it(language: str,
     run(language, tmp_path, test, THREE)
 
 
+ASKED = {
+    "GET": b"GET / HTTP/1.1\r\nHost: a\r\nX-User: u\r\n\r\n",
+    "POST": b"POST / HTTP/1.1\r\nHost: a\r\nX-User: u\r\nContent-Length: 4\r\n\r\nbody",
+    "large POST": b"POST / HTTP/1.1\r\nHost: a\r\nX-User: u\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000),
+    "WebSocket": b"GET /socket HTTP/1.1\r\nHost: a\r\nX-User: u\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_clone_that_ends_as_it_is_connected_to(kind: str, times: int, language: str, tmp_path: Path) -> None:
+    """Its connection ends before the host has noticed. Nothing was sent, so the request goes out again, but not for ever."""
+
+    async def test(world: World, program: Program, user: User) -> None:
+        world.hang_up(times)
+        answer = await raw(world, ASKED[kind])
+        # What is forwarded while it arrives cannot be sent twice.
+        right = 502 if times == 3 or kind == "large POST" else 101 if kind == "WebSocket" else 200
+        assert status(answer) == right, answer
+        world.hang_up(0)
+        assert await user.get() == "clone 1"
+
+    run(language, tmp_path, test)
+
+
 def unread(pid: int, port: int) -> int:
     """The bytes that wait in the connections to this port of 127.0.0.1 for `pid` to read."""
     rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]

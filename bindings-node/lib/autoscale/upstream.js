@@ -39,6 +39,8 @@ class CloneAgent extends http.Agent {
     socket.once('connect', async () => {
       try {
         if (!(await this.family.lives(this.clone.vmid))) throw new Error(`clone ${this.clone.vmid} has ended`);
+        // The clone may have ended before the host noticed. node:http waits for ever for a connection that is closed already.
+        if (socket.destroyed || socket.readableEnded) throw new Error('it closed the connection');
       } catch (error) {
         return fail(error);
       }

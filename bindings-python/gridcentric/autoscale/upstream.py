@@ -63,6 +63,8 @@ class CloneConnector(aiohttp.TCPConnector):
         try:
             if not await self._lives(self._vmid):
                 raise aiohttp.ClientConnectionError(f"clone {self._vmid} has ended")
+            if not protocol.is_connected():  # the clone may have ended before the host noticed
+                raise aiohttp.ClientConnectionError("it closed the connection")
         except BaseException:
             protocol.close()
             raise
