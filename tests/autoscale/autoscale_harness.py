@@ -22,25 +22,12 @@ from typing import Any, Optional
 
 import aiohttp
 from aiohttp import web
+from clone_answers import CUT, SAID
 
 HERE = Path(__file__).parent
 DRIVERS = {"node": ["node", str(HERE / "driver.js")], "python": [sys.executable, str(HERE / "driver.py")]}
 BASE = "127.78.0.0"
 STUBS = 40
-# The part of an answer that a clone has sent before it breaks off.
-CUT = {
-    "nothing": b"",
-    "body": b"",
-    "status": b"HTTP/1.1 200",
-    "head": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
-    "part": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
-    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
-    "event": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n",
-    "switch": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgr",
-    "switched": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x7e",
-    "nonsense": b"\x16\x03\x01 no HTTP at all\r\n\r\n",
-}
 # Nothing waits this long unless it hangs; it never decides between right and wrong.
 HANG_GUARD_S = 120
 
@@ -242,6 +229,8 @@ class World:
             else:
                 request.transport.abort()
             return response
+        if request.path.startswith("/say/"):
+            return await self._say(request, request.path.split("/")[2].replace("-", " "))
         if request.path.startswith("/cut/"):
             return await self._cut(request, *request.path.split("/")[2:])
         if request.path == "/hops":
@@ -259,6 +248,16 @@ class World:
             return web.Response()
         self.bodies.append((int(domain[1]), body))
         return web.Response(text=f"clone {domain[1]} {len(body)}")
+
+    async def _say(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
+        """A clone that answers in an odd way. What follows its answer waits on a connection that stays open."""
+        assert request.transport
+        await request.content.read()
+        request.transport.write(SAID[name][0])
+        if "too many" in name:
+            await asyncio.Event().wait()
+        request.transport.close()
+        return web.Response()
 
     async def _cut(self, request: web.BaseRequest, after: str, how: str) -> web.StreamResponse:
         """A clone that breaks off: after nothing or a part of its answer, by a reset or by a close."""
@@ -295,28 +294,29 @@ class World:
 class Program:
     """The driven program in one of the languages."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+    def __init__(self, process: asyncio.subprocess.Process, stderr: Path) -> None:
+        self.process, self._stderr = process, stderr
         self._lock = asyncio.Lock()
         self.log: list[str] = []
         self.events: list[dict[str, Any]] = []
 
     @classmethod
-    async def start(cls, language: str, world: World, options: dict[str, Any], chances: list[float]) -> Program:
+    async def start(cls, language: str, world: World, options: dict[str, Any], chances: list[float], stderr: Path) -> Program:
         # By default users are identified by name: they count from their first request on.
         options = {"users": {"header": "X-User"}, **options}
         given = {"listenPort": world.listen_port, "appPort": world.app_port, "options": options, "chances": chances}
         environment = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{world.socket}", "GRIDCENTRIC_AUTOSCALE": ""}
-        program = cls(
-            await asyncio.create_subprocess_exec(
+        with stderr.open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
                 *DRIVERS[language],
                 json.dumps(given),
                 env=environment,
                 limit=1 << 24,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
             )
-        )
+        program = cls(process, stderr)
         await program._read()
         return program
 
@@ -330,7 +330,7 @@ class Program:
     async def _read(self) -> dict[str, Any]:
         assert self.process.stdout
         line = await self.process.stdout.readline()
-        assert line, f"the program ended with {await self.process.wait()}"
+        assert line, f"the program ended with {await self.process.wait()}: {self._stderr.read_text()}"
         state: dict[str, Any] = json.loads(line)
         self.log += state.pop("log")
         self.events += state.pop("events")
@@ -345,7 +345,9 @@ class Program:
         if self.process.returncode is None:
             await self.do("close")
         await self.process.wait()
-        assert self.process.returncode == 0, f"the program ended with {self.process.returncode}"
+        assert self.process.returncode == 0, f"the program ended with {self.process.returncode}: {self._stderr.read_text()}"
+        # Whatever its clients do, it prints nothing: no traceback, no warning.
+        assert self._stderr.read_text() == ""
 
 
 class User:
@@ -378,7 +380,7 @@ async def running(
     world = World(folder)
     await world.start(cpus)
     try:
-        program = await Program.start(language, world, options, chances or [])
+        program = await Program.start(language, world, options, chances or [], folder / "stderr")
         try:
             yield world, program
             await program.stop()

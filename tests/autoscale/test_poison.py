@@ -151,6 +151,10 @@ def test_connections_that_say_nothing(language: str, tmp_path: Path) -> None:
         silent = [await asyncio.open_connection("127.0.0.1", world.listen_port) for _ in range(400)]
         for _, writer in silent[::2]:
             writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ")
+        for _, writer in silent[1::4]:  # these fall silent after a request, or in the middle of a second one
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-User: u\r\n\r\n")
+        for _, writer in silent[1::8]:
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ")
         # Connections above the limit are closed at once, the others after a while.
         ends = [asyncio.ensure_future(reader.read()) for reader, _ in silent]
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

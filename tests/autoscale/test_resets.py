@@ -11,7 +11,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
-from autoscale_harness import CUT, Program, User, World
+from autoscale_harness import Program, User, World
+from clone_answers import CUT
 from test_traffic import ONE_CLONE, run
 
 GET = b"GET %s HTTP/1.1\r\nHost: a\r\nX-User: u\r\n\r\n"
@@ -40,6 +41,7 @@ CLIENTS = {
     "half a message": (SWITCH % b"/socket" + b"\x81\xfe", 12),
     "messages": (SWITCH % b"/socket" + b"\x81\x85\0\0\0\0hello" * 100, 12),
     "a message too large": (SWITCH % b"/socket" + b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0" + bytes(100_000), 12),
+    "a tunnel": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 0),
     "another upgrade": (GET.replace(b"X-User", b"Connection: Upgrade\r\nUpgrade: h2c\r\nX-User") % b"/slow", 0),
 }
 ENDS = ["reset", "close", "half-close"]

@@ -51,6 +51,11 @@ class Autoscaler {
     this.server.maxConnections = options.maxConnections;
     this.server.on('request', (request, response) => this.#request(request, response));
     this.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    this.server.on('connect', (request, socket) => { // no tunnels
+      socket.on('error', () => {});
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+      socket.destroySoon();
+    });
     this.onSignal = (signal) => this.#signal(signal);
     /** Resolves once the proxy listens; rejects when it can't. */
     this.ready = this.#start();
@@ -208,13 +213,15 @@ class Autoscaler {
     return new Promise((resolve, reject) => {
       const done = (settle) => (value) => {
         clearTimeout(timer);
+        stream.removeListener('close', left);
         this.held.delete(stream);
         settle(value);
       };
       const refuse = done(reject);
       const limit = this.options.holdTimeout;
       const timer = setTimeout(() => refuse(new Refused(`no clone came within ${limit} ms`)), limit);
-      stream.once('close', () => refuse(new Refused('the client has gone')));
+      const left = () => refuse(new Refused('the client has gone'));
+      stream.once('close', left);
       this.held.set(stream, { user, go: done(resolve), refuse });
     });
   }

@@ -11,14 +11,27 @@ const HOP_BY_HOP = new Set([
 // What a front proxy says about the client. Anybody can send these: they are forwarded only from a trusted front proxy.
 const OF_A_FRONT = new Set(['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto', 'x-real-ip']);
 
+// Whatever Connection names, these stay: where a body ends must not be for a client to hide from the clone.
+const NEVER_NAMED = new Set(['content-length', 'host']);
+const HOST = /^[\w.~%!$&'()*+,;=:[\]-]*$/;
+
 const tokens = (value) => (value ?? '').toLowerCase().split(',').map((token) => token.trim()).filter(Boolean);
 
 /** Why a request is refused as malformed; undefined if it is not. */
 function fault(request) {
-  if (!request.url.startsWith('/')) return `the path is '${request.url.slice(0, 80)}', expected one that begins with /`;
+  const { url, httpVersion, rawHeaders, headers } = request;
+  if (!url.startsWith('/')) return `the path is '${url.slice(0, 80)}', expected one that begins with /`;
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return `the version is HTTP/${httpVersion}, expected HTTP/1.1 or HTTP/1.0`;
   let hosts = 0;
-  for (let i = 0; i < request.rawHeaders.length; i += 2) if (request.rawHeaders[i].toLowerCase() === 'host') hosts++;
-  return hosts > 1 ? `there are ${hosts} Host headers, expected one` : undefined;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i].toLowerCase() === 'host') hosts++;
+  if (hosts > 1) return `there are ${hosts} Host headers, expected one`;
+  if (!HOST.test(headers.host ?? '')) return `the Host is '${headers.host.slice(0, 80)}', expected a name or an address, and a port`;
+  const coding = headers['transfer-encoding'];
+  if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion === '1.0')) {
+    return `the Transfer-Encoding is '${coding.slice(0, 80)}' in HTTP/${httpVersion}, expected chunked in HTTP/1.1`;
+  }
+  const body = coding !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  return body && wantsWebSocket(request) ? 'the request for a WebSocket has a body, expected none' : undefined;
 }
 
 /** Whether the request asks for a WebSocket. Other upgrades are ignored (RFC 9110, section 7.8). */
@@ -33,7 +46,7 @@ function addressOf(request, trusted) {
 }
 
 function endToEnd(rawHeaders, dropped, connection) {
-  const named = new Set(tokens(connection));
+  const named = new Set(tokens(connection).filter((name) => !NEVER_NAMED.has(name)));
   const kept = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i].toLowerCase();

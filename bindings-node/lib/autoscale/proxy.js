@@ -2,7 +2,7 @@
 // Hands a request, an upgrade or a stream over to a clone, and makes sure that it is that clone who gets it, once.
 // Knows where to send it only by asking `place`; decides nothing about scaling.
 
-const { ServerResponse } = require('node:http');
+const { ServerResponse, STATUS_CODES } = require('node:http');
 const { fault, wantsWebSocket, withoutUpgrade } = require('./headers');
 const { Refused } = require('./policy');
 const { Upstream } = require('./upstream');
@@ -125,9 +125,10 @@ class Proxy {
   #say(response, user, status, text) {
     const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' };
     if (status === 503) headers['retry-after'] = this.retryAfter;
+    if (status === 400) headers.connection = 'close'; // where the next request begins is not certain
     const cookie = user && this.cookie(user);
     if (cookie) headers['set-cookie'] = cookie;
-    response.writeHead(status, headers);
+    response.writeHead(status, STATUS_CODES[status], headers);
     response.end(`${text}\n`);
   }
 }

@@ -6,7 +6,6 @@
 
 const http = require('node:http');
 const net = require('node:net');
-const { pipeline } = require('node:stream');
 const { towardsClient, towardsClone } = require('./headers');
 
 /**
@@ -93,12 +92,10 @@ class Upstream {
     // An app that were told to close the connection might do so right after an early answer (413 to a large body), and the
     // answer would be lost in the reset. So each leg settles for itself whether its connection is kept.
     headers.push('Connection', 'keep-alive');
+    if (request.headers.host === undefined) headers.push('Host', `${this.clone.ip}:${this.port}`); // HTTP/1.0 may come without
     if (!body && request.headers['content-length'] === undefined) headers.push('Transfer-Encoding', 'chunked');
     return this.#ask(request, response, headers, fresh ? this.fresh : this.kept, timeout, (outgoing, begun, resolve) => {
-      outgoing.on('response', (answer) => {
-        begun();
-        passOn(answer, response, mark);
-      });
+      outgoing.on('response', (answer) => { if (passOn(answer, response, mark)) begun(); });
       response.once('close', () => {
         request.unpipe().resume(); // what the app did not want of the body makes way for the next request
         if (!response.writableFinished) outgoing.destroy();
@@ -118,10 +115,7 @@ class Upstream {
         resolve();
       };
       socket.once('close', gone);
-      outgoing.on('response', (answer) => { // it does not want to
-        begun();
-        passOn(answer, response, mark);
-      });
+      outgoing.on('response', (answer) => { if (passOn(answer, response, mark)) begun(); }); // it does not want to
       outgoing.on('upgrade', (answer, other, otherHead) => {
         begun();
         response.detachSocket(socket);
@@ -165,17 +159,35 @@ class Upstream {
   }
 }
 
-/** The clone's answer becomes the client's. When either breaks off, so does the other. */
+/**
+ * The clone's answer becomes the client's. When either breaks off, so does the other. False when it can't be passed on: the
+ * request has failed then. By hand, as stream.pipeline makes an AbortController and a dozen listeners for each answer, which
+ * cost more than the answer itself.
+ */
 function passOn(answer, response, mark) {
-  if (response.destroyed) return void answer.destroy();
-  response.writeHead(answer.statusCode, answer.statusMessage, mark(towardsClient(answer)));
+  try {
+    if (response.destroyed) throw new Error('the client has gone');
+    response.writeHead(answer.statusCode, answer.statusMessage, mark(towardsClient(answer)));
+  } catch (error) { // node:http reads statuses and reasons that it does not write
+    answer.req.destroy(error);
+    return false;
+  }
   // The head goes out with what has come of the body, and alone if that is nothing: a stream's first event may be far off.
-  const alone = setImmediate(() => response.flushHeaders());
-  pipeline(answer, response, (error) => {
-    clearImmediate(alone);
-    if (error) response.destroy();
+  let alone = setImmediate(() => response.flushHeaders());
+  answer.on('data', (chunk) => {
+    if (alone) clearImmediate(alone);
+    alone = null;
+    if (!response.write(chunk)) answer.pause();
   });
-  answer.once('data', () => clearImmediate(alone));
+  response.on('drain', () => answer.resume());
+  answer.on('end', () => {
+    if (alone) clearImmediate(alone);
+    response.end();
+  });
+  answer.on('error', () => response.destroy());
+  answer.on('close', () => { if (!answer.complete) response.destroy(); });
+  response.on('close', () => { if (!response.writableFinished) answer.destroy(); });
+  return true;
 }
 
 /** Two sockets become one connection. */

@@ -6,16 +6,23 @@ Knows nothing of what is served.
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from collections.abc import Awaitable
 from typing import Any, Callable
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
-# aiohttp has no time limit for a connection's first header: clients that send it very slowly could stay forever.
+# aiohttp has no time limit for a connection's first header, and an hour for each further one: silent clients could stay.
 HEAD_TIMEOUT_S = 15
 # For answers in progress. To aiohttp 0 means forever: until the last idle connection is closed.
 GRACE_S = 0.2
+
+
+# A malformed request is the client's fault: it has been answered, and its traceback is not for anybody's log.
+_log = logging.getLogger("gridcentric.autoscale")
+_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 
 class _Full(asyncio.Protocol):
@@ -31,7 +38,7 @@ class Front:
         self._most = most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 2 - 32))
         self._silent: set[Any] = set()  # new connections that have not yet sent a request header
         # With cancellation a client that has gone keeps no place in line and no connection to a clone.
-        self._server = web.Server(self._request, handler_cancellation=True)
+        self._server = web.Server(self._request, handler_cancellation=True, keepalive_timeout=HEAD_TIMEOUT_S, logger=_log)
 
     def accept(self) -> asyncio.Protocol:
         """The protocol of a new connection. Connections above the limit are closed at once."""

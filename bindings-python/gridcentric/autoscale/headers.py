@@ -5,6 +5,7 @@ RFC 9110, section 7.6; X-Forwarded-*. Knows no clones or users. bindings-node/li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -18,14 +19,29 @@ HOP_BY_HOP = {
 }  # fmt: skip
 # What a front proxy says about the client. Anybody can send these: they are forwarded only from a trusted front proxy.
 OF_A_FRONT = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"}
+# Whatever Connection names, these stay: where a body ends must not be for a client to hide from the clone.
+NEVER_NAMED = {"content-length", "host"}
+HOST = re.compile(r"[\w.~%!$&'()*+,;=:[\]-]*", re.ASCII)
 
 
 def fault(request: web.BaseRequest) -> Optional[str]:
     """Why a request is refused as malformed; None if it is not."""
+    headers, version = request.headers, f"HTTP/{request.version.major}.{request.version.minor}"
     if not request.raw_path.startswith("/"):
         return f"the path is '{request.raw_path[:80]}', expected one that begins with /"
-    hosts = len(request.headers.getall("Host", []))
-    return f"there are {hosts} Host headers, expected one" if hosts > 1 else None
+    if version not in ("HTTP/1.1", "HTTP/1.0"):
+        return f"the version is {version}, expected HTTP/1.1 or HTTP/1.0"
+    hosts = headers.getall("Host", [""])
+    if len(hosts) > 1:
+        return f"there are {len(hosts)} Host headers, expected one"
+    if not HOST.fullmatch(hosts[0]):
+        return f"the Host is '{hosts[0][:80]}', expected a name or an address, and a port"
+    coding = ", ".join(headers.getall("Transfer-Encoding", []))
+    if coding and (coding.lower() != "chunked" or version == "HTTP/1.0"):
+        return f"the Transfer-Encoding is '{coding[:80]}' in {version}, expected chunked in HTTP/1.1"
+    if (coding or request.content_length) and wants_websocket(request):
+        return "the request for a WebSocket has a body, expected none"
+    return None
 
 
 def wants_websocket(request: web.BaseRequest) -> bool:
@@ -63,5 +79,5 @@ def towards_client(headers: Mapping[str, str]) -> CIMultiDict[str]:
 
 def _end_to_end(headers: Any, dropped: set[str]) -> CIMultiDict[str]:
     named = {name.strip().lower() for value in headers.getall("Connection", []) for name in value.split(",")}
-    ends_here = HOP_BY_HOP | named | dropped
+    ends_here = HOP_BY_HOP | (named - NEVER_NAMED) | dropped
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in ends_here)

@@ -15,12 +15,25 @@ from aiohttp import web
 from gridcentric.autoscale.family import Family
 from gridcentric.autoscale.headers import fault, towards_client, towards_clone, wants_websocket
 from gridcentric.autoscale.policy import Clone, Refused, User
-from gridcentric.autoscale.upstream import BROKEN, MAX_MESSAGE, Late, NotSwitched, Sending, Upstream
+from gridcentric.autoscale.upstream import BROKEN, MAX_MESSAGE, Answer, Late, NotSwitched, Sending, Upstream
 
 # A body up to this size is read before the request goes to a clone, so that it can go to another if that one is gone.
 REPLAYED_BODY = 65536
 BODY_TIMEOUT_S = 120
 ATTEMPTS = 3
+
+
+class _AsItCame(web.StreamResponse):
+    """A response without the headers that aiohttp adds to those that have none of that name."""
+
+    async def _prepare_headers(self) -> None:
+        own = {name for name in ("Content-Type", "Server") if name in self.headers}
+        await super()._prepare_headers()
+        for name in {"Content-Type", "Server"} - own:
+            self.headers.popall(name, None)
+
+
+class _Whole(_AsItCame, web.Response): ...
 
 
 class Proxy:
@@ -55,6 +68,9 @@ class Proxy:
         wrong = fault(request)
         if wrong:
             return self._say(None, 400, wrong)
+        expects = request.headers.get("Expect", "100-continue").lower()
+        if expects != "100-continue":
+            return self._say(None, 417, f"the expectation is '{expects[:80]}', expected 100-continue")
         user: Optional[User] = None
         try:
             user = self._enter(request)
@@ -87,10 +103,11 @@ class Proxy:
         goes out on it; then a page is asked for again, on a fresh connection to the same clone. What may have been done
         already (a message) never is.
         """
-        length, websocket = request.content_length, wants_websocket(request)
-        body: Optional[bytes] = b""
-        if not websocket and request.can_read_body:
-            body = None if length is None or length > REPLAYED_BODY else await asyncio.wait_for(request.read(), BODY_TIMEOUT_S)
+        websocket = wants_websocket(request)
+        try:
+            body = b"" if websocket else await _small_body(request)
+        except asyncio.TimeoutError:
+            return self._say(user, 408, f"the body did not come within {BODY_TIMEOUT_S} s")
         harmless = request.method in ("GET", "HEAD")
         met: Optional[Clone] = None  # has got it
         for attempt in range(1, ATTEMPTS + 1):
@@ -106,9 +123,7 @@ class Proxy:
                 answer = await upstream.send(request, headers, body, self._timeout, fresh, sending)
             except NotSwitched as refused:
                 headers = towards_client(refused.answer.headers)
-                page = web.Response(
-                    status=refused.answer.status, reason=refused.answer.reason, headers=headers, body=refused.body
-                )
+                page = _Whole(status=refused.answer.status, reason=refused.answer.reason, headers=headers, body=refused.body)
                 self._mark(page, user, clone)
                 return page
             except Late as late:
@@ -123,20 +138,27 @@ class Proxy:
                 if sending.sent:
                     met = clone
                 continue
-            async with answer:
+            try:
                 return await self._answer(request, answer, user, upstream)
+            finally:
+                answer.close()
         assert met
         return self._say(user, 502, f"clone {met.vmid} has ended")
 
-    async def _answer(
-        self, request: web.BaseRequest, answer: aiohttp.ClientResponse, user: User, upstream: Upstream
-    ) -> web.StreamResponse:
-        headers = towards_client(answer.headers)
-        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+    async def _answer(self, request: web.BaseRequest, answer: Answer, user: User, upstream: Upstream) -> web.StreamResponse:
+        headers, content = towards_client(answer.headers), answer.content
+        if content.is_eof() and request.method != "HEAD" and "Content-Length" in headers:
+            # All of it is there: head and body go out at once.
+            response: web.StreamResponse = _Whole(
+                status=answer.status, reason=answer.reason, headers=headers, body=content.read_nowait()
+            )
+            self._mark(response, user, upstream.clone)
+            return response
+        response = _AsItCame(status=answer.status, reason=answer.reason, headers=headers)
         self._mark(response, user, upstream.clone)
         try:
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
+            async for chunk in content.iter_any():
                 upstream.heard(len(chunk))
                 await response.write(chunk)
             await response.write_eof()
@@ -187,12 +209,24 @@ class Proxy:
 
     def _say(self, user: Optional[User], status: int, text: str) -> web.Response:
         response = web.Response(status=status, text=f"{text}\n", headers={"Cache-Control": "no-store"})
+        if status in (400, 408, 417):
+            response.force_close()  # where the next request begins is not certain
         if status == 503:
             response.headers["Retry-After"] = str(self._retry_after)
         cookie = self._cookie(user) if user else None
         if cookie:
             response.headers.add("Set-Cookie", cookie)
         return response
+
+
+async def _small_body(request: web.BaseRequest) -> Optional[bytes]:
+    """The body, when it is small enough to be sent again; None: it is a stream."""
+    if not request.can_read_body:
+        return b""
+    if "Expect" in request.headers and request.version >= (1, 1) and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    length = request.content_length
+    return None if length is None or length > REPLAYED_BODY else await asyncio.wait_for(request.read(), BODY_TIMEOUT_S)
 
 
 async def _pump(source: Any, target: Any, upstream: Optional[Upstream]) -> None:
