@@ -7,8 +7,8 @@ import nox
 from sessions.building import BUILD, PYTHON, ROOT, VENV, files_of, needs, run
 
 SCRIPTS = ["scripts/check-sizes", "scripts/check-words"]
-PYTHON_SOURCES = ["noxfile.py", "scripts", *SCRIPTS, "bindings-python", "tests", "demos", "bench"]
-CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "tests/core", "tests/live_clone"]
+PYTHON_SOURCES = ["noxfile.py", "scripts", *SCRIPTS, "bindings-python", "bindings-java", "tests", "demos", "bench"]
+CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "bindings-java/src", "tests/core", "tests/live_clone"]
 
 
 def cpp_sources() -> list[str]:
@@ -22,6 +22,7 @@ def lint(session: nox.Session) -> None:
     needs(session, "dev", "python", "node")
     for script in SCRIPTS:
         run(session, PYTHON, script)
+    run(session, PYTHON, "bindings-java/errors.py", "--check")
     run(session, PYTHON, "-m", "ruff", "check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "ruff", "format", "--check", *PYTHON_SOURCES)
     run(session, PYTHON, "-m", "mypy", "--strict", "-p", "gridcentric")
