@@ -13,7 +13,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
-from sessions import fresh, kernels, languages, matrix, packages, quality, suites, vms, zoo
+from sessions import fresh, java, kernels, languages, matrix, packages, quality, suites, vms, zoo
 
 # A shell that starts us in the background ignores SIGINT, and every program below us would inherit that, but tests send
 # SIGINT to programs.
@@ -30,4 +30,4 @@ nox.options.sessions = [
     "fresh", "qemu",
 ]  # fmt: skip
 
-__all__ = ["fresh", "kernels", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]
+__all__ = ["fresh", "java", "kernels", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]

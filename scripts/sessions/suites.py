@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import nox
 
+from sessions import java as jars
 from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core_tests, needs, node_under_test, pytest, run
 
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """What `make build` builds: .venv with gridcentric and gc, node_modules/gridcentric."""
+    """What `make build` builds: .venv with gridcentric and gc, node_modules/gridcentric; where there is a JDK, the jar."""
     needs(session, "python", "node")
+    jars.make_jar(session)
     run(session, str(VENV / "bin" / "gc"), "--version")
 
 

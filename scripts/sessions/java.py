@@ -1,0 +1,71 @@
+"""The Java binding: its jar, with the native library in it, and its tests.
+
+The jar is made by javac and jar alone, so that it needs no plugin of Maven's; bindings-java/pom.xml is for what is published.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+from sessions.building import BUILD, CORE, ROOT, VENV, ccache, digest, make_once, run
+
+WORK = BUILD / "java"
+JAR = VENV / "share" / "gridcentric" / "gridcentric.jar"
+PACKAGE = "default-jdk-headless"
+OLDEST = 17
+SOURCES = ["bindings-java/src", "bindings-java/CMakeLists.txt", "LICENSE"]
+MANIFEST = """Automatic-Module-Name: ca.gridcentric.guest
+Implementation-Title: gridcentric
+Implementation-Version: {version}
+"""
+
+
+def jdk() -> Path | None:
+    """The JDK of javac on PATH, if it is new enough."""
+    javac = shutil.which("javac")
+    if javac is None:
+        return None
+    said = subprocess.run([javac, "-version"], capture_output=True, text=True, check=False).stdout.split()
+    new_enough = len(said) == 2 and said[1].split(".")[0].isdigit() and int(said[1].split(".")[0]) >= OLDEST
+    return Path(javac).resolve().parents[1] if new_enough else None
+
+
+def make_jar(session: nox.Session) -> bool:
+    """Builds and installs the jar where there is a JDK; otherwise says what would bring one."""
+    home = jdk()
+    if home is None:
+        sudo = "" if os.geteuid() == 0 else "sudo "
+        session.warn(
+            f"no JDK {OLDEST} or newer: Java is left out. To have it, run "
+            f"`{sudo}apt-get install -y --no-install-recommends {PACKAGE}` and then `make build` again"
+        )
+        return False
+    present = str(home) if JAR.exists() else "missing"
+    make_once(session, "java", digest([*CORE, *SOURCES]) + present, lambda session: build_jar(session, home))
+    return True
+
+
+def build_jar(session: nox.Session, home: Path) -> None:
+    includes = f"{home}/include;{home}/include/linux"
+    folder, classes = str(WORK / "cmake"), WORK / "classes"
+    options = ["-G", "Ninja", "-S", ".", "-B", folder, f"-DGC_JAVA_INCLUDES={includes}", *ccache()]
+    run(session, "cmake", *options, env={"CXX": "g++"})
+    run(session, "cmake", "--build", folder, "--target", "java_parts")
+    shutil.rmtree(classes, ignore_errors=True)
+    native = WORK / "native"  # for Maven, too
+    shutil.rmtree(native, ignore_errors=True)
+    inside = native / "ca" / "gridcentric" / "guest" / "native" / f"linux-{os.uname().machine}"
+    run(session, "cmake", "--install", folder, "--component", "java", "--strip", "--prefix", str(inside))
+    sources = sorted(str(path) for path in (ROOT / "bindings-java" / "src" / "main" / "java").rglob("*.java"))
+    run(session, "javac", "-Xlint:all", "-Werror", "--release", str(OLDEST), "-d", str(classes), *sources)
+    shutil.copy(ROOT / "LICENSE", classes)
+    manifest = WORK / "MANIFEST.MF"
+    manifest.write_text(MANIFEST.format(version=(ROOT / "VERSION").read_text().strip()))
+    JAR.parent.mkdir(parents=True, exist_ok=True)
+    run(session, "jar", "--create", "--file", str(JAR), "--manifest", str(manifest), "-C", str(classes), ".",
+        "-C", str(native), ".")  # fmt: skip
