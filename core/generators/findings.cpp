@@ -30,6 +30,15 @@ bool declared(std::string_view name) {
   return false;
 }
 
+// By another library that is loaded, as the row says.
+bool reseeded(const Known &row, const std::vector<std::string> &paths) {
+  const auto mark = row.evidence.find('!');
+  if (mark == std::string_view::npos) return false;
+  const std::string_view by = row.evidence.substr(mark + 1);
+  return std::ranges::any_of(paths,
+                             [&](const std::string &path) { return path.find(by) != std::string::npos; });
+}
+
 void add(std::vector<std::string> &lines, const Known &row, std::string_view where) {
   const std::string_view name = row.found_as == FoundAs::TEXT ? short_name(where) : row.name;
   if (declared(name)) return;
@@ -45,7 +54,8 @@ std::vector<std::string> what_repeats(int pid, const std::vector<Repeating> &fou
   std::vector<std::string> lines;
   std::vector<const Known *> named;  // OBJECT rows: one line for all their libraries
   const std::string root = pid == 0 ? "" : "/proc/" + std::to_string(pid) + "/root";
-  for (const std::string &path : loaded_objects(pid)) {
+  const std::vector<std::string> paths = loaded_objects(pid);
+  for (const std::string &path : paths) {
     const auto rows = repeating(root, path);
     if (!rows) {
       if (!declared(short_name(path)))
@@ -57,7 +67,7 @@ std::vector<std::string> what_repeats(int pid, const std::vector<Repeating> &fou
       continue;
     }
     for (const Known *row : *rows) {
-      if (std::ranges::find(named, row) != named.end()) continue;
+      if (std::ranges::find(named, row) != named.end() || reseeded(*row, paths)) continue;
       if (row->found_as == FoundAs::OBJECT) named.push_back(row);
       add(lines, *row, path);
     }

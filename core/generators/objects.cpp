@@ -95,7 +95,8 @@ std::vector<std::string> loaded_objects(int pid) {
 
 std::optional<std::vector<const Known *>> repeating(const std::string &root, const std::string &path) {
   for (const Known &row : known()) {
-    if (row.found_as != FoundAs::OBJECT || !names(row.evidence, path)) continue;
+    if (row.found_as != FoundAs::OBJECT || !names(row.evidence.substr(0, row.evidence.find('!')), path))
+      continue;
     if (row.outcome == InClone::RESEEDED) return std::vector<const Known *>{};
     return std::vector<const Known *>{&row};
   }

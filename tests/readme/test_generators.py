@@ -30,7 +30,9 @@ def rows() -> list[tuple[str, ...]]:
 def evidence(found_as: str, text: str) -> str:
     if found_as == "PACKAGE":
         text = text.partition("|")[0]
-    return FOUND_AS[found_as].format("`, `".join(part.strip("/").rstrip(".-") for part in text.split("|")))
+    text, _, reseeder = text.partition("!")
+    found = FOUND_AS[found_as].format("`, `".join(part.strip("/").rstrip(".-") for part in text.split("|")))
+    return f"{found} without `{reseeder.strip('/')}`" if reseeder else found
 
 
 def table(outcome: str) -> str:

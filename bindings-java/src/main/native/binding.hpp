@@ -21,6 +21,9 @@ void renew_process(JNIEnv *env);
 // Completes the handles of the master's children: each was ended by SIGKILL. Runs Java code.
 void end_children(JNIEnv *env);
 
+// A flag of the JVM's, such as "PerfDisableSharedMem"; nullptr: this JVM does not show it.
+bool *find_flag(const char *name);
+
 // For what a JDK may not have: the class (a global reference, initialized) or nullptr, without an exception.
 jclass find_class(JNIEnv *env, const char *name);
 jfieldID find_field(JNIEnv *env, jclass where, const char *name, const char *type);

@@ -15,6 +15,7 @@ constexpr jint killed = 0x80 + 9;  // as the JDK reports a child that SIGKILL ha
 
 jclass handle_class, future_class, integer_class, map_class, collection_class;
 jfieldID current, pid_field, start_field, completions;
+bool *counters_not_shared;
 jmethodID is_alive, complete, integer_of, values, to_array;
 
 void renew_handle(JNIEnv *env) {
@@ -45,11 +46,14 @@ void keep_own_counters() {
   std::memcpy(copy, counters, end - begin);
   if (::mremap(copy, end - begin, end - begin, MREMAP_MAYMOVE | MREMAP_FIXED, counters) == MAP_FAILED)
     ::munmap(copy, end - begin);
+  else if (counters_not_shared != nullptr)
+    *counters_not_shared = true;  // else the JVM would remove the master's file when this clone exits
 }
 
 }  // namespace
 
 void remember_process(JNIEnv *env) {
+  counters_not_shared = find_flag("PerfDisableSharedMem");
   handle_class = find_class(env, "java/lang/ProcessHandleImpl");
   current = find_static_field(env, handle_class, "current", "Ljava/lang/ProcessHandleImpl;");
   pid_field = find_field(env, handle_class, "pid", "J");

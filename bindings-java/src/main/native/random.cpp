@@ -16,17 +16,13 @@ constexpr const char *seeders[][2] = {
     {"java/util/Random", "seedUniquifier"},
     {"java/util/SplittableRandom", "defaultGen"},
     {"java/util/concurrent/ThreadLocalRandom", "seeder"},
-    {"jdk/random/L32X64MixRandom", "defaultGen"},
-    {"jdk/random/L64X128MixRandom", "defaultGen"},
-    {"jdk/random/L64X128StarStarRandom", "defaultGen"},
-    {"jdk/random/L64X256MixRandom", "defaultGen"},
-    {"jdk/random/L64X1024MixRandom", "defaultGen"},
-    {"jdk/random/L128X128MixRandom", "defaultGen"},
-    {"jdk/random/L128X256MixRandom", "defaultGen"},
-    {"jdk/random/L128X1024MixRandom", "defaultGen"},
-    {"jdk/random/Xoroshiro128PlusPlus", "defaultGen"},
-    {"jdk/random/Xoshiro256PlusPlus", "defaultGen"},
 };
+// The same of the kinds of RandomGenerator, whose package depends on the JDK's version. Their field is defaultGen.
+constexpr const char *packages[] = {"jdk/random/", "jdk/internal/random/"};
+constexpr const char *generators[] = {"L32X64MixRandom",   "L64X128MixRandom",   "L64X128StarStarRandom",
+                                      "L64X256MixRandom",  "L64X1024MixRandom",  "L128X128MixRandom",
+                                      "L128X256MixRandom", "L128X1024MixRandom", "Xoroshiro128PlusPlus",
+                                      "Xoshiro256PlusPlus"};
 // java.util.Random objects of the JDK's own: a class and its static field.
 constexpr const char *shared[][2] = {
     {"java/lang/Math$RandomNumberGeneratorHolder", "randomNumberGenerator"},
@@ -174,8 +170,11 @@ void remember_services(JNIEnv *env) {
 
 void remember_generators(JNIEnv *env) {
   remember_services(env);
-  for (const auto &[where, name] : seeders)
-    add(env, counters, where, name, "Ljava/util/concurrent/atomic/AtomicLong;");
+  const char *counter = "Ljava/util/concurrent/atomic/AtomicLong;";
+  for (const auto &[where, name] : seeders) add(env, counters, where, name, counter);
+  for (const char *package : packages)
+    for (const char *name : generators)
+      add(env, counters, (std::string(package) + name).c_str(), "defaultGen", counter);
   for (const auto &[where, name] : shared) add(env, randoms, where, name, "Ljava/util/Random;");
   for (const char *kind : native_kinds)
     add(env, pools, kind, "INSTANCE", "Lsun/security/provider/NativePRNG$RandomIO;");
