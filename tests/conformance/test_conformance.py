@@ -16,9 +16,12 @@ CASES = load()
 
 
 def marks(kind: str, language: str, case: Case) -> list[pytest.MarkDecorator]:
-    """vms: boots a VM; full: for those who have time."""
+    """vms: boots a VM; full: for those who have time; java: needs a JDK, and starts many JVMs."""
     if kind not in VM_HOSTS:
-        return []
+        if language != "java":
+            return []
+        short = kind == "process-pidns" or case.representative
+        return [pytest.mark.java] if short else [pytest.mark.java, pytest.mark.full]
     short = case.representative and language in ONCE_A_LANGUAGE
     return [pytest.mark.vms] if short else [pytest.mark.vms, pytest.mark.full]
 

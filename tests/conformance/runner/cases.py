@@ -17,9 +17,11 @@ import yaml
 from .hosts import REAL_HOSTS, VM_HOSTS
 
 FOLDER = Path(__file__).resolve().parents[1]
-LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "shell")
-CLONABLE = ("c", "python", "aio", "node", "node_callback")  # where a program clones itself, and its clones come to the runner
-ONCE_A_LANGUAGE = ("c", "python", "node", "shell")
+LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "java", "shell")
+# Where a program clones itself, and its clones come to the runner.
+CLONABLE = ("c", "python", "aio", "node", "node_callback", "java")
+ONCE_A_LANGUAGE = ("c", "python", "node", "java", "shell")
+NOT_IN_VMS = ("wire", "java")  # the machine that is booted has no JVM
 DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "crash", "gone", "host")  # besides actors
 EXPECTATIONS = ("ok", "error", "text", "has", "hasnt")
 DETAILS = (*EXPECTATIONS, "start", "status")  # words of a step that say how
@@ -67,7 +69,7 @@ class Case:
         if self.needs:
             return False
         if host in VM_HOSTS:
-            if self.hypervisor == "process" or self.not_in_vms:
+            if self.hypervisor == "process" or self.not_in_vms or language in NOT_IN_VMS:
                 return False
             return language in (*CLONABLE, "shell") if self.clones else language in ONCE_A_LANGUAGE
         return language in CLONABLE if self.clones else host == REAL_HOSTS[0] and language in ONCE_A_LANGUAGE

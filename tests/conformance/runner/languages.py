@@ -88,6 +88,28 @@ def shell_adapter() -> Command:
     return lambda master: [gc_binary(), "run", "--", *script] if master else script
 
 
+def java_adapter() -> Command:
+    """GC_JAVA selects the java that runs it."""
+    java, javac = os.environ.get("GC_JAVA") or shutil.which("java"), shutil.which("javac")
+    jar = Path(sys.prefix, "share", "gridcentric", "gridcentric.jar")
+    if not java or not javac or not jar.exists():
+        raise Missing(f"there is no JDK, or no {jar}: install default-jdk-headless and run `make build`")
+    folder = tempfile.mkdtemp(prefix="gridcentric-adapter-")
+    atexit.register(shutil.rmtree, folder)
+    built = subprocess.run(
+        [javac, "-Xlint:all", "-Werror", "--release", "17", "-cp", str(jar), "-d", folder, str(ADAPTERS / "Adapter.java")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        raise Missing(f"Adapter.java does not build:\n{built.stdout}{built.stderr}")
+    quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # to start
+    native = ["-XX:+IgnoreUnrecognizedVMOptions", "--enable-native-access=ALL-UNNAMED"]  # which Java 17 does not know
+    command = ["sh", str(ADAPTERS / "java.sh"), java, *quick, *native, "-cp", f"{jar}:{folder}", "Adapter"]
+    return lambda master: command
+
+
 @functools.cache
 def command_of(language: str) -> Command:
     make: dict[str, Callable[[], Command]] = {
@@ -97,6 +119,7 @@ def command_of(language: str) -> Command:
         "aio": lambda: python_binding("aio"),
         "node": lambda: node_adapter("promise"),
         "node_callback": lambda: node_adapter("callback"),
+        "java": java_adapter,
         "shell": shell_adapter,
     }
     return make[language]()
