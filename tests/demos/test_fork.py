@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_hello(source: str, tmp_path: Path) -> None:
     else:
         command = [{".py": sys.executable, ".js": "node"}[Path(source).suffix], str(FORK / source)]
     done = run(command, tmp_path)
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, HELLO, "")
+
+
+def test_hello_in_java(tmp_path: Path) -> None:
+    jar = Path(sys.prefix) / "share" / "gridcentric" / "gridcentric.jar"
+    if not shutil.which("javac") or not jar.exists():
+        pytest.skip("there is no JDK")
+    done = run(["java", "-cp", str(jar), str(FORK / "Hello.java")], tmp_path)
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, HELLO, "")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,14 @@ def test_c(run, tmp_path: Path, compiler: list[str]) -> None:
     assert all(hello) and [m[1] for m in hello if m] == ["1", "2", "3", "4"]
     assert len({m[2] for m in hello if m}) == 4
     assert lines[-1] == "hello, I am the master of 4"
+
+
+def test_java(run, tmp_path: Path) -> None:
+    jar = Path(sys.prefix) / "share" / "gridcentric" / "gridcentric.jar"
+    if not shutil.which("javac") or not jar.exists():
+        pytest.skip("there is no JDK")
+    (tmp_path / "Example.java").write_text(example("java"))
+    assert run("java", "-cp", str(jar), "Example.java") == [f"vmid {k}, visit 42" for k in range(4)]
 
 
 def test_shell(run) -> None:
