@@ -61,7 +61,7 @@ def one() -> list[Figure]:
     return figures
 
 
-def _sixty_one(name: str, program: str, required: float, mode: str) -> tuple[list[Figure], float]:
+def sixty_one(name: str, program: str, required: float, mode: str) -> tuple[list[Figure], float]:
     with Server(program, env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
         server.ask("/")  # like a server at work it has answered before
         clone = asyncio.run(clone_and_ask(server, 61))
@@ -75,14 +75,14 @@ def _sixty_one(name: str, program: str, required: float, mode: str) -> tuple[lis
 
 def node61() -> list[Figure]:
     """1 -> 61 Node servers, all answered, beside starting 61"""
-    return [figure for mode in MODES for figure in _sixty_one("Node", "server.js", 10, mode)[0]]
+    return [figure for mode in MODES for figure in sixty_one("Node", "server.js", 10, mode)[0]]
 
 
 def python61() -> list[Figure]:
     """1 -> 61 Python servers, all answered, beside starting 61 and beside os.fork()"""
     figures = []
     for mode in MODES:
-        figures += _sixty_one("Python", "server.py", 10, mode)[0]
+        figures += sixty_one("Python", "server.py", 10, mode)[0]
     with Server("server.py") as server:
         forks = [server.ask("/fork")["ms"] for _ in range(10)]
         clones = []

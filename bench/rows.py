@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, host, installing, qemu
+from . import chat, cloning, host, installing, java, qemu
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -19,6 +19,7 @@ def table() -> dict[str, Row]:
         "one": cloning.one,
         "node61": cloning.node61,
         "python61": cloning.python61,
+        "java61": java.java61,
         "cornering": cloning.cornering,
         "memory": cloning.memory,
         "heap": cloning.heap,

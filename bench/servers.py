@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import json
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +19,25 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
+
+
+JAR = ROOT / ".venv" / "share" / "gridcentric" / "gridcentric.jar"
+
+
+@functools.cache
+def java_classes(program: str) -> str:
+    """The folder with the compiled program, so that starting it compiles nothing."""
+    folder = tempfile.mkdtemp(prefix="gridcentric-bench-")
+    atexit.register(shutil.rmtree, folder)
+    subprocess.run(["javac", "--release", "17", "-cp", str(JAR), "-d", folder, str(PROGRAMS / program)], check=True)
+    return folder
+
+
+def command_of(program: str) -> list[str]:
+    if program.endswith(".java"):
+        return ["java", "-cp", f"{JAR}:{java_classes(program)}", Path(program).stem]
+    runner = "node" if program.endswith(".js") else str(ROOT / ".venv" / "bin" / "python")
+    return [runner, str(PROGRAMS / program)]
 
 
 def free_port() -> int:
@@ -31,8 +54,7 @@ class Server:
 
     def __init__(self, program: str, *args: str, env: dict[str, str] | None = None) -> None:
         self._port: int | None = None
-        runner = "node" if program.endswith(".js") else str(ROOT / ".venv" / "bin" / "python")
-        command = [runner, str(PROGRAMS / program), *args]
+        command = [*command_of(program), *args]
         full = os.environ | {"NODE_PATH": str(ROOT / "node_modules")} | (env or {})
         self.started = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=full, start_new_session=True)
