@@ -13,6 +13,7 @@ NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.3", "24": "24.21.0", "25
 NODE_OF_DEBIAN = "24"  # the Node used on Debian's releases
 SUITES = ("tests", "autoscale", "chat")  # of the checkout, with a different Node
 NODES_OF_SUITES = ("20", "22", "24", "26")
+JAVAS = ("17", "25")
 UVLOOPS = ("0.19.0", "0.20.0", "0.21.0", "0.22.1", "0.23.0")
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 DEBIANS = {"bullseye": "11", "bookworm": "12", "trixie": "13", "sid": "sid"}
@@ -25,6 +26,7 @@ AXES = {
     "node": "Node",
     "suites": "Node: its tests, autoscale and the chat",
     "python": "CPython",
+    "java": "JVM",
     "uvloop": "uvloop",
     "debian": "Debian, with its C library and Python",
     "kernel": "Linux",
@@ -52,6 +54,7 @@ class Cell:
     place: Place = Place()
     node: str = "20"
     python: str = ""  # empty: that of the cell's system
+    java: str = ""  # a JVM's version, if Java is played
     uvloop: str = ""  # empty: asyncio's own loop
     expected: str = ""
     ci: bool = False
@@ -83,6 +86,9 @@ def cells() -> Iterator[Cell]:
     for version in NODES_OF_SUITES:
         for mode in MODES:
             yield Cell("suites", version, mode, SUITES, node=version)
+    for version in JAVAS:
+        for mode in MODES:
+            yield Cell("java", version, mode, ("java",), java=version, ci=version == "25")
     for version in UVLOOPS:
         for mode in MODES:
             yield Cell("uvloop", version, mode, ("python",), uvloop=version)

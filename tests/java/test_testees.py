@@ -34,9 +34,9 @@ def test_a_large_heap(java: Java) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("collector", ["G1GC", "ZGC"])
 def test_churn(java: Java, collector: str) -> None:
-    java.play("Churn", "200", options=(f"-XX:+Use{collector}", "-Xmx256m"))
+    java.play("Churn", "200", options=(f"-XX:+Use{collector}", "-Xmx64m"))
 
 
 @pytest.mark.parametrize("collector", ["G1GC", "ZGC"])
 def test_a_little_churn(java: Java, collector: str) -> None:
-    java.play("Churn", "5", options=(f"-XX:+Use{collector}", "-Xmx256m"))
+    java.play("Churn", "5", options=(f"-XX:+Use{collector}", "-Xmx64m"))

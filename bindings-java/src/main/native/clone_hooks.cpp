@@ -75,6 +75,7 @@ void in_clone(int vmid, void *) {
   let_go_on(env);
   end_children(env);
   env->CallStaticVoidMethod(handlers, run_in_clone, vmid);
+  if (env->ExceptionCheck()) env->ExceptionDescribe();  // thrown by the program's uncaught exception handler
   env->PopLocalFrame(nullptr);
 }
 

@@ -2,16 +2,14 @@ package ca.gridcentric.guest;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.AtomicMoveNotSupportedException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.Arrays;
-import java.util.HexFormat;
 import java.util.List;
 
 /**
@@ -22,23 +20,23 @@ import java.util.List;
  */
 final class NativeLibrary {
     private static final String NAME = "gridcentric_java";
-    private static final List<String> FILES = List.of("lib" + NAME + ".so", "gc", "gc-reaper");
+    private static final String FILE = "lib" + NAME + ".so";
 
     private NativeLibrary() {}
 
     static void load() {
         String folder = System.getProperty("gridcentric.library.path");
         if (folder != null) {
-            System.load(Path.of(folder, FILES.get(0)).toAbsolutePath().toString());
+            System.load(Path.of(folder, FILE).toAbsolutePath().toString());
             return;
         }
         if (installed()) System.loadLibrary(NAME);
-        else System.load(unpack().resolve(FILES.get(0)).toString());
+        else System.load(unpack().resolve(FILE).toString());
     }
 
     private static boolean installed() {
         for (String folder : System.getProperty("java.library.path", "").split(":"))
-            if (!folder.isEmpty() && Files.exists(Path.of(folder, FILES.get(0)))) return true;
+            if (!folder.isEmpty() && Files.exists(Path.of(folder, FILE))) return true;
         return false;
     }
 
@@ -46,10 +44,15 @@ final class NativeLibrary {
         String system = System.getProperty("os.name").toLowerCase() + "-" + System.getProperty("os.arch").replace("amd64", "x86_64");
         String inside = "/ca/gridcentric/guest/native/" + system + "/";
         try {
-            byte[][] contents = new byte[FILES.size()][];
-            for (int at = 0; at < contents.length; ++at) contents[at] = read(inside + FILES.get(at), system);
-            Path folder = folderOf(contents);
-            for (int at = 0; at < contents.length; ++at) write(folder.resolve(FILES.get(at)), contents[at]);
+            // Made with the jar, so that a program which starts need not read the files: a line with a sum of them all, then NAME SIZE each.
+            List<String> list = read(inside + "list", system, in -> new String(in.readAllBytes(), StandardCharsets.UTF_8)).lines().toList();
+            Path folder = folderFor(list.get(0));
+            for (String line : list.subList(1, list.size())) {
+                String[] words = line.split(" ");
+                Path file = folder.resolve(words[0]);
+                if (Files.exists(file) && Files.size(file) == Long.parseLong(words[1])) continue;
+                write(file, read(inside + words[0], system, InputStream::readAllBytes));
+            }
             return folder;
         } catch (IOException failed) {
             throw new UnsatisfiedLinkError("cannot unpack gridcentric's native library: " + failed
@@ -57,24 +60,28 @@ final class NativeLibrary {
         }
     }
 
-    private static byte[] read(String name, String system) throws IOException {
+    private interface Reader<T> {
+        T from(InputStream in) throws IOException;
+    }
+
+    private static <T> T read(String name, String system, Reader<T> reader) throws IOException {
         try (InputStream in = NativeLibrary.class.getResourceAsStream(name)) {
             if (in == null)
                 throw new UnsatisfiedLinkError("gridcentric's jar has no native library for " + system
                         + ": it runs on Linux x86-64; let the property gridcentric.library.path name a folder that has one");
-            return in.readAllBytes();
+            return reader.from(in);
         }
     }
 
     /** A folder that only this user can write to. */
-    private static Path folderOf(byte[][] contents) throws IOException {
-        Path folder = cache().resolve("gridcentric").resolve("java-" + digest(contents));
+    private static Path folderFor(String sum) throws IOException {
+        Path folder = cache().resolve("gridcentric").resolve("java-" + sum);
         Files.createDirectories(folder.getParent());
         var mine = PosixFilePermissions.fromString("rwx------");
         if (!Files.isDirectory(folder)) {
             try {
                 Files.createDirectory(folder, PosixFilePermissions.asFileAttribute(mine));
-            } catch (java.nio.file.FileAlreadyExistsException another) {
+            } catch (FileAlreadyExistsException another) {
                 // Another program of this user has just begun.
             }
         }
@@ -93,19 +100,8 @@ final class NativeLibrary {
         return Path.of(System.getProperty("java.io.tmpdir"), "gridcentric-" + System.getProperty("user.name"));
     }
 
-    private static String digest(byte[][] contents) {
-        try {
-            MessageDigest digest = MessageDigest.getInstance("SHA-256");
-            for (byte[] content : contents) digest.update(content);
-            return HexFormat.of().formatHex(digest.digest(), 0, 8);
-        } catch (NoSuchAlgorithmException impossible) {
-            throw new AssertionError(impossible);
-        }
-    }
-
     /** Whole or not at all, as other programs may be at the same file. */
     private static void write(Path file, byte[] content) throws IOException {
-        if (Files.exists(file) && Arrays.equals(Files.readAllBytes(file), content)) return;
         Path half = Files.createTempFile(file.getParent(), "new", "");
         try {
             Files.write(half, content);
