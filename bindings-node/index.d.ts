@@ -169,6 +169,26 @@ export function clone(ticket: Ticket, options?: CallOptions): Promise<number>;
 export function clone(ticket: Ticket, callback: CloneCallback): void;
 export function clone(ticket: Ticket, options: CallOptions, callback: CloneCallback): void;
 
+/**
+ * Order another domain of the family (0: the master) to clone itself with this ticket. Returns the clones once they exist. The
+ * ticket is one that this domain has requested; it becomes the other domain's, which is then the one that can wait for the
+ * clones. That domain must listen for orders, see {@link serve}. Aborting the call does not cancel an order that has been given.
+ * Errors: `no_such_domain`, `not_supported` (it does not listen), and those of clone() in that domain; then the ticket is this
+ * domain's again, if it has not been used.
+ */
+export function clone_of(vmid: number, ticket: Ticket, options?: CallOptions): Promise<Domain[]>;
+export function clone_of(vmid: number, ticket: Ticket, callback: Callback<Domain[]>): void;
+export function clone_of(vmid: number, ticket: Ticket, options: CallOptions, callback: Callback<Domain[]>): void;
+
+/**
+ * Listen for orders from now on, here and in this domain's clones: those of clone_of() and of `gc clone --of`. They are carried
+ * out by clone() in the event loop of the thread that called this last, and do not keep the process alive. GRIDCENTRIC_SERVE=1
+ * has the same effect once the program makes its first call. Errors: `invalid_argument` (in a child of the domain's process).
+ */
+export function serve(options?: CallOptions): Promise<true>;
+export function serve(callback: Callback<true>): void;
+export function serve(options: CallOptions, callback: Callback<true>): void;
+
 /** The family's living domains, ordered by vmid. */
 export function list_domains(options?: CallOptions): Promise<Domain[]>;
 export function list_domains(callback: Callback<Domain[]>): void;
@@ -260,6 +280,7 @@ export {
   release_ticket as releaseTicket,
   list_tickets as listTickets,
   ticket_info as ticketInfo,
+  clone_of as cloneOf,
   list_domains as listDomains,
   join_noreport as joinNoreport,
 };

@@ -31,6 +31,9 @@ function number(value, where, range) {
 /** A number of things: CPUs, clones, or the vmid of one. */
 const count = (value, where) => number(value, where, COUNT);
 
+/** A vmid that may be the master's. */
+const vmid = (value, where) => number(value, where, { min: 0, max: INT_MAX });
+
 /** Milliseconds: 0 tries once, a negative number waits forever. */
 const timeout = (value, where) => number(value, where, TIMEOUT);
 
@@ -96,4 +99,4 @@ function parse(call, given, checks, switches = []) {
   return { values, options: asked ?? { ref: true }, done: done ?? callback(all[last], place(call, last, 'callback')) };
 }
 
-module.exports = { parse, place, shown, wrong, count, timeout, timeoutOrForEver, ticket, ticketOrNone, report };
+module.exports = { parse, place, shown, wrong, count, vmid, timeout, timeoutOrForEver, ticket, ticketOrNone, report };

@@ -2,10 +2,12 @@
 // The API for Node: names, arguments and forms. index.d.ts documents every call. Start reading here.
 // Quick calls (vmid, ismaster, my_ip) are synchronous; all others take a callback last, called with the result first, or
 // return a promise.
+const { isMainThread } = require('node:worker_threads');
 const { native } = require('./native.js');
 const check = require('./arguments.js');
 const { call } = require('./calls.js');
 const { on, off } = require('./handlers.js');
+const { takeOrders } = require('./orders.js');
 const { output, prepare } = require('./before_clone.js');
 const { explained } = require('./cluster.js');
 const { afterEnds } = require('./ends.js');
@@ -46,6 +48,16 @@ function clone(...given) {
   });
 }
 
+function clone_of(...given) {
+  return call('clone_of', check.parse('clone_of', given, { vmid: check.vmid, ticket: check.ticket }));
+}
+
+function serve(...given) {
+  const parsed = check.parse('serve', given, {});
+  takeOrders(clone);
+  return call('serve', parsed);
+}
+
 function list_domains(...given) {
   return call('list_domains', check.parse('list_domains', given, {}));
 }
@@ -81,6 +93,8 @@ function explain(...given) {
   return call('explain', parsed, { after: (found, then) => then(explained(found)) });
 }
 
+if (isMainThread) takeOrders(clone);
+
 module.exports = {
   version,
   vmid,
@@ -91,6 +105,8 @@ module.exports = {
   list_tickets,
   ticket_info,
   clone,
+  clone_of,
+  serve,
   list_domains,
   sync,
   join,
@@ -106,6 +122,7 @@ module.exports = {
   releaseTicket: release_ticket,
   listTickets: list_tickets,
   ticketInfo: ticket_info,
+  cloneOf: clone_of,
   listDomains: list_domains,
   joinNoreport: join_noreport,
 };

@@ -51,6 +51,17 @@ void cancel(const Napi::CallbackInfo &info) {
   of(info.Env()).cancel(info[0].As<Napi::Number>().Uint32Value());
 }
 
+// takeOrders(order): order(number, ticket) is called for each order to clone
+void take_orders(const Napi::CallbackInfo &info) { of(info.Env()).take_orders(info[0].As<Napi::Function>()); }
+
+// orderDone(number[, errno, text]): it has been carried out, or is declined for this reason
+void order_done(const Napi::CallbackInfo &info) {
+  const unsigned number = info[0].As<Napi::Number>().Uint32Value();
+  if (info.Length() < 3) return of(info.Env()).order_done(number, nullptr);
+  const guest::Error reason(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::String>().Utf8Value());
+  of(info.Env()).order_done(number, &reason);
+}
+
 void close(const Napi::CallbackInfo &info) { of(info.Env()).close(); }
 
 Napi::Value reseed(const Napi::CallbackInfo &info) {
@@ -151,6 +162,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("connect", Napi::Function::New(env, connect));
   exports.Set("start", Napi::Function::New(env, start));
   exports.Set("cancel", Napi::Function::New(env, cancel));
+  exports.Set("takeOrders", Napi::Function::New(env, take_orders));
+  exports.Set("orderDone", Napi::Function::New(env, order_done));
   exports.Set("close", Napi::Function::New(env, close));
   exports.Set("reseedMathRandom", Napi::Function::New(env, reseed));
   exports.Set("canReseedMathRandom", Napi::Function::New(env, can_reseed));

@@ -13,6 +13,10 @@ namespace {
 std::mutex environments_mutex;
 std::set<Environment *> environments;
 
+// The one that takes orders. An order holds the mutex for as long as it is carried out, so that its environment stays.
+std::mutex taker_mutex;
+Environment *taker = nullptr;
+
 }  // namespace
 
 thread_local Environment::OpenCall *Environment::call_of_thread_ = nullptr;
@@ -53,6 +57,10 @@ Environment::Environment(Napi::Env env)
 }
 
 Environment::~Environment() {
+  {
+    std::lock_guard lock(taker_mutex);
+    if (taker == this) taker = nullptr;
+  }
   std::lock_guard lock(environments_mutex);
   environments.erase(this);
 }
@@ -152,6 +160,40 @@ void Environment::deliver(Napi::Env env, unsigned id, const Answer &answer, cons
   if (open->keep_alive) keep_alive(-1);
   Napi::Value failure = error ? to_js(env, *error).Value() : env.Undefined();
   deliver_.Call({Napi::Number::New(env, id), failure, answer ? answer(env) : env.Undefined()});
+}
+
+// ---- orders
+
+void Environment::take_orders(Napi::Function order) {
+  order_ = Napi::Persistent(order);
+  std::lock_guard lock(taker_mutex);
+  taker = this;
+  guest::carry_out_orders_with([](const std::string &ticket, int) {
+    std::lock_guard lock(taker_mutex);
+    if (taker == nullptr) throw guest::Error(GC_E_CLONE_FAILED, "the worker that called serve() has ended");
+    taker->carry_out(ticket);
+  });
+}
+
+void Environment::carry_out(const std::string &ticket) {
+  std::unique_lock lock(mutex_);
+  const unsigned number = ++last_order_;
+  order_result_.reset();
+  const bool posted = post([this, number, ticket](Napi::Env env) {
+    order_.Call({Napi::Number::New(env, number), Napi::String::New(env, ticket)});
+  });
+  changed_.wait(lock, [&] { return order_result_ || closing_ || !posted; });
+  if (!order_result_) throw guest::Error(GC_E_CLONE_FAILED, "the program is exiting");
+  if (order_result_->code != GC_OK) throw *order_result_;
+}
+
+void Environment::order_done(unsigned number, const guest::Error *error) {
+  {
+    std::lock_guard lock(mutex_);
+    if (number != last_order_) return;
+    order_result_ = error != nullptr ? *error : guest::Error(GC_OK, "");
+  }
+  changed_.notify_all();
 }
 
 // ---- around a clone

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -46,6 +47,11 @@ class Environment {
   unsigned start(Work work, bool keep_alive);
   void cancel(unsigned id);  // it is still delivered. Does nothing if there is no such call
 
+  // Makes this environment the one that carries out the orders of the host, instead of one before: order(number, ticket) is
+  // called for each, and order_done() says how it went. error: a reason to decline it.
+  void take_orders(Napi::Function order);
+  void order_done(unsigned number, const guest::Error *error);
+
   // Cancels all calls and waits for their threads; nothing more is delivered. Later calls are refused.
   void close();
   bool closed() const { return closed_; }
@@ -75,8 +81,9 @@ class Environment {
   void notice_clone(Napi::Env env);
   void keep_alive(int change);
   void run(unsigned id, OpenCall &open, const Work &work);  // a call's thread
-  void hold(OpenCall &open);     // by a call's thread, before the process is copied
-  void release(OpenCall &open);  // by the same thread, in the caller and in each clone
+  void hold(OpenCall &open);                  // by a call's thread, before the process is copied
+  void release(OpenCall &open);               // by the same thread, in the caller and in each clone
+  void carry_out(const std::string &ticket);  // the thread that listens for orders
   static thread_local OpenCall *call_of_thread_;
 
   Napi::Env env_;
@@ -84,6 +91,7 @@ class Environment {
   napi_threadsafe_function messages_ = nullptr;
   Napi::FunctionReference deliver_;
   Napi::FunctionReference cloned_;
+  Napi::FunctionReference order_;
   std::map<unsigned, std::unique_ptr<OpenCall>> calls_;
   unsigned last_id_ = 0;
   int keeping_alive_ = 0;
@@ -93,6 +101,8 @@ class Environment {
   std::mutex mutex_;  // protects what follows
   std::condition_variable changed_;
   bool closing_ = false;
+  unsigned last_order_ = 0;                   // there is one at a time
+  std::optional<guest::Error> order_result_;  // GC_OK: it has been carried out
 };
 
 }  // namespace gridcentric::node

@@ -126,6 +126,19 @@ const std::map<std::string, Maker> makers = {
          };
        };
      }},
+    {"clone_of",
+     [](const Arguments &a) -> Work {
+       return [vmid = a.number(0), ticket = a.text(1)](Call *call) {
+         return array_of(guest::clone_of(vmid, ticket, call));
+       };
+     }},
+    {"serve",
+     [](const Arguments &) -> Work {
+       return [](Call *call) -> Answer {
+         guest::serve(call);
+         return nothing;
+       };
+     }},
     {"list_domains",
      [](const Arguments &) -> Work {
        return [](Call *call) { return array_of(guest::list_domains(call)); };

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gridcentric.guest import before_clone as before_clone
     from gridcentric.guest import explain as explain
     from gridcentric.guest import on_clone as on_clone
+    from gridcentric.guest import serve as serve
 
 # name -> the module it lives in; "" if it is a module itself
 _HOMES = {
@@ -41,6 +42,7 @@ _HOMES = {
     "before_clone": "guest",
     "explain": "guest",
     "on_clone": "guest",
+    "serve": "guest",
     "WrongArgumentType": "_arguments",
     **dict.fromkeys(
         (

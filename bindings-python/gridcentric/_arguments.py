@@ -12,7 +12,7 @@ from typing import Optional
 
 from gridcentric._native import InvalidArgument
 
-__all__ = ["WrongArgumentType", "count", "handler_of", "report_of", "ticket_of", "timeout_of"]
+__all__ = ["WrongArgumentType", "count", "handler_of", "report_of", "ticket_of", "timeout_of", "vmid_of"]
 
 LARGEST_INT = 2**31 - 1
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -51,6 +51,11 @@ def _integer(name: str, value: object, smallest: int, expected: str) -> int:
 def count(name: str, value: object) -> int:
     """A number of CPUs or clones, or a vmid: 1 to 2147483647."""
     return _integer(name, value, 1, f"an int from 1 to {LARGEST_INT}")
+
+
+def vmid_of(value: object) -> int:
+    """A vmid that may be the master's: 0 to 2147483647."""
+    return _integer("vmid", value, 0, f"an int from 0 to {LARGEST_INT}")
 
 
 def timeout_of(value: object) -> int:

@@ -52,6 +52,14 @@ def clone(call: _native.Call, ticket: Ticket) -> int:
     return call.clone(name)
 
 
+def clone_of(call: _native.Call, vmid: int, ticket: Ticket) -> list[Domain]:
+    return [Domain(*fields) for fields in call.clone_of(_arguments.vmid_of(vmid), _arguments.ticket_of(ticket))]
+
+
+def serve(call: _native.Call) -> None:
+    call.serve()
+
+
 def list_domains(call: _native.Call) -> list[Domain]:
     return [Domain(*fields) for fields in call.list_domains()]
 

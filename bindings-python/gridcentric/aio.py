@@ -16,6 +16,7 @@ Works on any event loop with call_soon_threadsafe(), including uvloop.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from typing import Callable, Optional, TypeVar
 
@@ -26,8 +27,8 @@ from gridcentric.results import Domain, Explanation, Result, TicketInfo
 
 __all__ = [
     "Domain", "Explanation", "Result", "TicketInfo",
-    "before_clone", "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
-    "release_ticket", "request_ticket", "sync", "ticket_info", "vmid", "wait",
+    "before_clone", "clone", "clone_of", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip",
+    "on_clone", "release_ticket", "request_ticket", "serve", "sync", "ticket_info", "vmid", "wait",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ T = TypeVar("T")
 # Each turn of a loop polls everything that is ready, and the end of a connection always is: the first turn reads it, and the
 # next ones close the connection, including TLS and whatever is built on it.
 _TURNS = 16
+_LOOK_S = 0.25  # how often the thread of an order looks whether its event loop still exists
 
 
 async def _run(work: Callable[[_native.Call], T], undo: Optional[Callable[[_native.Call, T], None]] = None) -> T:
@@ -115,6 +117,26 @@ async def clone(ticket: Ticket) -> int:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
     return vmid
+
+
+async def clone_of(vmid: int, ticket: Ticket) -> list[Domain]:
+    """See gridcentric.guest.clone_of. Cancelling the task does not cancel an order that has been given."""
+    return await _run(lambda call: _calls.clone_of(call, vmid, ticket))
+
+
+async def serve() -> None:
+    """See gridcentric.guest.serve. Orders are carried out by clone() of this module, in the running event loop."""
+    loop = asyncio.get_running_loop()
+
+    def carry_out(ticket: str) -> None:
+        cloning = asyncio.run_coroutine_threadsafe(clone(ticket), loop)
+        while not concurrent.futures.wait([cloning], _LOOK_S).done:
+            if _native.ending() or loop.is_closed():
+                raise _native.CloneFailed("the event loop that called aio.serve() has ended")
+        cloning.result()
+
+    _native.carry_out_orders_with(carry_out)
+    await _run(_calls.serve)
 
 
 async def vmid() -> int:

@@ -40,8 +40,8 @@ from gridcentric.results import Domain, Explanation, Result, TicketInfo
 
 __all__ = [
     "Domain", "Explanation", "Result", "TicketInfo",
-    "before_clone", "clone", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip", "on_clone",
-    "release_ticket", "request_ticket", "sync", "ticket_info", "vmid", "wait",
+    "before_clone", "clone", "clone_of", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip",
+    "on_clone", "release_ticket", "request_ticket", "serve", "sync", "ticket_info", "vmid", "wait",
 ]  # fmt: skip
 
 Handler = TypeVar("Handler", bound=Callable[[int], object])
@@ -84,6 +84,27 @@ def clone(ticket: Ticket) -> int:
     _arguments.ticket_of(ticket)
     _before_clone.run()
     return _calls.clone(_native.Call(), ticket)
+
+
+def clone_of(vmid: int, ticket: Ticket) -> list[Domain]:
+    """Order another domain of the family (0: the master) to clone itself with this ticket. Returns the clones once they exist.
+
+    The ticket is one that this domain has requested; it becomes the other domain's, which is then the one that can wait for
+    the clones. That domain must listen for orders, see serve(). Ctrl-C ends the call but not an order that has been given.
+    Raises NoSuchDomain, NotSupported (the domain does not listen), and what clone() raises in that domain; then the ticket is
+    this domain's again, if it has not been used.
+    """
+    return _calls.clone_of(_native.Call(), vmid, ticket)
+
+
+def serve() -> None:
+    """Listen for orders from now on, here and in this domain's clones: those of clone_of() and of `gc clone --of`.
+
+    A thread of the library carries them out one after the other by clone(), so that handlers run as usual; aio.serve() does so
+    in the event loop. GRIDCENTRIC_SERVE=1 has the same effect once the program makes its first call. Calling it again does
+    nothing. Raises InvalidArgument in a child process of the domain.
+    """
+    _calls.serve(_native.Call())
 
 
 def list_domains() -> list[Domain]:
@@ -153,3 +174,6 @@ def explain() -> Explanation:
     """Whether this process can be cloned here, what prevents it, and what repeats or is missing in clones. Stops and changes
     nothing. The first call reads the files of the loaded libraries."""
     return _calls.explain()
+
+
+_native.carry_out_orders_with(clone)

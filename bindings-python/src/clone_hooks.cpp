@@ -49,6 +49,39 @@ void set_after_clone(const py::object &handler) {
   });
 }
 
+// What an order's exception says to whoever gave it.
+guest::Error reason(const py::error_already_set &error) {
+  const bool ours = py::hasattr(error.value(), "code") && py::hasattr(error.value(), "errno") &&
+                    py::isinstance<py::int_>(error.value().attr("errno"));
+  const int code = ours ? error.value().attr("errno").cast<int>() : GC_E_CLONE_FAILED;
+  const std::string text = py::str(error.value());
+  return {guest::find_error(code) ? code : GC_E_CLONE_FAILED,
+          !text.empty() ? text : std::string(py::str(error.type().attr("__name__")))};
+}
+
+// Orders come in a thread of the library. While one is carried out it counts as an open call, so that the interpreter does not
+// end under it.
+void carry_out_orders_with(const py::object &handler) {
+  static PyObject *carry_out = nullptr;  // never freed, like after_clone
+  PyObject *old = carry_out;
+  carry_out = py::object(handler).release().ptr();
+  if (old != nullptr) {
+    Py_DECREF(old);
+    return;
+  }
+  guest::carry_out_orders_with([](const std::string &ticket, int) {
+    guest::Call order;
+    const OpenCall open(order, false);
+    if (order.cancelled()) throw guest::Error(GC_E_CLONE_FAILED, "the program is exiting");
+    const py::gil_scoped_acquire gil;
+    try {
+      py::reinterpret_borrow<py::object>(carry_out)(ticket);
+    } catch (py::error_already_set &error) {
+      throw reason(error);
+    }
+  });
+}
+
 }  // namespace
 
 void add_clone_hooks(py::module_ &module) {
@@ -56,6 +89,9 @@ void add_clone_hooks(py::module_ &module) {
              "Call handler(argument); an exception goes to sys.unraisablehook.");
   module.def("set_after_clone", &set_after_clone, py::arg("handler"),
              "Call handler(vmid) in each clone before clone() returns there.");
+  module.def("carry_out_orders_with", &carry_out_orders_with, py::arg("handler"),
+             "Call handler(ticket) for each order to clone; an exception declines it.");
+  module.def("ending", &interpreter_is_ending, "Whether the interpreter is exiting.");
 }
 
 }  // namespace gridcentric::python

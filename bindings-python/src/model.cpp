@@ -115,6 +115,8 @@ PYBIND11_MODULE(_model, module) {
            })
       .def("release_ticket", [](Rules &rules, DomainKey caller, const std::string &id,
                                 Time now) { return error(rules.release_ticket(caller, id, now)); })
+      .def("hand_over", [](Rules &rules, DomainKey caller, const std::string &id, Time vmid,
+                           Time now) { return error(rules.hand_over(caller, id, vmid, now)); })
       .def("forget_ticket", [](Rules &rules, DomainKey caller, const std::string &id,
                                Time now) { return error(rules.forget_ticket(caller, id, now)); })
       .def("ticket_info",

@@ -161,6 +161,13 @@ void add_call(py::module_ &module) {
             return waiting(call, [&] { return guest::clone(ticket, &call); });
           },
           "ticket"_a)
+      .def(
+          "clone_of",
+          [](Call &call, int vmid, const std::string &ticket) {
+            return tuples_of(waiting(call, [&] { return guest::clone_of(vmid, ticket, &call); }));
+          },
+          "vmid"_a, "ticket"_a)
+      .def("serve", [](Call &call) { waiting(call, [&] { guest::serve(&call); }); })
       .def("list_domains",
            [](Call &call) { return tuples_of(waiting(call, [&] { return guest::list_domains(&call); })); })
       .def(

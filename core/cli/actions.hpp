@@ -9,7 +9,6 @@ int request_ticket(const Arguments &);
 int release_ticket(const Arguments &);
 int list_tickets(const Arguments &);
 int ticket_info(const Arguments &);
-int clone(const Arguments &);
 int vmid(const Arguments &);
 int ismaster(const Arguments &);
 int my_ip(const Arguments &);
@@ -19,6 +18,7 @@ int join(const Arguments &);
 int wait(const Arguments &);
 int kill(const Arguments &);
 
+int clone(const Arguments &);       // clone_verb.cpp
 int run(const Arguments &);         // run.cpp
 int hook(const Arguments &);        // run.cpp
 int image(const Arguments &);       // python.cpp

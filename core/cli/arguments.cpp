@@ -18,8 +18,10 @@ bool takes_ticket(const Verb &verb) {
   return std::string_view(verb.usage).find("UUID") != std::string_view::npos;
 }
 
-// "-1" is a number and "-" a word: only a word that starts with two dashes is an option.
-bool looks_like_option(std::string_view word) { return word.starts_with("--"); }
+// "-1" is a number and "-" a word: a word that starts with one dash is an option only if the verb has it.
+bool looks_like_option(const Verb &verb, std::string_view word) {
+  return word.starts_with("--") || find_option(verb, word) != nullptr;
+}
 
 }  // namespace
 
@@ -56,7 +58,7 @@ Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &give
     const std::string &word = given[at];
     if (!options_end && word == "--") {
       options_end = true;
-    } else if (!options_end && looks_like_option(word)) {
+    } else if (!options_end && looks_like_option(verb, word)) {
       const auto equals = word.find('=');
       const std::string name = word.substr(0, equals);
       const Option *option = find_option(verb, name);

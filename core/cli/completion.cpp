@@ -83,7 +83,9 @@ void print_fish() {
     for (const auto &word : first_words(verb)) std::printf("%s -a %s\n", here.c_str(), word.c_str());
     for (const auto &option : verb.options) {
       const std::string_view value = option.value != nullptr ? option.value : "";
-      std::printf("%s -l %s%s -d '%s'\n", here.c_str(), option.name + 2,
+      const bool is_long = option.name[1] == '-';
+      std::printf("%s %s %s%s -d '%s'\n", here.c_str(), is_long ? "-l" : "-s",
+                  option.name + (is_long ? 2 : 1),
                   value == "PATH"  ? " -r -F"
                   : !value.empty() ? " -x"
                                    : "",

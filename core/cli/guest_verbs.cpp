@@ -111,12 +111,6 @@ int ticket_info(const Arguments &arguments) {
   return 0;
 }
 
-int clone(const Arguments &arguments) {
-  const int vmid = guest::clone(arguments.ticket(0));
-  print(arguments.has("--json") ? JsonObject().number("vmid", vmid).str() : std::to_string(vmid));
-  return 0;
-}
-
 int vmid(const Arguments &arguments) {
   const int vmid = guest::vmid();
   print(arguments.has("--json") ? JsonObject().number("vmid", vmid).str() : std::to_string(vmid));

@@ -53,6 +53,7 @@ constexpr std::pair<const char *, const char *> variables[] = {
     {"GRIDCENTRIC_ON_MASTER_EXIT",
      "end or keep: what happens to the clones when the master ends. Unset: they go on if its exit code "
      "was 0, and end otherwise."},
+    {"GRIDCENTRIC_SERVE", "1: the program listens for orders, such as those of gc clone --of."},
     {"GRIDCENTRIC_STRICT", "1: clone fails if a library is loaded whose random numbers repeat in clones."},
     {"GRIDCENTRIC_RESEEDED",
      "NAME,NAME: libraries to accept nevertheless, because the program reseeds them."},

@@ -8,7 +8,7 @@
 namespace gridcentric::cli {
 
 struct Option {
-  const char *name;   // "--cpus"
+  const char *name;   // "--cpus", or "-n"
   const char *value;  // "N"; nullptr: a switch
   const char *help;
   bool many = false;  // may be given more than once

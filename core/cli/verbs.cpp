@@ -38,13 +38,18 @@ std::vector<Verb> tickets() {
       {"ti", "UUID", "show one ticket", "Prints the ticket's line of 'gc lt'.", 1, 1, {json}, ticket_info},
       {"release", "UUID", "give back a ticket that was not used", "", 1, 1, {}, release_ticket},
       {"clone",
-       "UUID",
-       "make the ticket's clones of this VM",
+       "[UUID]",
+       "make the ticket's clones of this VM, or order another domain to clone itself",
        "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole VM, as\n"
-       "only a hypervisor of VMs can; elsewhere a program calls clone() itself.",
+       "only a hypervisor of VMs can; elsewhere a program calls clone() itself.\n"
+       "With --of: prints a line 'clone VMID IP' for each clone of that domain. It must listen for orders:\n"
+       "its program calls serve() (Python, Node) or gc_serve() (C), or has GRIDCENTRIC_SERVE=1 in its\n"
+       "environment. The ticket becomes that domain's.",
+       0,
        1,
-       1,
-       {json},
+       {{"--of", "VMID|PID", "the domain to clone: one of this family, or a process of any of your families"},
+        {"-n", "N", "with --of: request a ticket for N clones"},
+        json},
        clone},
   };
 }

@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t longest_why = 256;
 std::atomic<bool> asks_only{false};
+std::atomic<int> asks_about{0};  // 0: whatever domain this process is in
 
 std::string_view variable(const char *name) {
   const char *value = std::getenv(name);
@@ -90,12 +91,18 @@ std::string test_handshake(std::string_view value) {
 
 void ask_only() noexcept { asks_only = true; }
 
+void ask_about(int pid, const std::string &host_path) {
+  asks_about = pid;
+  ::setenv("GRIDCENTRIC_HOST", ("unix:" + host_path).c_str(), 1);
+}
+
 bool only_asks() noexcept { return asks_only; }
 
 void introduce_as(std::vector<std::string> command) { introduced = std::move(command); }
 
 std::string attach_handshake(const Identity *known, bool forked_child) {
   if (const auto value = variable("GRIDCENTRIC_ATTACH"); !value.empty()) return test_handshake(value);
+  if (asks_about != 0) return "ask pid=" + std::to_string(asks_about);
   if (only_asks() || (known != nullptr && (known->vmid != 0 || forked_child))) return "ask";
   std::string line = "attach";
   if (const auto on_exit = choice("GRIDCENTRIC_ON_MASTER_EXIT", "end", "keep"); !on_exit.empty()) {

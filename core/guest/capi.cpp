@@ -126,6 +126,23 @@ int gc_clone(gc_uuid_t ticket) {
   return guarded([&] { return guest::clone(text_of(ticket), used_call(), found_by_runtime()); });
 }
 
+int gc_clone_of(int vmid, gc_uuid_t ticket, gc_domain_t **clones, size_t *count) {
+  return guarded([&] {
+    need(clones, "clones", "the address of a pointer");
+    need(count, "count", "the address of a size_t");
+    return give_list(guest::clone_of(vmid, text_of(ticket), used_call()), clones, count);
+  });
+}
+
+int gc_serve(void) {
+  return guarded([&] {
+    guest::carry_out_orders_with(
+        [](const std::string &ticket, int) { guest::clone(ticket, nullptr, found_by_runtime()); });
+    guest::serve(used_call());
+    return 0;
+  });
+}
+
 int gc_vmid(void) {
   return guarded([] { return guest::vmid(used_call()); });
 }

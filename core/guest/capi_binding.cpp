@@ -89,6 +89,18 @@ int gc_no_locks_in_chunks(size_t size) {
   });
 }
 
+int gc_carry_out_orders_with(int (*carry_out)(gc_uuid_t, void *), void *data) {
+  return guarded([&] {
+    need(carry_out, "carry_out", "a function");
+    guest::carry_out_orders_with([carry_out, data](const std::string &ticket, int) {
+      gc_uuid_t name;
+      fill(name.value, sizeof name.value, ticket);
+      if (const int code = carry_out(name, data); code != 0) throw guest::Error(code, gc_error_text());
+    });
+    return 0;
+  });
+}
+
 int gc_thread_pointers(uintptr_t **pointers, size_t *count) {
   return guarded([&] {
     need(pointers, "pointers", "the address of a pointer");

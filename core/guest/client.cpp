@@ -41,6 +41,21 @@ std::vector<std::string> list(std::string_view request, Call *call, int timeout 
   return lines;
 }
 
+std::vector<Domain> parse_domains(const std::vector<std::string> &lines) {
+  std::vector<Domain> domains;
+  for (const auto &line : lines) {
+    Fields fields(line);
+    Domain domain;
+    domain.vmid = fields.number();
+    domain.parent = fields.number_or(-1);
+    domain.ip = fields.text();
+    domain.ticket = fields.text();
+    domain.state = fields.text();
+    domains.push_back(std::move(domain));
+  }
+  return domains;
+}
+
 // A stream that another thread holds (it may be waiting for input with it) is left alone.
 void flush(FILE *stream) {
   if (::ftrylockfile(stream) != 0) return;
@@ -82,19 +97,10 @@ bool ismaster(Call *call) { return known_identity(call).vmid == 0; }
 std::string my_ip(Call *call) { return known_identity(call).ip; }
 Identity identity(Call *call) { return known_identity(call); }
 
-std::vector<Domain> list_domains(Call *call) {
-  std::vector<Domain> domains;
-  for (const auto &line : list("list_domains", call)) {
-    Fields fields(line);
-    Domain domain;
-    domain.vmid = fields.number();
-    domain.parent = fields.number_or(-1);
-    domain.ip = fields.text();
-    domain.ticket = fields.text();
-    domain.state = fields.text();
-    domains.push_back(std::move(domain));
-  }
-  return domains;
+std::vector<Domain> list_domains(Call *call) { return parse_domains(list("list_domains", call)); }
+
+std::vector<Domain> clone_of(int vmid, const std::string &ticket, Call *call) {
+  return parse_domains(list(words("clone_of", {vmid}) + " " + checked_ticket(ticket), call));
 }
 
 void sync(const std::optional<std::string> &ticket, int timeout, Call *call) {

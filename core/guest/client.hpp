@@ -117,6 +117,18 @@ TicketInfo ticket_info(const std::string &ticket, Call *call = nullptr);
 int clone(const std::string &ticket, Call *call = nullptr,
           const std::vector<generators::Repeating> &found_by_binding = {});
 
+// Orders domain `vmid` of this family, which must listen for orders, to clone itself with a ticket of this domain's, which
+// becomes that domain's. Returns the clones when they are there. A cancelled call leaves an order that it has given as it is.
+std::vector<Domain> clone_of(int vmid, const std::string &ticket, Call *call = nullptr);
+
+// Listens for orders from now on, also in the clones; a thread does, which carries them out by clone(ticket). Again: nothing.
+// Throws INVALID_ARGUMENT in a child of the domain's own process.
+void serve(Call *call = nullptr);
+// Orders are carried out this way instead, in the thread that listens. What it throws declines the order. asker: the process
+// that gave it, as the host sees it.
+using CarryOut = std::function<void(const std::string &ticket, int asker)>;
+void carry_out_orders_with(CarryOut how);
+
 // From memory, below a microsecond; only a process's first call asks the host (and may start a private one).
 int vmid(Call *call = nullptr);
 bool ismaster(Call *call = nullptr);
@@ -177,5 +189,7 @@ const char *end_kind_name(gc_end_kind_t how) noexcept;
 // The gc command is a stranger in the domain it runs in: it never becomes a master and never starts a host. Once, before
 // the first call.
 void ask_only() noexcept;
+// It speaks for the domain of this process, at this host, from now on.
+void ask_about(int pid, const std::string &host_path);
 
 }  // namespace gridcentric::guest

@@ -24,6 +24,7 @@
 #include "core/guest/clone_policy.hpp"
 #include "core/guest/connection_pool.hpp"
 #include "core/guest/machine_page.hpp"
+#include "core/guest/orders.hpp"
 #include "core/guest/spawn.hpp"
 #include "core/guest/ticket.hpp"
 #include "core/guest/trace.hpp"
@@ -149,11 +150,13 @@ void before_clone(std::function<void()> handler) {
   if (!handler)
     throw Error(GC_E_INVALID_ARGUMENT, "the handler of before_clone is empty, expected a function");
   add_before_handler(std::move(handler));
+  carried_out_for_preloaded();  // an order has to come by this handler
 }
 
 void on_clone(std::function<void(int)> handler) {
   if (!handler) throw Error(GC_E_INVALID_ARGUMENT, "the handler of on_clone is empty, expected a function");
   add_clone_handler(std::move(handler));
+  carried_out_for_preloaded();
 }
 
 }  // namespace gridcentric::guest

@@ -1,11 +1,13 @@
 #include "core/guest/connection.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 
@@ -45,6 +47,18 @@ bool is_roots(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &host, &size) == 0 && host.uid == 0;
 }
 
+std::atomic<int> lowest_descriptor{0};
+
+// The same socket on a descriptor that the program does not choose by number; where there is none so high, as it is.
+int moved_out_of_the_way(int fd) {
+  const int lowest = lowest_descriptor;
+  if (fd < 0 || fd >= lowest) return fd;
+  const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
+  if (moved < 0) return fd;
+  ::close(fd);
+  return moved;
+}
+
 int connect_to(const std::string &path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -54,7 +68,7 @@ int connect_to(const std::string &path) {
                                            std::to_string(sizeof address.sun_path - 1) + ": '" + path + "'");
   }
   std::memcpy(address.sun_path, path.data(), path.size());
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = moved_out_of_the_way(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (fd < 0) {
     throw Error(GC_E_HOST_UNREACHABLE, "cannot make a socket: " + system_text(errno));
   }
@@ -76,6 +90,8 @@ int connect_to(const std::string &path) {
 }
 
 }  // namespace
+
+void keep_descriptors_from(int lowest) { lowest_descriptor = lowest; }
 
 bool answers(const std::string &path, Call *call, int wait_ms) {
   try {

@@ -14,6 +14,9 @@ namespace gridcentric::guest {
 // What the system says of an error; of a limit, also what raises it.
 std::string system_text(int error);
 
+// Connections are made on descriptors from this one on, where the limit allows: the program uses others by number.
+void keep_descriptors_from(int lowest);
+
 // Does the host at this path greet a newcomer in time? Throws error_cancelled and what the hook of call throws.
 bool answers(const std::string &path, Call *call, int wait_ms);
 

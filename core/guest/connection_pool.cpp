@@ -15,6 +15,7 @@
 #include "core/guest/attach.hpp"
 #include "core/guest/clone_handlers.hpp"
 #include "core/guest/machine_page.hpp"
+#include "core/guest/orders.hpp"
 #include "core/guest/private_host.hpp"
 
 namespace gridcentric::guest {
@@ -183,13 +184,16 @@ std::unique_ptr<Connection> connect(Call *call, unsigned generation, int wait_ms
     connection = std::make_unique<Connection>(host_path(s), handshake, call, wait_ms);
   }
   Identity identity = parse_greeting(connection->greeting());
-  std::lock_guard guard(s.lock);
-  s.open.push_back(connection->fd());
-  if (s.generation == generation) {
-    // Of a VM, the end of its program is the end of the domain, and whoever started it says so.
-    if (identity.vmid == 0 && attaches(handshake) && !in_machine()) s.master_pid = ::getpid();
-    publish(s, std::move(identity));
+  {
+    std::lock_guard guard(s.lock);
+    s.open.push_back(connection->fd());
+    if (s.generation == generation) {
+      // Of a VM, the end of its program is the end of the domain, and whoever started it says so.
+      if (identity.vmid == 0 && attaches(handshake) && !in_machine()) s.master_pid = ::getpid();
+      publish(s, std::move(identity));
+    }
   }
+  if (attaches(handshake)) serve_if_told();
   return connection;
 }
 

@@ -6,6 +6,7 @@
 #include "core/host/control.hpp"
 #include "core/host/descriptors.hpp"
 #include "core/host/host.hpp"
+#include "core/host/orders.hpp"
 #include "core/wire/cloning.hpp"
 #include "core/wire/text.hpp"
 
@@ -111,6 +112,7 @@ void Host::take_back(CallId call) {
   if (found == calls_.end()) return;
   if (found->second.caller) found->second.caller->detach();
   calls_.erase(found);
+  orders_->take_back(call);
   rules_.cancel(call, loop_.now_ms());
 }
 
@@ -141,6 +143,13 @@ void Host::run_domain_call(Session &session, const wire::Request &request) {
     case wire::Command::clone:
       if (const auto call = open_call(session, request)) rules_.clone(*call, me, args[0], now);
       return;
+    case wire::Command::clone_of:
+      return orders_->give(session, request);
+    case wire::Command::serve:
+      return orders_->listen(session, request);
+    case wire::Command::carried_out:
+    case wire::Command::declined:
+      return orders_->answered(session, request);
     case wire::Command::sync:
       if (!numbers({{"timeout", &timeout}}, 1)) return;
       if (const auto call = open_call(session, request)) rules_.sync(*call, me, args[0], timeout, now);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/host/control.hpp"
+#include "core/host/orders.hpp"
 #include "core/wire/cloning.hpp"
 #include "core/wire/text.hpp"
 
@@ -24,6 +25,7 @@ Host::Host(EpollLoop &loop, Hypervisor &hypervisor, const Options &options, std:
       hypervisor_(hypervisor),
       options_(options),
       rules_(options.cpus, options.seed),
+      orders_(std::make_unique<Orders>(*this)),
       control_(std::move(control)) {
   if (control_) control_->belongs_to(*this);
   hypervisor_.set_listener(this);
@@ -50,6 +52,7 @@ void Host::closed(Connection &connection) {
     if (of->second.empty()) sessions_of_.erase(of);
   }
   for (const auto &[id, call] : std::exchange(session->open, {})) take_back(call);
+  orders_->closed(*session);
   closed_sessions_.push_back(std::move(session));  // its own code may be running
   settle();
 }
@@ -128,10 +131,12 @@ Answer Host::take_role(Session &session, const wire::Hello &hello) {
 
 Answer Host::join_family(Session &session, const wire::Hello &hello) {
   const Peer peer = session.connection.peer();
-  session.domain = hypervisor_.domain_of(peer.pid);
+  // Whoever may connect at all may end any of the host's domains, and so speak for any.
+  const int pid = hello.pid != 0 ? hello.pid : peer.pid;
+  session.domain = hypervisor_.domain_of(pid);
   if (session.domain == 0 && hello.role == wire::Role::ask)
     return {Code::NOT_IN_DOMAIN,
-            "process " + std::to_string(peer.pid) +
+            "process " + std::to_string(pid) +
                 " is in no domain of this host: start the program with `gc run -- COMMAND`"};
   if (session.domain == 0) {
     const DomainKey master = rules_.adopt(OnExit::by_bye, "", loop_.now_ms());

@@ -20,6 +20,7 @@ namespace gridcentric::host {
 
 class CloneCaller;
 class Control;
+class Orders;
 
 // A numeric argument; its range is the rules' business. INVALID_ARGUMENT names it.
 Answer read_number(const char *name, std::string_view text, std::int64_t *value);
@@ -72,6 +73,7 @@ class Host final : public Connection::Handler, public Hypervisor::Listener {
   };
   friend class CloneCaller;
   friend class Control;
+  friend class Orders;
 
   // Connection::Handler, Hypervisor::Listener
   void line(Connection &connection, std::string_view line) override;
@@ -142,6 +144,7 @@ class Host final : public Connection::Handler, public Hypervisor::Listener {
   std::unordered_set<Session *> unflushed_;
   std::unordered_map<DomainKey, std::set<Session *>> sessions_of_;
   std::unordered_map<CallId, OpenCall> calls_;
+  std::unique_ptr<Orders> orders_;
   std::unique_ptr<Control> control_;
   std::optional<std::int64_t> scheduled_;
   std::uint64_t deadline_timer_ = 0;

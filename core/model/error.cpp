@@ -23,4 +23,10 @@ const std::array words = [] {
 
 std::string_view code_word(Code code) { return words[static_cast<std::size_t>(code)]; }
 
+std::optional<Code> find_code(std::string_view word) {
+  for (std::size_t code = 1; code < words.size(); ++code)
+    if (words[code] == word) return static_cast<Code>(code);
+  return std::nullopt;
+}
+
 }  // namespace gridcentric

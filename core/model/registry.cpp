@@ -28,12 +28,17 @@ Ticket &Registry::new_ticket(const Uuid &id, Domain &owner) {
   Ticket &ticket = tickets_[id];
   ticket.id = id;
   ticket.family = owner.family;
-  ticket.owner = &owner;
-  ticket.owner_vmid = owner.vmid;
   ticket.order = ++last_order_;
-  owner.tickets.push_back(&ticket);
+  give(ticket, owner);
   owner.family->tickets.emplace(ticket.order, &ticket);
   return ticket;
+}
+
+void Registry::give(Ticket &ticket, Domain &owner) {
+  if (ticket.owner) std::erase(ticket.owner->tickets, &ticket);
+  ticket.owner = &owner;
+  ticket.owner_vmid = owner.vmid;
+  owner.tickets.push_back(&ticket);
 }
 
 void Registry::close(Ticket &ticket) {

@@ -18,8 +18,8 @@ struct Family;
 struct Ticket {
   Uuid id;
   Family *family = nullptr;
-  Domain *owner = nullptr;  // nullptr: has ended
-  int owner_vmid = 0;
+  Domain *owner = nullptr;    // nullptr: has ended
+  int owner_vmid = 0;         // of whom it has been last
   std::uint64_t order = 0;    // of request
   std::uint64_t closing = 0;  // order of closing; 0: not closed
   TicketStatus status = TicketStatus::pending;
@@ -70,6 +70,7 @@ class Registry {
   Family &new_family(const Uuid &id);
   Domain &new_domain(Family &family, int vmid, int parent, Ticket *born_of);
   Ticket &new_ticket(const Uuid &id, Domain &owner);
+  void give(Ticket &ticket, Domain &owner);  // it has another one from now on
 
   void forget(Ticket &ticket);                          // its domains must have gone
   void forget(Domain &domain);                          // and its family with the last one

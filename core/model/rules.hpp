@@ -131,6 +131,8 @@ class Rules {
 
   // --- calls of a domain that are answered at once -------------------------------------------------------
   Answer release_ticket(DomainKey caller, std::string_view ticket, std::int64_t now);
+  // A reserved ticket becomes that of another domain of the family (rule 16).
+  Answer hand_over(DomainKey caller, std::string_view ticket, std::int64_t vmid, std::int64_t now);
   // A closed ticket and its reports: its owner has read them.
   Answer forget_ticket(DomainKey caller, std::string_view ticket, std::int64_t now);
   TicketAnswer ticket_info(DomainKey caller, std::string_view ticket) const;

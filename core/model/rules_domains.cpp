@@ -10,6 +10,14 @@ bool keeps_clones(const Family &family) {
   return family.on_exit == OnExit::keep || (family.on_exit == OnExit::by_bye && family.bye);
 }
 
+// Only a reserved ticket clones, and only such a one changes hands.
+Answer check_reserved(const Ticket &ticket) {
+  if (ticket.status == TicketStatus::reserved) return {};
+  return {ticket.status == TicketStatus::pending ? Code::INVALID_ARGUMENT : Code::TICKET_USED,
+          "ticket " + ticket.id.text() + " is " + std::string(word(ticket.status)) +
+              ", expected a reserved one: request another"};
+}
+
 }  // namespace
 
 // --- masters ---------------------------------------------------------------------------------------------
@@ -59,11 +67,8 @@ void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64
   Ticket *ticket;
   if (Answer bad = s.find_own_ticket(caller, id, "clone with it", &domain, &ticket); !bad.ok())
     return refuse(std::move(bad));
-  if (ticket->status != TicketStatus::reserved)
-    return refuse({ticket->status == TicketStatus::pending ? Code::INVALID_ARGUMENT : Code::TICKET_USED,
-                   "ticket " + std::string(id) + " is " + std::string(word(ticket->status)) +
-                       ", expected a reserved one: request another"});
-
+  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_own_ticket() was ok, so it gave both
+  if (Answer bad = check_reserved(*ticket); !bad.ok()) return refuse(std::move(bad));
   if (domain->cloning)
     return refuse({Code::CLONE_FAILED, "this domain is cloning another ticket: try again when that is done"});
 
@@ -91,6 +96,26 @@ void Rules::clone(CallId call, DomainKey caller, std::string_view id, std::int64
     event.clones.push_back(clone.key);
     event.vmids.push_back(clone.vmid);
   }
+}
+
+Answer Rules::hand_over(DomainKey caller, std::string_view id, std::int64_t vmid, std::int64_t now) {
+  advance(now);
+  State &s = *state_;
+  Domain *domain;
+  Ticket *ticket;
+  if (Answer bad = s.find_own_ticket(caller, id, "hand it over", &domain, &ticket); !bad.ok()) return bad;
+  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_own_ticket() was ok, so it gave both
+  if (Answer bad = check_reserved(*ticket); !bad.ok()) return bad;
+  if (vmid < 0 || vmid > 2147483647)
+    return {Code::INVALID_ARGUMENT,
+            "vmid is " + std::to_string(vmid) + ", expected that of a domain of the family, 0 to 2147483647"};
+  const auto found = domain->family->domains.find(static_cast<int>(vmid));
+  if (found == domain->family->domains.end() || found->second->state != DomainState::running)
+    return {Code::NO_SUCH_DOMAIN, "the family has no running domain " + std::to_string(vmid)};
+  s.expect(*ticket, -1);
+  s.registry.give(*ticket, *found->second);
+  s.expect(*ticket, 1);
+  return {};
 }
 
 void Rules::clone_done(CallId call, Answer answer, std::int64_t now) {

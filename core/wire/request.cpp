@@ -1,5 +1,7 @@
 #include "core/wire/request.hpp"
 
+#include <limits>
+
 #include "core/wire/text.hpp"
 
 namespace gridcentric::wire {
@@ -80,8 +82,17 @@ Answer parse_key(std::string_view key, Hello *hello) {
   const std::string_view name = key.substr(0, equals);
   const std::string_view value = equals == std::string_view::npos ? "" : key.substr(equals + 1);
   if (equals == std::string_view::npos ||
-      (name != "on_exit" && name != "name" && name != "mode" && name != "why" && name != "key"))
-    return protocol_error("unknown key " + quoted(key) + ", expected on_exit=, name=, mode=, why= or key=");
+      (name != "on_exit" && name != "name" && name != "mode" && name != "why" && name != "key" &&
+       (name != "pid" || hello->role != Role::ask)))
+    return protocol_error("unknown key " + quoted(key) +
+                          ", expected on_exit=, name=, mode=, why= or key=, or of ask pid=");
+  if (name == "pid") {
+    const auto pid = parse_number(value);
+    if (!pid || *pid < 1 || *pid > std::numeric_limits<int>::max())
+      return {Code::INVALID_ARGUMENT, "pid is " + quoted(value) + ", expected that of a process"};
+    hello->pid = static_cast<int>(*pid);
+    return {};
+  }
   if (name == "key") {
     hello->key = value;
     return {};

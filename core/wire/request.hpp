@@ -30,6 +30,7 @@ struct Hello {
   std::optional<std::string> name;
   std::string mode, why;
   std::string_view key;  // from a relay: see HostOptions::relay_secret
+  int pid = 0;           // of `ask`: the process whose domain is meant; 0: the peer
 };
 
 struct Request {

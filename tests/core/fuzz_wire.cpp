@@ -6,6 +6,7 @@
 
 #include "core/wire/cloning.hpp"
 #include "core/wire/lines.hpp"
+#include "core/wire/orders.hpp"
 #include "core/wire/request.hpp"
 #include "core/wire/text.hpp"
 
@@ -20,10 +21,11 @@ void must(bool holds) {
 
 void take(std::string_view line) {
   if (const auto order = read_order(line)) must(read_order(write_order(*order).substr(5)).has_value());
+  if (const auto order = read_order_to_clone(line)) must(write_order_to_clone(*order) == line);
   Hello hello;
   if (parse_hello(line, &hello).ok() && hello.name)
     must(percent_decode(percent_encode(*hello.name)) == *hello.name);
-  for (const Role role : {Role::attach, Role::observe, Role::control, Role::lifeline}) {
+  for (const Role role : {Role::attach, Role::ask, Role::observe, Role::control, Role::lifeline}) {
     Request request;
     const Answer answer = parse_request(line, role, &request);
     must(is_utf8(answer.text) || answer.ok());

@@ -85,6 +85,28 @@ def test_whose_ticket(world: World) -> None:  # rules 2 and 3
     assert world.do("ticket_info", "f1/0", UNKNOWN.upper()) == "invalid_argument"
 
 
+def test_a_ticket_is_handed_over(world: World) -> None:  # rule 16
+    world.clones("f1/0", 2)
+    ticket, other = world.ticket("f1/0", 2), world.do("adopt", "")
+    assert world.do("hand_over", "f1/1", ticket, 1) == "not_your_ticket"
+    assert world.do("hand_over", other, ticket, 0) == "not_your_ticket"
+    assert world.do("hand_over", "f1/0", ticket, 3) == "no_such_domain"
+    assert world.do("hand_over", "f1/0", ticket, -1) == "invalid_argument"
+    assert world.do("hand_over", "f1/0", ticket, 0) is None  # to itself: nothing changes
+    assert world.do("hand_over", "f1/0", ticket, 2) is None
+    assert world.code(world.ask("clone", "f1/0", ticket)) == "not_your_ticket"
+    assert world.do("hand_over", "f1/2", ticket, 1) is None
+    world.do("cloned", world.ask("clone", "f1/1", ticket))
+    assert world.do("hand_over", "f1/1", ticket, 0) == "ticket_used"
+    assert [domain[1] for domain in world.do("list_domains", "f1/0")] == [None, 0, 0, 1, 1]
+    assert world.code(world.ask("wait", "f1/0", ticket, 0)) == "not_your_ticket"
+    unused = world.ticket("f1/0", 1)
+    free = world.free
+    assert world.do("hand_over", "f1/0", unused, 2) is None
+    world.do("ended", "f1/2", "killed", 9)  # a domain's reserved tickets go with it, from whomever it has them
+    assert world.free == free + 1
+
+
 def test_life_of_a_ticket(world: World) -> None:  # rules 4, 5, 9, 10
     ticket = world.ticket("f1/0", 2)
     assert world.code(world.ask("wait", "f1/0", ticket, -1)) == "invalid_argument"

@@ -15,6 +15,14 @@ PROTOCOL = "protocol"
 NO_SUCH_DOMAIN = "no_such_domain"
 NOT_IN_DOMAIN = "not_in_domain"
 
+# Also those that only guests give.
+CODES = frozenset(
+    [
+        INVALID_ARGUMENT, NO_SUCH_TICKET, NOT_YOUR_TICKET, TICKET_USED, TIMED_OUT, BARRIER_BROKEN, TOO_LARGE, CLONE_FAILED,
+        NOT_SUPPORTED, PROTOCOL, NO_SUCH_DOMAIN, NOT_IN_DOMAIN, "interrupted_by_clone", "host_unreachable",
+    ]
+)  # fmt: skip
+
 
 class Refused(Exception):
     """A call was refused: `code` is one of the words above, `text` says what was given, what was expected, what to do."""

@@ -17,6 +17,7 @@ from typing import Callable, Protocol
 from .calls import Answered, CallRefused, Dropped, EndDomain, Event, MakeClones, Release, Reserve
 from .errors import INVALID_ARGUMENT, Refused
 from .hypervisor import Cloned, Ended, Happened, Hypervisor, NotCloned, Reserved, Script
+from .orders import Orders
 from .registry import EXITED, LOST, Domain, Result
 from .rules import Rules
 from .wire import write_report
@@ -100,6 +101,7 @@ class Host:
         if control:
             control.script = self.hypervisor.script
         self.rules = Rules(cpus, self.now, self._new_uuid)
+        self.orders = Orders(self)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -211,6 +213,7 @@ class Host:
         """Its connection is gone."""
         if self.control:
             self.control.awaits = [w for w in self.control.awaits if w.caller is not session]
+        self.orders.end_session(session)
         sessions = self.sessions.get(domain, {})
         sessions.pop(session, None)
         if not sessions:
@@ -259,6 +262,7 @@ class Host:
         control.dropped_replies.clear()
         control.script.restart()
         self.rules = Rules(self.cpus, self.now, self._new_uuid)
+        self.orders = Orders(self)
 
     def reset(self, control: Control) -> None:
         """A new, empty host."""

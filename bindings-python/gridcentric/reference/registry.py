@@ -140,6 +140,12 @@ class Registry:
             tickets[ticket.id] = ticket
         return ticket
 
+    def give_ticket(self, ticket: Ticket, owner: Domain) -> None:
+        """It has another owner from now on."""
+        del ticket.owner.tickets[ticket.id]
+        ticket.owner = owner
+        owner.tickets[ticket.id] = ticket
+
     def add_clones(self, ticket: Ticket, now: int) -> None:
         """The clones of a ticket, still starting. vmids count up in the family and are used up whatever comes of them."""
         clones = []

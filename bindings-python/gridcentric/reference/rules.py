@@ -17,6 +17,7 @@ from .errors import (
     BARRIER_BROKEN,
     CLONE_FAILED,
     INVALID_ARGUMENT,
+    NO_SUCH_DOMAIN,
     NO_SUCH_TICKET,
     NOT_YOUR_TICKET,
     TICKET_USED,
@@ -85,6 +86,17 @@ class Rules(Line):
         self._release(ticket)
         self._serve_line()
 
+    def hand_over(self, caller: int, ticket_id: str, vmid: int) -> None:
+        """A ticket that clones can be made with becomes that of another domain of the family, as if that had requested it."""
+        domain = self._caller(caller)
+        ticket = self._own_ticket(domain, ticket_id)
+        self._check_reserved(ticket)
+        check_range("vmid", vmid, 0, MAX_INT)
+        receiver = domain.family.domains.get(vmid)
+        if receiver is None or receiver.state != RUNNING:
+            raise Refused(NO_SUCH_DOMAIN, f"family {domain.family.id} has no running vmid {vmid}")
+        self.registry.give_ticket(ticket, receiver)
+
     def forget_ticket(self, caller: int, ticket_id: str) -> None:
         """A closed ticket and its reports: its owner has read them."""
         ticket = self._own_ticket(self._caller(caller), ticket_id)
@@ -110,10 +122,7 @@ class Rules(Line):
         """Make the ticket's clones of the caller, all or none. A ticket clones once, and only its owner."""
         domain = self._caller(caller)
         ticket = self._own_ticket(domain, ticket_id)
-        if ticket.status == PENDING:
-            raise Refused(INVALID_ARGUMENT, f"ticket {ticket_id} is pending: wait until its request is granted")
-        if ticket.status != RESERVED:
-            raise Refused(TICKET_USED, f"ticket {ticket_id} is {ticket.status}: a ticket clones once, request another")
+        self._check_reserved(ticket)
         if domain.cloning:
             raise Refused(
                 CLONE_FAILED,
@@ -123,6 +132,12 @@ class Rules(Line):
         self.registry.add_clones(ticket, self._clock())
         self._open(call, domain, CLONE, ticket)
         self.events.append(MakeClones(call, domain.key, tuple(clone.key for clone in ticket.clones)))
+
+    def _check_reserved(self, ticket: Ticket) -> None:
+        if ticket.status == PENDING:
+            raise Refused(INVALID_ARGUMENT, f"ticket {ticket.id} is pending: wait until its request is granted")
+        if ticket.status != RESERVED:
+            raise Refused(TICKET_USED, f"ticket {ticket.id} is {ticket.status}: a ticket clones once, request another")
 
     def cloned(self, call: int) -> None:
         """All clones of this cloning are there. If nobody wants them any more, or their family is over, they are ended."""

@@ -105,9 +105,10 @@ class Session:
         elif role == "lifeline":
             check_uuid("family", rest[0])
         elif role in ("attach", "ask"):
-            self.domain = self.host.domain_of(self.peer.pid)
+            pid = int(keys.get("pid", self.peer.pid))
+            self.domain = self.host.domain_of(pid)
             if not self.domain and role == "ask":
-                raise Refused(NOT_IN_DOMAIN, f"process {self.peer.pid} is in no domain: start it with 'gc run'")
+                raise Refused(NOT_IN_DOMAIN, f"process {pid} is in no domain: start it with 'gc run'")
             self.domain = self.domain or self._new_master()
             self.is_domains_process = self.host.is_domain(self.peer.pid)
         self.role = role
@@ -200,6 +201,10 @@ class Session:
         self._reply(verb, [], f"{call_id} error {refused.code} {refused.text}")
         self.open.pop(call_id, None)
 
+    def tell(self, line: str) -> None:
+        """A line that answers no request."""
+        self._send(line)
+
     def drop(self, call_id: str) -> None:
         """The call gets no answer."""
         self.open.pop(call_id, None)
@@ -244,12 +249,15 @@ def _read_keys(role: str, tokens: Union[list[str], tuple[str, ...]]) -> dict[str
     keys: dict[str, str] = {}
     for token in tokens:
         key, equals, value = token.partition("=")
-        if not equals or key not in ("on_exit", "name", "mode", "why") or role == "control":
-            raise Refused(PROTOCOL, f"'{token[:64]}' is not a key of role {role}: expected on_exit=, name=, mode= or why=")
+        known = {"on_exit", "name", "mode", "why"} | ({"pid"} if role == "ask" else set())
+        if not equals or key not in known or role == "control":
+            raise Refused(PROTOCOL, f"'{token[:64]}' is not a key of role {role}: expected {'=, '.join(sorted(known))}=")
         keys[key] = value
     for key, allowed in (("on_exit", ("end", "keep")), ("mode", ("pidns", "plain"))):
         if key in keys and keys[key] not in allowed:
             raise Refused(INVALID_ARGUMENT, f"{key} is '{keys[key][:64]}', it must be {' or '.join(allowed)}")
+    if "pid" in keys:
+        check_range("pid", read_number("pid", keys["pid"]), 1, 2**31 - 1)
     for key, limit in (("name", MAX_NAME), ("why", None)):
         if key in keys:
             read_name(key, keys[key], limit)

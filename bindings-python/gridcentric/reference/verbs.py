@@ -80,6 +80,32 @@ def _clone(session: Session, call_id: str, arguments: list[str]) -> None:
     session.open_call(call_id, "clone", lambda call: session.host.rules.clone(call, session.domain, arguments[0]))
 
 
+def _clone_of(session: Session, call_id: str, arguments: list[str]) -> None:
+    vmid, ticket = read_number("vmid", arguments[0]), arguments[1]
+
+    def ask(call: int) -> None:
+        session.host.orders.give(call, session.peer.pid, session.domain, vmid, ticket)
+
+    session.open_call(call_id, "clone_of", ask)
+
+
+def _serve(session: Session, call_id: str, arguments: list[str]) -> Reply:
+    if not session.is_domains_process:
+        raise Refused(INVALID_ARGUMENT, f"process {session.peer.pid} is a child of its domain, which alone takes orders")
+    session.host.orders.listen(session, session.domain)
+    return Reply()
+
+
+def _carried_out(session: Session, call_id: str, arguments: list[str]) -> Reply:
+    session.host.orders.carried_out(session, arguments[0])
+    return Reply()
+
+
+def _declined(session: Session, call_id: str, arguments: list[str]) -> Reply:
+    session.host.orders.declined(session, *arguments)
+    return Reply()
+
+
 def _meet(verb: str, session: Session, call_id: str, arguments: list[str]) -> None:
     timeout = read_number("timeout", arguments[1])
     rule = session.host.rules.sync if verb == "sync" else session.host.rules.wait
@@ -182,6 +208,10 @@ OF_DOMAINS = {
     "list_tickets": Verb((0, 0), _list_tickets),
     "ticket_info": Verb((1, 1), _ticket_info),
     "clone": Verb((1, 1), _clone),
+    "clone_of": Verb((2, 2), _clone_of),
+    "serve": Verb((0, 0), _serve),
+    "carried_out": Verb((1, 1), _carried_out),
+    "declined": Verb((3, 3), _declined),
     "whoami": Verb((0, 0), _whoami),
     "list_domains": Verb((0, 0), _list_domains),
     "sync": Verb((2, 2), partial(_meet, "sync")),

@@ -107,6 +107,14 @@ def read_name(key: str, text: str, limit: int | None = None) -> bytes:
     return name
 
 
+def read_utf8(key: str, text: str) -> str:
+    """Percent-encoded UTF-8."""
+    try:
+        return read_name(key, text).decode()
+    except UnicodeDecodeError:
+        raise Refused(INVALID_ARGUMENT, f"{key} is not UTF-8") from None
+
+
 def write_name(name: bytes) -> str:
     """Percent-encoded; "-" when there is none."""
     encoded = quote_from_bytes(name, safe="")

@@ -114,6 +114,19 @@ GC_API const char *gc_ticket_status_string(
 * ticket is still reserved and no clone was made. */
 GC_API int gc_clone(gc_uuid_t ticket);
 
+/* Order domain vmid of the family to clone itself with this ticket: one that this domain has requested; it then belongs to the
+* ordered domain, which is the one that may wait for its clones. That domain must listen for orders: its program was started
+* by `gc run`, has called gc_serve() (in Python and Node serve()), or has GRIDCENTRIC_SERVE=1 in its environment. Returns when
+* the clones exist. *clones, one block for gc_free(), are those that still do.
+* Errors: those of gc_clone() in that domain, NO_SUCH_DOMAIN; NOT_SUPPORTED if it does not listen. After an error the ticket
+* belongs to this domain again, if it has not been used. Cancelling the call does not cancel an order that has been given. */
+GC_API int gc_clone_of(int vmid, gc_uuid_t ticket, gc_domain_t **clones, size_t *count);
+
+/* Listen for orders from now on, here and in the clones of this domain. A thread of the library carries them out, one after
+* the other, as gc_clone() would. GRIDCENTRIC_SERVE=1 does the same when the program makes its first call. Calling it again
+* does nothing. Errors: INVALID_ARGUMENT (in a child of the domain's own process). */
+GC_API int gc_serve(void);
+
 /* This domain's vmid, from memory, in less than a microsecond; only a process's first call asks the host. -1 on an error. */
 GC_API int gc_vmid(void);
 GC_API int gc_ismaster(void); /* 1 in the master, 0 in a clone, -1: error */

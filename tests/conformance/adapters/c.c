@@ -315,9 +315,12 @@ static void run(struct step *step) {
     reply(step, atomic_load(&prepared), COUNT);
   } else if (strcmp(call, "clone") == 0) {
     reply(step, gc_clone(ticket_of(&args[0])), COUNT);
-  } else if (strcmp(call, "list_domains") == 0) {
+  } else if (strcmp(call, "serve") == 0) {
+    reply(step, gc_serve(), NOTHING);
+  } else if (strcmp(call, "list_domains") == 0 || strcmp(call, "clone_of") == 0) {
     gc_domain_t *list = NULL;
-    if (gc_list_domains(&list, &count) < 0)
+    if ((*call == 'l' ? gc_list_domains(&list, &count)
+                      : gc_clone_of(number_of(&args[0]), ticket_of(&args[1]), &list, &count)) < 0)
       fail(step);
     else
       LIST(print_domain, list, count);

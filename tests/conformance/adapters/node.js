@@ -17,10 +17,15 @@ const VALUES = {
   list_tickets: (list) => list.map(ticket),
   ticket_info: ticket,
   clone: (vmid) => vmid,
-  list_domains: (list) => list.map((d) => [d.vmid, d.parent === -1 ? null : d.parent, d.ip, d.ticket, d.state]),
+  list_domains: domains,
+  clone_of: domains,
   wait: results,
   wait_forget: results,
 };
+
+function domains(list) {
+  return list.map((d) => [d.vmid, d.parent === -1 ? null : d.parent, d.ip, d.ticket, d.state]);
+}
 
 function results(list) {
   return list.map((r) => [r.vmid, r.how, r.status, r.report === undefined ? null : r.report.toString('base64')]);

@@ -17,6 +17,7 @@ verb_of() {
     list_domains) echo ld ;;
     my_ip) echo my-ip ;;
     wait_forget) echo wait ;;
+    clone_of) echo clone ;;
     *) echo "$1" ;;
   esac
 }
@@ -59,6 +60,7 @@ reply() {  # ID CALL STATUS OUTPUT
 call() {  # ID CALL ARG...
   local id=$1 call=$2 output status
   shift 2
+  [[ $call == clone_of ]] && set -- --of "$1" --json -- "$2"
   [[ $call == wait* ]] && set -- "$@" --json
   [[ $call == wait_forget ]] && set -- "$@" --forget
   output=$(exec "$gc" "$(verb_of "$call")" "$@" 2>&1)  # exec: cancel ends the child of this subshell, gc itself

@@ -11,6 +11,7 @@ import selectors
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from runner.wire import Closed, Connection, Refused
@@ -34,10 +35,15 @@ VALUES = {
     "list_tickets": lambda items, fields: [ticket(row) for row in items],
     "ticket_info": lambda items, fields: ticket(fields),
     "clone": lambda items, fields: int(fields[0]),
-    "list_domains": lambda items, fields: [[int(r[0]), number(r[1]), *r[2:]] for r in items],
+    "list_domains": lambda items, fields: domains(items),
+    "clone_of": lambda items, fields: domains(items),
     "wait": lambda items, fields: results(items),
     "wait_forget": lambda items, fields: results(items),
 }
+
+
+def domains(items):
+    return [[int(r[0]), number(r[1]), *r[2:]] for r in items]
 
 
 def results(items):
@@ -190,6 +196,9 @@ class Adapter:
     def read_replies(self):
         try:
             for line in self.connection.receive():
+                if line.startswith("order "):
+                    self.obey(*line.split())
+                    continue
                 call = self.connection.take(line)
                 if call in self.open:
                     self.complete(call)
@@ -200,13 +209,30 @@ class Adapter:
                 answer(step, error="host_unreachable", text=str(error))
             self.open.clear()
 
+    def obey(self, _order, order, _clone, ticket, _pid):
+        """What a library does: clone, and say how that went."""
+        cloning = self.connection.start("clone", ticket)
+        self.open[cloning] = (int(order), "ordered")
+
+    def answer_order(self, order, error=None):
+        code, text = (error.code, quote(error.text)) if error else (None, None)
+        said = ["declined", order, code, text] if error else ["carried_out", order]
+        self.open[self.connection.start(*said)] = (order, "answered")
+
     def complete(self, call):
         step, verb = self.open.pop(call)
         try:
             items, fields = self.connection.result(call)
         except Refused as error:
             self.to_forget.pop(step, None)
+            if verb == "ordered":
+                self.answer_order(step, error)
+                return
             answer(step, error=error.code, text=error.text)
+            return
+        if verb == "ordered":
+            self.answer_order(step)
+        if verb in ("ordered", "answered"):
             return
         if verb == "join":
             os._exit(0)

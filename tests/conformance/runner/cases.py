@@ -85,7 +85,7 @@ class Case:
     def clones(self) -> bool:
         """Does it make clones, all being well?"""
         steps = [step for step in self.steps if "error" not in step]
-        return any(value[0] == "clone" for step in steps for word, value in step.items() if is_actor(word))
+        return any(value[0] in ("clone", "clone_of") for step in steps for word, value in step.items() if is_actor(word))
 
     @property
     def actors(self) -> list[str]:

@@ -79,10 +79,14 @@ class RealPlay(Play):
         result = super().reply_of(name, call, verb)
         if verb == "clone":
             self.meet_clones(name, call)
+        if verb == "clone_of" and result:
+            parent = result[0][1]
+            self.meet_clones(f"clone{parent}" if parent else "master", None)
         return result
 
-    def meet_clones(self, parent: str, call: int) -> None:
-        """All clones that have been born come by themselves and answer the call that made them with their vmid."""
+    def meet_clones(self, parent: str, call: int | None) -> None:
+        """All clones that have been born come by themselves and answer the call that made them, if it was theirs, with their
+        vmid."""
         owner = "other" if parent.startswith("other") else parent if parent == "third" else "master"
         family = self.names[f"{owner}.family"]
         born = {int(vmid) for of, vmid, *_ in self.host.command("domains") if of == family and vmid != "0"}
@@ -96,7 +100,7 @@ class RealPlay(Play):
             self.met.add((family, vmid))
             clone.name = f"clone{vmid}" if owner == "master" else f"{owner}_clone{vmid}"
             self.actors[clone.name] = clone
-            told = clone.reply(call)
+            told = clone.reply(call) if call is not None else {"ok": vmid}
             if told != {"ok": vmid}:
                 raise Failure(f"clone() gave {told} in the clone {vmid}")
 

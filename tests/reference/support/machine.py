@@ -152,6 +152,11 @@ class RulesMachine(RuleBasedStateMachine):
         caller = self.a_domain(data)
         self.did(self.rules.release_ticket(caller, self.a_ticket(data, caller, "reserved", "pending")))
 
+    @rule(data=st.data(), vmid=st.integers(-1, 6))
+    def hand_over(self, data: st.DataObject, vmid: int) -> None:
+        caller = self.a_domain(data)
+        self.did(self.rules.hand_over(caller, self.a_ticket(data, caller, "reserved"), vmid))
+
     @rule(data=st.data())
     def forget_ticket(self, data: st.DataObject) -> None:
         caller = self.a_domain(data)

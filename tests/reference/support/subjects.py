@@ -170,6 +170,9 @@ class Reference(Subject):
     def release_ticket(self, domain: str, ticket: str) -> Step:
         return self._step(lambda: self.rules.release_ticket(self.key[domain], self.names.ticket(ticket)))
 
+    def hand_over(self, domain: str, ticket: str, vmid: int) -> Step:
+        return self._step(lambda: self.rules.hand_over(self.key[domain], self.names.ticket(ticket), vmid))
+
     def forget_ticket(self, domain: str, ticket: str) -> Step:
         return self._step(lambda: self.rules.forget_ticket(self.key[domain], self.names.ticket(ticket)))
 
@@ -301,6 +304,9 @@ class Cpp(Subject):
 
     def release_ticket(self, domain: str, ticket: str) -> Step:
         return self._step(self.rules.release_ticket(self.key[domain], self.names.ticket(ticket), self.now))
+
+    def hand_over(self, domain: str, ticket: str, vmid: int) -> Step:
+        return self._step(self.rules.hand_over(self.key[domain], self.names.ticket(ticket), vmid, self.now))
 
     def forget_ticket(self, domain: str, ticket: str) -> Step:
         return self._step(self.rules.forget_ticket(self.key[domain], self.names.ticket(ticket), self.now))
