@@ -1,4 +1,4 @@
-# Builds the addon, gc and gc-reaper from the one source list (core/sources.txt): see scripts/sources.js, which also
+# Builds the addon, gc, gc-reaper and libgridcentric-run.so from the one source list (core/sources.txt): see scripts/sources.js, which also
 # knows where the core is (the checkout's, or the copy inside the packed package). Flags mirror the CMake build.
 #
 # Each folder of the core is a library: Debian 12's gyp rejects a target with two sources of the same name.
@@ -108,6 +108,16 @@
       "sources": ["<!@(node scripts/sources.js gc)"],
       "dependencies": ["gridcentric_core"],
       "ldflags": ["-static-libstdc++", "-static-libgcc"]
+    },
+    {
+      # gc run loads it into programs that are not ours: it brings all that it needs, and shows only what it interposes. Not a
+      # "loadable_module", which node-gyp makes an addon of Node, nor a "shared_library", which would not lie beside gc.
+      "target_name": "libgridcentric-run.so",
+      "type": "executable",
+      "sources": ["<!@(node scripts/sources.js preload)"],
+      "dependencies": ["gridcentric_core"],
+      "cflags": ["-fPIC"],
+      "ldflags": ["-shared", "-static-libstdc++", "-static-libgcc", "-Wl,--version-script=<(module_root_dir)/<(root)/core/preload/exports.map"]
     },
     {
       # There is one for each clone, so it is as small as possible.

@@ -51,7 +51,7 @@ void print_clones(const std::vector<guest::Domain> &clones, bool as_json) {
   if (as_json) std::printf("%s\n", json_list(elements).c_str());
 }
 
-// A ticket of its own for this order: given back if nothing comes of it.
+// Requests a ticket for this order, which is given back if nothing comes of it.
 std::vector<guest::Domain> clone_with_new_ticket(int vmid, int count) {
   const std::string ticket = guest::request_ticket(count, count, 1, 0);
   try {

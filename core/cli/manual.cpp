@@ -53,7 +53,9 @@ constexpr std::pair<const char *, const char *> variables[] = {
     {"GRIDCENTRIC_ON_MASTER_EXIT",
      "end or keep: what happens to the clones when the master ends. Unset: they go on if its exit code "
      "was 0, and end otherwise."},
-    {"GRIDCENTRIC_SERVE", "1: the program listens for orders, such as those of gc clone --of."},
+    {"GRIDCENTRIC_SERVE",
+     "1: the program listens for orders, such as those of gc clone --of. 0: gc run leaves it alone, and "
+     "does not preload the library that makes programs cloneable."},
     {"GRIDCENTRIC_STRICT", "1: clone fails if a library is loaded whose random numbers repeat in clones."},
     {"GRIDCENTRIC_RESEEDED",
      "NAME,NAME: libraries to accept nevertheless, because the program reseeds them."},

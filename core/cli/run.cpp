@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "core/cli/actions.hpp"
 #include "core/cli/hypervisors.hpp"
 #include "core/cli/output.hpp"
+#include "core/cli/preloadable.hpp"
 #include "core/cli/python.hpp"
 #include "core/guest/attach.hpp"
 #include "core/guest/connection.hpp"
@@ -49,6 +51,20 @@ void offer_gc_on_path() {
     ::setenv("PATH", (folder + ":" + path).c_str(), 1);
 }
 
+// The program listens for orders, whatever it is: `gc clone --of PID`.
+void preload() {
+  const std::string library = own_folder() + "/libgridcentric-run.so";
+  if (::access(library.c_str(), R_OK) != 0)
+    throw guest::Error(GC_E_NOT_SUPPORTED,
+                       "'" + library +
+                           "' is missing, which makes programs cloneable: install gridcentric "
+                           "anew, or set GRIDCENTRIC_SERVE=0 to do without it");
+  const char *others = std::getenv("LD_PRELOAD");
+  ::setenv("LD_PRELOAD",
+           (library + (others != nullptr && *others != '\0' ? ":" + std::string(others) : "")).c_str(), 1);
+  ::setenv("GRIDCENTRIC_RUN", std::to_string(::getpid()).c_str(), 1);
+}
+
 int run_in_python(const Driver &driver, const Arguments &arguments) {
   std::vector<std::string> words = {"run"};
   for (const auto &[name, value] : arguments.options) {
@@ -71,11 +87,18 @@ int run(const Arguments &arguments) {
     if (parse_integer(arguments.value("--cpus"), "--cpus") < 1) throw UsageError{"--cpus must be at least 1"};
     ::setenv("GRIDCENTRIC_CPUS", arguments.value("--cpus").c_str(), 1);
   }
+  const char *serve = std::getenv("GRIDCENTRIC_SERVE");
+  const bool listens = serve == nullptr || std::string_view(serve) != "0";
+  if (listens) {
+    if (const std::string reason = why_not_preloadable(arguments.words[0]); !reason.empty())
+      throw guest::Error(GC_E_NOT_SUPPORTED, reason);
+  }
   if (in_domain_already()) guest::start_host();
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
   guest::identity();  // this process is the master from here on, and still is after it executes the command
   offer_gc_on_path();
+  if (listens) preload();
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   const int error = errno;
   show(stderr, format("%s run: cannot run '%s': %s\n", program(), command[0].c_str(), std::strerror(error)));

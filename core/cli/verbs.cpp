@@ -43,8 +43,8 @@ std::vector<Verb> tickets() {
        "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole VM, as\n"
        "only a hypervisor of VMs can; elsewhere a program calls clone() itself.\n"
        "With --of: prints a line 'clone VMID IP' for each clone of that domain. It must listen for orders:\n"
-       "its program calls serve() (Python, Node) or gc_serve() (C), or has GRIDCENTRIC_SERVE=1 in its\n"
-       "environment. The ticket becomes that domain's.",
+       "its program was started by 'gc run', calls serve() (Python, Node) or gc_serve() (C), or has\n"
+       "GRIDCENTRIC_SERVE=1 in its environment. The ticket becomes that domain's.",
        0,
        1,
        {{"--of", "VMID|PID", "the domain to clone: one of this family, or a process of any of your families"},

@@ -1,4 +1,4 @@
-// Orders of the host: a thread of this process waits for them over a connection of its own, and carries them out one after the
+// Orders of the host: a thread of this process waits for them over a separate connection, and carries them out one after the
 // other (docs/protocol.md, "Orders"). What programs call is in client.hpp: serve(), carry_out_orders_with(), clone_of().
 // It must not know: who gave an order, languages, how a process is cloned.
 #pragma once

@@ -149,7 +149,7 @@ def node_package() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         source, package = ROOT / "bindings-node", folder / "gridcentric"
         (package / "build" / "Release").mkdir(parents=True)
-        for name in ("gridcentric.node", "gc", "gc-reaper"):
+        for name in ("gridcentric.node", "gc", "gc-reaper", "libgridcentric-run.so"):
             shutil.copy2(built / name, package / "build" / "Release")
         shutil.copytree(source / "lib", package / "lib")
         shutil.copy2(source / "package.json", package)

@@ -43,7 +43,7 @@ def zoo(session: nox.Session) -> None:
 
 @nox.session(name="zoo-ci")
 def zoo_ci(session: nox.Session) -> None:
-    """The programs of the zoo that are quick and need no server."""
+    """The programs of the zoo that are quick, and need no server but redis."""
     install(session, "python", "node")
     play(session, {}, "-m", "not full", *SIDE_BY_SIDE)
 

@@ -4,7 +4,7 @@
 
 namespace {
 
-// A master that listens on a connection of its own, as a library does.
+// A master that listens on a separate connection, as a library does.
 struct Family {
   explicit Family(TestHost &host)
       : control(host.guest("control")), master(host.guest("attach")), listener(host.guest("attach")) {
@@ -50,7 +50,7 @@ TEST_CASE("the line of an order") {
   for (const auto &line : wrong) CHECK_FALSE(read_order_to_clone(line));
 }
 
-TEST_CASE("an order is carried out, and its giver is told of the clones") {
+TEST_CASE("an order is carried out, and its giver gets the list of clones") {
   TestHost host;
   Family family(host);
   const std::string ticket = family.ticket(2);

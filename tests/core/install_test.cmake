@@ -10,7 +10,7 @@ endfunction()
 
 must(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/first --component gridcentric)
 file(RENAME ${WORK}/first ${WORK}/prefix) # an installed tree may be moved
-foreach(file bin/gc bin/gc-reaper share/man/man1/gc.1 share/man/man1/gridcentric.1 include/gridcentric/gc-guest.h include/gridcentric/gc-binding.h include/gridcentric/errors.def)
+foreach(file bin/gc bin/gc-reaper bin/libgridcentric-run.so share/man/man1/gc.1 share/man/man1/gridcentric.1 include/gridcentric/gc-guest.h include/gridcentric/gc-binding.h include/gridcentric/errors.def)
   if(NOT EXISTS ${WORK}/prefix/${file})
     message(FATAL_ERROR "${file} was not installed")
   endif()

@@ -63,7 +63,7 @@ const skip = tarball ? false : 'GC_TARBALL names no package: nox -s packaging ma
 test('the tarball has the prebuilt binaries and the sources', { skip }, () => {
   const names = run(folder, 'tar', 'tzf', tarball).split('\n').map((name) => name.replace(/^package\//, ''));
   const sources = ['VERSION', 'core/sources.txt', 'core/include/gridcentric/errors.def', 'index.d.ts', 'bin/gc', 'demos/run'];
-  for (const name of [...sources, ...['gridcentric.glibc.node', 'gc', 'gc-reaper'].map((file) => `prebuilds/linux-x64/${file}`)]) {
+  for (const name of [...sources, ...['gridcentric.glibc.node', 'gc', 'gc-reaper', 'libgridcentric-run.so'].map((file) => `prebuilds/linux-x64/${file}`)]) {
     assert.ok(names.includes(name), `${name} is not in the tarball`);
   }
   assert.deepEqual(names.filter((name) => /^build\/|node_modules|\.(o|a)$/.test(name)), []);

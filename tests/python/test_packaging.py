@@ -90,6 +90,7 @@ def test_wheel_has_each_file_once_and_stripped(wheel: Path, tmp_path: Path) -> N
         "gc-agent",
         "gc-launcher",
         "libgridcentric",
+        "libgridcentric-run",
         "_native",
     }
     for path in binaries:

@@ -327,7 +327,9 @@ const Driver process_driver = {
     .clones = "clones the process that calls clone()",
     .run_help =
         "starts a private host (unless GRIDCENTRIC_HOST names one) and executes COMMAND; the exit\n"
-        "code is COMMAND's.",
+        "code is COMMAND's. COMMAND listens for orders ('gc clone --of PID'), whatever it is, if it is "
+        "linked\n"
+        "dynamically with glibc; with GRIDCENTRIC_SERVE=0 it is left alone.",
     .here = capabilities_here,
     .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
       return std::make_unique<Process>(loop);

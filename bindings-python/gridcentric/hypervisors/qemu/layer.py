@@ -54,7 +54,7 @@ def _own_files(python: str) -> Iterator[tuple[Path, str]]:
     if python == _PYTHON:
         yield package, "/usr/lib/python3/dist-packages/gridcentric"
         yield from _python_packages()
-    for name in ("gc", "gc-reaper"):  # the library takes a gc of PATH only with both
+    for name in ("gc", "gc-reaper", "libgridcentric-run.so"):  # the library takes a gc of PATH only with its gc-reaper
         yield _paths.GC.with_name(name), f"/usr/bin/{name}"
     folder = _node_package.find()
     if folder is not None:

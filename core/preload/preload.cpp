@@ -1,0 +1,91 @@
+// libgridcentric-run.so, which `gc run` preloads: makes a program cloneable that knows nothing of gridcentric. It has the guest
+// library in it, for itself, and listens for orders before main() runs. A guest library that the program loads (that of a
+// language) is then asked to carry the orders out, so that its handlers run; this one goes on listening.
+// It must not know: shells, languages, what the program is.
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "core/guest/client.hpp"
+#include "core/guest/connection.hpp"
+#include "core/guest/orders.hpp"
+
+namespace gridcentric::preload {
+namespace {
+
+using Main = int (*)(int, char **, char **);
+using StartMain = int (*)(Main, int, char **, void (*)(), void (*)(), void (*)(), void *);
+
+// Shells and scripts choose descriptors up to 255 by number; below a usual limit of 1024.
+constexpr int lowest_descriptor = 512;
+
+std::atomic<guest::CarryOutFor> carried_out_by{nullptr};
+Main main_of_program = nullptr;
+
+void carry_out(const std::string &ticket, int asker) {
+  const guest::CarryOutFor other = carried_out_by;
+  if (other == nullptr) {
+    guest::clone(ticket);
+    return;
+  }
+  char text[1024] = "";
+  if (const int code = other(ticket.c_str(), asker, text, sizeof text); code != 0)
+    throw guest::Error(code, text);
+}
+
+// Not in its children, which inherit the environment: the domain is the process that gc became.
+bool is_the_domain() {
+  const char *pid = std::getenv("GRIDCENTRIC_RUN");
+  return pid != nullptr && std::to_string(::getpid()) == pid;
+}
+
+void listen() {
+  if (!is_the_domain()) return;
+  const int saved = errno;
+  try {
+    guest::is_preloaded();
+    guest::keep_descriptors_from(lowest_descriptor);
+    guest::carry_out_orders_with(carry_out);
+    guest::serve();
+  } catch (const std::exception &error) {
+    std::fprintf(stderr, "gridcentric: %s cannot be told to clone: %s\n", program_invocation_short_name,
+                 error.what());
+  }
+  errno = saved;
+}
+
+int main_after_listening(int count, char **arguments, char **environment) {
+  listen();
+  return main_of_program(count, arguments, environment);
+}
+
+}  // namespace
+}  // namespace gridcentric::preload
+
+extern "C" {
+
+// Not a constructor: those of this library's other files, and of the program's libraries, must have run.
+__attribute__((visibility("default"))) int __libc_start_main(int (*main)(int, char **, char **), int count,
+                                                             char **arguments, void (*init)(), void (*fini)(),
+                                                             void (*rtld_fini)(), void *stack_end) {
+  using namespace gridcentric::preload;
+  const auto start = reinterpret_cast<StartMain>(::dlsym(RTLD_NEXT, "__libc_start_main"));
+  main_of_program = main;
+  return start(main_after_listening, count, arguments, init, fini, rtld_fini, stack_end);
+}
+
+// For guest libraries that the program loads: see orders.hpp.
+__attribute__((visibility("default"))) bool gridcentric_run_carry_out_with(
+    gridcentric::guest::CarryOutFor carry_out) {
+  if (!gridcentric::preload::is_the_domain()) return false;
+  gridcentric::preload::carried_out_by = carry_out;
+  return true;
+}
+
+}  // extern "C"
