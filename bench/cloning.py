@@ -61,6 +61,35 @@ def one() -> list[Figure]:
     return figures
 
 
+def pause() -> list[Figure]:
+    """pause of a Node server that makes 61 clones, beside the one that makes 1"""
+    figures = []
+    for mode in MODES:
+        medians = []
+        for clones in (1, 61):
+            with tempfile.TemporaryDirectory() as folder:
+                trace = Path(folder) / "trace"
+                with Server("server.js", "10", env={"GRIDCENTRIC_CLONE_MODE": mode, "GRIDCENTRIC_TRACE": str(trace)}) as server:
+                    for _ in range(7):
+                        server.ask(f"/clone?n={clones}")
+                        server.ask("/end")
+                medians.append(statistics.median(one["pause_ms"] for one in stages(trace)))
+        one, many = medians
+        figures.append(
+            Figure(
+                "pause",
+                f"pause of the master for 61 clones, {mode}",
+                many,
+                "ms",
+                "for 1 clone",
+                one,
+                "within 1.5x",
+                many <= 1.5 * one,
+            )
+        )
+    return figures
+
+
 def sixty_one(name: str, program: str, required: float, mode: str) -> tuple[list[Figure], float]:
     with Server(program, env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
         server.ask("/")  # like a server at work it has answered before

@@ -17,6 +17,7 @@ def table() -> dict[str, Row]:
         "barrier": host.barrier,
         "fake": host.fake,
         "one": cloning.one,
+        "pause": cloning.pause,
         "node61": cloning.node61,
         "python61": cloning.python61,
         "java61": java.java61,

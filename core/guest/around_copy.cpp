@@ -59,6 +59,8 @@ void AroundCopy::let_go_during(const std::function<void()> &wait) {
   begin_all();
 }
 
-AroundCopy::~AroundCopy() { end_all(); }
+void AroundCopy::end() noexcept { end_all(); }
+
+AroundCopy::~AroundCopy() { end(); }
 
 }  // namespace gridcentric::guest

@@ -59,6 +59,7 @@ live_clone::Outcome copy_process(const CloneOrder &order, live_clone::Order &eng
                                  Connection &lifeline) {
   AroundCopy held_still;
   engine.let_go_during = [&](const std::function<void()> &wait) { held_still.let_go_during(wait); };
+  engine.released = [&] { held_still.end(); };
   CloningAhead ahead;
   auto outcome = live_clone::clone(engine);
   if (outcome.index > 0) {

@@ -3,6 +3,7 @@
 // tcp_pairs.cpp and unix_sockets.cpp.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -62,7 +63,8 @@ struct Descriptor {
     int peer;             ///< tcp_pair, unix_pair: index of the other end; -1: none of ours
     uint32_t peer_inode;  ///< Unix
     int backlog;          ///< listener
-    uint16_t port;        ///< listener, udp: on the clone's address (host byte order), 0: none
+    uint16_t port;        ///< listener, udp, tcp_idle: on the clone's address (host byte order), 0: none
+    sockaddr_in6 *to;     ///< udp: where it is connected to (also an IPv4 address), null: nowhere
     int shut;             ///< tcp_pair: halves, see tcp_ends.hpp
     InFlight waiting;     ///< to be read from it
   };
@@ -127,7 +129,8 @@ struct SharedMapping {
   int protection;
   bool ring;    ///< of an io_uring: made again by io_uring.cpp
   int ring_fd;  ///< of which one, -1: not known
-  bool done;
+  bool stays;   ///< it is a file's after all
+  bool done;    ///< in a clone: it has its own
 };
 
 // ---- refusals.cpp: null when it can be cloned
@@ -170,6 +173,8 @@ Descriptor *descriptor_of_inode(uint64_t device, uint64_t inode);
 bool place(int fresh, const Descriptor &d);
 /// The same, and again for every duplicate of d.
 bool place_with_duplicates(int fresh, const Descriptor &d);
+/// In the frozen copy: keeps the number, but not the open file, which the master must be able to close for good.
+bool let_go(Descriptor &d);
 /// Text naming d for an error.
 Text fail_descriptor(int err, const Descriptor &d);
 
@@ -204,6 +209,8 @@ bool rebuild_pty_dead(Descriptor &d);
 // ---- files.cpp
 int reopening_flags(const Descriptor &d);
 bool plan_file(Descriptor &d);
+/// In the frozen copy: one of its own, if it is locked.
+bool freeze_file(Descriptor &d);
 bool rebuild_file(Descriptor &d);
 
 // ---- file_locks.cpp
@@ -239,7 +246,11 @@ bool end_watches(Descriptor &d);
 // ---- sockets.cpp
 bool classify_socket(Descriptor &d);
 bool plan_listener(Descriptor &d);
+bool plan_tcp_idle(Descriptor &d);
 bool plan_udp(Descriptor &d);
+/// In the frozen copy: a socket of its own with the same options, bound to nothing.
+bool freeze_socket(Descriptor &d);
+bool freeze_udp(Descriptor &d);
 bool rebuild_listener(Descriptor &d);
 bool rebuild_udp(Descriptor &d);
 bool rebuild_tcp_idle(Descriptor &d);
@@ -273,6 +284,7 @@ uint32_t unix_peer(int diag, uint32_t inode);
 bool plan_unix_sockets();
 bool rebuild_unix_listener(Descriptor &d);
 bool rebuild_unix_pair(Descriptor &d);
+bool freeze_unix_dead(Descriptor &d);
 bool rebuild_unix_dead(Descriptor &d);
 bool rebuild_unix_idle(Descriptor &d);
 

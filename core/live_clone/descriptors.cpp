@@ -100,34 +100,35 @@ struct Handler {
   Kind kind;
   const char *name;
   bool (*plan)(Descriptor &);     // in the parked master; null: nothing to remember
+  bool (*freeze)(Descriptor &);   // in the frozen copy; null: the clones look at the master's
   bool (*rebuild)(Descriptor &);  // in the clone; null: done elsewhere or nothing to do
 };
 
 constexpr Handler handlers[] = {
-    {Kind::tcp_pair, "a TCP connection to itself", nullptr, rebuild_tcp_pair},
-    {Kind::listener, "a listening TCP socket", plan_listener, rebuild_listener},
-    {Kind::udp, "a UDP socket", plan_udp, rebuild_udp},
-    {Kind::tcp_idle, "a TCP socket", nullptr, rebuild_tcp_idle},
-    {Kind::tcp_dead, "a TCP connection", nullptr, rebuild_tcp_dead},
-    {Kind::unix_listener, "a listening Unix socket", nullptr, rebuild_unix_listener},
-    {Kind::unix_pair, "a Unix socket pair", nullptr, rebuild_unix_pair},
-    {Kind::unix_dead, "a Unix connection", nullptr, rebuild_unix_dead},
-    {Kind::unix_idle, "a Unix socket", nullptr, rebuild_unix_idle},
-    {Kind::netlink, "a netlink socket", nullptr, rebuild_netlink},
-    {Kind::pipe, "a pipe", plan_pipe, rebuild_pipe},
-    {Kind::pipe_dead, "a pipe to the outside", plan_pipe_dead, rebuild_pipe_dead},
-    {Kind::pty, "a pseudo-terminal", plan_pty, rebuild_pty},
-    {Kind::pty_dead, "a pseudo-terminal to the outside", plan_pty_dead, rebuild_pty_dead},
-    {Kind::event, "an eventfd", plan_event, rebuild_event},
-    {Kind::timer, "a timerfd", plan_timer, rebuild_timer},
-    {Kind::signals, "a signalfd", plan_signals, rebuild_signals},
-    {Kind::inotify, "inotify", plan_inotify, rebuild_inotify},
-    {Kind::process, "a pidfd", plan_pidfd, rebuild_pidfd},
-    {Kind::ring, "an io_uring", plan_ring, rebuild_ring_at_once},
-    {Kind::file, "a file", plan_file, rebuild_file},
-    {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr},
-    {Kind::epoll, "an epoll set", plan_epoll, rebuild_epoll},
-    {Kind::kept, "shared with the master", nullptr, nullptr},
+    {Kind::tcp_pair, "a TCP connection to itself", nullptr, nullptr, rebuild_tcp_pair},
+    {Kind::listener, "a listening TCP socket", plan_listener, freeze_socket, rebuild_listener},
+    {Kind::udp, "a UDP socket", plan_udp, freeze_udp, rebuild_udp},
+    {Kind::tcp_idle, "a TCP socket", plan_tcp_idle, freeze_socket, rebuild_tcp_idle},
+    {Kind::tcp_dead, "a TCP connection", nullptr, let_go, rebuild_tcp_dead},
+    {Kind::unix_listener, "a listening Unix socket", nullptr, nullptr, rebuild_unix_listener},
+    {Kind::unix_pair, "a Unix socket pair", nullptr, rebuild_unix_pair, rebuild_unix_pair},
+    {Kind::unix_dead, "a Unix connection", nullptr, freeze_unix_dead, rebuild_unix_dead},
+    {Kind::unix_idle, "a Unix socket", nullptr, nullptr, rebuild_unix_idle},
+    {Kind::netlink, "a netlink socket", nullptr, nullptr, rebuild_netlink},
+    {Kind::pipe, "a pipe", plan_pipe, let_go, rebuild_pipe},
+    {Kind::pipe_dead, "a pipe to the outside", plan_pipe_dead, let_go, rebuild_pipe_dead},
+    {Kind::pty, "a pseudo-terminal", plan_pty, nullptr, rebuild_pty},
+    {Kind::pty_dead, "a pseudo-terminal to the outside", plan_pty_dead, nullptr, rebuild_pty_dead},
+    {Kind::event, "an eventfd", plan_event, let_go, rebuild_event},
+    {Kind::timer, "a timerfd", plan_timer, let_go, rebuild_timer},
+    {Kind::signals, "a signalfd", plan_signals, let_go, rebuild_signals},
+    {Kind::inotify, "inotify", plan_inotify, let_go, rebuild_inotify},
+    {Kind::process, "a pidfd", plan_pidfd, nullptr, rebuild_pidfd},
+    {Kind::ring, "an io_uring", plan_ring, nullptr, rebuild_ring_at_once},
+    {Kind::file, "a file", plan_file, freeze_file, rebuild_file},
+    {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr, nullptr},
+    {Kind::epoll, "an epoll set", plan_epoll, let_go, rebuild_epoll},
+    {Kind::kept, "shared with the master", nullptr, nullptr, nullptr},
 };
 
 }  // namespace
@@ -174,6 +175,19 @@ bool plan_descriptors() {
       if (d.kind == h.kind && d.same_as < 0 && !h.plan(d)) return false;
   }
   return plan_ring_mappings() && plan_file_locks();
+}
+
+bool let_go(Descriptor &d) {
+  return place_with_duplicates((int)sys(SYS_fcntl, engine.prepared.gate, F_DUPFD_CLOEXEC, 0), d);
+}
+
+bool freeze_descriptors() {
+  for (const Handler &h : handlers) {
+    if (!h.freeze) continue;
+    for (Descriptor &d : engine.plan.descriptors)
+      if (d.kind == h.kind && d.same_as < 0 && !h.freeze(d)) return false;
+  }
+  return rebuild_file_locks();
 }
 
 bool rebuild_descriptors() {

@@ -155,7 +155,10 @@ struct Result {
   int locked_fd = -1;  ///< it is a transaction on this descriptor; -1: none
   Spawned *spawned;    ///< [clones]
   int *pidfds;         ///< [clones], -1: not made
-  char *notes;         ///< lines of text
+  int copy_pid;        ///< of the frozen copy, 0: there is none
+  int copy_pidfd = -1;               ///< in the copy and its clones
+  int to_copy = -1, to_master = -1;  ///< the ends of a socket pair: the master's and the copy's
+  char *notes;                       ///< lines of text
   size_t notes_used;
   size_t notes_lost;
   double park_ms, plan_ms, dofork_ms, descriptors_ms, locks_ms, fork_ms, pause_ms;
@@ -234,9 +237,13 @@ bool plan_threads();
 bool plan_memory();
 bool allow_fork_everywhere();
 bool rebuild_memory();
+/// In the frozen copy: its clones rebuild their memory again.
+void begin_rebuilding_anew();
 
 // ---- descriptors.cpp
 bool plan_descriptors();
+/// In the frozen copy: lets go of what only the master may hold, keeps what the clones will look at.
+bool freeze_descriptors();
 bool rebuild_descriptors();
 /// When the clone has its threads: rings that bring another, what takes longer, and what is in epoll sets.
 bool complete_descriptors();
@@ -259,8 +266,18 @@ bool rebuild_timers();
 bool find_lock_owners();
 bool patch_lock_owners();
 
+// ---- frozen_copy.cpp
+/// Copies the process, which then makes the clones while the master goes on. Returns when it has detached from the master.
+bool make_frozen_copy();
+/// Waits until it has made the clones and they have detached, too; then they are ours.
+bool receive_clones();
+/// Waits until it has ended. What it has made but not handed over, it ends.
+void end_frozen_copy();
+
 // ---- spawner.cpp
 bool spawn_clones();
+/// For people: what keeps the kernel from making a process, or "".
+const char *why_no_process(int err);
 /// Waits until all clones are at least in `state`; false with a failure when one failed or died. Negative: no
 /// limit.
 bool wait_for_clones(CloneState state, int timeout_ms);
@@ -285,8 +302,10 @@ struct NamespaceTrial {
 NamespaceTrial try_namespaces();
 
 // ---- stages.cpp
-/// The sequence, from parking to release. False with engine.failure when nothing was cloned. True:
-/// engine.index.
-bool run_stages();
+/// The sequence, from parking to release: then the program goes on. False with the result's failure when nothing was cloned.
+/// True: the result's index says where; a clone is complete.
+bool run_parked_stages();
+/// In the master, after that: until all clones are held. False with a failure when there are none.
+bool run_last_stages();
 
 }  // namespace gridcentric::live_clone

@@ -20,6 +20,8 @@ bool plan_file(Descriptor &d) {
   return true;
 }
 
+bool freeze_file(Descriptor &d) { return !d.file.locked || d.file.read_only || rebuild_file(d); }
+
 // /proc/self/fd opens the file itself, even if it no longer has a name. A file that cannot be opened again (it was opened
 // before privileges were dropped, say) stays shared, unless the clone must not write to it.
 bool rebuild_file(Descriptor &d) {

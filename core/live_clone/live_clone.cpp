@@ -158,11 +158,16 @@ class Preparation {
 
 // Signal handlers of the program must not run on the caller's thread while the others are stopped. Raw: the C
 // library would leave signal 33 unblocked.
-bool run_with_signals_blocked() {
+bool run_with_signals_blocked(const Order &order) {
   unsigned long all = ~0ul, before = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
   install_park_handler();
-  const bool ok = run_stages();
+  bool ok = run_parked_stages();
+  if (engine.result.index == 0) {
+    if (ok && order.released) order.released();
+    ok = ok && run_last_stages();
+    wait_for_helpers();
+  }
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, 8);
   return ok;
 }
@@ -238,12 +243,13 @@ Outcome clone_now(const Order &order) {
     if (!preparation.lay_out(size, threads))
       return failure(ENOMEM, "no address space for the engine: it needs " + std::to_string(size >> 20) +
                                  " MB for a moment; raise the limit (ulimit -v, RLIMIT_AS)");
-    ok = run_with_signals_blocked();
+    ok = run_with_signals_blocked(order);
     if (wait_until_it_passes(order, deadline)) continue;
     if (engine.result.failure.err != ENOBUFS) break;
     if (size >= largest_arena) return failure(E2BIG, "too many threads, descriptors or mappings to clone");
     threads = engine.plan.thread_count;
     size *= 4;
+    if (order.let_go_during) order.let_go_during([] {});  // held again, should it have been released
   }
   if (engine.result.index > 0) {
     become_clone(preparation);

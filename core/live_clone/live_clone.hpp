@@ -81,6 +81,9 @@ struct Order {
   /// Releases beforehand what the caller holds of the program, an interpreter's lock say, and takes it again afterwards. May
   /// throw: then clone() has made no clones. Empty: the caller holds nothing.
   std::function<void(const std::function<void()> &)> let_go_during;
+  /// Runs in the master when its threads run again, while the last clones are still being made: what was held of the
+  /// program for the copy may go on. Must not throw. Empty: nothing was held.
+  std::function<void()> released;
   /// For tests: the clone with this index (1..N) fails while it is rebuilt. 0: none.
   int fail_at = 0;
 };

@@ -154,7 +154,7 @@ bool put_guards_back() {
 
 bool remap_object(uint64_t device, uint64_t inode, int fd) {
   for (SharedMapping &m : engine.plan.shared) {
-    if (m.done || m.device != device || m.inode != inode) continue;
+    if (m.done || m.stays || m.device != device || m.inode != inode) continue;
     const long r =
         sys(SYS_mmap, m.start, m.end - m.start, m.protection, MAP_SHARED | MAP_FIXED, fd, m.offset);
     if (r < 0) return fail((int)-r) << "shared memory can't be mapped in the clone", false;
@@ -211,6 +211,7 @@ bool plan_memory() {
           (r[0] == 'r' ? PROT_READ : 0) | (r[1] == 'w' ? PROT_WRITE : 0) | (r[2] == 'x' ? PROT_EXEC : 0),
           ring,
           -1,
+          false,
           false};
     if (after(m.name, "/SYSV"))
       end_note(note() << "System V shared memory: each clone gets its own copy, on which shmdt fails");
@@ -223,14 +224,14 @@ bool plan_memory() {
 
 bool is_mapped_shared(const Descriptor &d) {
   for (SharedMapping &m : engine.plan.shared)
-    if (!m.done && m.device == d.file.map_device && m.inode == d.inode && (m.protection & PROT_WRITE))
+    if (!m.stays && m.device == d.file.map_device && m.inode == d.inode && (m.protection & PROT_WRITE))
       return true;
   return false;
 }
 
 void leave_mapped(const Descriptor &d) {
   for (SharedMapping &m : engine.plan.shared)
-    if (m.device == d.file.map_device && m.inode == d.inode) m.done = true;
+    if (m.device == d.file.map_device && m.inode == d.inode) m.stays = true;
 }
 
 // MADV_DOFORK over everything in two calls: the pages of the vDSO refuse it and would end the sweep. Must come after
@@ -255,6 +256,12 @@ bool allow_fork_everywhere() {
     sys(SYS_madvise, m.start, m.end - m.start, MADV_DOFORK);  // device memory refuses, but it needs no copy
   }
   return true;
+}
+
+void begin_rebuilding_anew() {
+  for (SharedMapping &m : engine.plan.shared) m.done = false;
+  for (Descriptor &d : engine.plan.descriptors)
+    if (d.kind == Kind::shared_memory) d.file.rebuilt = false;
 }
 
 bool rebuild_memory() {
@@ -285,7 +292,7 @@ bool rebuild_memory() {
     sys(SYS_close, fd);
   }
   for (SharedMapping &m : engine.plan.shared)
-    if (!m.done && !m.ring && written(m) && !rebuild_mapped_object(m)) return false;
+    if (!m.done && !m.stays && !m.ring && written(m) && !rebuild_mapped_object(m)) return false;
   return put_guards_back();
 }
 

@@ -106,18 +106,24 @@ bool make_threads() {
   return true;
 }
 
-// Opened by commit(), or never: then the master has died or called abort(), and so does the clone.
+// Opened by commit(), or never: then the master has died or called abort(), and so does the clone. If the frozen copy dies
+// before it has handed the clone over, the master does not know the clone.
 void wait_at_gate() {
-  pollfd p[2] = {{engine.prepared.gate, POLLIN, 0}, {engine.prepared.master_pidfd, POLLIN, 0}};
-  while (!engine.prepared.status->committed)
-    if (sys(SYS_ppoll, p, 2, nullptr, nullptr, 8) > 0 && !engine.prepared.status->committed && p[1].revents)
-      end();
+  const StatusPage &status = *engine.prepared.status;
+  pollfd p[3] = {{engine.prepared.gate, POLLIN, 0},
+                 {engine.prepared.master_pidfd, POLLIN, 0},
+                 {engine.result.copy_pidfd, POLLIN, 0}};
+  while (!status.committed) {
+    if (sys(SYS_ppoll, p, 3, nullptr, nullptr, 8) <= 0 || status.committed) continue;
+    if (p[1].revents || (p[2].revents && status.copy.state != state_ready)) end();
+    if (p[2].revents) p[2].fd = -1;
+  }
 }
 
 void close_engine_descriptors() {
   const Engine &e = engine;
-  const int own[] = {e.prepared.gate, e.prepared.progress, e.prepared.master_pidfd, e.prepared.reaper,
-                     e.order->lifeline};
+  const int own[] = {e.prepared.gate,   e.prepared.progress, e.prepared.master_pidfd,
+                     e.prepared.reaper, e.result.copy_pidfd, e.order->lifeline};
   for (int fd : own)
     if (fd >= 0) sys(SYS_close, fd);
   for (const int fd : e.order->private_descriptors)
@@ -137,6 +143,7 @@ void rebuild_clone(int index, int parent) {
   // Of all clones' reapers that there were when this process was copied, also of later clones: the starter goes on meanwhile.
   for (int k = 0; k < e.clones(); k++)
     if (e.result.pidfds[k] >= 0) sys(SYS_close, e.result.pidfds[k]);
+  if (e.result.to_master >= 0) sys(SYS_close, e.result.to_master);
   if (e.order->fail_at == index) {
     fail(ECANCELED) << "told to fail by the test";
     give_up(s);

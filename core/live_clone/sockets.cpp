@@ -98,12 +98,6 @@ bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   return false;
 }
 
-bool is_connected(int fd) {
-  AnyAddress peer;
-  unsigned size = sizeof peer;
-  return sys(SYS_getpeername, fd, &peer, &size) == 0;
-}
-
 // Once for all sockets; few computers have more than a dozen.
 bool find_groups() {
   Engine &e = engine;
@@ -212,17 +206,38 @@ bool plan_listener(Descriptor &d) {
   return true;
 }
 
+bool plan_tcp_idle(Descriptor &d) {
+  d.socket.port = ntohs(bound_port(d.fd));
+  return true;
+}
+
 bool plan_udp(Descriptor &d) {
   set_socket_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!find_groups()) return false;
   const bool joins_too = receives_a_group_alone(d.fd);
-  if (!joins_too && !is_connected(d.fd)) d.socket.port = ntohs(bound_port(d.fd));
+  AnyAddress peer{};
+  unsigned size = sizeof peer;
+  if (sys(SYS_getpeername, d.fd, &peer, &size) == 0) {
+    d.socket.to = static_cast<sockaddr_in6 *>(engine.arena.take(sizeof(sockaddr_in6)));
+    if (!d.socket.to) return fail_arena();
+    *d.socket.to = peer.v6;
+  } else if (!joins_too) {
+    d.socket.port = ntohs(bound_port(d.fd));
+  }
   for (const Group &group : engine.plan.groups) {
     if (joins_too || !is_member(d.fd, group)) continue;
     Text text = note();
     end_note(tell_lost_group(text, d.fd, group));
   }
   return true;
+}
+
+bool freeze_socket(Descriptor &d) { return place_with_duplicates((int)fresh_socket(d), d); }
+
+// The memberships of one in a group are looked at in the clones.
+bool freeze_udp(Descriptor &d) {
+  if (receives_a_group_alone(d.fd)) return true;
+  return freeze_socket(d);
 }
 
 bool rebuild_listener(Descriptor &d) {
@@ -239,10 +254,9 @@ bool rebuild_listener(Descriptor &d) {
 bool rebuild_udp(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
-  AnyAddress peer{};
-  unsigned size = sizeof peer;
-  if (sys(SYS_getpeername, d.fd, &peer, &size) == 0)
-    sys(SYS_connect, fd, &peer, size);
+  if (d.socket.to)
+    sys(SYS_connect, fd, d.socket.to,
+        d.socket.family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
   else if (receives_a_group_alone(d.fd)) {
     if (!join_groups((int)fd, d)) return false;
   } else if (d.socket.port && !bind_to_clone((int)fd, d, htons((uint16_t)d.socket.port)))
@@ -253,7 +267,7 @@ bool rebuild_udp(Descriptor &d) {
 bool rebuild_tcp_idle(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
-  if (const uint16_t port = bound_port(d.fd); port && !bind_to_clone((int)fd, d, port)) return false;
+  if (d.socket.port && !bind_to_clone((int)fd, d, htons(d.socket.port))) return false;
   return place_with_duplicates((int)fd, d);
 }
 

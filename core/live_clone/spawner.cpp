@@ -1,4 +1,5 @@
-// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are parked.
+// Makes the processes: master -> gc-reaper -> clone, N times, from the caller's thread while all others are parked; of several
+// clones the frozen copy is the master (frozen_copy.cpp).
 //   1. The starter: a task in the master's memory (CLONE_VM, waited for as with vfork) that makes the N reapers and ends,
 //      which orphans them. So the program can never wait() for them and gets no SIGCHLD from them: a task that execs gets
 //      exit signal SIGCHLD, whatever it was made with.
@@ -51,31 +52,12 @@ void tell_progress() {
   sys(SYS_write, engine.prepared.progress, &one, 8);
 }
 
-const char *why(int err) {
-  switch (err) {
-    case EAGAIN:
-      return ": the limit of processes (ulimit -u, pids cgroup) is reached";
-    case EMFILE:
-      return ": the limit of open files (ulimit -n) is reached";
-    case ENOMEM:
-      return ": not enough memory or overcommit not allowed";
-    case EPERM:
-    case EACCES:
-      return ": not permitted here; use plain mode";
-    case ENOSPC:
-    case EUSERS:
-      return ": too many namespaces or nested too deep; use plain mode";
-    default:
-      return "";
-  }
-}
-
 // For a helper, which shares the caller's memory but must not race for engine.result.failure: records it in its clone's status.
 void fail_spawn(size_t k, int err, const char *what) {
   CloneStatus &s = status_of(k);
   s.failure.err = err;
   Text text(s.failure.what, sizeof s.failure.what);
-  text << what << " (error " << err << ")" << why(err);
+  text << what << " (error " << err << ")" << why_no_process(err);
   s.state = state_failed;
   tell_progress();
 }
@@ -302,11 +284,31 @@ bool has_ended(int pidfd) {
 
 }  // namespace
 
+const char *why_no_process(int err) {
+  switch (err) {
+    case EAGAIN:
+      return ": the limit of processes (ulimit -u, pids cgroup) is reached";
+    case EMFILE:
+      return ": the limit of open files (ulimit -n) is reached";
+    case ENOMEM:
+      return ": not enough memory or overcommit not allowed";
+    case EPERM:
+    case EACCES:
+      return ": not permitted here; use plain mode";
+    case ENOSPC:
+    case EUSERS:
+      return ": too many namespaces or nested too deep; use plain mode";
+    default:
+      return "";
+  }
+}
+
 bool spawn_clones() {
   if (!prepare()) return false;
   const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr,
                                      0, starter_task, nullptr);
-  if (r < 0) return fail((int)-r) << "can't start a process (error " << -r << ")" << why((int)-r), false;
+  if (r < 0)
+    return fail((int)-r) << "can't start a process (error " << -r << ")" << why_no_process((int)-r), false;
   int status;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
   }

@@ -6,9 +6,10 @@
 //                                  everything that a fork copies not at all, too little or too much is recorded; the
 //                                  master is unchanged except for SO_REUSEPORT on its listeners, MADV_DOFORK on its memory,
 //                                  and receive buffers that had to be made larger
-//   fork         (spawner.cpp)     N reapers and clones exist
-//   detach       (rebuild.cpp)     every clone has its own memory, sockets and files: the master may go on
+//   fork         (spawner.cpp)     of one clone: it exists and has its own memory, sockets and files
+//                (frozen_copy.cpp) of several: the copy exists and needs the master no more
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
+//   receive      (frozen_copy.cpp) of several: the copy has made the clones and has ended
 //   ready        (rebuild.cpp)     every clone has its threads, epoll sets, timers and locks, and waits at the gate
 //
 // A failure at any stage kills what was made, releases the threads and leaves the master as it was: all or
@@ -63,11 +64,16 @@ bool plan() {
          plan_timers();
 }
 
-bool detached() { return wait_for_clones(state_detached, engine.order->park_timeout_ms); }
+bool is_one() { return engine.clones() == 1; }
+
+bool copy() {
+  if (!is_one()) return make_frozen_copy();
+  return spawn_clones() && wait_for_clones(state_detached, engine.order->park_timeout_ms);
+}
 
 }  // namespace
 
-bool run_stages() {
+bool run_parked_stages() {
   Engine &e = engine;
   const double start = now_ms();
   bool ok = stage(&e.result.park_ms, park_threads);
@@ -76,15 +82,16 @@ bool run_stages() {
        (e.pidns() || stage(&e.result.locks_ms, find_lock_owners));
   // A clone starts from here too: in it, the caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.plan.threads[0].context) != 0) return true;
-  ok = ok && stage(&e.result.fork_ms, spawn_clones) && detached();
+  ok = ok && stage(&e.result.fork_ms, copy);
   if (!ok) kill_clones();
   release_threads();
   e.result.pause_ms = now_ms() - start;
-  if (ok && !wait_for_clones(state_ready, -1)) {
-    ok = false;
-    kill_clones();
-  }
-  wait_for_helpers();
+  return ok;
+}
+
+bool run_last_stages() {
+  const bool ok = (is_one() || receive_clones()) && wait_for_clones(state_ready, -1);
+  if (!ok) kill_clones();
   return ok;
 }
 

@@ -32,6 +32,7 @@ struct CloneStatus {
 
 struct StatusPage {
   std::atomic<int> committed;  ///< 1: the gate is open, held clones go on
+  CloneStatus copy;            ///< of the frozen copy
   CloneStatus clones[];        ///< [k - 1] is clone k
 
   static size_t size_for(size_t clones) {

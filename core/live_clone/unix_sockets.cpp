@@ -193,6 +193,8 @@ bool rebuild_unix_pair(Descriptor &d) {
   return place_with_duplicates(ends[0], d) && place_with_duplicates(ends[1], other);
 }
 
+bool freeze_unix_dead(Descriptor &d) { return d.socket.type == SOCK_DGRAM || let_go(d); }
+
 // A datagram socket is connected again (to the system log, say); a stream whose other end nobody holds reads
 // EOF.
 bool rebuild_unix_dead(Descriptor &d) {
