@@ -113,7 +113,7 @@ std::string why_not_binary(std::string_view file) {
   return "";
 }
 
-// "#! INTERPRETER [ARGUMENT]": what really runs. env(1) runs the first of its words that is no option and sets no variable.
+// "#! INTERPRETER [ARGUMENT]": what really runs. env(1) runs the first of its words that is neither an option nor a variable.
 std::string interpreter_of(std::string_view file) {
   std::string_view line = file.substr(2, file.substr(0, PATH_MAX).find('\n') - 2);
   const auto next = [&line] {

@@ -209,7 +209,7 @@ bool rebuild_pty_dead(Descriptor &d);
 // ---- files.cpp
 int reopening_flags(const Descriptor &d);
 bool plan_file(Descriptor &d);
-/// In the frozen copy: one of its own, if it is locked.
+/// In the frozen copy: its own one, if it is locked.
 bool freeze_file(Descriptor &d);
 bool rebuild_file(Descriptor &d);
 
@@ -248,7 +248,7 @@ bool classify_socket(Descriptor &d);
 bool plan_listener(Descriptor &d);
 bool plan_tcp_idle(Descriptor &d);
 bool plan_udp(Descriptor &d);
-/// In the frozen copy: a socket of its own with the same options, bound to nothing.
+/// In the frozen copy: its own socket with the same options, bound to nothing.
 bool freeze_socket(Descriptor &d);
 bool freeze_udp(Descriptor &d);
 bool rebuild_listener(Descriptor &d);

@@ -54,7 +54,7 @@ void listen() {
     guest::carry_out_orders_with(carry_out);
     guest::serve();
   } catch (const std::exception &error) {
-    std::fprintf(stderr, "gridcentric: %s cannot be told to clone: %s\n", program_invocation_short_name,
+    std::fprintf(stderr, "gridcentric: %s takes no orders to clone: %s\n", program_invocation_short_name,
                  error.what());
   }
   errno = saved;
