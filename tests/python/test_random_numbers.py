@@ -28,7 +28,7 @@ def look_alike(row: _generators.Generator, folder: Path) -> Path:
     path = folder / "some" / "library-1.so"
     text = b""
     if row.found_as == "OBJECT":
-        wanted = row.evidence.split("|")[-1]
+        wanted = row.evidence.partition("!")[0].split("|")[-1]
         path = Path(f"{folder}/lib{wanted}so" if wanted.endswith(".") else f"{folder}/lib{wanted}")
     else:
         text = row.evidence.replace("#", "3").replace("_", "  ").replace("?", "a").encode()

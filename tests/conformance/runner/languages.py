@@ -105,8 +105,9 @@ def java_adapter() -> Command:
     if built.returncode:
         raise Missing(f"Adapter.java does not build:\n{built.stdout}{built.stderr}")
     quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # to start
+    silent = ["-XX:ErrorFile=/dev/null"]  # when a case kills it
     native = ["-XX:+IgnoreUnrecognizedVMOptions", "--enable-native-access=ALL-UNNAMED"]  # which Java 17 does not know
-    command = ["sh", str(ADAPTERS / "java.sh"), java, *quick, *native, "-cp", f"{jar}:{folder}", "Adapter"]
+    command = ["sh", str(ADAPTERS / "java.sh"), java, *quick, *silent, *native, "-cp", f"{jar}:{folder}", "Adapter"]
     return lambda master: command
 
 

@@ -18,9 +18,11 @@ public final class Collectors {
     public static void main(String[] args) throws Exception {
         List<byte[]> filling = new ArrayList<>();
         for (int mb = 0; mb < Integer.parseInt(args.length > 0 ? args[0] : "0"); ++mb) {
-            byte[] block = new byte[1 << 20];
-            for (int at = 0; at < block.length; at += 4096) block[at] = (byte) mb;
-            filling.add(block);
+            for (int part = 0; part < 16; ++part) { // small enough not to be humongous
+                byte[] block = new byte[1 << 16];
+                for (int at = 0; at < block.length; at += 4096) block[at] = (byte) mb;
+                filling.add(block);
+            }
         }
         AtomicLong rounds = new AtomicLong();
         AtomicBoolean broken = new AtomicBoolean();
@@ -37,7 +39,7 @@ public final class Collectors {
                 System.gc();
                 before = rounds.get();
                 while (rounds.get() < before + 10) Thread.sleep(1);
-                for (int mb = 0; mb < filling.size(); ++mb) Family.checkEqual(filling.get(mb)[4096], (byte) mb, "the heap");
+                for (int at = 0; at < filling.size(); ++at) Family.checkEqual(filling.get(at)[4096], (byte) (at / 16), "the heap");
                 Family.check(!broken.get(), "a list is broken");
                 return "";
             });

@@ -46,9 +46,9 @@ public class API {
          */
         public static Uuid fromString(String text) {
             if (text == null || !FORM.matcher(text).matches()) {
-                String shown = text == null ? "null" : "'" + (text.length() <= 60 ? text : text.substring(0, 57) + "...") + "'";
-                throw new InvalidArgumentException(
-                        "the ticket is " + shown + ", expected the 36 characters of a UUID in lower case, as requestTicket returned it");
+                String shown = text == null || text.length() <= 60 ? text : text.substring(0, 57) + "...";
+                throw new InvalidArgumentException("the ticket is '" + shown
+                        + "', expected the 36 characters of a UUID in lower case, as requestTicket returned it");
             }
             return new Uuid(text);
         }
@@ -178,17 +178,7 @@ public class API {
     }
 
     private static Calls.Work<Integer> cloning(String ticket) {
-        return call -> {
-            try {
-                return Native.clone(call, ticket);
-            } catch (CloneFailedException failed) {
-                Throwable refusal = Handlers.takeRefusal();
-                if (refusal instanceof Error error) throw error;
-                if (refusal instanceof RuntimeException exception) throw exception;
-                if (refusal != null) failed.initCause(refusal);
-                throw failed;
-            }
-        };
+        return call -> Handlers.clone(call, ticket);
     }
 
     /**
@@ -231,7 +221,7 @@ public class API {
         return List.of(Calls.call(Native::listDomains));
     }
 
-    /** In a clone: meets the other clones of its ticket and the domain that cloned them, for as long as it takes. */
+    /** {@link #sync(int)}, for as long as it takes. */
     public void sync() {
         sync(-1);
     }
@@ -287,14 +277,13 @@ public class API {
      */
     public void join(byte[] report) {
         if (report == null) throw new InvalidArgumentException("report is null, expected bytes; joinNoReport() ends without a report");
-        byte[] own = report.clone();
-        end(own);
+        end(report.clone());
     }
 
     /**
      * {@link #join(byte[])} with a text, as UTF-8.
      *
-     * @param report at most 1 MiB
+     * @param report a text of at most 1 MiB
      */
     public void join(String report) {
         if (report == null) throw new InvalidArgumentException("report is null, expected a text; joinNoReport() ends without a report");

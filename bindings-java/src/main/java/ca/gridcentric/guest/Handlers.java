@@ -23,7 +23,7 @@ final class Handlers {
         IN_CLONE.add(handler);
     }
 
-    /** Whether no handler has thrown; {@link #takeRefusal()} has what it threw. */
+    /** Whether no handler has thrown; {@link #clone} has what it threw. */
     static boolean runBefore() {
         try {
             for (Runnable handler : BEFORE) handler.run();
@@ -34,11 +34,18 @@ final class Handlers {
         }
     }
 
-    /** What a handler has thrown in this thread's last clone, or null. */
-    static Throwable takeRefusal() {
-        Throwable refusal = REFUSAL.get();
-        REFUSAL.remove();
-        return refusal;
+    /** A clone, out of which comes what a handler has thrown. */
+    static int clone(long call, String ticket) {
+        try {
+            return Native.clone(call, ticket);
+        } catch (CloneFailedException failed) {
+            Throwable refusal = REFUSAL.get();
+            REFUSAL.remove();
+            if (refusal instanceof Error error) throw error;
+            if (refusal instanceof RuntimeException exception) throw exception;
+            if (refusal != null) failed.initCause(refusal);
+            throw failed;
+        }
     }
 
     /** What is buffered would be written once in each clone. */
