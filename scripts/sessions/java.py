@@ -13,7 +13,21 @@ from pathlib import Path
 
 import nox
 
-from sessions.building import BUILD, CORE, PYTHON, ROOT, SIDE_BY_SIDE, VENV, ccache, digest, make_once, needs, pytest, run
+from sessions.building import (
+    BUILD,
+    CORE,
+    PYTHON,
+    ROOT,
+    SIDE_BY_SIDE,
+    STAMPS,
+    VENV,
+    ccache,
+    digest,
+    make_once,
+    needs,
+    pytest,
+    run,
+)
 
 WORK = BUILD / "java"
 JAR = VENV / "share" / "gridcentric" / "gridcentric.jar"
@@ -46,8 +60,9 @@ def make_jar(session: nox.Session) -> bool:
             f"`{sudo}apt-get install -y --no-install-recommends {PACKAGE}` and then `make build` again"
         )
         return False
-    present = str(home) if JAR.exists() else "missing"
-    make_once(session, "java", digest([*CORE, *SOURCES]) + present, lambda session: build_jar(session, home))
+    if not JAR.exists():
+        (STAMPS / "java").unlink(missing_ok=True)
+    make_once(session, "java", f"{digest([*CORE, *SOURCES])} {home}", lambda session: build_jar(session, home))
     return True
 
 
