@@ -108,6 +108,8 @@ class Proxy:
             body = b"" if websocket else await _small_body(request)
         except asyncio.TimeoutError:
             return self._say(user, 408, f"the body did not come within {BODY_TIMEOUT_S} s")
+        except (ConnectionError, web.RequestPayloadError):
+            return self._say(user, 400, "the body broke off")
         harmless = request.method in ("GET", "HEAD")
         met: Optional[Clone] = None  # has got it
         for attempt in range(1, ATTEMPTS + 1):
