@@ -19,6 +19,8 @@ HOP_BY_HOP = {
 }  # fmt: skip
 # What a front proxy says about the client. Anybody can send these: they are forwarded only from a trusted front proxy.
 OF_A_FRONT = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"}
+_NOT_TO_CLONE = frozenset(HOP_BY_HOP | OF_A_FRONT)
+_NOT_TO_CLIENT = frozenset(HOP_BY_HOP | {"x-gridcentric-vmid"})
 # Whatever Connection names, these stay: where a body ends must not be for a client to hide from the clone.
 NEVER_NAMED = {"content-length", "host"}
 HOST = re.compile(r"[\w.~%!$&'()*+,;=:[\]-]*", re.ASCII)
@@ -57,7 +59,7 @@ def address_of(request: web.BaseRequest, trusted: bool) -> str:
 
 def towards_clone(request: web.BaseRequest, trusted: bool) -> CIMultiDict[str]:
     """The headers of a request, as sent to a clone."""
-    headers = _end_to_end(request.headers, OF_A_FRONT)
+    headers = _end_to_end(request.headers, _NOT_TO_CLONE)
     own = request.transport.get_extra_info("sockname") if request.transport else None
 
     def said(name: str) -> Optional[str]:
@@ -74,10 +76,12 @@ def towards_clone(request: web.BaseRequest, trusted: bool) -> CIMultiDict[str]:
 
 def towards_client(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """The headers of a clone's response, as sent to the client."""
-    return _end_to_end(headers, {"x-gridcentric-vmid"})
+    return _end_to_end(headers, _NOT_TO_CLIENT)
 
 
-def _end_to_end(headers: Any, dropped: set[str]) -> CIMultiDict[str]:
-    named = {name.strip().lower() for value in headers.getall("Connection", []) for name in value.split(",")}
-    ends_here = HOP_BY_HOP | (named - NEVER_NAMED) | dropped
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in ends_here)
+def _end_to_end(headers: Any, dropped: frozenset[str]) -> CIMultiDict[str]:
+    """dropped: in lower case, those of one hop among them."""
+    if "Connection" in headers:
+        named = {name.strip().lower() for value in headers.getall("Connection") for name in value.split(",")}
+        dropped |= named - NEVER_NAMED
+    return CIMultiDict([header for header in headers.items() if header[0].lower() not in dropped])

@@ -16,6 +16,16 @@ COOKIE = "gridcentric"
 LONGEST_NAME = 256
 
 
+def _cookie_of(request: web.BaseRequest) -> str:
+    """By hand: http.cookies, which request.cookies uses, takes a tenth of the proxy's time."""
+    for header in request.headers.getall("Cookie", []):
+        for pair in header.split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE:
+                return value
+    return ""
+
+
 class Users:
     """by, trusted: the options `users` and `trust_proxy`."""
 
@@ -25,7 +35,7 @@ class Users:
     def of(self, request: web.BaseRequest) -> tuple[Optional[str], Optional[str]]:
         """The contents of its cookie, if it is ours; the name of a user that needs no cookie."""
         if self._by == "cookie":
-            id = request.cookies.get(COOKIE, "")
+            id = _cookie_of(request)
             return (id if is_id(id) else None), None
         given = self._given(request)
         return None, (None if given is None or given == "" else f"={str(given)[:LONGEST_NAME]}")
