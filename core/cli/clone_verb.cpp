@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <gridcentric/drivers.hpp>
 
 #include "core/cli/actions.hpp"
 #include "core/cli/json.hpp"
@@ -80,13 +81,29 @@ int clone_other(const Arguments &arguments) {
   return 0;
 }
 
+// A hypervisor that clones one process would clone gc itself: it is the script's process, above this one, that is meant.
+bool clones_one_process() {
+  const Driver *driver = find_driver(guest::identity().hypervisor);
+  return driver != nullptr && !driver->scripted && !driver->can.whole_machine;
+}
+
+// In the caller; each clone has what stands in for this process there (core/preload).
+int clone_script(const std::string &ticket) {
+  guest::clone_of(guest::vmid(), ticket);
+  return 0;
+}
+
 }  // namespace
 
 int clone(const Arguments &arguments) {
   if (arguments.has("--of")) return clone_other(arguments);
   if (arguments.has("-n")) throw UsageError{"-n is for --of; request a ticket with 'gc rt'"};
   if (arguments.words.empty()) throw UsageError{"expected a ticket's UUID, as 'gc rt' prints it"};
-  const int vmid = guest::clone(arguments.ticket(0));
+  const bool script = clones_one_process();
+  if (script && arguments.has("--json"))
+    throw UsageError{
+        "--json is for hypervisors of VMs and for --of: in a script each clone reads its vmid as text"};
+  const int vmid = script ? clone_script(arguments.ticket(0)) : guest::clone(arguments.ticket(0));
   if (arguments.has("--json"))
     std::printf("%s\n", JsonObject().number("vmid", vmid).str().c_str());
   else

@@ -40,8 +40,8 @@ std::vector<Verb> tickets() {
       {"clone",
        "[UUID]",
        "make the ticket's clones of this VM, or order another domain to clone itself",
-       "Prints 0 in the caller and the vmid in each clone. This clones the shell with its whole VM, as\n"
-       "only a hypervisor of VMs can; elsewhere a program calls clone() itself.\n"
+       "Prints 0 in the caller and the vmid in each clone. In a VM it clones the shell with the whole VM;\n"
+       "elsewhere it clones a shell script that 'gc run' has started, and no other process of it.\n"
        "With --of: prints a line 'clone VMID IP' for each clone of that domain. It must listen for orders:\n"
        "its program was started by 'gc run', calls serve() (Python, Node) or gc_serve() (C), or has\n"
        "GRIDCENTRIC_SERVE=1 in its environment. The ticket becomes that domain's.",

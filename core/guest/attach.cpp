@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t longest_why = 256;
 std::atomic<bool> asks_only{false};
+thread_local bool thread_founds_nothing = false;
 std::atomic<int> asks_about{0};  // 0: whatever domain this process is in
 
 std::string_view variable(const char *name) {
@@ -89,6 +90,12 @@ std::string test_handshake(std::string_view value) {
 
 }  // namespace
 
+FoundsNothing::FoundsNothing() { thread_founds_nothing = true; }
+
+FoundsNothing::~FoundsNothing() { thread_founds_nothing = false; }
+
+bool founds_nothing() noexcept { return thread_founds_nothing; }
+
 void ask_only() noexcept { asks_only = true; }
 
 void ask_about(int pid, const std::string &host_path) {
@@ -103,7 +110,8 @@ void introduce_as(std::vector<std::string> command) { introduced = std::move(com
 std::string attach_handshake(const Identity *known, bool forked_child) {
   if (const auto value = variable("GRIDCENTRIC_ATTACH"); !value.empty()) return test_handshake(value);
   if (asks_about != 0) return "ask pid=" + std::to_string(asks_about);
-  if (only_asks() || (known != nullptr && (known->vmid != 0 || forked_child))) return "ask";
+  if (only_asks() || founds_nothing() || (known != nullptr && (known->vmid != 0 || forked_child)))
+    return "ask";
   std::string line = "attach";
   if (const auto on_exit = choice("GRIDCENTRIC_ON_MASTER_EXIT", "end", "keep"); !on_exit.empty()) {
     line.append(" on_exit=").append(on_exit);

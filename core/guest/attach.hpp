@@ -14,6 +14,16 @@ namespace gridcentric::guest {
 // Throws Error INVALID_ARGUMENT: a variable of the environment has a value that means nothing.
 std::string attach_handshake(const Identity *known, bool forked_child);
 
+// While it lives, connections of this thread neither found a family nor start a host: they are for a domain that there is already.
+class FoundsNothing {
+ public:
+  FoundsNothing();
+  ~FoundsNothing();
+  FoundsNothing(const FoundsNothing &) = delete;
+  FoundsNothing &operator=(const FoundsNothing &) = delete;
+};
+bool founds_nothing() noexcept;
+
 // Was this a handshake that makes the process a domain's own one (so that it has to say goodbye)?
 bool attaches(const std::string &handshake);
 

@@ -129,6 +129,16 @@ void serve(Call *call = nullptr);
 using CarryOut = std::function<void(const std::string &ticket, int asker)>;
 void carry_out_orders_with(CarryOut how);
 
+// clone() for a child process that has asked for it, which clones do not have.
+struct ForChild {
+  // The pipe from which the program reads its output, if there is one (inode not 0): each clone reads its vmid and a newline
+  // there, and then end-of-file.
+  std::uint64_t device = 0, inode = 0;
+  // Descriptors that stay shared with the caller, as 0, 1 and 2 do.
+  std::vector<int> standard_streams;
+};
+int clone_for_child(const std::string &ticket, const ForChild &child);
+
 // From memory, below a microsecond; only a process's first call asks the host (and may start a private one).
 int vmid(Call *call = nullptr);
 bool ismaster(Call *call = nullptr);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <mutex>
 
 #include "core/generators/reseed.hpp"
@@ -40,7 +41,13 @@ std::vector<std::uintptr_t> &pointers_of_threads =
 
 std::atomic<std::size_t> lock_free_chunks;
 
-live_clone::Order for_engine(const CloneOrder &order) {
+live_clone::Answer answer_of(int vmid) {
+  live_clone::Answer answer{};
+  answer.size = static_cast<std::size_t>(std::snprintf(answer.bytes, sizeof answer.bytes, "%d\n", vmid));
+  return answer;
+}
+
+live_clone::Order for_engine(const CloneOrder &order, const ForChild &child) {
   live_clone::Order engine;
   engine.mode = order.mode == live_clone::mode_name(live_clone::Mode::pidns) ? live_clone::Mode::pidns
                                                                              : live_clone::Mode::plain;
@@ -48,7 +55,11 @@ live_clone::Order for_engine(const CloneOrder &order) {
     in_addr address{};
     ::inet_pton(AF_INET, clone.address.c_str(), &address);  // the wire has checked it
     engine.addresses.push_back(ntohl(address.s_addr));
+    if (child.inode != 0) engine.answer_pipe.answers.push_back(answer_of(clone.vmid));
   }
+  engine.answer_pipe.device = child.device;
+  engine.answer_pipe.inode = child.inode;
+  engine.standard_streams = child.standard_streams;
   engine.reaper_path = find_reaper();
   engine.no_locks_in_chunks = lock_free_chunks;
   return engine;
@@ -73,13 +84,14 @@ live_clone::Outcome copy_process(const CloneOrder &order, live_clone::Order &eng
   return outcome;
 }
 
-int clone_this_process(CloneCall &call, const std::string &ticket, const CloneOrder &order) {
+int clone_this_process(CloneCall &call, const std::string &ticket, const CloneOrder &order,
+                       const ForChild &child) {
   std::unique_lock turn(one_at_a_time);
   if (call.became_clone()) throw call.broken();  // while waiting for the turn
   if (const auto refusal = why_not_this_process()) call.fail(refusal->error, refusal->reason);
   const Identity &self = known_identity(nullptr);
   const HookContext context{self.vmid, self.ip, ticket, false};
-  live_clone::Order engine = for_engine(order);
+  live_clone::Order engine = for_engine(order, child);
   if (const auto hook = run_hook("pre-clone", context); hook.status != 0) call.fail(EIO, hook.text);
 
   const auto lifeline = open_connection("lifeline " + self.family, nullptr);
@@ -129,11 +141,8 @@ void prepare_machine(const std::string &ticket) {
     throw Error(GC_E_CLONE_FAILED, hook.text);
 }
 
-}  // namespace
-
-void no_locks_in_chunks(std::size_t size) noexcept { lock_free_chunks = size; }
-
-int clone(const std::string &ticket, Call *call, const std::vector<generators::Repeating> &found_by_binding) {
+int clone_and_answer(const std::string &ticket, Call *call,
+                     const std::vector<generators::Repeating> &found_by_binding, const ForChild &child) {
   checked_ticket(ticket);
   refuse_what_repeats(found_by_binding);
   run_before_handlers();  // the host knows nothing yet: one that says no has changed nothing
@@ -142,7 +151,19 @@ int clone(const std::string &ticket, Call *call, const std::vector<generators::R
   CloneCall asking(ticket, call);
   const auto reply = asking.reply();
   if (const auto *made = std::get_if<Cloned>(&reply)) return machine_was_cloned(ticket, made->vmid);
-  return clone_this_process(asking, ticket, std::get<CloneOrder>(reply));
+  return clone_this_process(asking, ticket, std::get<CloneOrder>(reply), child);
+}
+
+}  // namespace
+
+void no_locks_in_chunks(std::size_t size) noexcept { lock_free_chunks = size; }
+
+int clone(const std::string &ticket, Call *call, const std::vector<generators::Repeating> &found_by_binding) {
+  return clone_and_answer(ticket, call, found_by_binding, {});
+}
+
+int clone_for_child(const std::string &ticket, const ForChild &child) {
+  return clone_and_answer(ticket, nullptr, {}, child);
 }
 
 const std::vector<std::uintptr_t> &thread_pointers() noexcept { return pointers_of_threads; }

@@ -180,7 +180,7 @@ std::unique_ptr<Connection> connect(Call *call, unsigned generation, int wait_ms
   try {
     connection = std::make_unique<Connection>(path, handshake, call, wait_ms);
   } catch (const Error &error) {
-    if (error.code != GC_E_HOST_UNREACHABLE || !begin_anew(s, path)) throw;
+    if (error.code != GC_E_HOST_UNREACHABLE || founds_nothing() || !begin_anew(s, path)) throw;
     connection = std::make_unique<Connection>(host_path(s), handshake, call, wait_ms);
   }
   Identity identity = parse_greeting(connection->greeting());

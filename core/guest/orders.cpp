@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 
+#include "core/guest/attach.hpp"
 #include "core/guest/connection_pool.hpp"
 #include "core/guest/exchange.hpp"
 #include "core/guest/reply.hpp"
@@ -87,6 +88,12 @@ void take_orders(Lease &lease) {
   }
 }
 
+// A domain that has ended, or whose host has, is not made anew by its listener: that is for a call of the program.
+Lease connection_of_domain() {
+  const FoundsNothing only_joins;
+  return Lease(nullptr);
+}
+
 void begin_to_serve(Lease &lease) {
   lease->send("1 serve");
   const std::string reply = lease->receive(nullptr);
@@ -104,7 +111,7 @@ void listen(std::shared_ptr<std::promise<void>> first) {
   for (int pause_ms = first_pause_ms;; pause_ms = std::min(2 * pause_ms, longest_pause_ms)) {
     const unsigned before = generation();
     try {
-      Lease lease(nullptr);
+      Lease lease = connection_of_domain();
       begin_to_serve(lease);
       if (first) first->set_value();
       first = nullptr;

@@ -200,8 +200,12 @@ void Host::join(Session &session, const wire::Request &request) {
                   {Code::INVALID_ARGUMENT, "the report is not padded base64, \"=\" (empty) or \"-\" (none)"});
   const DomainKey me = session.domain;
   const Answer result = rules_.join(me, std::move(report));
+  const bool is_domains_own = session.is_domains_own;
   answer(session, request, result);
-  if (result.ok()) hypervisor_.joined(me);
+  if (!result.ok()) return;
+  hypervisor_.joined(me);
+  // Said by a child (a gc command in a script), which ends: the domain itself does not know that it is to end.
+  if (!is_domains_own) hypervisor_.end(me);
 }
 
 void Host::cancel(Session &session, const wire::Request &request) {

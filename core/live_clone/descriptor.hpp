@@ -167,6 +167,8 @@ void leave_mapped(const Descriptor &d);
 bool read_descriptor_table();
 /// By its number, or null.
 Descriptor *descriptor_of_fd(int fd);
+/// Does it stay shared as one of the program's standard streams?
+bool is_standard(int fd);
 /// The lowest descriptor of a file, or null.
 Descriptor *descriptor_of_inode(uint64_t device, uint64_t inode);
 /// Puts a fresh descriptor in the place of d and closes the fresh one. Takes d's close-on-exec flag.

@@ -166,7 +166,8 @@ bool find_duplicates() {
 // 0, 1 and 2 stay shared, and so do their duplicates: clones write where the master writes.
 void keep_standard_streams() {
   auto &all = engine.plan.descriptors;
-  for (size_t i = 0; i < all.count && all[i].fd <= 2; i++) {
+  for (size_t i = 0; i < all.count; i++) {
+    if (!is_standard(all[i].fd)) continue;
     if (all[i].kind == Kind::listener || all[i].kind == Kind::pipe) continue;  // match_pipes() handles pipes
     const int original = all[i].same_as >= 0 ? all[i].same_as : (int)i;
     for (size_t j = 0; j < all.count; j++)
@@ -180,6 +181,12 @@ void duplicates_follow() {
 }
 
 }  // namespace
+
+bool is_standard(int fd) {
+  for (const int more : engine.order->standard_streams)
+    if (more == fd) return true;
+  return fd <= 2;
+}
 
 Descriptor *descriptor_of_fd(int fd) {
   size_t low = 0, high = engine.plan.descriptors.count;  // sorted: /proc lists them in order

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "answer.hpp"
 #include "arch.hpp"
 #include "libc_profile.hpp"
 #include "live_clone.hpp"

@@ -68,6 +68,8 @@ std::string check(const Order &order) {
     if (a >> 24 != 127) return "an address outside 127.0.0.0/8 was given for a clone: nobody could bind it";
   if (order.lifeline >= 0 && fcntl(order.lifeline, F_GETFD) < 0)
     return "the lifeline, descriptor " + std::to_string(order.lifeline) + ", is not open";
+  if (!order.answer_pipe.answers.empty() && order.answer_pipe.answers.size() != order.addresses.size())
+    return "the answers in answer_pipe must be as many as the clones";
   if (order.park_timeout_ms <= 0) return "park_timeout_ms must be positive";
   return "";
 }

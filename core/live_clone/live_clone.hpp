@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "answer.hpp"
+
 namespace gridcentric::live_clone {
 
 /// How a clone keeps (or does not keep) the identity of its master.
@@ -57,6 +59,13 @@ Preflight preflight(Mode mode);
 /// that does not exist or belongs to another user is a refusal (ESRCH, EACCES). Thread-safe.
 Preflight preflight_of(int pid, Mode mode);
 
+/// A pipe that only others write to, by its device and inode: the program waits to read from it what a child process says, and in
+/// the clones there is no such child. Each clone reads its answer there, and then end-of-file.
+struct AnswerPipe {
+  uint64_t device = 0, inode = 0;
+  std::vector<Answer> answers;  ///< one for each clone; empty: no pipe is meant
+};
+
 /// What to make.
 struct Order {
   Mode mode = Mode::pidns;
@@ -84,6 +93,10 @@ struct Order {
   /// Runs in the master when its threads run again, while the last clones are still being made: what was held of the
   /// program for the copy may go on. Must not throw. Empty: nothing was held.
   std::function<void()> released;
+  /// A dead end in which an answer waits.
+  AnswerPipe answer_pipe;
+  /// More descriptors that stay shared with the master, as 0, 1 and 2 do: a shell has set these aside and will put them back.
+  std::vector<int> standard_streams;
   /// For tests: the clone with this index (1..N) fails while it is rebuilt. 0: none.
   int fail_at = 0;
 };

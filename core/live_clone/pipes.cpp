@@ -1,7 +1,7 @@
 // Pipes and FIFOs. A pipe whose two ends are both open in the process becomes one of the clone's own, with the bytes
 // in flight, whoever else may hold an end: what the memory of the clone has read and written so far stays true. An
 // end whose other end is open elsewhere stays the master's and is a dead end in the clone: reads give end-of-file,
-// writes EPIPE. Only what stands on 0, 1 and 2 is shared. Knows nothing of what pipes are used for. Runs while
+// writes EPIPE; but for one that the order names, in which an answer waits. Only what stands on 0, 1 and 2 is shared. Knows nothing of what pipes are used for. Runs while
 // threads are parked, or in a clone with one thread: see sys.hpp.
 #include "pipes.hpp"
 
@@ -70,7 +70,7 @@ void match_pipes(const int *order, size_t count) {
     for (next = first; next < count && one_pipe(head, all[(size_t)order[next]]); next++) {
       const Descriptor &d = all[(size_t)order[next]];
       if (d.kind == Kind::pipe) ends |= pipe_ends(d.flags);
-      if (d.kind == Kind::pipe && d.fd <= 2) standard |= pipe_ends(d.flags);
+      if (d.kind == Kind::pipe && is_standard(d.fd)) standard |= pipe_ends(d.flags);
     }
     Descriptor *last = nullptr;
     for (size_t i = first; ends && i < next; i++) {
@@ -142,6 +142,12 @@ bool rebuild_pipe_dead(Descriptor &d) {
   const long r = sys(SYS_pipe2, ends, (d.flags & (O_NONBLOCK | O_DIRECT)) | O_CLOEXEC);
   if (r < 0) return place((int)r, d);
   const int mine = pipe_ends(d.flags) == writing_end ? 1 : 0;
+  const AnswerPipe &answers = engine.order->answer_pipe;
+  if (!answers.answers.empty() && d.inode == answers.inode && d.device == answers.device && mine == 0) {
+    const Answer &answer = answers.answers[(size_t)engine.result.index - 1];
+    if (sys(SYS_write, ends[1], answer.bytes, answer.size) != (long)answer.size)
+      return fail_descriptor(ENOSPC, d) << "no room for what it has to answer", false;
+  }
   sys(SYS_close, ends[1 - mine]);
   return place_with_duplicates(ends[mine], d);
 }

@@ -59,8 +59,8 @@ void match_ptys() {
   for (Descriptor &d : all) {
     if (d.kind != Kind::pty || d.same_as >= 0) continue;
     bool standard = false;
-    for (size_t i = 0; i < all.count && all[i].fd <= 2; i++)
-      standard |= all[i].device == d.device && all[i].inode == d.inode;
+    for (size_t i = 0; i < all.count; i++)
+      standard |= is_standard(all[i].fd) && all[i].device == d.device && all[i].inode == d.inode;
     Descriptor *last = nullptr;
     for (size_t i = 0; !standard && !last && i < all.count; i++)
       if (all[i].same_as < 0 &&

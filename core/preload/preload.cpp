@@ -15,6 +15,7 @@
 #include "core/guest/client.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/orders.hpp"
+#include "core/preload/stand_in.hpp"
 
 namespace gridcentric::preload {
 namespace {
@@ -28,12 +29,30 @@ constexpr int lowest_descriptor = 512;
 std::atomic<guest::CarryOutFor> carried_out_by{nullptr};
 Main main_of_program = nullptr;
 
-void carry_out(const std::string &ticket, int asker) {
-  const guest::CarryOutFor other = carried_out_by;
-  if (other == nullptr) {
+void carry_out_here(const std::string &ticket, int pid) {
+  Asker asker(pid);
+  if (!asker.is_child()) {
     guest::clone(ticket);
     return;
   }
+  asker.expect();
+  try {
+    const int vmid = guest::clone_for_child(ticket, asker.needs());
+    vmid > 0 ? asker.stand_in(vmid) : asker.no_clone();
+  } catch (...) {
+    asker.no_clone();
+    throw;
+  }
+}
+
+void carry_out(const std::string &ticket, int asker) {
+  const guest::CarryOutFor other = carried_out_by;
+  if (other == nullptr) return carry_out_here(ticket, asker);
+  if (is_child(asker))
+    throw guest::Error(
+        GC_E_NOT_SUPPORTED,
+        "'gc clone' is for shell scripts, whose clones can be given its answer: call clone() in the "
+        "program itself (C, C++, Python, Node)");
   char text[1024] = "";
   if (const int code = other(ticket.c_str(), asker, text, sizeof text); code != 0)
     throw guest::Error(code, text);
@@ -49,13 +68,14 @@ void listen() {
   if (!is_the_domain()) return;
   const int saved = errno;
   try {
+    prepare_stand_ins();
     guest::is_preloaded();
     guest::keep_descriptors_from(lowest_descriptor);
     guest::carry_out_orders_with(carry_out);
     guest::serve();
   } catch (const std::exception &error) {
-    std::fprintf(stderr, "gridcentric: %s takes no orders to clone: %s\n", program_invocation_short_name,
-                 error.what());
+    std::fprintf(stderr, "gridcentric: %s cannot receive orders to clone: %s\n",
+                 program_invocation_short_name, error.what());
   }
   errno = saved;
 }
