@@ -3,6 +3,7 @@
 // know what a call means. The lines have one form (keys in order, no spaces, texts without escapes), so this is no JSON parser.
 import ca.gridcentric.guest.API;
 import ca.gridcentric.guest.CloneFailedException;
+import ca.gridcentric.guest.Domain;
 import ca.gridcentric.guest.GridcentricException;
 import ca.gridcentric.guest.TicketInfo;
 import java.io.BufferedReader;
@@ -162,9 +163,12 @@ public final class Adapter {
             case "list_tickets":
                 return API_.listTickets().stream().map(Adapter::row).toList();
             case "list_domains":
-                return API_.listDomains().stream()
-                        .map(d -> row(d.vmid(), d.parent() < 0 ? null : d.parent(), d.ip(), d.ticket().toString(), d.state()))
-                        .toList();
+                return rows(API_.listDomains());
+            case "clone_of":
+                return rows(API_.cloneOf(number(args.get(0)), ticket(args.get(1))));
+            case "serve":
+                API_.serve();
+                return null;
             case "clone":
                 return API_.clone(ticket(args.get(0)));
             case "release_ticket":
@@ -211,6 +215,12 @@ public final class Adapter {
 
     private static List<Object> row(Object... values) {
         return new ArrayList<>(java.util.Arrays.asList(values)); // List.of() has no null
+    }
+
+    private static Object rows(List<Domain> domains) {
+        return domains.stream()
+                .map(d -> row(d.vmid(), d.parent() < 0 ? null : d.parent(), d.ip(), d.ticket().toString(), d.state()))
+                .toList();
     }
 
     private static List<Object> row(TicketInfo ticket) {

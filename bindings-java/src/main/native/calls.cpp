@@ -183,6 +183,21 @@ GC_METHOD(jint, clone)(JNIEnv *env, jclass, jlong call, jstring ticket) {
   return vmid;
 }
 
+GC_METHOD(jobjectArray, cloneOf)(JNIEnv *env, jclass, jlong call, jint vmid, jstring ticket) {
+  const Through through(call);
+  gc_domain_t *list = nullptr;
+  std::size_t count = 0;
+  if (gc_clone_of(vmid, ticket_from(env, ticket), &list, &count) == 0)
+    return array_of(env, domain_class, list, count);
+  raise(env);
+  return nullptr;
+}
+
+GC_METHOD(void, serve)(JNIEnv *env, jclass, jlong call) {
+  const Through through(call);
+  if (gc_serve() != 0) raise(env);
+}
+
 GC_METHOD(jint, vmid)(JNIEnv *env, jclass, jlong call) {
   const Through through(call);
   const int vmid = gc_vmid();

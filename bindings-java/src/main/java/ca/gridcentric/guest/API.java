@@ -125,10 +125,7 @@ public class API {
      */
     public void releaseTicket(Uuid ticket) {
         String name = nameOf(ticket);
-        Calls.call(call -> {
-            Native.releaseTicket(call, name);
-            return null;
-        });
+        Calls.run(call -> Native.releaseTicket(call, name));
     }
 
     /**
@@ -164,7 +161,8 @@ public class API {
      * @throws NotSupportedException this process cannot be cloned ({@link #explain()}), or {@code GRIDCENTRIC_STRICT} is set and something repeats
      */
     public int clone(Uuid ticket) {
-        return Calls.call(cloning(nameOf(ticket)));
+        String name = nameOf(ticket);
+        return Calls.call(call -> Handlers.clone(call, name));
     }
 
     /**
@@ -174,11 +172,26 @@ public class API {
      * @return in the caller 0, in each clone its vmid
      */
     public CompletableFuture<Integer> cloneAsync(Uuid ticket) {
-        return Calls.async(cloning(nameOf(ticket)));
+        String name = nameOf(ticket);
+        return Calls.async(call -> Handlers.clone(call, name));
     }
 
-    private static Calls.Work<Integer> cloning(String ticket) {
-        return call -> Handlers.clone(call, ticket);
+    /**
+     * Orders another domain of the family, which listens for orders, to clone itself.
+     *
+     * @param vmid which domain
+     * @param ticket a reserved one of this domain's; it then belongs to the ordered domain
+     * @return the clones
+     * @throws NotSupportedException the domain does not listen: see {@link #serve()}
+     */
+    public List<Domain> cloneOf(int vmid, Uuid ticket) {
+        String name = nameOf(ticket);
+        return List.of(Calls.call(call -> Native.cloneOf(call, vmid, name)));
+    }
+
+    /** Listens for orders from now on, here and in clones; a thread of the library carries them out as {@link #clone(Uuid)} would. */
+    public void serve() {
+        Calls.run(Native::serve);
     }
 
     /**
@@ -296,11 +309,8 @@ public class API {
     }
 
     private static void end(byte[] report) {
-        Calls.call(call -> {
-            Handlers.flush();
-            Native.join(call, report);
-            return null;
-        });
+        Handlers.flush();
+        Calls.run(call -> Native.join(call, report));
     }
 
     /**
@@ -350,10 +360,7 @@ public class API {
      * @throws NoSuchDomainException there is no such clone
      */
     public void kill(int vmid) {
-        Calls.call(call -> {
-            Native.kill(call, vmid);
-            return null;
-        });
+        Calls.run(call -> Native.kill(call, vmid));
     }
 
     /**

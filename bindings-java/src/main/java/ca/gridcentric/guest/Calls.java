@@ -9,6 +9,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.function.LongConsumer;
 
 /**
  * Makes calls that wait: in the calling thread, for a virtual thread in a platform thread (a virtual thread in native code would
@@ -34,6 +35,14 @@ final class Calls {
     static <T> T call(Work<T> work) {
         if (inVirtualThread()) return elsewhere(work);
         return new OpenCall().make(work);
+    }
+
+    /** For a function without a result. */
+    static void run(LongConsumer work) {
+        call(call -> {
+            work.accept(call);
+            return null;
+        });
     }
 
     static <T> CompletableFuture<T> async(Work<T> work) {

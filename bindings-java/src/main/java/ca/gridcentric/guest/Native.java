@@ -37,6 +37,10 @@ final class Native {
 
     static native int clone(long call, String ticket);
 
+    static native Domain[] cloneOf(long call, int vmid, String ticket);
+
+    static native void serve(long call);
+
     static native int vmid(long call);
 
     static native String myIp(long call);
