@@ -21,7 +21,7 @@ using WaitId = int (*)(idtype_t, id_t, siginfo_t *, int);
 const auto wait4_of_libc = reinterpret_cast<Wait4>(::dlsym(RTLD_NEXT, "wait4"));
 const auto waitid_of_libc = reinterpret_cast<WaitId>(::dlsym(RTLD_NEXT, "waitid"));
 
-// Of libc, as these can be cancelled; the system's for who waits even before that, in a library's constructor.
+// Of libc, as these can be cancelled; the system's for a caller that waits even before that, in a library's constructor.
 pid_t real_wait4(pid_t pid, int *status, int options, rusage *usage) {
   if (wait4_of_libc != nullptr) return wait4_of_libc(pid, status, options, usage);
   return static_cast<pid_t>(::syscall(SYS_wait4, pid, status, options, usage));
