@@ -223,7 +223,6 @@ static void cancel(int id) {
     if (step->id == id) gc_cancel(step->taken_back_by);
   pthread_mutex_unlock(&steps_lock);
 }
-
 static atomic_int prepared; /* how often a handler of before_clone() has run */
 
 static int refuse(void *data) {
