@@ -34,11 +34,11 @@ int vmid_meant(int number) {
     guest::ask_about(number, domain.host);
     return domain.vmid;
   }
-  throw guest::Error(GC_E_NO_SUCH_DOMAIN, "--of is " + std::to_string(number) +
-                                              ", which is neither a vmid of this family" +
-                                              (family.empty() ? " (gc runs in no domain)" : "") +
-                                              " nor the process of a domain of any of your hosts: '" +
-                                              program() + " ps' lists the domains");
+  throw guest::Error(GC_E_NO_SUCH_DOMAIN,
+                     "--of is " + std::to_string(number) + ", which is neither a vmid of this family" +
+                         (family.empty() ? " (gc runs in no domain)" : "") +
+                         " nor the process of a domain of any of your hosts: '" + program() +
+                         " ps' lists the domains, '" + program() + " run -- COMMAND' starts one");
 }
 
 void print_clones(const std::vector<guest::Domain> &clones, bool as_json) {
