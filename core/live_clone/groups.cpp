@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "engine.hpp"
+#include "socket_name.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -80,17 +81,9 @@ bool is_member(int fd, const Group &group) {
 }
 
 bool receives_a_group_alone(int fd) {
-  union {
-    sockaddr generic;
-    sockaddr_in v4;
-    sockaddr_in6 v6;
-  } a{};
-  unsigned size = sizeof a;
-  if (sys(SYS_getpeername, fd, &a, &size) == 0) return false;
-  size = sizeof a;
-  if (sys(SYS_getsockname, fd, &a, &size) < 0) return false;
-  return a.generic.sa_family == AF_INET6 ? IN6_IS_ADDR_MULTICAST(&a.v6.sin6_addr)
-                                         : IN_MULTICAST(ntohl(a.v4.sin_addr.s_addr));
+  SocketName a{};
+  if (peer_name(fd, &a) || !own_name(fd, &a)) return false;
+  return a.is_v6() ? IN6_IS_ADDR_MULTICAST(&a.v6.sin6_addr) : IN_MULTICAST(ntohl(a.v4.sin_addr.s_addr));
 }
 
 long join_as(int from, int to, const Group &group) {

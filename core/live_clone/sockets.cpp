@@ -2,7 +2,6 @@
 // bound to that address, same ports; its TCP connections belong to the master and are dead ends in the clone
 // (EOF, EPIPE), but for those to itself (tcp_pairs.cpp). Runs while threads are parked, or in a clone with one thread: see sys.hpp.
 #include <arpa/inet.h>
-#include <linux/netlink.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -10,6 +9,7 @@
 
 #include "descriptor.hpp"
 #include "groups.hpp"
+#include "socket_name.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -56,26 +56,17 @@ long fresh_socket(const Descriptor &d) {
   return fd;
 }
 
-union AnyAddress {
-  sockaddr generic;
-  sockaddr_in v4;
-  sockaddr_in6 v6;
-  sockaddr_nl netlink;
-  char space[128];
-};
-
 uint16_t bound_port(int fd) {  // network order, 0: not bound
-  AnyAddress a{};
-  unsigned size = sizeof a;
-  if (sys(SYS_getsockname, fd, &a, &size) < 0) return 0;
-  return a.generic.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port;
+  SocketName a{};
+  if (!own_name(fd, &a)) return 0;
+  return a.is_v6() ? a.v6.sin6_port : a.v4.sin_port;
 }
 
 // Binds to the clone's address. IPv6 sockets get it as ::ffff:a.b.c.d, so they may not be for IPv6 only.
 bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   set_socket_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   set_socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  AnyAddress a{};
+  SocketName a{};
   unsigned size;
   if (d.socket.family == AF_INET6) {
     set_socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
@@ -122,7 +113,7 @@ bool find_groups() {
 bool join_groups(int fd, const Descriptor &d) {
   set_socket_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   set_socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  AnyAddress a{};
+  SocketName a{};
   unsigned size = sizeof a;
   long r = sys(SYS_getsockname, d.fd, &a, &size);
   if (r == 0) r = sys(SYS_bind, fd, &a, size);
@@ -215,9 +206,8 @@ bool plan_udp(Descriptor &d) {
   set_socket_option(d.fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!find_groups()) return false;
   const bool joins_too = receives_a_group_alone(d.fd);
-  AnyAddress peer{};
-  unsigned size = sizeof peer;
-  if (sys(SYS_getpeername, d.fd, &peer, &size) == 0) {
+  SocketName peer{};
+  if (peer_name(d.fd, &peer)) {
     d.socket.to = static_cast<sockaddr_in6 *>(engine.arena.take(sizeof(sockaddr_in6)));
     if (!d.socket.to) return fail_arena();
     *d.socket.to = peer.v6;
@@ -283,9 +273,8 @@ bool rebuild_netlink(Descriptor &d) {
   const long fd =
       sys(SYS_socket, d.socket.family,
           d.socket.type | (d.flags & O_NONBLOCK ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, d.socket.protocol);
-  AnyAddress a{};
-  unsigned size = sizeof a;
-  if (fd >= 0 && sys(SYS_getsockname, d.fd, &a, &size) == 0) {
+  SocketName a{};
+  if (fd >= 0 && own_name(d.fd, &a)) {
     a.netlink.nl_pid = 0;  // a port id of its own
     sys(SYS_bind, fd, &a, sizeof a.netlink);
   }

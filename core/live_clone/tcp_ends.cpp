@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 #include "descriptor.hpp"
+#include "socket_name.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -42,16 +43,11 @@ short polled(int fd, short events) {
   return p.revents;
 }
 
-bool endpoint(long call, int fd, Endpoint *e) {
-  union {
-    sockaddr generic;
-    sockaddr_in v4;
-    sockaddr_in6 v6;
-  } a{};
-  unsigned size = sizeof a;
-  if (sys(call, fd, &a, &size) < 0) return false;
+bool endpoint(bool (*name_of)(int, SocketName *), int fd, Endpoint *e) {
+  SocketName a{};
+  if (!name_of(fd, &a)) return false;
   memset(e, 0, sizeof *e);
-  if (a.generic.sa_family == AF_INET6) {
+  if (a.is_v6()) {
     memcpy(e->address, &a.v6.sin6_addr, 16);
     e->scope = a.v6.sin6_scope_id;
     e->port = ntohs(a.v6.sin6_port);
@@ -132,10 +128,10 @@ uint64_t number_for(const Connection &c) {
   return sum ^ (sum >> 32);
 }
 
-bool local_endpoint(int fd, Endpoint *local) { return endpoint(SYS_getsockname, fd, local); }
+bool local_endpoint(int fd, Endpoint *local) { return endpoint(own_name, fd, local); }
 
 bool connection_of(int fd, Connection *c) {
-  return endpoint(SYS_getpeername, fd, &c->peer) && endpoint(SYS_getsockname, fd, &c->local);
+  return endpoint(peer_name, fd, &c->peer) && endpoint(own_name, fd, &c->local);
 }
 
 // Before Linux 5.14 it is not told, and programs with sockets of several networks are rare.

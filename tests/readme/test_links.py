@@ -46,10 +46,10 @@ def test_the_readme_of_the_node_package_has_no_link_into_the_checkout() -> None:
     assert all(re.match(r"https?:|#", link) for link in links), links
 
 
-PLACES = re.compile(r"`((?:core|autoscale|bindings-(?:python|node)|scripts|tests|docs|bench)/[\w./{},-]*)`")
+PLACES = re.compile(r"`((?:core|autoscale|bindings-(?:java|node|python)|demos|scripts|tests|docs|bench)/[\w./{},-]*)`")
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md"])
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/contracts.md", "docs/design.md"])
 def test_the_places_that_a_document_names_are_there(name: str) -> None:
     for place in PLACES.findall((ROOT / name).read_text()):
         head, brace, rest = place.partition("{")
