@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ namespace {
 
 std::atomic<pid_t> expected{0};  // the child that asks, as the program knows it
 std::atomic<int> made{0};        // in a clone: its stand-in; -1: there could be none. A futex
+std::atomic<pid_t> ended{0};     // in a clone: the last child whose stand-in has been waited for
 // On a page that the kernel wipes in every copy of this process: 0 there until the copy has been dealt with.
 std::atomic<int> *original = nullptr;
 // Standard input, output and error as the program was given them. A shell redirects its own for a moment and keeps these elsewhere.
@@ -87,6 +89,7 @@ bool reads_from(const struct stat &pipe) {
 void forget_in_child() {
   expected = 0;
   made = 0;
+  ended = 0;
   if (original != nullptr) *original = 1;
 }
 
@@ -176,12 +179,22 @@ int stand_ins_made() { return made; }
 
 pid_t real_child(pid_t pid) { return pid > 0 && pid == expected && made > 0 ? made.load() : pid; }
 
+bool is_expected(pid_t pid) { return pid > 0 && pid == expected; }
+
 pid_t child_as_known(pid_t pid) { return pid > 0 && pid == made ? expected.load() : pid; }
 
 void child_has_ended(pid_t real) {
   if (real <= 0 || real != made) return;
+  ended = expected.load();
   expected = 0;
   made = 0;
+}
+
+// A later child of the clone's may have been given the same pid.
+bool is_gone(pid_t pid) {
+  siginfo_t facts;
+  return pid > 0 && pid == ended &&
+         ::syscall(SYS_waitid, P_PID, pid, &facts, WEXITED | WNOHANG | WNOWAIT, nullptr) != 0;
 }
 
 bool wait_for_stand_in(bool at_once) {

@@ -39,8 +39,12 @@ bool is_child(int pid);
 // For the wait family. Which process to wait for when this one is meant, and the other way round.
 pid_t real_child(pid_t pid);
 pid_t child_as_known(pid_t pid);
+// Is it the pid of a child that is stood in for, or will be?
+bool is_expected(pid_t pid);
 // It has been waited for: its pid means nothing any more.
 void child_has_ended(pid_t real);
+// Is this the pid of such a child, which in plain mode may be a process of the master's still?
+bool is_gone(pid_t pid);
 // In a clone whose child is still to be made up for: waits until that is done, if not at_once. False: nothing is to be done.
 bool wait_for_stand_in(bool at_once);
 // The pid of the stand-in, 0: none, negative: it could not be made. It changes once it is there.

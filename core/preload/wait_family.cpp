@@ -1,5 +1,6 @@
 // wait() and its relatives, as the program's calls come here first: a stand-in (stand_in.hpp) is waited for by the pid of the child
-// that it stands in for. To everybody else they are what they are without us.
+// that it stands in for, and so is kill(): zsh asks it whether a child is still there. To everybody else they are what they are
+// without us.
 // It must not know: why there are stand-ins.
 #include <dlfcn.h>
 #include <sys/resource.h>
@@ -30,6 +31,12 @@ pid_t real_wait4(pid_t pid, int *status, int options, rusage *usage) {
 int real_waitid(idtype_t type, id_t id, siginfo_t *facts, int options) {
   if (waitid_of_libc != nullptr) return waitid_of_libc(type, id, facts, options);
   return static_cast<int>(::syscall(SYS_waitid, type, id, facts, options, nullptr));
+}
+
+int signal_process(pid_t pid, int number) {
+  if (is_gone(pid)) return errno = ESRCH, -1;
+  if (is_expected(pid)) wait_for_stand_in(false);
+  return static_cast<int>(::syscall(SYS_kill, real_child(pid), number));
 }
 
 bool has_ended(int status) { return WIFEXITED(status) || WIFSIGNALED(status); }
@@ -98,6 +105,8 @@ GC_INTERPOSED pid_t wait3(int *status, int options, rusage *usage) {
 GC_INTERPOSED pid_t wait4(pid_t pid, int *status, int options, rusage *usage) {
   return gridcentric::preload::wait_for(pid, status, options, usage);
 }
+
+GC_INTERPOSED int kill(pid_t pid, int number) { return gridcentric::preload::signal_process(pid, number); }
 
 GC_INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *facts, int options) {
   return gridcentric::preload::wait_for(type, id, facts, options);
