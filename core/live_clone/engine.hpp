@@ -229,7 +229,7 @@ void look_at_wait(Thread &thread);
 /// In the handler: what the signal has interrupted. `wait` is what was seen before, or empty.
 void note_interruption(Wait &wait, ucontext_t *frame);
 /// In the handler, when the thread is let go: waits for what is left.
-void go_on_waiting(const Wait &wait, ucontext_t *frame);
+void go_on_waiting(const Wait &wait, ucontext_t *frame, bool in_clone);
 
 // ---- thread_words.cpp
 bool plan_threads();

@@ -56,6 +56,7 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
   const size_t slot = value & 0xffffffff;
   const unsigned mine = value >> 32 & 0xffff;
   Wait wait{};  // for a thread that is too late to have its own entry
+  bool in_clone = false;
   Thread *me = mine == short_generation() ? &engine.plan.threads[slot] : nullptr;
   if (me && me->tid == sys(SYS_gettid) && me->state == thread_signalled) {
     describe_thread(*me);
@@ -63,12 +64,13 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
     note_interruption(me->wait, frame);
     stay_parked(*me, mine);
     wait = me->wait;
+    in_clone = engine.result.index > 0;
   } else {
     note_interruption(wait, frame);
   }
   inside--;
   futex_wake(inside);
-  go_on_waiting(wait, frame);
+  go_on_waiting(wait, frame, in_clone);  // nothing of the engine's is looked at from here on
 }
 
 // Inside a clone /proc shows the ids of an outer namespace; the last number of NSpid is the thread's id in ours.

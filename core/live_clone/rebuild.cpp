@@ -21,8 +21,12 @@ std::atomic<int> held;  // 1: threads that were made again wait
   for (;;) sys(SYS_exit_group, 125);
 }
 
+// Its gc-reaper may have failed meanwhile, and is about to kill us: what it says is not to be lost.
 void tell(CloneStatus &s, CloneState state) {
-  s.state = state;
+  int before = s.state;
+  while (before != state_failed && !s.state.compare_exchange_weak(before, state)) {
+  }
+  if (before == state_failed) end();
   const uint64_t one = 1;
   sys(SYS_write, engine.prepared.progress, &one, 8);
 }
@@ -138,7 +142,8 @@ void rebuild_clone(int index, int parent) {
   const long bound = sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // to the life of its gc-reaper
   if (sys(SYS_getppid) != parent) end();                                  // it had died before
   e.result.index = index;
-  s.state = state_rebuilding;
+  int before = state_forking;
+  s.state.compare_exchange_strong(before, state_rebuilding);
   e.result.failure.err = 0;
   // Of all clones' reapers that there were when this process was copied, also of later clones: the starter goes on meanwhile.
   for (int k = 0; k < e.clones(); k++)

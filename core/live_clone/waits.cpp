@@ -295,10 +295,10 @@ void note_interruption(Wait &w, ucontext_t *frame) {
   if (w.asleep_since >= 0 && !w.rest_is_told) w.clock = look_at_clock();
 }
 
-void go_on_waiting(const Wait &w, ucontext_t *frame) {
+void go_on_waiting(const Wait &w, ucontext_t *frame, bool in_clone) {
   const bool connecting =
       w.call.known && w.call.number == SYS_connect && (w.interrupted || arch::begins_again(frame, w.call));
-  if (connecting && engine.result.index > 0) {
+  if (connecting && in_clone) {
     // In a clone it would open a second connection: the one that is being made stays with the master.
     if (!w.interrupted || w.made_again) arch::end_restarted(frame);
     return arch::end_call(frame, -ECONNABORTED);

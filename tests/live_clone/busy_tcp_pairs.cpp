@@ -194,9 +194,9 @@ TESTEE(tcp_pair_where_few_descriptors_are_left) {
   const Connection c(Listening(AF_INET));
   rlimit old;
   getrlimit(RLIMIT_NOFILE, &old);
-  rlimit low{
-      0, old.rlim_max};  // room for those of the engine's, all pidfds and two that are opened for a moment
-  for (size_t room = 4 + order().addresses.size() + 2; room > 0; low.rlim_cur++)
+  // Room for those of the engine's (two of them the frozen copy's), all pidfds and two that are opened for a moment.
+  rlimit low{0, old.rlim_max};
+  for (size_t room = 6 + order().addresses.size() + 2; room > 0; low.rlim_cur++)
     room -= fcntl((int)low.rlim_cur, F_GETFD) < 0;
   CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
   clone_here();
