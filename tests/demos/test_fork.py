@@ -54,9 +54,7 @@ def test_hello_in_java(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, HELLO, "")
 
 
-def test_bash_says_what_it_needs(tmp_path: Path) -> None:
+def test_hello_in_bash(tmp_path: Path) -> None:
     gc = asked("--gc")
     done = run([gc, "run", "--", str(FORK / "hello.sh")], tmp_path, path=str(Path(gc).parent))
-    assert done.returncode == 24
-    assert "qemu" in done.stderr
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, HELLO, "")

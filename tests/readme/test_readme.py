@@ -80,7 +80,9 @@ def test_java(run, tmp_path: Path) -> None:
 
 
 def test_shell(run) -> None:
-    lines = run("sh", "-c", example("sh"))
+    (asks, clones) = (one for one in examples("sh") if "gc run" in one)
+    lines = run("sh", "-c", asks)
     assert re.fullmatch(r"ticket [0-9a-f-]{36} active 1 1 1", lines[0])
     assert re.fullmatch(r"ticket [0-9a-f-]{36} reserved 4 4 1", lines[1])
     assert lines[2] == "I am 0 at 127.0.0.1"
+    assert run("sh", "-c", clones) == ["result 1 joined 0 text clone 1", "result 2 joined 0 text clone 2"]
