@@ -115,17 +115,20 @@ TESTEE(what_the_master_closes_is_closed) {
   const sockaddr_in to = here(port_of(door));
   CHECK(connect(client, reinterpret_cast<const sockaddr *>(&to), sizeof to) == 0);
   const int served = accept4(door, nullptr, nullptr, SOCK_CLOEXEC);
-  int outside[2], ends[2];
-  CHECK(pipe2(ends, O_CLOEXEC) == 0 && pipe2(outside, O_CLOEXEC) == 0);
+  int outside[2], ends[2], ready[2];
+  CHECK(pipe2(ends, O_CLOEXEC) == 0 && pipe2(outside, O_CLOEXEC) == 0 && pipe2(ready, O_CLOEXEC) == 0);
   const pid_t reader =
       fork();  // has one end of a pipe and of a connection, which so become the master's alone
   if (reader == 0) {
     for (int fd : {door, unused, served, ends[0], ends[1], outside[1]}) close(fd);
-    char byte;
+    char byte = 'r';
+    if (write(ready[1], &byte, 1) != 1) _exit(2);
     _exit(read(outside[0], &byte, 1) == 0 && read(client, &byte, 1) == 0 ? 0 : 1);
   }
   close(client);
   close(outside[0]);
+  char byte;
+  CHECK(read(ready[0], &byte, 1) == 1);  // it has let go of the other ends
   int ended = -1;
   clone_here(with([&] {
     close(ends[1]);
@@ -146,7 +149,12 @@ TESTEE(read_locks_hold_until_all_clones_have_them) {
   CHECK(file >= 0 && unlink(name) == 0 && write(file, "x", 1) == 1);
   CHECK(lock(file, F_RDLCK));
   clone_here(with([&] { CHECK(!lock(file, F_WRLCK)); }));
-  if (outcome().index == 0) CHECK(!lock(file, F_WRLCK));  // the clones have it now, and wait for us
+  // The name is free since the unlink: when it is there again, the clones may end and let go of the lock.
+  if (outcome().index > 0) return until([&] { return access(name, F_OK) == 0; });
+  CHECK(!lock(file, F_WRLCK));
+  const int checked = open(name, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  wait_for_clones();
+  CHECK(checked >= 0 && unlink(name) == 0 && close(checked) == 0);
 }
 
 TESTEE(copy_killed) {
