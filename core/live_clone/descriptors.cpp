@@ -131,6 +131,16 @@ constexpr Handler handlers[] = {
     {Kind::kept, "shared with the master", nullptr, nullptr, nullptr},
 };
 
+// In the order of the table; of duplicates, the lowest stands for all.
+bool each_open_file(bool (*Handler::*step)(Descriptor &)) {
+  for (const Handler &h : handlers) {
+    if (!(h.*step)) continue;
+    for (Descriptor &d : engine.plan.descriptors)
+      if (d.kind == h.kind && d.same_as < 0 && !(h.*step)(d)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 const char *fdinfo(const Descriptor &d) {
@@ -168,12 +178,7 @@ bool place_with_duplicates(int fresh, const Descriptor &d) {
 }
 
 bool plan_descriptors() {
-  if (!read_descriptor_table()) return false;
-  for (const Handler &h : handlers) {
-    if (!h.plan) continue;
-    for (Descriptor &d : engine.plan.descriptors)
-      if (d.kind == h.kind && d.same_as < 0 && !h.plan(d)) return false;
-  }
+  if (!read_descriptor_table() || !each_open_file(&Handler::plan)) return false;
   return plan_ring_mappings() && plan_file_locks();
 }
 
@@ -181,21 +186,10 @@ bool let_go(Descriptor &d) {
   return place_with_duplicates((int)sys(SYS_fcntl, engine.prepared.gate, F_DUPFD_CLOEXEC, 0), d);
 }
 
-bool freeze_descriptors() {
-  for (const Handler &h : handlers) {
-    if (!h.freeze) continue;
-    for (Descriptor &d : engine.plan.descriptors)
-      if (d.kind == h.kind && d.same_as < 0 && !h.freeze(d)) return false;
-  }
-  return rebuild_file_locks();
-}
+bool freeze_descriptors() { return each_open_file(&Handler::freeze) && rebuild_file_locks(); }
 
 bool rebuild_descriptors() {
-  for (const Handler &h : handlers) {
-    if (!h.rebuild) continue;
-    for (Descriptor &d : engine.plan.descriptors)
-      if (d.kind == h.kind && d.same_as < 0 && !h.rebuild(d)) return false;
-  }
+  if (!each_open_file(&Handler::rebuild)) return false;
   end_exact_mapping();
   // A lock goes when any descriptor of its file is closed: from here on none is.
   return rebuild_file_locks();

@@ -137,8 +137,8 @@ struct Plan {
   Table<Guards> guards;  ///< in the clone, of its shared mappings
   bool swap_in_use;      ///< what isn't in memory may be on disk
   Table<Descriptor> descriptors;
-  int *
-      by_file;  ///< indexes of all descriptors: those of one file side by side, of one open file next to each other
+  /// Indexes of all descriptors: those of one file side by side, of one open file next to each other.
+  int *by_file;
   Table<Registration> registrations;
   Table<Group> groups;  ///< for multicast, that somebody on this computer is in
   bool groups_known;
@@ -272,11 +272,11 @@ bool patch_lock_owners();
 bool make_frozen_copy();
 /// Waits until it has made the clones and they have detached, too; then they are ours.
 bool receive_clones();
-/// Waits until it has ended. What it has made but not handed over, it ends.
-void end_frozen_copy();
 
 // ---- spawner.cpp
 bool spawn_clones();
+/// Room for the clones' pidfds, of which there are none yet.
+bool take_pidfds();
 /// For people: what keeps the kernel from making a process, or "".
 const char *why_no_process(int err);
 /// Waits until all clones are at least in `state`; false with a failure when one failed or died. Negative: no

@@ -142,13 +142,23 @@ bool receive(int socket) {
   return true;
 }
 
+// What it has made but not handed over, it ends, too.
+void end_frozen_copy() {
+  Result &r = engine.result;
+  if (r.to_copy >= 0) sys(SYS_close, r.to_copy);
+  r.to_copy = -1;
+  if (r.copy_pid) {
+    int status;
+    while (sys(SYS_wait4, r.copy_pid, &status, __WALL, nullptr) == -EINTR) {
+    }
+  }
+  r.copy_pid = 0;
+}
+
 }  // namespace
 
 bool make_frozen_copy() {
   Engine &e = engine;
-  e.result.pidfds = static_cast<int *>(e.arena.take((size_t)e.clones() * sizeof(int)));
-  if (!e.result.pidfds) return fail_arena();
-  for (int k = 0; k < e.clones(); k++) e.result.pidfds[k] = -1;
   int ends[2];
   const long made = sys(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
   if (made < 0)
@@ -192,18 +202,6 @@ bool receive_clones() {
   end_frozen_copy();
   if (ok && engine.prepared.status->copy.state != state_ready) ok = fail_as_copy();
   return ok;
-}
-
-void end_frozen_copy() {
-  Result &r = engine.result;
-  if (r.to_copy >= 0) sys(SYS_close, r.to_copy);
-  r.to_copy = -1;
-  if (r.copy_pid) {
-    int status;
-    while (sys(SYS_wait4, r.copy_pid, &status, __WALL, nullptr) == -EINTR) {
-    }
-  }
-  r.copy_pid = 0;
 }
 
 }  // namespace gridcentric::live_clone

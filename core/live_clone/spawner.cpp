@@ -255,11 +255,9 @@ bool prepare() {
   Engine &e = engine;
   const size_t n = (size_t)e.clones();
   e.result.spawned = static_cast<Spawned *>(e.arena.take(n * sizeof(Spawned)));
-  e.result.pidfds = static_cast<int *>(e.arena.take(n * sizeof(int)));
   auto *stacks = static_cast<char *>(e.arena.take((2 * n + 1) * helper_stack_size));
-  if (!e.result.spawned || !e.result.pidfds || !stacks) return fail_arena();
+  if (!e.result.spawned || !stacks) return fail_arena();
   for (size_t k = 0; k < n; k++) {
-    e.result.pidfds[k] = -1;
     e.result.spawned[k].stack_top = stacks + (k + 1) * helper_stack_size;
     e.result.spawned[k].stand_in_stack = stacks + (n + 1 + k) * helper_stack_size;
   }
@@ -301,6 +299,14 @@ const char *why_no_process(int err) {
     default:
       return "";
   }
+}
+
+bool take_pidfds() {
+  Result &r = engine.result;
+  r.pidfds = static_cast<int *>(engine.arena.take((size_t)engine.clones() * sizeof(int)));
+  if (!r.pidfds) return fail_arena();
+  for (int k = 0; k < engine.clones(); k++) r.pidfds[k] = -1;
+  return true;
 }
 
 bool spawn_clones() {

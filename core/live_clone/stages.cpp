@@ -67,6 +67,7 @@ bool plan() {
 bool is_one() { return engine.clones() == 1; }
 
 bool copy() {
+  if (!take_pidfds()) return false;
   if (!is_one()) return make_frozen_copy();
   return spawn_clones() && wait_for_clones(state_detached, engine.order->park_timeout_ms);
 }

@@ -217,12 +217,23 @@ static void reply(const struct step *step, int result, enum form form) {
   end_reply();
 }
 
+static void reply_text(struct step *step, int result, const char *text) {
+  if (result < 0) {
+    fail(step);
+    return;
+  }
+  begin_reply(step);
+  fprintf(out, "\"ok\":\"%s\"", text);
+  end_reply();
+}
+
 static void cancel(int id) {
   pthread_mutex_lock(&steps_lock);
   for (struct step *step = steps; step; step = step->next)
     if (step->id == id) gc_cancel(step->taken_back_by);
   pthread_mutex_unlock(&steps_lock);
 }
+
 static atomic_int prepared; /* how often a handler of before_clone() has run */
 
 static int refuse(void *data) {
@@ -249,13 +260,7 @@ static bool run_own(struct step *step) {
     reply(step, gc_ismaster(), YES_OR_NO);
   } else if (strcmp(call, "my_ip") == 0) {
     char ip[46];
-    if (gc_my_ip(ip, sizeof ip) < 0) {
-      fail(step);
-      return true;
-    }
-    begin_reply(step);
-    fprintf(out, "\"ok\":\"%s\"", ip);
-    end_reply();
+    reply_text(step, gc_my_ip(ip, sizeof ip), ip);
   } else {
     return false;
   }
@@ -269,14 +274,9 @@ static bool run_ticket_call(struct step *step) {
   size_t count = 0;
   if (strcmp(call, "request_ticket") == 0) {
     gc_uuid_t ticket;
-    if (gc_request_ticket(number_of(&args[0]), number_of(&args[1]), number_of(&args[2]), number_of(&args[3]),
-                          &ticket) < 0) {
-      fail(step);
-      return true;
-    }
-    begin_reply(step);
-    fprintf(out, "\"ok\":\"%s\"", ticket.value);
-    end_reply();
+    const int result = gc_request_ticket(number_of(&args[0]), number_of(&args[1]), number_of(&args[2]),
+                                         number_of(&args[3]), &ticket);
+    reply_text(step, result, ticket.value);
   } else if (strcmp(call, "release_ticket") == 0) {
     reply(step, gc_release_ticket(ticket_of(&args[0])), NOTHING);
   } else if (strcmp(call, "list_tickets") == 0) {

@@ -98,6 +98,16 @@ jobjectArray array_of(JNIEnv *env, jclass type, Item *list, std::size_t count) {
   return array;
 }
 
+// What a call gives as a list: ask(&list, &count) is 0, or the error is raised.
+template <class Item, class Ask>
+jobjectArray answer_of(JNIEnv *env, jclass type, Ask ask) {
+  Item *list = nullptr;
+  std::size_t count = 0;
+  if (ask(&list, &count) == 0) return array_of(env, type, list, count);
+  raise(env);
+  return nullptr;
+}
+
 bool remember(JNIEnv *env, jclass &type, jmethodID &method, const char *name, const char *maker,
               const char *signature) {
   const jclass found = env->FindClass(name);
@@ -161,11 +171,7 @@ GC_METHOD(void, releaseTicket)(JNIEnv *env, jclass, jlong call, jstring ticket) 
 
 GC_METHOD(jobjectArray, listTickets)(JNIEnv *env, jclass, jlong call) {
   const Through through(call);
-  gc_ticket_info_t *list = nullptr;
-  std::size_t count = 0;
-  if (gc_list_tickets(&list, &count) == 0) return array_of(env, ticket_class, list, count);
-  raise(env);
-  return nullptr;
+  return answer_of<gc_ticket_info_t>(env, ticket_class, gc_list_tickets);
 }
 
 GC_METHOD(jobject, ticketInfo)(JNIEnv *env, jclass, jlong call, jstring ticket) {
@@ -185,12 +191,9 @@ GC_METHOD(jint, clone)(JNIEnv *env, jclass, jlong call, jstring ticket) {
 
 GC_METHOD(jobjectArray, cloneOf)(JNIEnv *env, jclass, jlong call, jint vmid, jstring ticket) {
   const Through through(call);
-  gc_domain_t *list = nullptr;
-  std::size_t count = 0;
-  if (gc_clone_of(vmid, ticket_from(env, ticket), &list, &count) == 0)
-    return array_of(env, domain_class, list, count);
-  raise(env);
-  return nullptr;
+  return answer_of<gc_domain_t>(env, domain_class, [&](auto **list, auto *count) {
+    return gc_clone_of(vmid, ticket_from(env, ticket), list, count);
+  });
 }
 
 GC_METHOD(void, serve)(JNIEnv *env, jclass, jlong call) {
@@ -215,11 +218,7 @@ GC_METHOD(jstring, myIp)(JNIEnv *env, jclass, jlong call) {
 
 GC_METHOD(jobjectArray, listDomains)(JNIEnv *env, jclass, jlong call) {
   const Through through(call);
-  gc_domain_t *list = nullptr;
-  std::size_t count = 0;
-  if (gc_list_domains(&list, &count) == 0) return array_of(env, domain_class, list, count);
-  raise(env);
-  return nullptr;
+  return answer_of<gc_domain_t>(env, domain_class, gc_list_domains);
 }
 
 GC_METHOD(void, sync)(JNIEnv *env, jclass, jlong call, jstring ticket, jint timeout) {
@@ -243,12 +242,9 @@ GC_METHOD(void, join)(JNIEnv *env, jclass, jlong call, jbyteArray report) {
 GC_METHOD(jobjectArray, waitFor)
 (JNIEnv *env, jclass, jlong call, jstring ticket, jint timeout, jboolean forget) {
   const Through through(call);
-  gc_result_t *list = nullptr;
-  std::size_t count = 0;
-  if ((forget ? gc_wait_and_forget : gc_wait)(ticket_from(env, ticket), timeout, &list, &count) == 0)
-    return array_of(env, result_class, list, count);
-  raise(env);
-  return nullptr;
+  return answer_of<gc_result_t>(env, result_class, [&](auto **list, auto *count) {
+    return (forget ? gc_wait_and_forget : gc_wait)(ticket_from(env, ticket), timeout, list, count);
+  });
 }
 
 GC_METHOD(void, kill)(JNIEnv *env, jclass, jlong call, jint vmid) {
