@@ -91,6 +91,15 @@ def test_a_websocket_that_ended_its_clone_is_not_sent_to_another(language: str, 
     run(language, tmp_path, test, THREE)
 
 
+def test_a_websocket_that_breaks_off_is_not_asked_for_again(language: str, tmp_path: Path) -> None:
+    async def test(world: World, program: Program, user: User) -> None:
+        assert status(await raw(world, ASKED["WebSocket"].replace(b"/socket", b"/break"))) == 502
+        assert world.bodies == [(1, b"")]
+        assert await user.get() == "clone 1"
+
+    run(language, tmp_path, test)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_answer_that_does_not_come_is_a_504_that_says_so(method: str, language: str, tmp_path: Path) -> None:
     async def test(world: World, program: Program, user: User) -> None:

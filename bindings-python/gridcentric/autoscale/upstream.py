@@ -58,6 +58,10 @@ class _Handshake(aiohttp.ClientResponse):
         return self
 
 
+# Of the task that opens a WebSocket: aiohttp tells no more than that something was sent.
+_sending: ContextVar[Sending] = ContextVar("sending")
+
+
 class CloneConnector(aiohttp.TCPConnector):
     """Connections to one clone for WebSockets, none of them used twice."""
 
@@ -66,6 +70,8 @@ class CloneConnector(aiohttp.TCPConnector):
         self._upstream = upstream
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        if _sending.get().sent:  # aiohttp asks again by itself; but what may have ended a clone goes out once
+            raise aiohttp.ClientConnectionError("it ended the connection instead of answering")
         return await self._upstream.checked(await super()._create_connection(*args, **kwargs))
 
 
@@ -75,10 +81,6 @@ class Sending:
     def __init__(self) -> None:
         self.sent = self.reused = False
         self.moved = 0
-
-
-# Of the task that opens a WebSocket: aiohttp tells no more than that something was sent.
-_sending: ContextVar[Sending] = ContextVar("sending")
 
 
 class Answer:
