@@ -164,3 +164,13 @@ def test_hosts_agree(hosts: list[HostUnderTest], programs: list[Program], data: 
     talk = Talk(hosts, programs, data)
     for _ in range(steps):
         talk.step()
+
+
+def test_the_end_of_a_connection_counts_before_what_came_later(hosts: list[HostUnderTest], programs: list[Program]) -> None:
+    for host in hosts:
+        host.begin()
+        host.connect(programs[0], b"gridcentric/1 attach")
+        host.say(0, f"1 request_ticket {CPUS} {CPUS} 1 0".encode())
+        host.say(0, b"2 request_ticket 1 1 1 -1")
+        assert [line for line in host.order("dump") if " item call " in line]
+        assert not [line for line in host.hang_up_and_order(0, "dump") if " item call " in line]

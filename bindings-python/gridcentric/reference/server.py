@@ -144,9 +144,16 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport.abort()
 
+    def eof_received(self) -> None:
+        # Not left to connection_lost, which asyncio calls only after it has read what others said meanwhile.
+        self._end()
+
     def connection_lost(self, error: Optional[Exception]) -> None:
-        self._closing = True
         self._server.connections.discard(self)
+        self._end()
+
+    def _end(self) -> None:
+        self._closing = True
         if self._session:
             self._guard.cancel()
             session, self._session = self._session, None

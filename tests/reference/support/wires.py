@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -135,6 +136,17 @@ class HostUnderTest:
     def order(self, line: str) -> list[str]:
         """A control verb: its reply."""
         self._control.say(f"1 {line}".encode())
+        return self._reply()
+
+    def hang_up_and_order(self, number: int, line: str) -> list[str]:
+        """The reply to an order that the host finds together with the end of a connection, which came first."""
+        self._process.send_signal(signal.SIGSTOP)
+        self.wires[number].close()
+        self._control.say(f"1 {line}".encode())
+        self._process.send_signal(signal.SIGCONT)
+        return self._reply()
+
+    def _reply(self) -> list[str]:
         heard: list[str] = []
         while not any(line.split(" ")[1] in ("ok", "error") for line in heard):
             heard += self._control.hear(wait=True)
@@ -173,13 +185,7 @@ class HostUnderTest:
 
     def hang_up(self, number: int) -> list[object]:
         self.wires[number].close()
-        self.wait_until_gone(number)
         return self.settle()
-
-    def wait_until_gone(self, number: int) -> None:
-        """The host has noticed that a connection was closed: it was closed before these two turns of its loop."""
-        self.order("now")
-        self.order("now")
 
     def _tell(self, line: str) -> str:
         """Names for UUIDs, in the order in which they appear; codes of errors without their texts."""
