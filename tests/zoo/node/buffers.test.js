@@ -67,10 +67,10 @@ inBothModes('winston with a file', async (run, context) => {
     const winston = require('winston');
     const transport = new winston.transports.File({ filename: file, options: { flags: 'a' } });
     const logger = winston.createLogger({ format: winston.format.json(), transports: [transport] });
+    // Each piped into the next; what one has handed on may be in the buffer of either side of the next.
+    const streams = () => [logger, transport, transport._stream, transport._dest].filter(Boolean);
     const flush = async () => {
-      while (logger.writableLength > 0 || transport.writableLength > 0) await new Promise(setImmediate);
-      await new Promise((resolve) => transport._stream.write('', resolve));
-      await new Promise((resolve) => transport._dest.write('', resolve));
+      while (streams().some((stream) => stream.writableLength || stream.readableLength)) await new Promise(setImmediate);
     };
     gridcentric.on('before', flush);`));
 });
