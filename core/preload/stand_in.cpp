@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -20,6 +21,7 @@
 #include <cstring>
 #include <fstream>
 #include <gridcentric/drivers.hpp>
+#include <thread>
 #include <vector>
 
 namespace gridcentric::preload {
@@ -74,10 +76,55 @@ std::vector<int> descriptors_of(const struct stat &wanted) {
   return found;
 }
 
-bool reads_from(const struct stat &pipe) {
+bool has_read_end(const struct stat &pipe) {
   const auto ends = descriptors_of(pipe);
   return std::any_of(ends.begin(), ends.end(),
                      [](int fd) { return (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY; });
+}
+
+// Does the main thread stand still in a system call that may wait for this pipe or this child? Shells read from elsewhere, too,
+// and wait for another child, while they start the processes of a pipeline.
+bool waits_for(const struct stat &pipe, int child) {
+  std::ifstream file("/proc/self/syscall");  // "running" or the call's number and its arguments
+  if (!file.is_open()) return true;          // it can't be known
+  long call = -1;
+  unsigned long first = 0, second = 0;
+  if (!(file >> call >> std::hex >> first >> second)) return false;
+  struct stat facts {};
+  switch (call) {
+    case SYS_read:
+    case SYS_readv:
+      return ::fstat(static_cast<int>(first), &facts) == 0 && same_file(facts, pipe);
+    case SYS_wait4:
+      return static_cast<int>(first) <= 0 || static_cast<int>(first) == child;
+    case SYS_waitid:
+      return first != P_PID || static_cast<int>(second) == child;
+    case SYS_rt_sigsuspend:
+    case SYS_pause:
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_futex:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Does this process read from the pipe that this child writes to? A shell has the read end also for the moment in which it starts
+// the next process of a pipeline: so it counts once the main thread waits, or when it has had the end for long.
+bool reads_from(const struct stat &pipe, int child) {
+  constexpr std::chrono::seconds long_enough{10};
+  const auto end = std::chrono::steady_clock::now() + long_enough;
+  while (has_read_end(pipe)) {
+    if (waits_for(pipe, child) || std::chrono::steady_clock::now() > end) return has_read_end(pipe);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
 }
 
 [[noreturn]] void refuse(const std::string &why) {
@@ -115,16 +162,17 @@ Asker::Asker(int pid) {
   if (const int parent = status_number(pid, "PPid"); parent != self)
     refuse("'gc clone' runs in a child of the script (process " + std::to_string(parent) +
            ": a subshell, a pipeline or another program), which clones do not have");
+  pid_ = status_number(pid, "NSpid");
   struct stat output {};
   const std::string link = file_of(pid, "fd/1");
-  if (::stat(link.c_str(), &output) != 0)
+  if (pid_ <= 0 || ::stat(link.c_str(), &output) != 0)
     refuse("the process that asked has ended or has no standard output");
   for (const int fd : {1, 2}) {
     struct stat own {};
     if (::fstat(fd, &own) == 0 && same_file(own, output)) output_ = fd;
   }
   if (output_ < 0 && S_ISFIFO(output.st_mode)) {
-    if (!reads_from(output))
+    if (!reads_from(output, pid_))
       refuse("the output of 'gc clone' goes into a pipe to another process, which clones do not have");
     needs_.device = output.st_dev;
     needs_.inode = output.st_ino;
@@ -138,8 +186,6 @@ Asker::Asker(int pid) {
     const auto aside = descriptors_of(stream);
     needs_.standard_streams.insert(needs_.standard_streams.end(), aside.begin(), aside.end());
   }
-  pid_ = status_number(pid, "NSpid");
-  if (pid_ <= 0) refuse("the process that asked has ended");
 }
 
 void Asker::expect() {

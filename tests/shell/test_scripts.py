@@ -187,6 +187,33 @@ def test_what_is_not_possible_is_said(shell: str, mode: str, command: str, text:
     assert said.stdout == "reserved\n"
 
 
+@pytest.mark.parametrize(
+    "between", ["subprocess.check_output(['sleep', '1'])", "compute(1)"], ids=["reads elsewhere", "computes"]
+)
+def test_a_pipeline_that_is_still_being_built(between: str, tmp_path: Path) -> None:
+    """The script has the read end until it has started the process that reads from the pipe."""
+    script = f"""
+import os, subprocess, time
+
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+ticket = subprocess.check_output(["gc", "rt", "1", "1", "1", "1000"], text=True).split()[1]
+read_end, write_end = os.pipe()
+asking = subprocess.Popen(["gc", "clone", ticket], stdout=write_end)
+os.close(write_end)
+{between}
+reading = subprocess.Popen(["cat"], stdin=read_end)
+os.close(read_end)
+print(asking.wait(), reading.wait(), subprocess.check_output(["gc", "ti", ticket], text=True).split()[2])
+"""
+    said = run(sys.executable, "pidns", script, tmp_path)
+    assert "a pipe to another process" in said.stderr
+    assert said.stdout.split()[1:] == ["0", "reserved"]
+
+
 def test_a_program_with_a_binding_is_told_to_clone_itself(tmp_path: Path) -> None:
     script = (
         "import subprocess\nfrom gridcentric import guest\nticket = guest.request_ticket(1, 1, 1, 0)\n"
