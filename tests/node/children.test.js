@@ -34,6 +34,7 @@ inBothModes('a child has ended by a signal, its streams and its owner with it', 
       unknown.stdin.unref();
       unknown.stdout.unref();
       unknown.stderr.unref();
+      const awake = setInterval(() => {}, 1000); // whoever waits for unknown alone is not kept alive by it
       const executed = new Promise((resolve) => {
         known.file = execFile('cat', (error, out) => resolve([error && error.signal, error && error.code, out]));
       });
@@ -51,6 +52,7 @@ inBothModes('a child has ended by a signal, its streams and its owner with it', 
       for (const child of [known, unknown, known.file]) child.stdin.end();
       await Promise.all([known.closed, unknown.closed]);
       console.log(JSON.stringify([alive, known.heard, unknown.heard, await executed, ...all.slice(1)]));
+      clearInterval(awake);
     })();`);
   const ended = ['exit null SIGKILL', 'close null SIGKILL'];
   const [alive, known, unknown, executed, ...clones] = JSON.parse(stdout);
