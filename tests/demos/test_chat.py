@@ -98,7 +98,7 @@ def test_users_of_a_killed_clone_are_moved(language: str, tmp_path: Path) -> Non
         assert [user.vmid for user in users] == [1, 1, 2, 2]
         victim = next(clone["ip"] for clone in (await chat.state())["clones"] if clone["vmid"] == 2)
         pid = pid_at(chat, victim)
-        with open(os.pidfd_open(pid)) as process:
+        with os.fdopen(os.pidfd_open(pid)) as process:
             os.kill(pid, signal.SIGKILL)
             # What is under way when a clone dies may get a 502; what comes after may not. Its main thread may be a zombie
             # while another still dies, and keeps its sockets.

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -139,7 +140,13 @@ class HostUnderTest:
         return self._reply()
 
     def hang_up_and_order(self, number: int, line: str) -> list[str]:
-        """The reply to an order that the host finds together with the end of a connection, which came first."""
+        """The reply to an order that the host finds together with the end of a connection, which came first.
+
+        The host sleeps as it is stopped: epoll would tell it of a connection that it has just dealt with before any other.
+        """
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.001)
         self._process.send_signal(signal.SIGSTOP)
         self.wires[number].close()
         self._control.say(f"1 {line}".encode())
