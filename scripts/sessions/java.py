@@ -23,6 +23,7 @@ from sessions.building import (
     VENV,
     ccache,
     digest,
+    environment,
     make_once,
     needs,
     pytest,
@@ -62,18 +63,27 @@ def make_jar(session: nox.Session) -> bool:
         return False
     if not JAR.exists():
         (STAMPS / "java").unlink(missing_ok=True)
-    make_once(session, "java", f"{digest([*CORE, *SOURCES])} {home}", lambda session: build_jar(session, home))
+    make_once(session, "java", f"{digest([*CORE, *SOURCES])} {home}", lambda session: install_jar(session, home))
     return True
 
 
-def build_jar(session: nox.Session, home: Path) -> None:
+def install_jar(session: nox.Session, home: Path) -> None:
+    made = build_jar(session, home, WORK, environment() | {"CXX": "g++"}, *ccache())
+    JAR.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = JAR.with_suffix(".new")
+    shutil.copy(made, unfinished)
+    unfinished.replace(JAR)  # at once: programs that run have the old one open
+
+
+def build_jar(session: nox.Session, home: Path, work: Path, env: dict[str, str], *options: str) -> Path:
+    """The jar, made in this folder by the JDK at `home`, its native files with this environment and these options of CMake."""
     includes = f"{home}/include;{home}/include/linux"
-    folder, classes = str(WORK / "cmake"), WORK / "classes"
-    options = ["-G", "Ninja", "-S", ".", "-B", folder, f"-DGC_JAVA_INCLUDES={includes}", *ccache()]
-    run(session, "cmake", *options, env={"CXX": "g++"})
-    run(session, "cmake", "--build", folder, "--target", "java_parts")
+    folder, classes = str(work / "cmake"), work / "classes"
+    configure = ["cmake", "-G", "Ninja", "-S", ".", "-B", folder, f"-DGC_JAVA_INCLUDES={includes}", *options]
+    session.run(*configure, env=env, external=True)
+    session.run("cmake", "--build", folder, "--target", "java_parts", env=env, external=True)
     shutil.rmtree(classes, ignore_errors=True)
-    native = WORK / "native"  # for Maven, too
+    native = work / "native"  # for Maven, too
     shutil.rmtree(native, ignore_errors=True)
     inside = native / "ca" / "gridcentric" / "guest" / "native" / f"linux-{os.uname().machine}"
     run(session, "cmake", "--install", folder, "--component", "java", "--strip", "--prefix", str(inside))
@@ -83,15 +93,12 @@ def build_jar(session: nox.Session, home: Path) -> None:
     sources = sorted(str(path) for path in (ROOT / "bindings-java" / "src" / "main" / "java").rglob("*.java"))
     run(session, "javac", "-Xlint:all", "-Werror", "--release", str(OLDEST), "-d", str(classes), *sources)
     shutil.copy(ROOT / "LICENSE", classes)
-    manifest = WORK / "MANIFEST.MF"
+    manifest = work / "MANIFEST.MF"
     manifest.write_text(MANIFEST.format(version=(ROOT / "VERSION").read_text().strip()))
-    JAR.parent.mkdir(parents=True, exist_ok=True)
-    made = WORK / JAR.name
+    made = work / JAR.name
     run(session, "jar", "--create", "--file", str(made), "--manifest", str(manifest), "-C", str(classes), ".",
         "-C", str(native), ".")  # fmt: skip
-    unfinished = JAR.with_suffix(".new")
-    shutil.copy(made, unfinished)
-    unfinished.replace(JAR)  # at once: programs that run have the old one open
+    return made
 
 
 def needs_java(session: nox.Session) -> None:

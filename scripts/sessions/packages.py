@@ -1,6 +1,6 @@
-"""Packages with binaries, for every Linux with glibc 2.31 or newer: wheels and the npm tarball, and their tests.
+"""Packages with binaries, for every Linux with glibc 2.31 or newer: wheels, the npm tarball and the jar, and their tests.
 
-One compiler builds both: that of PyPI's ziglang, which includes the C library's symbols of each version and its own C++
+One compiler builds all: that of PyPI's ziglang, which includes the C library's symbols of each version and its own C++
 library, linked statically. So a package does not depend on the computer it was built on, and building it does not need root.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import nox
 
+from sessions import java
 from sessions.building import BUILD, PYTHON, ROOT, environment, needs, pytest, run
 from sessions.languages import pythons_here
 
@@ -59,6 +60,12 @@ def newest_glibc(file: Path) -> tuple[int, ...]:
     """The newest version of the C library that the file requires."""
     listed = subprocess.run(["readelf", "--version-info", "--wide", str(file)], capture_output=True, text=True, check=True)
     return max((tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_([\d.]+)", listed.stdout)), default=(0,))
+
+
+def check_glibc(session: nox.Session, files: Iterable[Path]) -> None:
+    for file in files:
+        if newest_glibc(file) > tuple(map(int, GLIBC.split("."))):
+            session.error(f"{file} needs glibc {'.'.join(map(str, newest_glibc(file)))}, expected at most {GLIBC}")
 
 
 def check_size(session: nox.Session, package: Path) -> Path:
@@ -146,9 +153,7 @@ def make_tarball(session: nox.Session, into: Path) -> Path:
     prebuilt = package / "prebuilds" / f"linux-{NODE_ARCHITECTURES[MACHINE]}"
     install = ["cmake", "--install", folder, "--component", "node", "--strip", "--prefix", str(prebuilt)]
     session.run(*install, env=env, external=True)
-    for file in prebuilt.iterdir():
-        if newest_glibc(file) > tuple(map(int, GLIBC.split("."))):
-            session.error(f"{file} needs glibc {'.'.join(map(str, newest_glibc(file)))}, expected at most {GLIBC}")
+    check_glibc(session, prebuilt.iterdir())
     (tarball,) = pack(session, package, into, "--ignore-scripts")
     return check_size(session, tarball)
 
@@ -176,6 +181,16 @@ def pack(session: nox.Session, folder: Path, into: Path, scripts: str) -> Iterab
     return [into / entry["filename"] for entry in json.loads(said.stdout)]
 
 
+def make_jar(session: nox.Session, into: Path) -> Path:
+    home = java.jdk()
+    if home is None:
+        session.error(f"no JDK {java.OLDEST} or newer: apt-get install {java.PACKAGE}")
+    work = WORK / "java"
+    made = java.build_jar(session, home, work, tools(session), f"-DCMAKE_BUILD_TYPE={BUILD_TYPE}", f"-D{STATIC}")
+    check_glibc(session, (file for file in work.glob("native/**/*") if file.is_file() and file.name != "list"))
+    return check_size(session, Path(shutil.copy(made, into)))
+
+
 @nox.session
 def wheels(session: nox.Session) -> None:
     """Builds a wheel for each supported CPython in dist/; -- VERSION ... for some of them, such as -- 3.9 3.13. Uses the
@@ -198,6 +213,16 @@ def prebuilds(session: nox.Session) -> None:
     """Builds the npm package with prebuilt binaries in dist/."""
     needs(session)
     make_tarball(session, DIST)
+
+
+@nox.session
+def jar(session: nox.Session) -> None:
+    """Builds the jar in dist/, for every Linux with glibc 2.31 or newer, and tests it on the oldest (as root)."""
+    needs(session, "dev", "python")
+    DIST.mkdir(exist_ok=True)
+    made = make_jar(session, DIST)
+    java.needs_java(session)
+    pytest(session, "tests/packages/test_jar.py", env={"GC_JAR": str(made)})
 
 
 @nox.session

@@ -15,7 +15,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "demos")]
 def _named(variable: str) -> Path:
     named = os.environ.get(variable)
     if not named:
-        pytest.skip(f"{variable} names no package: nox -s packaging makes one")
+        pytest.skip(f"{variable} names no package: `nox -s packaging` and `nox -s jar` make them")
     return Path(named)
 
 
@@ -27,3 +27,8 @@ def wheel() -> Path:
 @pytest.fixture(scope="session")
 def tarball() -> Path:
     return _named("GC_TARBALL")
+
+
+@pytest.fixture(scope="session")
+def jar() -> Path:
+    return _named("GC_JAR")
