@@ -43,7 +43,7 @@ std::vector<Verb> tickets() {
        "Prints 0 in the caller and the vmid in each clone. In a VM it clones the shell with the whole VM;\n"
        "elsewhere it clones a shell script that 'gc run' has started, and no other process of it.\n"
        "With --of: prints a line 'clone VMID IP' for each clone of that domain. It must listen for orders:\n"
-       "its program was started by 'gc run', calls serve() (Python, Node) or gc_serve() (C), or has\n"
+       "its program was started by 'gc run', calls serve() (Python, Node, Java) or gc_serve() (C), or has\n"
        "GRIDCENTRIC_SERVE=1 in its environment. The ticket becomes that domain's.",
        0,
        1,

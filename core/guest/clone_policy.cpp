@@ -25,7 +25,7 @@ std::optional<CloneRefusal> why_not_this_process() {
     return CloneRefusal{
         EOPNOTSUPP,
         "gc clone would clone the gc command alone, as this hypervisor clones one process: call clone() in "
-        "the program itself (C, C++, Python, Node)" +
+        "the program itself (C, C++, Python, Node, Java)" +
             who_can(&Capabilities::whole_machine)};
   if (is_forked_child())
     return CloneRefusal{

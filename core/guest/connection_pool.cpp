@@ -219,7 +219,11 @@ const Identity &known_identity(Call *call) {
   State &s = state();
   for (;;) {
     if (const Identity *known = s.identity.load(std::memory_order_acquire)) return *known;
-    Lease(call).done();  // the handshake of a new connection tells
+    try {
+      Lease(call).done();  // the handshake of a new connection tells
+    } catch (const Error &error) {
+      if (error.code != GC_E_INTERRUPTED_BY_CLONE) throw;  // a clone asks once more who it is
+    }
   }
 }
 

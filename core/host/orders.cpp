@@ -45,7 +45,7 @@ void Orders::give(Session &session, const wire::Request &request) {
         {Code::NOT_SUPPORTED,
          "domain " + std::to_string(vmid) +
              " does not listen for orders: start its program with `gc run -- COMMAND`, or let "
-             "it call serve() (Python, Node) or gc_serve() (C), or set GRIDCENTRIC_SERVE=1 for it"});
+             "it call serve() (Python, Node, Java) or gc_serve() (C), or set GRIDCENTRIC_SERVE=1 for it"});
   if (!call) return;  // too many are open: that has been said
   const std::int64_t number = ++last_number_;
   given_.emplace(number, Given{listener, *call, session.domain, domain, giver.vmid, ticket});

@@ -52,7 +52,7 @@ void carry_out(const std::string &ticket, int asker) {
     throw guest::Error(
         GC_E_NOT_SUPPORTED,
         "'gc clone' is for shell scripts, whose clones can be given its answer: call clone() in the "
-        "program itself (C, C++, Python, Node)");
+        "program itself (C, C++, Python, Node, Java)");
   char text[1024] = "";
   if (const int code = other(ticket.c_str(), asker, text, sizeof text); code != 0)
     throw guest::Error(code, text);

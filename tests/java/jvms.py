@@ -18,6 +18,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+GC = Path(sys.prefix) / "bin" / "gc"
 JAR = Path(sys.prefix) / "share" / "gridcentric" / "gridcentric.jar"
 # Nothing waits this long unless it hangs; it never decides between right and wrong.
 HANG_GUARD_S = 280
@@ -57,12 +58,24 @@ class Java:
     def run(
         self, program: str, *arguments: str, options: tuple[str, ...] = (), **more: str
     ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.line(program, *arguments, options=options), cwd=self.folder, env=self.environment(**more), capture_output=True,
+            text=True, timeout=HANG_GUARD_S, check=False,
+        )  # fmt: skip
+
+    def line(self, program: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
         # Java 17 does not know the second option, and ignores it because of the first.
         native = ("-XX:+IgnoreUnrecognizedVMOptions", "--enable-native-access=ALL-UNNAMED")
-        return subprocess.run(
-            [self.command, *native, *options, "-cp", f"{JAR}:{self.classes}", program, *arguments],
-            cwd=self.folder, env=self.environment(**more), capture_output=True, text=True, timeout=HANG_GUARD_S, check=False,
-        )  # fmt: skip
+        return [self.command, *native, *options, "-cp", f"{JAR}:{self.classes}", program, *arguments]
+
+    def play_ordered(self, testee: str, *arguments: str, before: tuple[str, ...]) -> None:
+        """A testee that says its pid, and of which two clones are made then from outside. before: a command that starts it."""
+        line = [*before, *self.line(testee, *arguments)]
+        with subprocess.Popen(line, cwd=self.folder, env=self.environment(), stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout
+            order = [GC, "clone", "--of", program.stdout.readline().strip(), "-n", "2"]
+            subprocess.run(order, env=self.environment(), check=True, timeout=HANG_GUARD_S)
+            assert program.wait(HANG_GUARD_S) == 0
 
     def play(self, testee: str, *arguments: str, options: tuple[str, ...] = (), **more: str) -> str:
         """What a testee prints; it fails by itself."""

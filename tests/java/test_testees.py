@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from jvms import Java
+from jvms import GC, Java
 
 MATTERS = ["Calls", "Children", "Network", "OpenFiles", "ProcessFacts", "RandomNumbers"]
 COLLECTORS = ["G1GC", "ParallelGC", "SerialGC", "ZGC", "ShenandoahGC"]
@@ -16,6 +16,14 @@ def test_matter(java: Java, matter: str) -> None:
 
 def test_nothing_repeats(java: Java) -> None:
     java.play("Strict", GRIDCENTRIC_STRICT="1")
+
+
+@pytest.mark.parametrize("listens", ["gc run", "serve"])
+def test_an_order_from_outside(java: Java, listens: str) -> None:
+    if listens == "gc run":
+        java.play_ordered("FromOutside", before=(str(GC), "run", "--"))
+    else:
+        java.play_ordered("FromOutside", "serve", before=())
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)

@@ -58,7 +58,7 @@ class Orders:
             raise Refused(
                 NOT_SUPPORTED,
                 f"domain {vmid} does not listen for orders: start its program with 'gc run -- COMMAND', or let it call serve() "
-                "(Python, Node) or gc_serve() (C), or set GRIDCENTRIC_SERVE=1 for it",
+                "(Python, Node, Java) or gc_serve() (C), or set GRIDCENTRIC_SERVE=1 for it",
             )
         self._last += 1
         self._given[self._last] = _Given(listener, call, by.vmid, domain, ticket)
