@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Coroutine
@@ -16,13 +15,13 @@ from typing import Any, Optional
 
 from aiohttp import web
 
-from gridcentric import Error, HostUnreachable, aio, guest
+from gridcentric import Error, HostUnreachable, aio
 from gridcentric.autoscale import clone_side
 from gridcentric.autoscale.dashboard import Dashboard
-from gridcentric.autoscale.family import Family
+from gridcentric.autoscale.family import Family, OwnFamily
 from gridcentric.autoscale.front import Front
 from gridcentric.autoscale.options import Options
-from gridcentric.autoscale.policy import Clone, Policy, Refused, User
+from gridcentric.autoscale.policy import Clone, Plan, Policy, Refused, User
 from gridcentric.autoscale.proxy import Proxy
 from gridcentric.autoscale.users import Users
 from gridcentric.results import TicketInfo
@@ -50,11 +49,14 @@ class Record:
 class Autoscaler:
     """Made by setup(). `ready` is done once the proxy listens, or failed with the reason."""
 
-    def __init__(self, options: Options) -> None:
+    _drained_text = "has joined"
+
+    def __init__(self, options: Options, policy: Optional[Policy] = None, family: Optional[Family] = None) -> None:
+        """policy, family: for one who does not scale this process by its users (gridcentric.scale)."""
         self.options = options
-        self.policy = Policy(options)
+        self.policy = policy or Policy(options)
         self.users = Users(options.users, options.trust_proxy)
-        self.family = Family(options.listen_port)
+        self.family = family or OwnFamily(options.listen_port)
         self._held: list[tuple[User, asyncio.Future[Clone]]] = []
         self._records: dict[int, Record] = {}
         self._tickets: list[TicketInfo] = []
@@ -101,8 +103,7 @@ class Autoscaler:
             })  # fmt: skip
         return {
             "master": {
-                "vmid": 0, "ip": guest.my_ip(), "listenPort": options.listen_port, "appPort": options.app_port,
-                "pid": os.getpid(), "language": "Python",
+                **self.family.about_master(), "listenPort": options.listen_port, "appPort": options.app_port,
             },
             "options": {
                 "usersPerClone": options.users_per_clone, "minClones": options.min_clones,
@@ -124,9 +125,13 @@ class Autoscaler:
         if self.options.signals:
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._signal)
-        await aio.vmid()  # from here on who we are is known from memory
+        await self._begin()
         self._listener = await loop.create_server(self._front.accept, self.options.host, self.options.listen_port, backlog=1024)
         self._loop_task = asyncio.ensure_future(self._run())
+
+    async def _begin(self) -> None:
+        """What comes before the first connection."""
+        await aio.vmid()  # from here on who we are is known from memory
 
     def _started(self, ready: asyncio.Future[None]) -> None:
         if not ready.cancelled() and ready.exception():
@@ -146,12 +151,8 @@ class Autoscaler:
                 # A private host that has died in the middle of a call has a successor with the next one.
                 await self._refresh()
             self.policy.expire(self._now())
-            if not self._closing:
-                plan = self.policy.plan(self._now())
-                for vmid in plan.drain:
-                    self._drain(vmid)
-                if plan.request and await self._grow(plan.request):
-                    return  # in the clone
+            if not self._closing and await self._carry_out(self.policy.plan(self._now())):
+                return  # in the clone
             self._problem = None
         except Error as error:
             failure = _to_users(error)
@@ -173,8 +174,14 @@ class Autoscaler:
         for vmid in lost:
             drained = self._records.pop(vmid).drained_at is not None
             self._later(self.proxy.forget(vmid))
-            self._tell("ended", f"clone {vmid} {'has joined' if drained else 'has ended'}", vmids=[vmid])
+            self._tell("ended", f"clone {vmid} {self._drained_text if drained else 'has ended'}", vmids=[vmid])
         return added
+
+    async def _carry_out(self, plan: Plan) -> bool:
+        """True in a clone."""
+        for vmid in plan.drain:
+            self._drain(vmid)
+        return plan.request > 0 and await self._grow(plan.request)
 
     async def _grow(self, count: int) -> bool:
         """True in a clone."""
@@ -202,20 +209,20 @@ class Autoscaler:
     def _drain(self, vmid: int) -> None:
         self._records[vmid].drained_at = self._now()
         self._tell("drain", f"clone {vmid} has no users and is asked to join", vmids=[vmid])
-        self._later(self._ask_to_join(vmid, self.policy.clones[vmid].ip))
+        self._later(self._ask_to_join(self.policy.clones[vmid]))
 
-    async def _ask_to_join(self, vmid: int, ip: str) -> None:
+    async def _ask_to_join(self, clone: Clone) -> None:
         try:
-            await self.family.drain(ip)
+            await self.family.drain(clone)
         except Exception:
-            await self._kill(vmid, "did not take the request to join")
+            await self._kill(clone.vmid, "did not take the request to join")
 
     async def _check(self, clone: Clone) -> None:
         record = self._records.get(clone.vmid)
         if not record or record.checking:
             return
-        if clone.draining:
-            if self._now() - (record.drained_at or 0) > DRAIN_GRACE_MS:
+        if record.drained_at is not None:
+            if self._now() - record.drained_at > DRAIN_GRACE_MS:
                 await self._kill(clone.vmid, "did not join")
             return
         record.checking = True
@@ -336,7 +343,7 @@ class Autoscaler:
 
     async def _end_clones(self) -> None:
         clones = await self.family.living()
-        await asyncio.gather(*(self.family.drain(clone.ip) for clone in clones), return_exceptions=True)
+        await asyncio.gather(*(self.family.drain(clone) for clone in clones), return_exceptions=True)
         until = time.monotonic() + CLOSE_GRACE_S
         while (left := await self.family.living()) and time.monotonic() < until:
             await asyncio.sleep(0.02)

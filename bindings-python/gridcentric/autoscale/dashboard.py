@@ -26,6 +26,7 @@ READERS = 64
 UNREAD = 200  # messages that a page may leave unread before it is disconnected
 AT_MOST_EVERY_S = 0.1
 TOKEN_COOKIE = "gridcentric-dashboard"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
@@ -44,6 +45,7 @@ class Dashboard:
         me: Callable[[web.BaseRequest], dict[str, Any]],
         clock: Callable[[], float],
     ) -> None:
+        self.metrics: Optional[Callable[[], str]] = None  # what Prometheus reads at /_gridcentric/metrics, if it is there
         self._admits, self._trusted = admits, trusted
         self._snapshot, self._me, self._clock = snapshot, me, clock
         self.started = clock()
@@ -78,6 +80,8 @@ class Dashboard:
             return _reply(200, self._full())
         if path == f"{PREFIX}/events":
             return await self._subscribe(request)
+        if path == f"{PREFIX}/metrics" and self.metrics:
+            return web.Response(text=self.metrics(), headers={"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"})
         return _reply(404, {"error": f"there is {PREFIX}, {PREFIX}/state, {PREFIX}/events and {PREFIX}/me"})
 
     def note(self, kind: str, text: str) -> None:

@@ -1,15 +1,18 @@
 """The clones that autoscale made, as the host knows them: make, list, drain, end.
 
-All requests to the host are made here. Knows nothing of users, nor of HTTP requests other than its own to the clones'
-control port.
+Family is what the rest of autoscale knows; OwnFamily is that of this process, which clones itself. gridcentric.scale has one of
+another process. All requests to the host are made here. Knows nothing of users, nor of HTTP requests other than its own to the
+clones' control port.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
-from typing import Any, Optional
+from abc import ABC, abstractmethod
+from typing import Any, Optional, Union
 
 import aiohttp
 
@@ -21,17 +24,17 @@ from gridcentric.results import Domain, TicketInfo
 CONTROL_TIMEOUT_S = 2.0
 
 
-class Family:
-    def __init__(self, listen_port: int) -> None:
-        self.listen_port = listen_port
+class Family(ABC):
+    token = ""  # of the requests to the clones' control port
+
+    def __init__(self) -> None:
         self.tickets: set[str] = set()  # those whose clones are ours; the program may have other clones
-        self.token = secrets.token_hex(16)  # known to the clones, which inherit this memory
         self._running: Optional[asyncio.Task[list[Domain]]] = None
         self._next: Optional[asyncio.Task[list[Domain]]] = None
 
     def is_clone(self) -> bool:
-        """Whether this is a clone. Read from memory, so it is cheap enough for every request."""
-        return guest.vmid() > 0
+        """Whether this process is a clone. Cheap enough for every request."""
+        return False
 
     async def living(self) -> list[Domain]:
         """The living clones. Not those in the making: at their addresses the master's app may still answer.
@@ -48,7 +51,7 @@ class Family:
         if running:
             await asyncio.wait([running])
         self._running, self._next = self._next, None
-        return [d for d in await aio.list_domains() if d.ticket in self.tickets and d.state == "running"]
+        return [d for d in await self._domains() if d.ticket in self.tickets and d.state == "running"]
 
     async def lives(self, vmid: int) -> bool:
         """Is it there to be sent something? In a clone of this process nobody is: the requests are the master's to send."""
@@ -56,11 +59,51 @@ class Family:
             return False
         return any(domain.vmid == vmid for domain in await self.living())
 
+    @abstractmethod
+    def about_master(self) -> dict[str, Any]:
+        """What the dashboard shows of it: vmid, ip, pid, language."""
+
+    @abstractmethod
     async def grow(self, count: int) -> int:
-        """Make as many clones of this process as there is room for, at most count. Returns the vmid: 0 in the master.
+        """Make as many clones as there is room for, at most count. Returns the vmid: 0 outside the clones.
 
         Raises the guest library's error, after giving the ticket back.
         """
+
+    @abstractmethod
+    async def answers(self, clone: Clone) -> bool:
+        """Whether the clone does its work. What it raises means that it does not."""
+
+    @abstractmethod
+    async def drain(self, clone: Union[Clone, Domain]) -> None:
+        """See to it that a clone ends, soon."""
+
+    @abstractmethod
+    async def kill(self, vmid: int) -> None:
+        """End a clone; nothing if it has ended already."""
+
+    @abstractmethod
+    async def ledger(self) -> list[TicketInfo]:
+        """The family's tickets."""
+
+    @abstractmethod
+    async def _domains(self) -> list[Domain]: ...
+
+
+class OwnFamily(Family):
+    def __init__(self, listen_port: int) -> None:
+        super().__init__()
+        self.listen_port = listen_port
+        self.token = secrets.token_hex(16)  # known to the clones, which inherit this memory
+
+    def is_clone(self) -> bool:
+        """Read from memory."""
+        return guest.vmid() > 0
+
+    def about_master(self) -> dict[str, Any]:
+        return {"vmid": 0, "ip": guest.my_ip(), "pid": os.getpid(), "language": "Python"}
+
+    async def grow(self, count: int) -> int:
         ticket = await aio.request_ticket(count, 1, 1, 0)
         self.tickets.add(ticket)
         try:
@@ -72,12 +115,12 @@ class Family:
             raise
 
     async def answers(self, clone: Clone) -> bool:
-        """Whether the clone at this address answers with its vmid, from its event loop."""
+        """With its vmid, from its event loop."""
         return bool((await self._control("GET", clone.ip, "health")).get("vmid") == clone.vmid)
 
-    async def drain(self, ip: str) -> None:
-        """Ask a clone to end by join. It ends a little later."""
-        await self._control("POST", ip, "join")
+    async def drain(self, clone: Union[Clone, Domain]) -> None:
+        """By join. It ends a little later."""
+        await self._control("POST", clone.ip, "join")
 
     async def kill(self, vmid: int) -> None:
         with contextlib.suppress(NoSuchDomain):  # it has ended in the meantime
@@ -85,6 +128,9 @@ class Family:
 
     async def ledger(self) -> list[TicketInfo]:
         return await aio.list_tickets()
+
+    async def _domains(self) -> list[Domain]:
+        return await aio.list_domains()
 
     async def _control(self, method: str, ip: str, what: str) -> dict[str, Any]:
         if self.is_clone():

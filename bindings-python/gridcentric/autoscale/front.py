@@ -25,7 +25,16 @@ _log = logging.getLogger("gridcentric.autoscale")
 _log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 
-class _Full(asyncio.Protocol):
+def limited(most: int) -> int:
+    """At most so many connections, and no more than there are descriptors for: each may need a second one, to a clone, and
+    without descriptors no client could even get an error."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 2 - 32))
+
+
+class Full(asyncio.Protocol):
+    """A connection above the limit."""
+
     def connection_made(self, transport: Any) -> None:
         transport.abort()
 
@@ -33,17 +42,19 @@ class _Full(asyncio.Protocol):
 class Front:
     def __init__(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], most: int) -> None:
         self._handle = handle
-        # Each connection may need a second descriptor, to a clone; without descriptors no client could even get an error.
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 2 - 32))
+        self._most = limited(most)
         self._silent: set[Any] = set()  # new connections that have not yet sent a request header
         # With cancellation a client that has gone keeps no place in line and no connection to a clone.
         self._server = web.Server(self._request, handler_cancellation=True, keepalive_timeout=HEAD_TIMEOUT_S, logger=_log)
 
+    @property
+    def connections(self) -> int:
+        return len(self._server.connections)
+
     def accept(self) -> asyncio.Protocol:
         """The protocol of a new connection. Connections above the limit are closed at once."""
         if len(self._server.connections) >= self._most:
-            return _Full()
+            return Full()
         connection = self._server()
         self._silent.add(connection)
         asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._give_up, connection)
