@@ -22,6 +22,7 @@ int clone(const Arguments &);       // clone_verb.cpp
 int run(const Arguments &);         // run.cpp
 int hook(const Arguments &);        // run.cpp
 int image(const Arguments &);       // python.cpp
+int scale(const Arguments &);       // python.cpp
 int selftest(const Arguments &);    // python.cpp
 int host(const Arguments &);        // host_verb.cpp
 int list_all(const Arguments &);    // ps.cpp

@@ -32,10 +32,10 @@ except ModuleNotFoundError as error:
         raise
     if sys.argv[1:] == ["gc"]:
         sys.exit(0)  # nothing of it can be left
-    extra = module.endswith(".hypervisors")
-    name = sys.argv[1] if extra else module.rpartition(".")[2]
+    name = sys.argv[1] if module.endswith(".hypervisors") else module.rpartition(".")[2]
+    extra = {"selftest": "", "scale": "[autoscale]"}.get(name, f"[{name}]")
     print(f"gc: {name} comes with the Python package, which {sys.executable} does not have: "
-          f"in a checkout of gridcentric, {sys.executable} -m pip install '.{f'[{name}]' if extra else ''}'", file=sys.stderr)
+          f"in a checkout of gridcentric, {sys.executable} -m pip install '.{extra}'", file=sys.stderr)
     sys.exit(24)
 sys.exit(main())
 )";
@@ -68,20 +68,24 @@ std::string own_folder() {
   return std::string(file.substr(0, file.rfind('/')));
 }
 
-int become_python(const char *module, const std::vector<std::string> &words) {
+int become_python(const char *module, const std::vector<std::string> &words, bool by_environment) {
   const std::string own = own_python();
   std::vector<std::string> command = {own, "-m", module};
-  if (own.empty()) command = {"python3", "-c", start_if_there, module};
-  ::setenv("PYTHONSAFEPATH", "1", 1);  // not from the working directory (Python 3.11)
+  if (own.empty() || !by_environment) command = {own.empty() ? "python3" : own, "-c", start_if_there, module};
+  if (by_environment) ::setenv("PYTHONSAFEPATH", "1", 1);  // not from the working directory (Python 3.11)
   command.insert(command.end(), words.begin(), words.end());
   ::execvp(command[0].c_str(), guest::pointers(command).data());
   const int error = errno;
-  const bool is_driver = !words.empty() && find_driver(words[0]) != nullptr;
+  std::string extra;
+  if (std::string_view(module).ends_with(".scale"))
+    extra = "[autoscale]";
+  else if (!words.empty() && find_driver(words[0]) != nullptr)
+    extra = "[" + words[0] + "]";
   throw guest::Error(
       GC_E_NOT_SUPPORTED,
       std::string(module) + " needs Python, and '" + command[0] + "' cannot be run (" + std::strerror(error) +
           "): apt-get install python3-venv, then in a venv and a checkout of gridcentric, pip install '." +
-          (is_driver ? "[" + words[0] + "]" : "") + "'");
+          extra + "'");
 }
 
 int become_driver(const std::string &name, const std::vector<std::string> &words) {
@@ -110,6 +114,8 @@ bool python_has_driver(const std::string &name) {
   }
   return child > 0 && WIFEXITED(state) && WEXITSTATUS(state) == 0;
 }
+
+int scale(const Arguments &arguments) { return become_python("gridcentric.scale", arguments.words, false); }
 
 int selftest(const Arguments &arguments) { return become_python("gridcentric.selftest", arguments.words); }
 

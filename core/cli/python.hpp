@@ -11,7 +11,9 @@ std::string own_folder();
 
 // Replaces this process with Python running this module of the package. A Python without the package says so and exits
 // with the code of not_supported. Throws guest::Error if there is no Python.
-int become_python(const char *module, const std::vector<std::string> &words);
+// by_environment: whether PYTHONSAFEPATH keeps the working directory off Python's path, also in what it starts; not for a program
+// of the user's.
+int become_python(const char *module, const std::vector<std::string> &words, bool by_environment = true);
 
 // The command line of a driver that is written in Python (gridcentric.hypervisors).
 int become_driver(const Driver &driver, const std::vector<std::string> &words);
