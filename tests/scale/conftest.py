@@ -1,0 +1,47 @@
+"""The helpers of this folder are importable. `scale(*words)` runs `gc scale`; at the end nothing of it is left."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from scaled import PROGRAMS, Scaled, free_ports
+
+Scale = Callable[..., Scaled]
+
+
+@pytest.fixture
+def scale(tmp_path: Path) -> Iterator[Scale]:
+    started: list[Scaled] = []
+
+    def start(*words: str, **more: object) -> Scaled:
+        started.append(Scaled(tmp_path, *words, **more))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.end(signal.SIGTERM)
+
+
+class Service:
+    """A program of this folder behind `gc scale`, with ports of its own."""
+
+    def __init__(self, scale: Scale, program: str, *words: str) -> None:
+        self.listen, self.app, self.admin = free_ports(3)
+        admin = ["--admin", str(self.admin)] if "tcp" in words else []
+        self.scaled: Scaled = scale(
+            "--listen", str(self.listen), "--app", str(self.app), *admin, *words,
+            "--", sys.executable, "-u", str(PROGRAMS / program), str(self.app),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def service(scale: Scale) -> Callable[..., Service]:
+    return lambda *words: Service(scale, *words)

@@ -1,0 +1,159 @@
+"""How `gc scale` ends, and that nothing is left then; what it says when it can't begin."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scaled import CALM, GC, HERE, PROGRAMS, Client, free_ports, read, until
+
+from gridcentric import _paths
+
+TCP = ("--protocol", "tcp", "--per-clone", "5", "--min", "2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_everything(service: Any, number: int) -> None:
+    made = service("lines.py", *TCP)
+    made.scaled.ready()
+    client = Client(made.listen)
+    assert client.ask("visit") == "1"
+    assert made.scaled.end(number) == 0
+    assert client.line() == ""
+
+
+def test_it_is_killed(service: Any) -> None:
+    made = service("lines.py", *TCP)
+    made.scaled.ready()
+    assert made.scaled.end(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_the_programs_exit_code_is_ours(service: Any) -> None:
+    made = service("lines.py", *TCP)
+    made.scaled.ready()
+    master = Client(made.app)
+    master.socket.sendall(b"die 7\n")
+    assert made.scaled.ended() == 7
+    assert "has ended with exit code 7, and its clones with it" in made.scaled.err
+
+
+def test_the_hosts_death_ends_everything(service: Any) -> None:
+    made = service("lines.py", *TCP)
+    made.scaled.ready()
+    hosts = [pid for pid in made.scaled.pids if b"--private" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(hosts[0], signal.SIGKILL)
+    assert made.scaled.process.wait(100) == 25
+    assert "the host has ended, and all clones with it: the program is ended too" in made.scaled.err
+    # A killed host's socket is for `gc host --gc`, as everywhere.
+    subprocess.run([GC, "host", "--gc"], env=CALM | {"XDG_RUNTIME_DIR": made.scaled.runtime}, check=True, capture_output=True)
+    assert made.scaled.ended() == 25
+
+
+def test_on_a_host_that_others_share(scale: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "host.sock")
+    with subprocess.Popen([GC, "host", "--socket", path], env=CALM, stdout=subprocess.PIPE) as host:
+        assert host.stdout
+        host.stdout.readline()
+        listen, app = free_ports(2)
+        words = ("--listen", str(listen), "--app", str(app), *TCP, "--", sys.executable, str(PROGRAMS / "lines.py"), str(app))
+        scaled = scale(*words, env={"GRIDCENTRIC_HOST": f"unix:{path}"})
+        scaled.ready()
+        assert Client(listen).ask("visit") == "1"
+        assert scaled.end() == 0
+        env = CALM | {"GRIDCENTRIC_HOST": f"unix:{path}"}
+        shown = subprocess.run([GC, "ps"], env=env, capture_output=True, text=True, check=True)
+        assert str(app) not in shown.stdout
+        host.terminate()
+
+
+def gc_scale(*words: str, cwd: Path | None = None) -> tuple[int, str]:
+    done = subprocess.run([GC, "scale", *words], env=CALM, capture_output=True, text=True, check=False, timeout=100, cwd=cwd)
+    return done.returncode, done.stderr
+
+
+def test_what_it_says_when_it_cannot_begin(tmp_path: Path) -> None:
+    listen, app = (str(port) for port in free_ports(2))
+    ours = ("--listen", listen, "--app", app, "--per-clone", "5", "--")
+    assert gc_scale(*ours, "no-such-program") == (
+        127, "gc scale: the program 'no-such-program' is not found on PATH: give its path, or install it\n",
+    )  # fmt: skip
+    (tmp_path / "text").write_text("text")
+    assert gc_scale(*ours, str(tmp_path / "text"))[0] == 126
+    (tmp_path / "scale.toml").write_text("per_clones = 5\n")
+    assert gc_scale("scale.toml", cwd=tmp_path) == (
+        2, "gc scale: scale.toml: unknown setting 'per_clones': did you mean 'per_clone'?\n",
+    )  # fmt: skip
+    with socket.create_server((HERE, 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = gc_scale("--listen", port, "--app", app, "--per-clone", "5", "--", "sleep", "9")
+        assert (code, "cannot listen on port " + port in said, "--listen" in said) == (1, True, True)
+        code, said = gc_scale("--listen", listen, "--app", port, "--per-clone", "5", "--", "sleep", "9")
+        assert (code, said.startswith(f"gc scale: app: cannot listen on port {port} (Address already in use)")) == (1, True)
+
+
+def test_a_program_that_ends_before_it_listens() -> None:
+    listen, app = (str(port) for port in free_ports(2))
+    code, said = gc_scale("--listen", listen, "--app", app, "--per-clone", "5", "--", "sh", "-c", "echo no luck >&2; exit 3")
+    assert (code, said) == (3, "no luck\ngc scale: 'sh' has ended with exit code 3 before it could be cloned\n")
+
+
+def test_a_program_that_cannot_be_preloaded(tmp_path: Path) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("gcc makes the static program")
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-static", "-o", "main", "main.c"], cwd=tmp_path, check=True)
+    listen, app = (str(port) for port in free_ports(2))
+    code, said = gc_scale("--listen", listen, "--app", app, "--per-clone", "5", "--", str(tmp_path / "main"))
+    assert code == 24
+    assert re.search(r"^gc run: .*main.* static", said, re.M), said
+
+
+def test_a_program_that_never_listens(tmp_path: Path) -> None:
+    listen, app = free_ports(2)
+    file = tmp_path / "scale.toml"
+    file.write_text(f'command = ["sleep", "1000"]\nlisten = {listen}\napp = {app}\nper_clone = 5\nstart_limit = "200ms"\n')
+    code, said = gc_scale(str(file))
+    assert code == 1
+    assert f"'sleep' does not listen on port {app} after 200 ms: is that the port of the program (app)?" in said
+
+
+def test_without_the_python_package(tmp_path: Path) -> None:
+    """As from npm: another gc, and a python3 that lacks the package."""
+    gc = tmp_path / "gc"
+    shutil.copy(_paths.GC, gc)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to("/usr/bin/python3")
+    env = CALM | {"PATH": f"{tmp_path}/bin"}
+    done = subprocess.run([str(gc), "scale", "x.toml"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 24
+    assert "scale comes with the Python package" in done.stderr
+    assert "-m pip install '.[autoscale]'" in done.stderr
+
+
+def test_settings_are_read_again(scale: Any, tmp_path: Path) -> None:
+    listen, app = free_ports(2)
+    file = tmp_path / "scale.toml"
+    text = f'command = ["{sys.executable}", "{PROGRAMS}/web.py", "{app}"]\nlisten = {listen}\napp = {app}\nper_clone = 5\n'
+    file.write_text(text + "max = 2\n")
+    scaled = scale(str(file)).ready()
+    assert 'gridcentric_clones{state="serving"} 1\n' in read(listen, "/_gridcentric/metrics")
+    file.write_text(text + "min = 2\nmax = 3\n")
+    scaled.said("new settings: min, max")
+    until(lambda: 'gridcentric_clones{state="serving"} 2\n' in read(listen, "/_gridcentric/metrics"), "a second clone")
+    file.write_text(text + "maxx = 3\n")
+    scaled.said(f"{file}: unknown setting 'maxx': did you mean 'max'?. The settings of before go on")
+    file.write_text(text.replace(f"listen = {listen}", "listen = 1"))
+    scaled.said("listen cannot change while the program runs: start gc scale anew. The settings of before go on")
+    file.write_text(text + "min = 2\nmax = 3\n")
+    scaled.said("nothing new")
+    scaled.process.send_signal(signal.SIGHUP)
+    scaled.said("nothing new", 2)
+    assert scaled.end() == 0

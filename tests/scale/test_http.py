@@ -1,0 +1,72 @@
+"""HTTP in front of a real program: users, latency, CPU, requests a second, the dashboard's rule for the metrics."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+from scaled import HERE, metrics, read, state, until
+
+SERVING = 'gridcentric_clones{state="serving"}'
+
+
+def crowd(port: int, path: str, times: int) -> list[str]:
+    """Each of them a user of its own."""
+    with concurrent.futures.ThreadPoolExecutor(times) as pool:
+        return list(pool.map(lambda _: read(port, path), range(times)))
+
+
+def test_users_get_clones_of_their_own(service: Any) -> None:
+    made = service("web.py", "--per-clone", "2", "--max", "3")
+    made.scaled.ready()
+    assert len(set(crowd(made.listen, "/slow", 6))) == 3
+    shown = metrics(made.listen)
+    assert shown[SERVING] == 3
+    assert shown['gridcentric_requests_total{status="2xx"}'] == 6
+    assert shown["gridcentric_answer_seconds_count"] == 6
+    assert shown["gridcentric_answer_seconds_sum"] > 1.5
+    assert state(made.listen)["options"]["scaledBy"] == "2 users a clone"
+
+
+@pytest.mark.parametrize(("words", "path"), [
+    (("--by", "latency", "--target", "100ms"), "/slow"),
+    (("--by", "cpu", "--target", "20"), "/busy"),
+    (("--by", "requests", "--per-clone", "1"), "/"),
+], ids=["latency", "cpu", "requests"])  # fmt: skip
+def test_load_makes_clones(service: Any, tmp_path: Any, words: tuple[str, ...], path: str) -> None:
+    file = tmp_path / "scale.toml"
+    file.write_text('interval = "100ms"\nwindow = "500ms"\n')
+    made = service("web.py", *words, "--max", "2", str(file))
+    made.scaled.ready()
+
+    def two() -> bool:
+        crowd(made.listen, path, 2)
+        return metrics(made.listen)[SERVING] == 2
+
+    until(two, "a second clone")
+    assert made.scaled.end() == 0
+
+
+def test_the_metrics_are_for_those_who_may_see_the_dashboard(service: Any) -> None:
+    made = service("web.py", "--per-clone", "2")
+    made.scaled.ready()
+    request = urllib.request.Request(
+        f"http://{HERE}:{made.listen}/_gridcentric/metrics", headers={"X-Forwarded-For": "1.2.3.4"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=100)
+    assert refused.value.code == 403
+    with urllib.request.urlopen(f"http://{HERE}:{made.listen}/_gridcentric/metrics", timeout=100) as page:
+        assert page.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_a_clone_that_is_not_well_is_replaced(service: Any, tmp_path: Any) -> None:
+    file = tmp_path / "scale.toml"
+    file.write_text('health = "/broken"\ninterval = "100ms"\n')
+    made = service("web.py", "--per-clone", "2", str(file))
+    made.scaled.ready()
+    made.scaled.said("clone 1 did not answer 3 health checks: it is ended")
+    made.scaled.said("clone 2 in ")
