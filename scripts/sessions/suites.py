@@ -112,9 +112,9 @@ def live_clone(session: nox.Session) -> None:
 
 @nox.session
 def autoscale(session: nox.Session) -> None:
-    """The scaling cases, for both languages on the fake hypervisor."""
+    """The scaling cases, for both languages on the fake hypervisor; `gc scale` with real programs."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/autoscale", *SIDE_BY_SIDE)
+    pytest(session, "tests/autoscale", "tests/scale", *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -135,8 +135,9 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def read(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://{HERE}:{port}{path}", timeout=HANG_GUARD_S) as answer:
+def read(port: int, path: str, headers: Optional[dict[str, str]] = None) -> str:
+    request = urllib.request.Request(f"http://{HERE}:{port}{path}", headers=headers or {})
+    with urllib.request.urlopen(request, timeout=HANG_GUARD_S) as answer:
         return str(answer.read().decode())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,15 +20,19 @@ def crowd(port: int, path: str, times: int) -> list[str]:
         return list(pool.map(lambda _: read(port, path), range(times)))
 
 
-def test_users_get_clones_of_their_own(service: Any) -> None:
-    made = service("web.py", "--per-clone", "2", "--max", "3")
+def test_users_get_clones_of_their_own(service: Any, tmp_path: Path) -> None:
+    file = tmp_path / "scale.toml"
+    file.write_text('users = {header = "X-User"}\n')
+    made = service("web.py", "--per-clone", "2", "--max", "3", str(file))
     made.scaled.ready()
-    assert len(set(crowd(made.listen, "/slow", 6))) == 3
+    homes = [read(made.listen, "/", {"X-User": name}) for name in "aabbccddeeff"]
+    assert homes[::2] == homes[1::2]
+    assert sorted(homes.count(home) for home in set(homes)) == [4, 4, 4]
     shown = metrics(made.listen)
     assert shown[SERVING] == 3
-    assert shown['gridcentric_requests_total{status="2xx"}'] == 6
-    assert shown["gridcentric_answer_seconds_count"] == 6
-    assert shown["gridcentric_answer_seconds_sum"] > 1.5
+    assert shown["gridcentric_users"] == 6
+    assert shown['gridcentric_requests_total{status="2xx"}'] == 12
+    assert shown["gridcentric_answer_seconds_count"] == 12
     assert state(made.listen)["options"]["scaledBy"] == "2 users a clone"
 
 
@@ -36,7 +41,7 @@ def test_users_get_clones_of_their_own(service: Any) -> None:
     (("--by", "cpu", "--target", "20"), "/busy"),
     (("--by", "requests", "--per-clone", "1"), "/"),
 ], ids=["latency", "cpu", "requests"])  # fmt: skip
-def test_load_makes_clones(service: Any, tmp_path: Any, words: tuple[str, ...], path: str) -> None:
+def test_load_makes_clones(service: Any, tmp_path: Path, words: tuple[str, ...], path: str) -> None:
     file = tmp_path / "scale.toml"
     file.write_text('interval = "100ms"\nwindow = "500ms"\n')
     made = service("web.py", *words, "--max", "2", str(file))
@@ -63,7 +68,7 @@ def test_the_metrics_are_for_those_who_may_see_the_dashboard(service: Any) -> No
         assert page.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_a_clone_that_is_not_well_is_replaced(service: Any, tmp_path: Any) -> None:
+def test_a_clone_that_is_not_well_is_replaced(service: Any, tmp_path: Path) -> None:
     file = tmp_path / "scale.toml"
     file.write_text('health = "/broken"\ninterval = "100ms"\n')
     made = service("web.py", "--per-clone", "2", str(file))

@@ -51,7 +51,8 @@ class Lines:
 
     def end(self) -> None:
         """When the family is gone. What has been written is shown; who still has an end of a stream is not waited for."""
-        self._thread.join(END_LIMIT_S)
+        if self._thread.is_alive():
+            self._thread.join(END_LIMIT_S)
 
     def _run(self) -> None:
         poll = select.poll()

@@ -110,9 +110,11 @@ class Scaler(Autoscaler):
         await super()._one_round()
 
     async def _measure(self) -> None:
+        living, loop = await self.family.look(), asyncio.get_running_loop()
+        # In a thread: there may be thousands of processes to look at.
+        self._cpu_ms = await loop.run_in_executor(None, processes.cpu_ms, living)
         now = self._now()
         self.policy.minimum = schedule.minimum(self.settings.schedule, self.settings.min, datetime.datetime.now())
-        self._cpu_ms = processes.cpu_ms(await self.family.look())
         self._cpu.note(now, {vmid: self._cpu_ms[vmid] for vmid in self.policy.clones if vmid in self._cpu_ms})
         self.policy.load = Load(
             connections=self._tcp.connections if self._tcp else self._front.connections,

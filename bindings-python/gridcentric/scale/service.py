@@ -104,6 +104,7 @@ class Service:
             return 0
         if self.program.ended.done():
             code = self.program.ended.result()
+            await self._all_shown()
             say(f"{self._name} has ended with exit code {code} before it could be cloned")
             return code or FAILED
         say(f"{self._name} does not listen on port {self.settings.app} after {self.settings.start_limit} ms: "
@@ -123,6 +124,7 @@ class Service:
                 return 0
             if self.program.ended.done():
                 code = self.program.ended.result()
+                await self._all_shown()
                 say(f"{self._name} has ended with exit code {code}, and its clones with it")
                 return code
             if scaler.lost_host.done():
@@ -155,8 +157,12 @@ class Service:
             await self.program.end(self.settings.stop_limit)
         finally:
             self.program.kill()
-            if self.lines:
-                await asyncio.get_running_loop().run_in_executor(None, self.lines.end)
+            await self._all_shown()
+
+    async def _all_shown(self) -> None:
+        """What the program has printed comes before what is said of its end."""
+        if self.lines:
+            await asyncio.get_running_loop().run_in_executor(None, self.lines.end)
 
     def _end_asked(self) -> None:
         """The second time it is meant at once."""
