@@ -26,7 +26,7 @@ _log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_inf
 
 
 def limited(most: int) -> int:
-    """At most so many connections, and no more than there are descriptors for: each may need a second one, to a clone, and
+    """At most that many connections, and no more than there are descriptors for: each may need a second one, to a clone, and
     without descriptors no client could even get an error."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 2 - 32))

@@ -92,7 +92,7 @@ class Host:
             raise ProtocolError(f"the host at 'unix:{self._path}' sent a line of more than {LINE_LIMIT} bytes") from error
         fields = line.decode(errors="replace").rstrip("\n").split(" ")
         if len(fields) < 2:
-            raise ProtocolError(f"the host at 'unix:{self._path}' sent '{line[:80]!r}'")
+            raise ProtocolError(f"the host at 'unix:{self._path}' sent {line[:80]!r}")
         return fields
 
     async def _read(self) -> None:

@@ -21,6 +21,7 @@ from gridcentric import HostUnreachable, _paths
 
 HOST_LIMIT_S = 15.0
 ASK_EVERY_S = 0.02
+LOOPBACK = "127.0.0.1"
 CANNOT_RUN, NOT_FOUND = 126, 127  # as shells have it
 _SCHEME = "unix:"
 
@@ -90,7 +91,7 @@ class Program:
                 + ("" if os.sep in name else " on PATH: give its path, or install it"),
                 CANNOT_RUN if there else NOT_FOUND,
             )  # fmt: skip
-        check_port("app", None, self.app, "end what listens there, or give the program another port and say so with app")
+        check_port("app", LOOPBACK, self.app, "end what listens there, or give the program another port and say so with app")
 
     async def start(self, stdout: Optional[int], stderr: Optional[int]) -> None:
         """Raises HostUnreachable. Descriptors of None: those of this process."""
@@ -111,7 +112,7 @@ class Program:
         loop = asyncio.get_running_loop()
         until = loop.time() + limit_ms / 1000
         while not self.ended.done() and loop.time() < until:
-            for host in ("127.0.0.1", "::1"):
+            for host in (LOOPBACK, "::1"):
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection(host, self.app)
                     writer.close()
@@ -123,8 +124,7 @@ class Program:
         """Both processes."""
         if self._watched:
             await self._watched.end(limit_ms / 1000)
-        if self.host:  # a private host ends with its family: it is given the time
-            await asyncio.wait([self.host.ended], timeout=HOST_LIMIT_S)
+        if self.host:  # it may have ended with its family already; what is left of that ends with it
             await self.host.end(HOST_LIMIT_S)
 
     def kill(self) -> None:

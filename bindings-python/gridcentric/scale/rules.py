@@ -63,7 +63,7 @@ class Rules(Policy):
         return added, lost
 
     def wanted(self, serving: int) -> int:
-        """How many clones the load needs, where so many serve now."""
+        """How many clones the load needs, where that many serve now."""
         settings, load = self.settings, self.load
         if settings.by == "users":
             count = math.ceil(self.active / settings.per_clone)

@@ -215,8 +215,8 @@ class Scaler(Autoscaler):
         page.add("gridcentric_clones_max", "gauge", "The maximum of clones.", self.settings.max)
         page.add("gridcentric_clones_made_total", "counter", "Clones made.", self._made)
         page.add("gridcentric_clones_ended_total", "counter", "Clones that have ended.", self._ended)
-        page.add("gridcentric_clone_failures_total", "counter", "Times that clones were wanted and could not be made.",
-                 self._failures)  # fmt: skip
+        why = "Times that making clones began to fail, or to fail for another reason."
+        page.add("gridcentric_clone_failures_total", "counter", why, self._failures)
         page.add("gridcentric_clone_cpu_seconds_total", "counter", "CPU time of each domain; vmid 0 is the master.", {
             (("vmid", str(vmid)),): round(ms / 1000, 3) for vmid, ms in sorted(self._cpu_ms.items())
         })  # fmt: skip

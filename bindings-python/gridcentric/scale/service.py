@@ -24,7 +24,7 @@ FAILED = 1
 
 
 def say(text: str) -> None:
-    """A line of our own; nobody may read it any more."""
+    """A line of `gc scale` itself. Standard error may be closed."""
     with contextlib.suppress(OSError):
         print(f"gc scale: {text}", file=sys.stderr, flush=True)
 
