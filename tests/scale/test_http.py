@@ -38,7 +38,7 @@ def test_users_get_clones_of_their_own(service: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("words", "path"), [
     (("--by", "latency", "--target", "100ms"), "/slow"),
-    (("--by", "cpu", "--target", "20"), "/busy"),
+    (("--by", "cpu", "--target", "1"), "/busy"),
     (("--by", "requests", "--per-clone", "1"), "/"),
 ], ids=["latency", "cpu", "requests"])  # fmt: skip
 def test_load_makes_clones(service: Any, tmp_path: Path, words: tuple[str, ...], path: str) -> None:
