@@ -1,4 +1,4 @@
-"""In a clone, the handles of the master's child processes: subprocess, asyncio, gevent, multiprocessing, process pools.
+"""In a clone, the handles of the master's child processes: subprocess, asyncio, uvloop, gevent, multiprocessing, process pools.
 
 Those processes stay with the master. In the clone each appears to have been ended by SIGKILL, under a pid that no process has,
 so that nothing waits for one, takes it for a success or signals a process that now has its number: the master's own child, in
@@ -16,6 +16,8 @@ import signal
 import sys
 from typing import Any, Optional
 
+from gridcentric import _native
+
 ENDED = -signal.SIGKILL
 NO_PID = 2**31 - 1  # above the largest pid on Linux: kill() fails with ESRCH
 
@@ -26,6 +28,7 @@ _MARK = "_gridcentric_clone"
 
 here = object()  # stands for this domain; a different object in each clone
 pools: list[Any] = []  # inherited pools of multiprocessing
+of_uvloop: list[tuple[Any, Any]] = []  # loops with their inherited transports of processes
 managers: list[Any] = []  # the threads that manage inherited executors
 watchers: set[int] = set()  # the threads that existed at the clone
 
@@ -68,11 +71,26 @@ pid = _OfChild("pid", NO_PID)
 def process_exited(transport: Any, status: int) -> None:
     """Replaces asyncio's BaseSubprocessTransport._process_exited(): its watchers report 255 for a child that is not theirs."""
     known = transport._proc.returncode
+    transport._pid = transport._proc.pid  # it is about to forget its Popen
     _process_exited(transport, status if known is None else known)
 
 
 def _process_exited(transport: Any, status: int) -> None:
     raise NotImplementedError  # replaced by asyncio's original
+
+
+def _pid_of_transport(transport: Any) -> Any:
+    """BaseSubprocessTransport._pid, which asyncio remembers: the Popen's, whose pid is right."""
+    return vars(transport)["_pid"] if transport._proc is None else transport._proc.pid
+
+
+def _remember_pid(transport: Any, pid: Any) -> None:
+    vars(transport)["_pid"] = pid
+
+
+pid_of_transport = property(_pid_of_transport, _remember_pid)
+# asyncio.subprocess.Process.pid, with asyncio's and uvloop's transports.
+pid_of_process = property(lambda process: process._transport.get_pid(), lambda process, pid: None)
 
 
 def is_news(record: Any) -> bool:
@@ -142,8 +160,19 @@ def _end_child_of_gevent(watcher: Any) -> None:
         watcher.callback(_EndedChild(watcher), *watcher.args[1:])
 
 
+def _end_child_of_uvloop(loop: Any, transport: Any) -> None:
+    if loop.is_running() and sys.modules["asyncio"]._get_running_loop() is not loop:
+        loop.call_soon_threadsafe(_native.end_child_of_uvloop, transport)
+    else:
+        _native.end_child_of_uvloop(transport)
+
+
 def run() -> None:
     """Runs in a clone before the program's own handlers."""
+    for loop, transport in of_uvloop:
+        with contextlib.suppress(RuntimeError):  # the loop has just been closed, and the handle with it
+            _end_child_of_uvloop(loop, transport)
+    of_uvloop.clear()
     for watcher in list(getattr(sys.modules.get("gevent.os"), "_watched_children", {}).values()):
         if not isinstance(watcher, tuple):  # the status of an ended child
             watcher.loop.run_callback_threadsafe(_end_child_of_gevent, watcher)

@@ -44,7 +44,11 @@ void asyncio(py::handle children) {
     if (known.is(exited)) return;  // this is the clone of a clone
     children.attr("_process_exited") = known;
     transport.attr("_process_exited") = exited;
+    transport.attr("_pid") = children.attr("pid_of_transport");
   });
+  of_module("asyncio.subprocess",
+            [&](py::handle module) { module.attr("Process").attr("pid") = children.attr("pid_of_process"); });
+  of_module("uvloop.loop", [&](py::handle module) { end_children_of_uvloop(children, module); });
   of_module("threading", [&](py::handle module) {
     children.attr("watchers") = py::reinterpret_steal<py::object>(PySet_New(module.attr("_active").ptr()));
   });

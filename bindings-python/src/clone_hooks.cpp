@@ -91,6 +91,8 @@ void add_clone_hooks(py::module_ &module) {
              "Call handler(vmid) in each clone before clone() returns there.");
   module.def("carry_out_orders_with", &carry_out_orders_with, py::arg("handler"),
              "Call handler(ticket) for each order to clone; an exception declines it.");
+  module.def("end_child_of_uvloop", &end_child_of_uvloop, py::arg("transport"),
+             "In a clone: tell an inherited transport of uvloop that its process has been killed.");
   module.def("ending", &interpreter_is_ending, "Whether the interpreter is exiting.");
 }
 

@@ -43,6 +43,10 @@ void make_right(pid_t master_pid);
 // In a copied process, with the GIL held since before the copy: ends the handles of the master's child processes.
 void end_children();
 
+// The same for uvloop (its module uvloop.loop), whose loops are told later (gridcentric/_children.py).
+void end_children_of_uvloop(py::handle children, py::handle module);
+void end_child_of_uvloop(py::handle transport);
+
 // The hooks that hold Python still while the process is copied, and what runs first in a clone.
 void add_clone_hooks(py::module_ &module);
 

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
 from family import clone_all, reports
 
 from gridcentric import aio, guest
@@ -116,50 +117,86 @@ def test_a_clones_child_is_not_its_clones(run: Callable[..., Any]) -> None:
     assert run(generations) == [[KILLED, KILLED, None, KILLED], KILLED, None, 0, 0]
 
 
-# -- asyncio
+# -- asyncio and uvloop
+
+CODE = [sys.executable, "-c", "import sys; sys.stdin.read(); print('read')"]
 
 
-async def awaited_children() -> list[Any]:
-    code = [sys.executable, "-c", "import sys; sys.stdin.read(); print('read')"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+class Exited(asyncio.SubprocessProtocol):
+    """What a transport says of its child: each call once, in this order."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def process_exited(self) -> None:
+        self.calls.append("exited")
+
+    def connection_lost(self, _: Any) -> None:
+        self.calls.append("lost")
+        self.lost.set_result(None)
+
+
+def runner(loop: str) -> Callable[..., Any]:
+    if loop == "asyncio":
+        return asyncio.run
+    import uvloop
+
+    return uvloop.run
+
+
+async def awaited_children(threaded: bool) -> list[Any]:
     loop = asyncio.get_running_loop()
-    exited = loop.create_future()
-
-    class Protocol(asyncio.SubprocessProtocol):
-        def process_exited(self) -> None:
-            exited.set_result(transport.get_returncode())
-
-    transport, _ = await loop.subprocess_exec(Protocol, *code)
-    waited, talked = [await asyncio.create_subprocess_exec(*code, **pipes) for _ in range(2)]  # type: ignore[arg-type]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    transport, protocol = await loop.subprocess_exec(Exited, *CODE)
+    waited, talked = [await asyncio.create_subprocess_exec(*CODE, **pipes) for _ in range(2)]  # type: ignore[arg-type]
+    ended = await asyncio.create_subprocess_exec("sh", "-c", "exit 4")
+    assert await ended.wait() == 4
     waiting = asyncio.ensure_future(waited.wait())
     talking = asyncio.ensure_future(talked.communicate())
     await asyncio.sleep(0)
     ticket = await aio.request_ticket(2, 2, 1, 0)
-    if await aio.clone(ticket):
-        for child in (waited, talked):
+    if await aio.clone(ticket) if threaded else guest.clone(ticket):
+        pids = [waited.pid, talked.pid, transport.get_pid()]
+        for child in (waited, talked, transport):
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
-        found = [await waiting, waited.returncode, await exited, (await talking)[0].decode(), talked.returncode]
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        found = [await waiting, waited.returncode, (await talking)[0].decode(), talked.returncode]
+        await protocol.lost
+        transport.close()
         own = await asyncio.create_subprocess_exec("sh", "-c", "exit 3")
-        await aio.join(json.dumps([*found, await own.wait()]))
+        killed = await asyncio.create_subprocess_exec(*CODE, **pipes)  # type: ignore[arg-type]
+        killed.kill()
+        own_ends = [await own.wait(), await killed.wait(), ended.returncode, 0 < own.pid < NO_PID > killed.pid]
+        pids += [waited.pid, talked.pid, transport.get_pid()]
+        await aio.join(json.dumps([found, transport.get_returncode(), protocol.calls, pids, own_ends]))
     clones = await asyncio.to_thread(reports, ticket)
     still = [waited.returncode, talked.returncode, transport.get_returncode()]
     for child in (waited, talked):
         assert child.stdin is not None
         child.stdin.close()
     transport.get_pipe_transport(0).close()  # type: ignore[union-attr]
-    return [still, await waiting, await exited, (await talking)[0].decode(), clones]
+    await protocol.lost
+    return [still, await waiting, transport.get_returncode(), (await talking)[0].decode(), clones]
 
 
-def run_awaited_children() -> list[Any]:
-    return asyncio.run(awaited_children())
+def run_awaited_children(loop: str, threaded: bool) -> list[Any]:
+    return runner(loop)(awaited_children(threaded))  # type: ignore[no-any-return]
 
 
-def test_asyncio(run: Callable[..., Any]) -> None:
-    still, waited, exited, output, clones = run(run_awaited_children)
+@pytest.mark.parametrize("threaded", [True, False])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_awaited(run: Callable[..., Any], loop: str, threaded: bool) -> None:
+    still, waited, exited, output, clones = run(run_awaited_children, loop, threaded)
     assert still == [None] * 3
     assert [waited, exited, output] == [0, 0, "read\n"]
-    assert clones == [[KILLED, KILLED, KILLED, "", KILLED, 3]] * 2
+    expected = [[KILLED, KILLED, "", KILLED], KILLED, ["exited", "lost"], [NO_PID] * 6, [3, KILLED, 4, True]]
+    assert clones == [expected] * 2
 
 
 # -- multiprocessing and pools
