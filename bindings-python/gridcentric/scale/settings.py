@@ -125,7 +125,8 @@ class Settings:
 def read_file(path: Path) -> dict[str, Any]:
     """What the file says. Raises Wrong."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        said: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return said
     except OSError as error:
         raise Wrong(f"cannot read '{path}': {error.strerror}") from None
     except UnicodeDecodeError:
