@@ -34,11 +34,13 @@ class Service:
     """A program of this folder behind `gc scale`, with ports of its own."""
 
     def __init__(self, scale: Scale, program: str, *words: str) -> None:
+        """words: for gc scale, but --deaf, which is for the program."""
         self.listen, self.app, self.admin = free_ports(3)
         admin = ["--admin", str(self.admin)] if "tcp" in words else []
+        own, deaf = [word for word in words if word != "--deaf"], ["deaf"] if "--deaf" in words else []
         self.scaled: Scaled = scale(
-            "--listen", str(self.listen), "--app", str(self.app), *admin, *words,
-            "--", sys.executable, "-u", str(PROGRAMS / program), str(self.app),
+            "--listen", str(self.listen), "--app", str(self.app), *admin, *own,
+            "--", sys.executable, "-u", str(PROGRAMS / program), str(self.app), *deaf,
         )  # fmt: skip
 
 

@@ -30,6 +30,16 @@ def test_a_signal_ends_everything(service: Any, number: int) -> None:
     assert client.line() == ""
 
 
+def test_a_second_signal_does_not_wait_for_the_program(service: Any, tmp_path: Path) -> None:
+    file = tmp_path / "scale.toml"
+    file.write_text('stop_limit = "1h"\n')
+    made = service("lines.py", *TCP, str(file), "--deaf")
+    made.scaled.ready()
+    made.scaled.process.send_signal(signal.SIGTERM)
+    until(lambda: len(made.scaled.note_processes()) < 5, "the end of the clones")
+    assert made.scaled.end(signal.SIGINT) == 0
+
+
 def test_it_is_killed(service: Any) -> None:
     made = service("lines.py", *TCP)
     made.scaled.ready()
@@ -139,6 +149,18 @@ def test_without_the_python_package(tmp_path: Path) -> None:
     assert done.returncode == 24
     assert "scale comes with the Python package" in done.stderr
     assert "-m pip install '.[autoscale]'" in done.stderr
+
+
+@pytest.mark.parametrize("lacking", ["aiohttp", "tomli"])
+def test_without_what_it_needs(lacking: str) -> None:
+    source = (
+        f"import sys; sys.modules[{lacking!r}] = None; sys.version_info = (3, 9, 0)\n"
+        "from gridcentric.scale.__main__ import main; sys.exit(main(['x.toml']))"
+    )
+    done = subprocess.run([sys.executable, "-c", source], env=CALM, capture_output=True, text=True, check=False)
+    assert done.returncode == 24
+    assert lacking in done.stderr.splitlines()[0]
+    assert "-m pip install" in done.stderr
 
 
 def test_settings_are_read_again(scale: Any, tmp_path: Path) -> None:

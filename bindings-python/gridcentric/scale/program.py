@@ -46,14 +46,19 @@ class Watched:
         """By SIGTERM; by SIGKILL once `limit` seconds have passed."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.ended.done():
-                signal.pidfd_send_signal(self._pidfd, number)
+                with contextlib.suppress(ProcessLookupError):  # kill() has been faster
+                    signal.pidfd_send_signal(self._pidfd, number)
                 await asyncio.wait([self.ended], timeout=limit if number == signal.SIGTERM else None)
 
-    def kill(self) -> None:
-        """Without waiting, for an end that nobody has planned."""
+    def stop(self, number: int) -> None:
+        """At once, for an end that nobody has planned."""
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.send_signal(number)
+            try:
+                self.process.wait(HOST_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
     def _has_ended(self) -> None:
         loop = asyncio.get_running_loop()
@@ -128,9 +133,15 @@ class Program:
             await self.host.end(HOST_LIMIT_S)
 
     def kill(self) -> None:
-        for watched in (self._watched, self.host):
-            if watched:
-                watched.kill()
+        """The program alone."""
+        if self._watched:
+            self._watched.stop(signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """What end() has not come to. The host by SIGTERM, so that it removes its socket."""
+        self.kill()
+        if self.host:
+            self.host.stop(signal.SIGTERM)
 
     async def _start_host(self) -> str:
         ours, theirs = socket.socketpair()

@@ -156,7 +156,7 @@ class Service:
             await self.family.close()
             await self.program.end(self.settings.stop_limit)
         finally:
-            self.program.kill()
+            self.program.abandon()
             await self._all_shown()
 
     async def _all_shown(self) -> None:

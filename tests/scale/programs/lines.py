@@ -1,9 +1,11 @@
-"""A server of lines that knows nothing of gridcentric: PORT. A thread for each connection; each word is answered with a line.
+"""A server of lines that knows nothing of gridcentric: PORT [deaf]. A thread for each connection; each word is answered with a
+line. deaf: it ignores SIGTERM.
 
 At the end of its input a connection is told how many bytes came.
 """
 
 import os
+import signal
 import socketserver
 import subprocess
 import sys
@@ -57,6 +59,8 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 100
 
 
+if sys.argv[2:] == ["deaf"]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 with Server(("127.0.0.1", int(sys.argv[1])), Connection) as server:
     print("ready", flush=True)
     server.serve_forever()
