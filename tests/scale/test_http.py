@@ -40,7 +40,8 @@ def test_users_get_clones_of_their_own(service: Any, tmp_path: Path) -> None:
     (("--by", "latency", "--target", "100ms"), "/slow"),
     (("--by", "cpu", "--target", "1"), "/busy"),
     (("--by", "requests", "--per-clone", "1"), "/"),
-], ids=["latency", "cpu", "requests"])  # fmt: skip
+    (("--by", "connections", "--per-clone", "1"), "/slow"),
+], ids=["latency", "cpu", "requests", "connections"])  # fmt: skip
 def test_load_makes_clones(service: Any, tmp_path: Path, words: tuple[str, ...], path: str) -> None:
     file = tmp_path / "scale.toml"
     file.write_text('interval = "100ms"\nwindow = "500ms"\n')

@@ -105,6 +105,14 @@ def test_lines_are_marked_with_the_vmid(service: Any) -> None:
     assert len(lines) == 101
 
 
+def test_plain_output_is_as_the_program_writes_it(service: Any) -> None:
+    made = service("lines.py", "--protocol", "tcp", "--per-clone", "1", "--logs", "plain")
+    made.scaled.ready()
+    assert Client(made.listen).ask("say hello") == "said"
+    assert made.scaled.end() == 0
+    assert made.scaled.out == "ready\nhello\n"
+
+
 def test_many_clients_at_once(service: Any) -> None:
     made = service("lines.py", "--protocol", "tcp", "--per-clone", "10", "--min", "2", "--max", "4")
     made.scaled.ready()

@@ -138,7 +138,7 @@ class Service:
 
     def _read_again(self, scaler: Scaler) -> None:
         if self.source.file is None:
-            say("there is no file with settings that could be read again: they came from the command line")
+            say("no settings to read again: they came from the command line, not from a file")
             return
         try:
             settings = self.source.read()
@@ -146,7 +146,7 @@ class Service:
                 say(f"{self.source.file}: nothing new")
             self.settings = settings
         except Wrong as error:
-            say(f"{error}. The settings of before go on")
+            say(f"keeping the current settings: {error}")
 
     async def _end(self) -> None:
         """Nothing is left: no clone, no program, no private host."""
