@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -33,17 +34,19 @@ def scale(tmp_path: Path) -> Iterator[Scale]:
 class Service:
     """A program of this folder behind `gc scale`, with ports of its own."""
 
-    def __init__(self, scale: Scale, program: str, *words: str) -> None:
-        """words: for gc scale, but --deaf, which is for the program."""
+    def __init__(self, scale: Scale, folder: Path, program: str, *words: str, settings: str = "") -> None:
+        """words: for gc scale, but --deaf, which is for the program. settings: more lines of its file."""
+        file = folder / "scale.toml"
+        file.write_text(f'interval = "100ms"\n{settings}')
         self.listen, self.app, self.admin = free_ports(3)
         admin = ["--admin", str(self.admin)] if "tcp" in words else []
         own, deaf = [word for word in words if word != "--deaf"], ["deaf"] if "--deaf" in words else []
         self.scaled: Scaled = scale(
-            "--listen", str(self.listen), "--app", str(self.app), *admin, *own,
+            str(file), "--listen", str(self.listen), "--app", str(self.app), *admin, *own,
             "--", sys.executable, "-u", str(PROGRAMS / program), str(self.app), *deaf,
         )  # fmt: skip
 
 
 @pytest.fixture
-def service(scale: Scale) -> Callable[..., Service]:
-    return lambda *words: Service(scale, *words)
+def service(scale: Scale, tmp_path: Path) -> Callable[..., Service]:
+    return functools.partial(Service, scale, tmp_path)

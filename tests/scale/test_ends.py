@@ -30,10 +30,8 @@ def test_a_signal_ends_everything(service: Any, number: int) -> None:
     assert client.line() == ""
 
 
-def test_a_second_signal_does_not_wait_for_the_program(service: Any, tmp_path: Path) -> None:
-    file = tmp_path / "scale.toml"
-    file.write_text('stop_limit = "1h"\n')
-    made = service("lines.py", *TCP, str(file), "--deaf")
+def test_a_second_signal_does_not_wait_for_the_program(service: Any) -> None:
+    made = service("lines.py", *TCP, "--deaf", settings='stop_limit = "1h"\n')
     made.scaled.ready()
     made.scaled.process.send_signal(signal.SIGTERM)
     until(lambda: len(made.scaled.note_processes()) < 5, "the end of the clones")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +19,8 @@ def crowd(port: int, path: str, times: int) -> list[str]:
         return list(pool.map(lambda _: read(port, path), range(times)))
 
 
-def test_users_get_clones_of_their_own(service: Any, tmp_path: Path) -> None:
-    file = tmp_path / "scale.toml"
-    file.write_text('users = {header = "X-User"}\n')
-    made = service("web.py", "--per-clone", "2", "--max", "3", str(file))
+def test_users_get_clones_of_their_own(service: Any) -> None:
+    made = service("web.py", "--per-clone", "2", "--max", "3", settings='users = {header = "X-User"}\n')
     made.scaled.ready()
     homes = [read(made.listen, "/", {"X-User": name}) for name in "aabbccddeeff"]
     assert homes[::2] == homes[1::2]
@@ -42,10 +39,8 @@ def test_users_get_clones_of_their_own(service: Any, tmp_path: Path) -> None:
     (("--by", "requests", "--per-clone", "1"), "/"),
     (("--by", "connections", "--per-clone", "1"), "/slow"),
 ], ids=["latency", "cpu", "requests", "connections"])  # fmt: skip
-def test_load_makes_clones(service: Any, tmp_path: Path, words: tuple[str, ...], path: str) -> None:
-    file = tmp_path / "scale.toml"
-    file.write_text('interval = "100ms"\nwindow = "500ms"\n')
-    made = service("web.py", *words, "--max", "2", str(file))
+def test_load_makes_clones(service: Any, words: tuple[str, ...], path: str) -> None:
+    made = service("web.py", *words, "--max", "2", settings='window = "500ms"\n')
     made.scaled.ready()
 
     def two() -> bool:
@@ -69,10 +64,8 @@ def test_the_metrics_are_for_those_who_may_see_the_dashboard(service: Any) -> No
         assert page.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_a_clone_that_is_not_well_is_replaced(service: Any, tmp_path: Path) -> None:
-    file = tmp_path / "scale.toml"
-    file.write_text('health = "/broken"\ninterval = "100ms"\n')
-    made = service("web.py", "--per-clone", "2", str(file))
+def test_a_clone_that_is_not_well_is_replaced(service: Any) -> None:
+    made = service("web.py", "--per-clone", "2", settings='health = "/broken"\n')
     made.scaled.ready()
     made.scaled.said("clone 1 did not answer 3 health checks: it is ended")
     made.scaled.said("clone 2 in ")
