@@ -131,6 +131,7 @@ class Program:
             await self._watched.end(limit_ms / 1000)
         if self.host:  # it may have ended with its family already; what is left of that ends with it
             await self.host.end(HOST_LIMIT_S)
+            self._remove_socket()
 
     def kill(self) -> None:
         """The program alone."""
@@ -142,6 +143,13 @@ class Program:
         self.kill()
         if self.host:
             self.host.stop(signal.SIGTERM)
+            self._remove_socket()
+
+    def _remove_socket(self) -> None:
+        """A private host that was killed has left it, and the folder that it was in."""
+        with contextlib.suppress(OSError):
+            Path(self.host_path).unlink()
+            Path(self.host_path).parent.rmdir()
 
     async def _start_host(self) -> str:
         ours, theirs = socket.socketpair()

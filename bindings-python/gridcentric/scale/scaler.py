@@ -202,6 +202,10 @@ class Scaler(Autoscaler):
         if self._admin:
             await self._admin.close()
 
+    async def _end_clones(self) -> None:
+        if not self.lost_host.done():  # with the host they have ended
+            await super()._end_clones()
+
     # -- Prometheus
 
     def _metrics(self) -> str:
