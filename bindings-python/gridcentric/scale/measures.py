@@ -8,6 +8,8 @@ from typing import Optional
 
 # Of a window with more requests, every second one is left out, as often as needed.
 MOST_SAMPLES = 10_000
+# Of a window, in each of which requests are counted.
+SLOTS = 10
 
 
 class Requests:
@@ -16,7 +18,7 @@ class Requests:
     def __init__(self, window: int) -> None:
         self.window = window
         self._times: deque[tuple[float, float]] = deque()  # (when answered, ms)
-        self._counts: deque[tuple[float, int]] = deque()  # (a tenth of the window, requests in it)
+        self._counts: deque[tuple[float, int]] = deque()  # (number of a slot, requests in it)
         self._since = -math.inf
         self._step = 1
         self._number = 0
@@ -46,8 +48,10 @@ class Requests:
         self._step = 1
 
     def rate(self, now: float) -> float:
+        """Over the window and the part of a slot that has just begun."""
         self._forget(now)
-        return sum(count for _, count in self._counts) * 1000 / self.window
+        since = (now // self._slot_ms() - SLOTS) * self._slot_ms()
+        return sum(count for _, count in self._counts) * 1000 / (now - since)
 
     def p95(self, now: float) -> Optional[float]:
         """None until a whole window has passed since scaled(); without any request 0."""
@@ -57,12 +61,12 @@ class Requests:
         return percentile([ms for _, ms in self._times], 0.95)
 
     def _slot_ms(self) -> float:
-        return self.window / 10
+        return self.window / SLOTS
 
     def _forget(self, now: float) -> None:
         while self._times and now - self._times[0][0] >= self.window:
             self._times.popleft()
-        while self._counts and now // self._slot_ms() - self._counts[0][0] >= 10:
+        while self._counts and now // self._slot_ms() - self._counts[0][0] > SLOTS:
             self._counts.popleft()
 
 
