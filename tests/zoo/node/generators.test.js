@@ -3,6 +3,7 @@
 // package.json beside this names. A package that is not installed is skipped: NODE_PATH says where they are, for a session that
 // installs them.
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const { createRequire } = require('node:module');
 const path = require('node:path');
 const { test } = require('node:test');
@@ -31,7 +32,7 @@ function fromNodePath([first, ...rest]) {
 /** require() of an ES module. */
 const requiresModules = process.features.require_module === true;
 
-/** Rows that are reseeded: what each domain draws, in a program that has the file. */
+/** Rows that are reseeded, by package and version: what each domain draws, in a program that has the file. */
 const reseeded = {
   'nanoid 3': { file: resolve('postcss', 'nanoid'), draw: '({ nanoid, customAlphabet }) => [nanoid(), customAlphabet("abcdefgh", 30)()]' },
   'nanoid 5': { file: resolve('nanoid'), draw: '({ nanoid }) => [nanoid()]', needs: requiresModules },
@@ -100,3 +101,13 @@ for (const [name, { file, by, declared = name }] of Object.entries(repeating)) {
     assert.deepEqual([after, clones], [[], [0, 1]]);
   });
 }
+
+test('every row for npm packages is tried here', () => {
+  const table = fs.readFileSync(path.join(__dirname, '../../../core/include/gridcentric/generators.def'), 'utf8');
+  const rows = [...table.matchAll(/^GC_GENERATOR\("([^"]+)", PACKAGE, /gm)].map(([, name]) => name);
+  const packages = Object.keys(reseeded).map((name) => `${name.split(/[ ,]/)[0]} of npm`);
+  const tried = new Set([...packages.filter((name) => name !== 'mongodb of npm'), ...Object.keys(repeating)]);
+  tried.delete("Rust's rand"); // a row of what packages bring
+  assert.ok(rows.length > 5, rows);
+  assert.deepEqual(rows.sort(), [...tried].sort());
+});
