@@ -38,6 +38,10 @@ ABOUT = "about.json"
 # Hooks of mmdebstrap. What they make is in /.made, which mmdebstrap carries out: without root a hook is another user, who
 # can't write where this one builds. While hooks run, the chroot has the host's /proc, /sys and /dev mounted, and in its /tmp is
 # mmdebstrap's configuration of apt: without it the package lists that mmdebstrap removes in the end would be the host's.
+# Alternatives (of java, editors, ...) have man pages: without the folders of these, the configuration of such a package fails.
+_FOLDERS = """set -eu
+mkdir -p "$1/usr/share/man/man1" "$1/usr/share/man/man8"
+"""
 _KERNEL = """set -eu
 root="$1"
 # The kernel's own package, without what would install it: only its files are wanted.
@@ -72,7 +76,7 @@ def wanted(packages: tuple[str, ...]) -> tuple[str, ...]:
 
 def digest(packages: tuple[str, ...]) -> str:
     """Debian's packages count by their names: a build takes their versions of that day."""
-    recipe = [wanted(packages), SUITE, MODULES, DISK_MODULES, _KERNEL, _PACK]
+    recipe = [wanted(packages), SUITE, MODULES, DISK_MODULES, _FOLDERS, _KERNEL, _PACK]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
@@ -112,7 +116,7 @@ def ensure(packages: tuple[str, ...], progress: Progress, what: str) -> Base:
     _store().mkdir(parents=True, exist_ok=True)
     with leftovers.own_folder([_store()], BUILDING) as work:
         (work / "done").mkdir()
-        hooks = [f"--customize-hook={script}" for script in (_KERNEL, _PACK)]
+        hooks = [f"--setup-hook={_FOLDERS}", *(f"--customize-hook={script}" for script in (_KERNEL, _PACK))]
         hooks.append(f'--customize-hook=copy-out /.made/kernel.tar /.made/root.erofs "{work}"')
         command = [
             "mmdebstrap", "--variant=minbase", f"--include={','.join(wanted(packages))}", "--format=null",
