@@ -11,7 +11,8 @@ otherwise see a handle that is still the master's. run() is the part that may co
 from __future__ import annotations
 
 import contextlib
-import functools  # noqa: F401  for src/children.cpp
+import functools  # noqa: F401  for src/children.cpp, as shutil
+import shutil  # noqa: F401
 import signal
 import sys
 from typing import Any, Optional

@@ -1,6 +1,9 @@
 // In a clone: repairs the objects that stand for the master's child processes (gridcentric/_children.py defines the
 // replacements and says why). All of it is calls into C, as in make_right.cpp: no thread gets the GIL in between.
+#include <sys/random.h>
 #include <unistd.h>
+
+#include <cstdint>
 
 #include "gridcentric_python.hpp"
 
@@ -92,6 +95,27 @@ void processes(py::handle children) {
   });
 }
 
+// joblib's pools pass arrays in files of temporary folders, which they delete when they end. The master's stay the master's; what
+// an inherited pool may still write goes to folders of this domain.
+void folders(py::handle children, py::handle pool) {
+  const py::object manager = py::getattr(pool, "_temp_folder_manager", py::none());
+  if (manager.is_none()) return;
+  of_module("atexit", [&](py::handle atexit) {
+    for (auto [context, cleanup] : py::dict(manager.attr("_finalizers"))) atexit.attr("unregister")(cleanup);
+    std::uint64_t number = 0;
+    if (getrandom(&number, sizeof number, 0) != ssize_t{sizeof number}) return;
+    const py::object partial = children.attr("functools").attr("partial");
+    py::dict own, cleanups;
+    for (auto [context, folder] : py::dict(manager.attr("_cached_temp_folders"))) {
+      own[context] = py::str(py::cast<std::string>(folder) + "_" + std::to_string(number));
+      const py::object remove = partial(children.attr("shutil").attr("rmtree"), own[context], true);
+      cleanups[context] = atexit.attr("register")(remove);
+    }
+    manager.attr("_cached_temp_folders") = own;
+    manager.attr("_finalizers") = cleanups;
+  });
+}
+
 // Drops finalizers, which belong to the process that made them and here would end what is the master's; except those of thread
 // pools, which live on.
 void pools(py::handle children) {
@@ -107,6 +131,7 @@ void pools(py::handle children) {
       for (const char *part : {"_worker_handler", "_task_handler", "_result_handler"})
         owner.attr(part).attr("_state") = module.attr("TERMINATE");
       owner.attr("_state") = module.attr("TERMINATE");
+      folders(children, owner);
       py::list(children.attr("pools")).append(owner);
     }
   });
@@ -122,13 +147,14 @@ void executors(py::handle children) {
         if (manager.is_none()) continue;
         manager.attr("terminate_broken") = partial(children.attr("break_executor"), manager);
         py::list(children.attr("managers")).append(manager);
+        const py::object executor = manager.attr("executor_reference")();
+        if (!executor.is_none()) folders(children, executor);
         // It gets no more work from here on.
         if (py::hasattr(manager, "executor_flags")) {
           manager.attr("executor_flags").attr("broken") =
               module.attr("BrokenProcessPool")(children.attr("POOL_STAYED"));
           continue;
         }
-        const py::object executor = manager.attr("executor_reference")();
         if (!executor.is_none()) executor.attr("_broken") = children.attr("POOL_STAYED");
       }
     });

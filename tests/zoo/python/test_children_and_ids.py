@@ -1,5 +1,5 @@
 """Children that packages have started, names made of the pid that they keep, and their idle connections, in clones: gevent,
-prometheus_client, pyzmq, requests.
+joblib, prometheus_client, pyzmq, requests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Callable
 
@@ -65,6 +67,71 @@ def test_children_of_gevent_have_ended(run: Callable[..., Any], patched: bool) -
     still, ends, waited, clones = run(of_gevent, patched)
     assert (still, ends, waited) == ([None] * 4, [0] * 4, 0)
     assert clones == [[-9, 2**31 - 1, -9, -9, "", -9, None, -9, 9]] * 2
+
+
+def files_in(folders: Iterable[str]) -> list[str]:
+    return sorted(str(file) for folder in folders for file in Path(folder).glob("*"))
+
+
+def manager_of(parallel: Any) -> Any:
+    """What keeps the names of its folders."""
+    backend = parallel._backend
+    return (backend._workers if hasattr(backend, "_workers") else backend._pool)._temp_folder_manager
+
+
+def of_joblib(backend: str, results: str) -> list[Any]:
+    """Workers read arrays from files in a temporary folder: the master's survives whatever a clone does to its pool."""
+    import joblib
+    import numpy
+
+    array = numpy.arange(100_000)
+
+    def total(parallel: Any) -> int:
+        return int(sum(parallel(joblib.delayed(numpy.sum)(array) for _ in range(2))))
+
+    with joblib.Parallel(2, backend, max_nbytes=1000) as parallel:
+        assert total(parallel) == 2 * int(array.sum())
+        manager = manager_of(parallel)
+        masters = list(manager._cached_temp_folders.values())
+        files = files_in(masters)
+        assert files
+        vmid, ticket = clone_all(3)
+        if vmid:
+            inherited = list(manager._cached_temp_folders.values())
+            failed = raised(lambda: total(parallel))
+            with contextlib.suppress(Exception):
+                parallel._terminate_backend()
+            with joblib.Parallel(2, backend, max_nbytes=1000) as own_parallel:
+                own_total = total(own_parallel)
+                own = list(manager_of(own_parallel)._cached_temp_folders.values())
+                kept = files_in(own) != []
+            found = [failed, own_total, kept, files_in(masters) == files, inherited + own]
+            Path(results, str(vmid)).write_text(json.dumps(found))
+            return []  # its exit handlers run, unlike those of one that joins
+        assert [end.how for end in guest.wait(ticket)] == ["exited"] * 3
+        clones = [json.loads(file.read_text()) for file in Path(results).glob("[123]")]
+        again = total(parallel)
+        still = files_in(masters) == files
+    folders = [folder for *_, named in clones for folder in named]
+    return [again, still, masters + folders, [clone[:4] for clone in clones]]
+
+
+def raised(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except Exception:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_the_folders_of_joblib_stay_the_masters(run: Callable[..., Any], backend: str, tmp_path: Path) -> None:
+    total = 2 * sum(range(100_000))
+    *found, folders, clones = run(of_joblib, backend, str(tmp_path))
+    assert (found, clones) == ([total, True], [[True, total, True, True]] * 3)
+    assert len(folders) == len(set(folders))
+    while any(map(os.path.exists, folders)):  # joblib's resource tracker may still be at it
+        time.sleep(0.05)
 
 
 def prometheus(folder: str) -> list[Any]:
