@@ -102,7 +102,7 @@ def test_published_ports_and_addresses_of_clones(gc: Any, network: str) -> None:
         "--", "bash", "network.sh",
     )  # fmt: skip
     lines = iter(process.stdout)
-    assert next(lines) == "listening\n"
+    assert next(lines, "") == "listening\n", process.stderr.read()
     assert ask(port) == "master 1\n"
     assert ask(port) == "master 2\n"
 
