@@ -29,6 +29,7 @@ _MARK = "_gridcentric_clone"
 
 here = object()  # stands for this domain; a different object in each clone
 pools: list[Any] = []  # inherited pools of multiprocessing
+crews: list[Any] = []  # their lists of processes
 of_uvloop: list[tuple[Any, Any]] = []  # loops with their inherited transports of processes
 managers: list[Any] = []  # the threads that manage inherited executors
 watchers: set[int] = set()  # the threads that existed at the clone
@@ -113,6 +114,19 @@ def break_executor(manager: Any, _cause: object) -> None:
         executor._shutdown_thread = True
     manager.executor_reference = lambda: None  # so that its message does not replace ours
     type(manager).terminate_broken(manager, error if hasattr(manager, "executor_flags") else None)
+
+
+def _replace_workers(context: Any, process: Any, count: int, workers: Any, *more: Any) -> None:
+    """Replaces Pool._repopulate_pool_static(): the thread of an inherited pool may be about to replace the master's processes."""
+    if not any(workers is crew for crew in crews):
+        _original_replace_workers(context, process, count, workers, *more)
+
+
+def _original_replace_workers(context: Any, process: Any, count: int, workers: Any, *more: Any) -> None:
+    raise NotImplementedError  # replaced by that of multiprocessing
+
+
+replace_workers = staticmethod(_replace_workers)
 
 
 def _refuse() -> None:

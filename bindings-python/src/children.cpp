@@ -133,8 +133,14 @@ void pools(py::handle children) {
       owner.attr("_state") = module.attr("TERMINATE");
       folders(children, owner);
       py::list(children.attr("pools")).append(owner);
+      py::list(children.attr("crews")).append(owner.attr("_pool"));
     }
   });
+  if (!module || py::len(children.attr("crews")) == 0) return;
+  const py::object pool = module.attr("Pool"), replaced = pool.attr("_repopulate_pool_static");
+  if (replaced.is(children.attr("_replace_workers"))) return;  // this is the clone of a clone
+  children.attr("_original_replace_workers") = replaced;
+  pool.attr("_repopulate_pool_static") = children.attr("replace_workers");
 }
 
 void executors(py::handle children) {

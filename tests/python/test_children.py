@@ -269,6 +269,32 @@ def test_pool(run: Callable[..., Any]) -> None:
         assert clone == [f"ProcessError: {STAYED}"] * 2 + [f"ValueError: {STAYED}", f"ProcessError: {STAYED}", [1, 2], 3, 1]
 
 
+def pool_at_work() -> list[Any]:
+    """The pool's own thread is just looking after its processes, and goes on with that in the clone."""
+    looks, may_go_on = threading.Event(), threading.Event()
+    look = multiprocessing.pool.Pool._join_exited_workers  # type: ignore[attr-defined]
+
+    def look_for_long(workers: Any) -> Any:
+        looks.set()
+        may_go_on.wait()
+        return look(workers)
+
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        multiprocessing.pool.Pool._join_exited_workers = staticmethod(look_for_long)  # type: ignore[attr-defined]
+        assert pool.apply(abs, (-1,)) == 1  # wakes that thread
+        looks.wait()
+        vmid, ticket = clone_all(1)
+        may_go_on.set()
+        if vmid:
+            pool._worker_handler.join()  # type: ignore[attr-defined]
+            guest.join(json.dumps(len(multiprocessing.active_children())))
+        return [*reports(ticket), pool.apply(abs, (-2,)), len(multiprocessing.active_children())]
+
+
+def test_pool_that_looks_after_its_processes(run: Callable[..., Any]) -> None:
+    assert run(pool_at_work) == [0, 2, 2]
+
+
 def executor() -> list[Any]:
     reader, writer = os.pipe()
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as executor:
