@@ -117,7 +117,7 @@ def break_executor(manager: Any, _cause: object) -> None:
 
 
 def _replace_workers(context: Any, process: Any, count: int, workers: Any, *more: Any) -> None:
-    """Replaces Pool._repopulate_pool_static(): the thread of an inherited pool may be about to replace the master's processes."""
+    """Replaces Pool._repopulate_pool_static(): the thread of an inherited pool may be about to call it."""
     if not any(workers is crew for crew in crews):
         _original_replace_workers(context, process, count, workers, *more)
 

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = re.findall(r"^driver \S*/(\w+)\.cpp$", (ROOT / "core" / "sources.txt").read_text(), re.M)
-# Of drivers whose name is a word of the language only a literal is a name.
-WORDS = "|".join(f'"{name}"' if name == "process" else rf"\b{name}\b" for name in DRIVERS)
+# Of drivers whose name is a word of the language only a literal is a name, as it is spelt: "Process" is a class of Python's.
+WORDS = "|".join(f'(?-i:"{name}")' if name == "process" else rf"\b{name}\b" for name in DRIVERS)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 
 
