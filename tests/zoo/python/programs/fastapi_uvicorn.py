@@ -24,7 +24,7 @@ def visit(name: str) -> int:  # not async: runs in a thread of anyio's pool
 
 
 server = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=0, log_level="warning", access_log=False))
-background(server.run)
+thread = background(server.run)
 until(lambda: server.started, "uvicorn")
 port = server.servers[0].sockets[0].getsockname()[1]
 assert get("127.0.0.1", port, "/visit/before") == 1
@@ -37,3 +37,4 @@ def see(address: str, vmid: int) -> None:
 
 family(lambda vmid: None, see)
 server.should_exit = True
+thread.join()  # a thread in uvloop that asks for a Python that has just ended crashes
