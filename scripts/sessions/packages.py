@@ -20,7 +20,7 @@ from pathlib import Path
 import nox
 
 from sessions import java
-from sessions.building import BUILD, PYTHON, ROOT, environment, needs, pytest, run
+from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, environment, needs, pytest, run
 from sessions.languages import pythons_here
 
 WORK = BUILD / "packages"
@@ -234,5 +234,6 @@ def packaging(session: nox.Session) -> None:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     env = {"GC_WHEEL": str(make_wheel(session, PYTHON, made)), "GC_TARBALL": str(make_tarball(session, made))}
-    pytest(session, "tests/python/test_packaging.py", "tests/packages", env=env)
+    # A file at a time each, as its tests share what they have installed.
+    pytest(session, "tests/python/test_packaging.py", "tests/packages", *SIDE_BY_SIDE, "--dist=loadfile", env=env)
     run(session, "node", "--test", "--test-timeout=600000", "tests/node/packaging.test.js", env=env)
