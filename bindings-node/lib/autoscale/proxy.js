@@ -3,6 +3,7 @@
 // Knows where to send it only by asking `place`; decides nothing about scaling.
 
 const { ServerResponse, STATUS_CODES } = require('node:http');
+const { setTimeout } = require('node:timers/promises');
 const { fault, wantsWebSocket, withoutUpgrade } = require('./headers');
 const { Refused } = require('./policy');
 const { Upstream } = require('./upstream');
@@ -10,6 +11,7 @@ const { Upstream } = require('./upstream');
 // A body up to this size is read before the request goes to a clone, so that it can go to another if that one is gone.
 const REPLAYED_BODY = 65536;
 const ATTEMPTS = 3;
+const PAUSE_MS = 50; // between them, longer each time
 
 class Proxy {
   /**
@@ -99,7 +101,12 @@ class Proxy {
       if (!again || !body || attempt === ATTEMPTS) {
         return this.#say(response, user, 502, `clone ${clone.vmid} broke off: ${error.message}`);
       }
-      if (!error.unsent) met = clone;
+      if (error.unsent) {
+        // It may have ended without the host knowing yet: its gc-reaper ends a little later.
+        await setTimeout(PAUSE_MS * attempt);
+      } else {
+        met = clone;
+      }
     }
   }
 

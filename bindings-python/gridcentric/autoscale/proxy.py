@@ -21,6 +21,7 @@ from gridcentric.autoscale.upstream import BROKEN, MAX_MESSAGE, Answer, Late, No
 REPLAYED_BODY = 65536
 BODY_TIMEOUT_S = 120
 ATTEMPTS = 3
+PAUSE_S = 0.05  # between them, longer each time
 
 
 class _AsItCame(web.StreamResponse):
@@ -139,6 +140,8 @@ class Proxy:
                     return self._say(user, 502, f"clone {clone.vmid} broke off: {error or type(error).__name__}")
                 if sending.sent:
                     met = clone
+                else:  # it may have ended without the host knowing yet: its gc-reaper ends a little later
+                    await asyncio.sleep(PAUSE_S * attempt)
                 continue
             try:
                 return await self._answer(request, answer, user, upstream)
