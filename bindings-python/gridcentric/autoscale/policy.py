@@ -75,7 +75,7 @@ def _random(clones: list[Clone], policy: Policy) -> Clone:
     return clones[math.floor(policy.options.random() * len(clones))]
 
 
-_STRATEGIES: dict[str, Callable[[list[Clone], Policy], Clone]] = {
+STRATEGIES: dict[str, Callable[[list[Clone], Policy], Clone]] = {
     "latest": _latest,
     "least-loaded": _least_loaded,
     "round-robin": _round_robin,
@@ -226,7 +226,7 @@ class Policy:
     def _choose(self, candidates: list[Clone], user: User) -> Clone:
         strategy = self.options.strategy
         if isinstance(strategy, str):
-            return _STRATEGIES[strategy](candidates, self)
+            return STRATEGIES[strategy](candidates, self)
         try:
             answer = strategy([{"vmid": c.vmid, "ip": c.ip, "users": c.users} for c in candidates], user.id)
         except Exception as error:

@@ -84,7 +84,7 @@ class Scaler(Autoscaler):
         return state
 
     async def _begin(self) -> None:
-        """The program runs and its family is attached: main.py has seen to that."""
+        """The program runs and its family is attached: service.py has seen to that."""
         if self._admin and self.settings.admin:
             self._admin_listener = await asyncio.get_running_loop().create_server(
                 self._admin.accept, ADMIN_HOST, self.settings.admin

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from gridcentric.autoscale.options import Options, read_options
+from gridcentric.autoscale.policy import STRATEGIES
 from gridcentric.scale import schedule as schedules
 from gridcentric.scale import values
 
@@ -26,7 +27,6 @@ MOST_CLONES = 1024
 NO_LIMIT = 1_000_000  # users of a clone, where something else says when there is no more room
 SIGNALS = ("users", "connections", "requests", "cpu", "latency")
 COUNTED = ("users", "connections", "requests")
-_STRATEGIES = ("latest", "round-robin", "least-loaded", "random")
 
 
 class Wrong(ValueError):
@@ -51,7 +51,7 @@ _TABLE: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "drain_limit": (values.time_or_never, "5m"),
     "interval": (values.time, "1s"),
     "window": (values.time, "10s"),
-    "strategy": (partial(values.one_of, _STRATEGIES), "least-loaded"),
+    "strategy": (partial(values.one_of, tuple(STRATEGIES)), "least-loaded"),
     "users": (values.users, "cookie"),
     "user_timeout": (values.time, "30s"),
     "hold_timeout": (values.time, "15s"),

@@ -13,9 +13,9 @@ from typing import Any, Callable, Optional
 
 from gridcentric.autoscale.front import Full, limited
 from gridcentric.autoscale.policy import Clone, Refused, User
+from gridcentric.autoscale.proxy import ATTEMPTS, PAUSE_S
 from gridcentric.autoscale.upstream import CONNECT_TIMEOUT_S
 
-ATTEMPTS = 3
 # What a client has sent before it has a clone is kept up to this size; then nothing more is read from it.
 EARLY_BYTES = 65536
 
@@ -174,12 +174,14 @@ class TcpFront:
 
     async def _reach(self, user: User) -> tuple[Clone, _Side, asyncio.Future[None]]:
         """A connection to the user's clone, and what is done when it has ended. Raises Refused."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
             clone = await self._place(user)
             try:
                 return (clone, *await self._connect(clone))
             except (OSError, asyncio.TimeoutError):
                 await self._lost()
+                if attempt < ATTEMPTS:
+                    await asyncio.sleep(PAUSE_S * attempt)
         raise Refused(f"{ATTEMPTS} clones could not be reached")
 
     async def _connect(self, clone: Clone) -> tuple[_Side, asyncio.Future[None]]:
