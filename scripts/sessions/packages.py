@@ -221,7 +221,7 @@ def jar(session: nox.Session) -> None:
     needs(session, "dev", "python")
     DIST.mkdir(exist_ok=True)
     made = make_jar(session, DIST)
-    java.needs_java(session)
+    java.needs_runtime(session)
     pytest(session, "tests/packages/test_jar.py", env={"GC_JAR": str(made)})
 
 

@@ -67,9 +67,7 @@ ASK = """python3 -c 'import socket; print(socket.create_connection(("127.0.0.1",
 @pytest.mark.full
 @pytest.mark.usefixtures("vms")
 def test_services_of_systemd_are_cloned(gc: Any, tmp_path: Path) -> None:
-    if not any(line.startswith("test-systemd ") for line in gc("image", "ls").stdout.splitlines()):
-        built = gc("image", "build", "--name", "test-systemd", "--packages", "systemd-sysv")
-        assert built.returncode == 0, built.stderr
+    image = gc.image("test-systemd", "systemd-sysv")
     (tmp_path / "counter.py").write_text(COUNTER)
     units = tmp_path / "units"
     (units / "multi-user.target.wants").mkdir(parents=True)
@@ -77,7 +75,7 @@ def test_services_of_systemd_are_cloned(gc: Any, tmp_path: Path) -> None:
     (units / "multi-user.target.wants" / "counter.service").symlink_to("../counter.service")
     script = f"{ASK} > /dev/null; {CLONE} echo $({ASK}) $(gc vmid) $(systemctl is-active counter); {END}"
     done = gc(
-        "run", "--hypervisor", "qemu", "--image", "test-systemd", "--init", "/sbin/init",
+        "run", "--hypervisor", "qemu", "--image", image, "--init", "/sbin/init",
         "--copy", f"{units}:/etc/systemd/system", "--copy", f"{tmp_path}/counter.py:/srv/counter.py",
         "--", "bash", "-c", script,
     )  # fmt: skip

@@ -20,11 +20,9 @@ SOURCES = [ROOT / "demos" / "fork" / "VMFork.java", TESTEES / "Family.java", TES
 @pytest.mark.usefixtures("vms")
 @pytest.mark.skipif(shutil.which("javac") is None or not JAR.exists(), reason="there is no JDK, or no jar: make build")
 def test_a_jvm_clones_its_vm(gc: Any, tmp_path: Path) -> None:
-    if not any(line.startswith("test-java ") for line in gc("image", "ls").stdout.splitlines()):
-        built = gc("image", "build", "--name", "test-java", "--packages", "openjdk-17-jre-headless")
-        assert built.returncode == 0, built.stderr
+    image = gc.image("test-java", "openjdk-17-jre-headless")
     subprocess.run(["javac", "--release", "17", "-cp", JAR, "-d", tmp_path / "classes", *SOURCES], check=True)
-    machine = ["run", "--hypervisor", "qemu", "--image", "test-java", "--memory", "512M"]
+    machine = ["run", "--hypervisor", "qemu", "--image", image, "--memory", "512M"]
     copies = ["--copy", f"{JAR}:/root/gridcentric.jar", "--copy", f"{tmp_path}/classes:/root/classes"]
     for program, says in (("VMFork", ["0", "1"]), ("RandomNumbers", [])):
         done = gc(*machine, *copies, "--", "java", "-cp", "gridcentric.jar:classes", program)
