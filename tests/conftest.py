@@ -28,7 +28,7 @@ HANG_GUARD_S = 120
 
 
 def put_node_on_path(node: str) -> None:
-    """As a folder of its own: what lies beside that program must not come along."""
+    """As a separate folder: what lies beside that program must not come along."""
     folder = tempfile.TemporaryDirectory(prefix="gc-node-")
     Path(folder.name, "node").symlink_to(Path(node).resolve(strict=True))
     os.environ["PATH"] = f"{folder.name}:{os.environ['PATH']}"
@@ -38,7 +38,7 @@ def put_node_on_path(node: str) -> None:
 if os.environ.get("GC_NODE"):
     put_node_on_path(os.environ["GC_NODE"])
 
-# Runs a function of a test module in a process of its own and prints what it returns.
+# Runs a function of a test module in a separate process and prints what it returns.
 GUEST = """
 import importlib.util, json, sys
 path, name, arguments = sys.argv[1:]
@@ -51,7 +51,7 @@ print(json.dumps(getattr(module, name)(*json.loads(arguments))))
 
 
 class Guest:
-    """A function of a test module that runs in a process of its own."""
+    """A function of a test module that runs in a separate process."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
         file = sys.modules[function.__module__].__file__

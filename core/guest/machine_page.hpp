@@ -1,7 +1,7 @@
 // A page that every process of a VM maps: who the machine is, and how often it has become another one. So vmid() and my_ip()
 // are right in every process from a clone's first instruction on, also in one that never called clone(), and without asking
 // the host.
-// Written by core/hypervisors/qemu/agent while all programs of the machine are frozen; read by connection_pool.cpp.
+// Written by the agent in the VM while all its programs are frozen; read by connection_pool.cpp.
 #pragma once
 #include <atomic>
 #include <cstdint>

@@ -1,7 +1,7 @@
 """Many guests at once on one host: 64 threads of one process beside 200 processes, 20,000 calls in all.
 
 Every call is answered, with its own answer, and nothing is left in the host. The guests are programs in C, so that
-threads really run at the same time; each process is a family of its own, and all stand in line for the same CPUs.
+threads really run at the same time; each process is a separate family, and all stand in line for the same CPUs.
 """
 
 from __future__ import annotations

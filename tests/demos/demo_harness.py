@@ -40,7 +40,7 @@ def free_ports() -> tuple[int, int]:
 
 
 class Demo:
-    """A program in a session, with a temporary folder and a mark in the environment of its own."""
+    """A program in its own session, with a temporary folder and a mark in its environment."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self.app_port = free_ports()
@@ -192,7 +192,7 @@ async def crowd(chat: Demo, count: int) -> list[Chatter]:
 
 
 async def five_users(chat: Demo) -> list[Chatter]:
-    """Five come in and talk: they are on three clones, with one past and rooms of their own."""
+    """Five come in and talk: they are on three clones, with one past and separate rooms."""
     await chat.reachable(chat.app_url)
     early = await Chatter(chat.app_url, "early").join()
     await early.say("said before")

@@ -148,7 +148,7 @@ class Stillborn(Exception):
 
 
 class RealDomain:
-    """A domain that is a process of its own: it has connected to the test and is told over that connection."""
+    """A domain that is a separate process: it has connected to the test and is told over that connection."""
 
     def __init__(self, driver: Process, connection: socket.socket) -> None:
         self.driver, self._connection = driver, connection

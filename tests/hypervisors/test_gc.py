@@ -41,7 +41,7 @@ def driver() -> Iterator[Process]:
 
 
 class Terminal:
-    """`gc top` on a terminal of its own."""
+    """`gc top` on its own terminal."""
 
     def __init__(self, driver: Process, rows: int, columns: int) -> None:
         self.master, slave = pty.openpty()

@@ -1,4 +1,4 @@
-"""Who is left of a program that was started in a session of its own."""
+"""The processes that are left of a program that was started in its own session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs commands in a Debian tree as if it were a computer of its own, on this computer's kernel and network.
+"""Runs commands in a Debian tree as if it were a separate computer, on this computer's kernel and network.
 
 Like a container: namespaces of processes and mounts, a small /dev, an overlay that takes what is written. Unlike a
 chroot, a user in it can make user namespaces. What is written is in memory, all mounts are in the machine's own namespace,

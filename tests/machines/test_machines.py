@@ -1,4 +1,4 @@
-"""A machine is like a computer of its own, and nothing is left of it."""
+"""A machine is like a separate computer, and nothing is left of it."""
 
 from __future__ import annotations
 

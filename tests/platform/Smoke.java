@@ -18,7 +18,7 @@ import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * A Java program that clones itself into three, with what Java programs have: threads, monitors, a server, garbage, random numbers. See
- * README.md. It must know nothing of who runs it.
+ * README.md. It must not know what runs it.
  */
 public final class Smoke {
     private static final int CLONES = 3;

@@ -1,5 +1,5 @@
 /* A C program that clones itself into three, with what C programs have: threads that fight for a lock, a server, an open
- * file, a timer, a pipe, random numbers. See README.md. It must know nothing of who runs it. C99 and POSIX. */
+ * file, a timer, a pipe, random numbers. See README.md. It must not know what runs it. C99 and POSIX. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <gridcentric/gc-guest.h>

@@ -1,6 +1,6 @@
 'use strict';
 // A Node program that clones itself into three, with what Node programs have: timers, worker threads, servers, open files,
-// the thread pool, random numbers. See README.md. It must know nothing of who runs it.
+// the thread pool, random numbers. See README.md. It must not know what runs it.
 const assert = require('node:assert/strict');
 const crypto = require('node:crypto');
 const dns = require('node:dns').promises;
@@ -20,7 +20,7 @@ function ok(what) {
   console.log(`ok ${what}`);
 }
 
-/** Text of a GET, on a connection of its own. */
+/** The response to a GET on a separate connection, as text. */
 function get(host, port, page) {
   return new Promise((resolve, reject) => {
     const request = http.get({ host, port, path: page, agent: false }, (response) => {
@@ -33,7 +33,7 @@ function get(host, port, page) {
 
 const draws = () => [crypto.randomUUID(), crypto.randomBytes(16).toString('hex'), String(Math.random())];
 
-/** A worker thread that has drawn a number, counts in an interval of its own, and answers with both. */
+/** A worker thread that has drawn a number, counts in its own interval, and answers with both. */
 function startWorker() {
   const worker = new Worker(`
     const crypto = require('node:crypto');

@@ -1,5 +1,5 @@
 """A Python program that clones itself into three, with what Python programs have: threads, locks, servers, open files, an
-event loop, random numbers. See README.md. It must know nothing of who runs it."""
+event loop, random numbers. See README.md. It must not know what runs it."""
 
 import asyncio
 import json

@@ -28,7 +28,7 @@ HANG_GUARD_S = 240
 
 
 class Gc:
-    """The gc command, with a place and a mark of its own."""
+    """The gc command, with its own place and mark."""
 
     def __init__(self, folder: Path) -> None:
         from gridcentric import _paths

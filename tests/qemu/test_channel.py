@@ -35,7 +35,7 @@ class Agent:
 
 
 async def flood(agent: Agent, piece: bytes, most: int = FLOOD) -> None:
-    """Say it again and again until so many bytes are said, or the other side does not read any more."""
+    """Say it again and again until that many bytes are said, or the other side does not read any more."""
     sock = agent.writer.get_extra_info("socket")
     said = idle = 0
     while said < most and idle < TURNS:

@@ -1,4 +1,4 @@
-"""Many connections of a VM's processes to the host: what is too much is ended, and the machine is none the worse for it."""
+"""Many connections of a VM's processes to the host: what is too much is ended, and the VM is unharmed."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_what_a_monitor_tells_is_not_kept(family: Family) -> None:
 
 
 def test_ends_from_outside_are_noticed(family: Family) -> None:
-    """kill -9 of a QEMU, another signal, gc kill, and the last by the host: gc wait tells of each."""
+    """kill -9 of a QEMU, another signal, gc kill, and the last by the host: gc wait reports each."""
     before = memory_files()
     program = family.start("bash", "-c", CLONE, "-", "4")
     family.until(lambda: len(family.clones()) == 4 and {c.vmid for c in family.clones()} <= family.born())

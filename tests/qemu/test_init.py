@@ -1,4 +1,4 @@
-"""Machines with an init system of their own, beside which the agent is a service: all that it starts is cloned too."""
+"""VMs with their own init system, beside which the agent is a service: all that it starts is cloned too."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def hold(family: Family, vms: int) -> Program:
 
 
 def cloned(family: Family, program: Program, vms: int) -> set[int]:
-    """The QEMUs of so many clones, as soon as the program runs in all of them."""
+    """The QEMUs of that many clones, as soon as the program runs in all of them."""
 
     def run() -> bool:
         there = {domain.vmid for domain in family.clones()}
@@ -303,7 +303,7 @@ class World:
     async def new_seed(self, mac: str) -> tuple[str, Any]:
         await self.pause()
         if self.dice.random() < 0.05:
-            raise OSError("no tap to be had")
+            raise OSError("there is no tap")
         self.number += 1
         self.taps.add(f"t{self.number}")
         return f"t{self.number}", SimpleNamespace(tap=os.dup(2))

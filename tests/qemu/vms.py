@@ -52,7 +52,7 @@ def what_is_missing() -> str:
 
 
 def under_limit(namespaces: str, most: int) -> list[str]:
-    """What runs a program that gets so many namespaces of a kind and no more, as "net" (namespaces(7))."""
+    """The command that runs a program which gets at most that many namespaces of a kind, such as "net" (namespaces(7))."""
     script = f'echo {most} > /proc/sys/user/max_{namespaces}_namespaces && exec "$@"'
     command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "-"]
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
@@ -76,7 +76,7 @@ def held(*kinds: str) -> list[str]:
 
 def fail_at(nth: int) -> Callable[[], None]:
     """From here on the nth machine that a cloning makes can't be made, by either method; by "copy" the first of several is that
-    one which the others are copies of. What is returned takes it back."""
+    one which the others are copies of. What is returned undoes that."""
     step = {"copy": "_greet", "load": "load"}[method_here()]
     original, calls = getattr(Machine, step), 0
 
@@ -224,7 +224,7 @@ class Family:
 
 
 class Vms:
-    """A host of machines, on a thread of its own."""
+    """A host of VMs, on its own thread."""
 
     def __init__(self, cpus: int = CPUS, control: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="gcq-")

@@ -32,7 +32,7 @@ def scale(tmp_path: Path) -> Iterator[Scale]:
 
 
 class Service:
-    """A program of this folder behind `gc scale`, with ports of its own."""
+    """A program of this folder behind `gc scale`, with its own ports."""
 
     def __init__(self, scale: Scale, folder: Path, program: str, *words: str, settings: str = "") -> None:
         """words: for gc scale, but --deaf, which is for the program. settings: more lines of its file."""

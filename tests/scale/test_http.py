@@ -14,7 +14,7 @@ SERVING = 'gridcentric_clones{state="serving"}'
 
 
 def crowd(port: int, path: str, times: int) -> list[str]:
-    """Each of them a user of its own."""
+    """Each of them is a different user."""
     with concurrent.futures.ThreadPoolExecutor(times) as pool:
         return list(pool.map(lambda _: read(port, path), range(times)))
 

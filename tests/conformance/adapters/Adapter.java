@@ -34,7 +34,7 @@ public final class Adapter {
     private static final Map<Integer, Thread> OPEN = new HashMap<>(); // calls, by their id
     private static final AtomicInteger PREPARED = new AtomicInteger(); // how often a handler of beforeClone() has run
 
-    // Where calls come from and replies go to. Where clones are real each domain has a connection of its own: that of the master is at
+    // Where calls come from and replies go to. Where clones are real each domain has its own connection: that of the master is at
     // its end in a clone.
     private static final Object OUTPUT = new Object();
     private static InputStream in = System.in;

@@ -36,7 +36,7 @@ struct step {
 static pthread_mutex_t steps_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct step *steps;
 
-/* Where calls come from and replies go to. Where clones are real each domain has a connection of its own: that of the master is
+/* Where calls come from and replies go to. Where clones are real each domain has its own connection: that of the master is
  * at its end in a clone. */
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 static FILE *in, *out;

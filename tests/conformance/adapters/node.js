@@ -40,7 +40,7 @@ const channelPath = process.env.CONFORMANCE_CHANNEL;
 let domain; // whose channel it is; undefined: of one that has not attached yet
 let out = process.stdout;
 
-/** Where clones are real each domain has a connection of its own: that of the master is at its end in a clone. */
+/** Where clones are real each domain has its own connection: that of the master is at its end in a clone. */
 function openChannel() {
   out = net.connect(channelPath);
   out.on('error', () => {}); // what is written to the master's connection in a clone

@@ -24,7 +24,7 @@ channel = None  # main() opens it
 
 
 class Channel:
-    """Where calls come from and replies go to. Where clones are real each domain has a connection of its own: that of the
+    """Where calls come from and replies go to. Where clones are real each domain has its own connection: that of the
     master is at its end in a clone, and who comes first there opens the clone's."""
 
     def __init__(self):

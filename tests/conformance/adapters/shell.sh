@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The adapter for the shell: `shell.sh GC` makes each call by running the gc command, in a subshell of its own.
+# The adapter for the shell: `shell.sh GC` makes each call by running the gc command, in its own subshell.
 # Reads calls as JSON lines on stdin, writes replies as JSON lines on stdout (README.md). It must not know what a call
 # means: it maps calls to verbs and lines to values. The lines have one form, so regular expressions parse them.
 gc=$1

@@ -21,7 +21,7 @@ static int one_round(void) { /* 1: all three were answered right */
   if (gc_request_ticket(1, 1, 1, -1, &ticket) != 0) return told("request_ticket");
   if (gc_ticket_info(ticket, &info) != 0) return told("ticket_info");
   if (strcmp(info.id.value, ticket.value) != 0 || info.status != GC_TICKET_RESERVED || info.cpus != 1) {
-    fprintf(stderr, "storm: asked for %s and was told of %s\n", ticket.value, info.id.value);
+    fprintf(stderr, "storm: asked about %s, the reply is about %s\n", ticket.value, info.id.value);
     return 0;
   }
   return gc_release_ticket(ticket) == 0 ? 1 : told("release_ticket");

@@ -64,7 +64,7 @@ def answer(call, **reply):
 
 
 def exchange(lines):
-    """Say raw lines on a connection of their own; the reply to each, and "closed" when the host ends it."""
+    """Say raw lines on a separate connection; the reply to each, and "closed" when the host ends it."""
     replies = []
     with Connection(host(), None) as connection:
         try:

@@ -57,7 +57,7 @@ def host_command(kind: str) -> list[str]:
 
 
 class Host:
-    """A host process under control. The socket lies in a folder of its own, which goes with close()."""
+    """A host process under control. The socket lies in its own folder, which goes with close()."""
 
     def __init__(self, kind: str, *, command: list[str] | None = None, control: bool = True) -> None:
         """`kind` of HOSTS, or the name of what `command` starts. Without control it has a real clock and no seed."""

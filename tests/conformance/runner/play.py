@@ -95,7 +95,7 @@ class Play:
 
     def process(self, name: str) -> Actor:
         actor = self.actors[name]
-        assert isinstance(actor, Actor), f"{name} is no process of the runner"
+        assert isinstance(actor, Actor), f"{name} is not a process of the runner"
         return actor
 
     def has_joined(self, name: str, verb: str) -> None:

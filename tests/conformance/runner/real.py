@@ -1,6 +1,6 @@
 """Playing one case where clones are real: processes that the hypervisor has made of an actor by live clone.
 
-What is different from play.py: a clone is not started by the runner, it comes by itself, over a connection of its own;
+What is different from play.py: a clone is not started by the runner, it comes by itself, over its own connection;
 ends are brought about in processes, not in the host's books; and they are noticed in their own time, so that what the
 control channel must show is waited for. It must not know how a hypervisor makes clones.
 """
@@ -137,7 +137,7 @@ class RealPlay(Play):
                     self.until_gone(family, vmid, f"vmid {vmid} has been killed")
 
     def begin(self, doer: str, verb: str, args: list[Any]) -> int:
-        """Besides calls: inherited NAME, what a clone is told of the call NAME that its master had open."""
+        """Besides calls: inherited NAME, what a clone gets for the call NAME that its master had open."""
         if verb == "inherited":
             return self.started[args[0]][2]
         return super().begin(doer, verb, args)

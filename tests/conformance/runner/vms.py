@@ -1,8 +1,8 @@
 """VMs as a host of the suite (the qemu hypervisor): a host of machines in this process.
 
 Booting takes seconds, so one machine is booted; a copy of it starts the adapter of a language, and the master of each case
-is a copy of that, a machine and a family of its own. The adapter reads and writes its standard input and output, also in the
-clones of its machine; what it says in each is carried to the runner over a connection a domain, as real.py expects it.
+is a copy of that, a separate VM and family. The adapter reads and writes its standard input and output, also in the
+clones of its machine; what it says in each is carried to the runner over a connection for each domain, as real.py expects it.
 
 It must not know cases.
 """
@@ -54,7 +54,7 @@ class Model:
 
 
 async def copy_of(machines: Any, model: Model, key: int, family: str, address: str) -> Any:
-    """A master that stands where the model stands: made as a clone is, but of a family of its own."""
+    """A master that stands where the model stands: made as a clone is, but in its own family."""
     from gridcentric.hypervisors.qemu.times import Times
 
     as_parent = replace(model.domain, family=family)

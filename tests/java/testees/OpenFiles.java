@@ -8,7 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
-/** Files have offsets of their own, a mapped file stays that file, direct buffers are copies, a lock on a whole file stays the master's. */
+/** Files have their own offsets, a mapped file stays that file, direct buffers are copies, a lock on a whole file stays the master's. */
 public final class OpenFiles {
     public static void main(String[] args) throws Exception {
         Path folder = Files.createTempDirectory("gridcentric");

@@ -3,7 +3,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
-/** A clone knows its pid, has performance counters of its own, and leaves the file of its master's when it exits. */
+/** A clone knows its pid, has its own performance counters, and leaves the file of its master's when it exits. */
 public final class ProcessFacts {
     public static void main(String[] args) throws Exception {
         Family.checkEqual(ProcessHandle.current().pid(), realPid(), "the master's pid");

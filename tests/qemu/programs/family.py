@@ -33,7 +33,7 @@ interrupted = threading.Event()
 
 
 def wait_in_vain() -> None:
-    """Nobody gives it what it asks for: the master takes it back later, in the clones the cloning ends it."""
+    """Nobody gives it what it asks for: the master cancels it later, in the clones the cloning ends it."""
     try:
         guest.request_ticket(16, 16, 1, -1)
     except InterruptedByClone:

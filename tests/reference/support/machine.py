@@ -97,7 +97,7 @@ class RulesMachine(RuleBasedStateMachine):
             assert members == self.barriers[ticket], f"{members} passed the barrier of {self.barriers[ticket]}"
 
     def check_line(self, before: State, step: Step) -> None:
-        """Who is granted a ticket was at the head of the line: nobody overtakes."""
+        """A domain that is granted a ticket was at the head of the line: nobody overtakes."""
         was_pending = [t[1] for t in before.tickets if t[2] == "pending"]
         for ticket in [t[1] for t in self.state.tickets]:
             if ticket not in self.line and ticket not in {t[1] for t in before.tickets}:

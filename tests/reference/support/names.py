@@ -47,5 +47,5 @@ class Names:
         return self.name[uuid]
 
     def ticket(self, name: str) -> str:
-        """The UUID; what is no name (malformed, unknown, "-") is itself."""
+        """The UUID; what is not a name (malformed, unknown, "-") is itself."""
         return self.uuid.get(name, name)

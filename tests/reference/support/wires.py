@@ -19,7 +19,7 @@ UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 PING = 999999999
 VARYING = ("version ", "pid ", "mode ", "why ", "supports ")  # facts of `info` in which hosts differ
 
-# A process that connects sockets it is handed: the host takes it for who is at their other end.
+# A process that connects sockets it is handed: the host takes it for the process at their other end.
 CONNECTOR = """
 import socket, sys
 channel = socket.socket(fileno=int(sys.argv[1]))
@@ -34,7 +34,7 @@ while True:
 
 
 class Program:
-    """A process that may become a master. It is no child of a domain, nor is it the test's own process."""
+    """A process that may become a master. It is not a child of a domain, nor is it the test's own process."""
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -106,7 +106,7 @@ class Wire:
 
 
 class HostUnderTest:
-    """A host in a process of its own, with a control connection of ours."""
+    """A host in a separate process, with a control connection of ours."""
 
     def __init__(self, command: list[str], path: Path, cpus: int) -> None:
         self.path = str(path)

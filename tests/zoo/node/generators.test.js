@@ -48,7 +48,7 @@ for (const [name, { file, draw, needs = true }] of Object.entries(reseeded)) {
     test(name, { skip: file ? 'this Node has no require() of ES modules' : 'not installed' }, () => {});
     continue;
   }
-  inBothModes(`${name}: each domain draws numbers of its own, clones of clones too`, async (run) => {
+  inBothModes(`${name}: each domain draws its own numbers, clones of clones too`, async (run) => {
     const stdout = await run(`
       const draw = () => (${draw})(require(${JSON.stringify(file)}));
       draw();

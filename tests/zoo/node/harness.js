@@ -76,7 +76,7 @@ async function until(is, what) {
 /** Where this domain's servers answer. */
 const ownAddress = () => (gridcentric.vmid() ? gridcentric.my_ip() : '127.0.0.1');
 
-/** A GET on a connection of its own, or of an agent: the text of the answer. */
+/** A GET on a separate connection, or one of an agent: the text of the answer. */
 function get(host, port, path = '/', agent = false) {
   return new Promise((resolve, reject) => {
     http.get({ host, port, path, agent }, (response) => {

@@ -1,5 +1,5 @@
 'use strict';
-// What the programs of SQLite's libraries share: writers in several threads, each with a connection of its own, in WAL mode and with a
+// What the programs of SQLite's libraries share: writers in several threads, each with its own connection, in WAL mode and with a
 // rollback journal, at work while clones are made. It is its own workers' program.
 const { isMainThread, parentPort, Worker, workerData } = require('node:worker_threads');
 const { assert, family, play, until } = require('./harness.js');
@@ -31,7 +31,7 @@ function write({ library, journal, thread, shared }) {
     database.exec('commit');
     committed.push(row.join());
     Atomics.add(shared, COMMITTED + thread, 1);
-    // Longer than the transaction, however busy the computer: nobody can be cloned who is always in one.
+    // Longer than the transaction, however busy the computer: a program that is always in one cannot be cloned.
     Atomics.wait(shared, PAUSE, 0, Math.random() * 4 * (performance.now() - begun));
   }
   database.close();

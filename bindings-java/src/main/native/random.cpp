@@ -32,7 +32,7 @@ constexpr const char *shared[][2] = {
 constexpr const char *native_kinds[] = {"sun/security/provider/NativePRNG",
                                         "sun/security/provider/NativePRNG$Blocking",
                                         "sun/security/provider/NativePRNG$NonBlocking"};
-// Names under which a program asks for a SecureRandom with state of its own, and the classes of these with their arrays.
+// Names under which a program asks for a SecureRandom with its own state, and the classes of these with their arrays.
 constexpr const char *own_names[] = {"SHA1PRNG", "DRBG"};
 constexpr const char *own_kinds[][3] = {
     {"sun/security/provider/SecureRandom", "state", "remainder"},

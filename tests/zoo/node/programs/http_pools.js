@@ -1,5 +1,5 @@
 'use strict';
-// Idle pools of fetch, undici and http.Agent: a clone's first request goes out on a connection of its own.
+// Idle pools of fetch, undici and http.Agent: a clone's first request goes out on its own connection.
 const http = require('node:http');
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');

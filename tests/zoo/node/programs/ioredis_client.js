@@ -1,5 +1,5 @@
 'use strict';
-// ioredis: commands of a clone go out on a connection of its own, and its subscriber subscribes again by itself.
+// ioredis: commands of a clone go out on its own connection, and its subscriber subscribes again by itself.
 // server: redis
 const { Redis } = require('ioredis');
 const { assert, family, play, until } = require('../harness.js');

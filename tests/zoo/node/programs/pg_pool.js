@@ -1,5 +1,5 @@
 'use strict';
-// pg's pool: the master's transaction goes on; a clone's queries go out on connections of its own.
+// pg's pool: the master's transaction goes on; a clone's queries go out on its own connections.
 // server: postgres
 const { Pool } = require('pg');
 const { assert, family, play } = require('../harness.js');

@@ -1,5 +1,5 @@
 'use strict';
-// Worker threads that share memory and wait in Atomics.wait: all go on in each clone, on memory of its own.
+// Worker threads that share memory and wait in Atomics.wait: all go on in each clone, on its own memory.
 const { Worker } = require('node:worker_threads');
 const { once } = require('node:events');
 const { assert, family, play, until } = require('../harness.js');

@@ -1,4 +1,4 @@
-"""asyncio's subprocess: the master talks on with its child, a clone reads the end of file and starts children of its own."""
+"""asyncio's subprocess: the master talks on with its child, a clone reads the end of file and starts its own children."""
 # stderr: Unknown child process pid \d+, will report returncode 255
 
 import asyncio

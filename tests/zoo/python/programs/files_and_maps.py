@@ -1,4 +1,4 @@
-"""Open files: each domain has offsets of its own, also without a name; a mapped file on a disk stays one file for all."""
+"""Open files: each domain has its own offsets, also without a name; a mapped file on a disk stays one file for all."""
 
 import mmap
 import tempfile

@@ -32,7 +32,7 @@ assert threads.apply(sum, (range(100),)) == 4950
 
 
 def work(vmid: int) -> int:
-    # In a greenlet of its own: the calls of the family are no greenlet switches.
+    # In a separate greenlet: the calls of the family do not switch greenlets.
     before = ticks[0]
     while ticks[0] < before + 5:
         gevent.sleep(0.001)

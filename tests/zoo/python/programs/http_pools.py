@@ -1,4 +1,4 @@
-"""Idle pools of requests, urllib3 and httpx: a clone's first request goes out on a connection of its own."""
+"""Idle pools of requests, urllib3 and httpx: a clone's first request goes out on its own connection."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""joblib's loky workers: the master's go on; a clone's Parallel fails at once or starts workers of its own, it never hangs."""
+"""joblib's loky workers: the master's go on; a clone's Parallel fails at once or starts its own workers, it never hangs."""
 # stderr: .*resource_tracker.*|  warnings.warn.*
 
 import joblib

@@ -1,4 +1,4 @@
-"""multiprocessing's Value, Array, SharedMemory, Pipe and Lock inside the program: each clone has copies of its own."""
+"""multiprocessing's Value, Array, SharedMemory, Pipe and Lock inside the program: each clone has its own copies."""
 
 import multiprocessing
 from multiprocessing import shared_memory

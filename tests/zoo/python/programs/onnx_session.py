@@ -1,4 +1,4 @@
-"""onnxruntime: an inference session with threads of its own gives the same in each clone, which opens sessions of its own."""
+"""onnxruntime: an inference session with its own threads gives the same in each clone, which opens its own sessions."""
 # zoo: full
 
 import numpy

@@ -1,4 +1,4 @@
-"""psycopg, its pool and SQLAlchemy's: the master's transaction goes on; a clone's pools open connections of their own."""
+"""psycopg, its pool and SQLAlchemy's: the master's transaction goes on; a clone's pools open their own connections."""
 # server: postgres
 
 import os

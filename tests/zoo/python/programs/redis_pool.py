@@ -1,4 +1,4 @@
-"""redis: a clone's first command goes out on a connection of its own, and so does each of its pool's threads."""
+"""redis: a clone's first command goes out on its own connection, and so does each of its pool's threads."""
 # server: redis
 
 import os

@@ -1,4 +1,4 @@
-"""Signals and timers: handlers, setitimer and a thread in sigwait go on in each clone, with signals of its own."""
+"""Signals and timers: handlers, setitimer and a thread in sigwait go on in each clone, with its own signals."""
 
 import os
 import signal

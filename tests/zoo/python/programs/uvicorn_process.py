@@ -1,4 +1,4 @@
-"""uvicorn as a program of its own on uvloop, asked to clone over HTTP: each clone answers on its own address."""
+"""uvicorn as a separate program on uvloop, asked to clone over HTTP: each clone answers on its own address."""
 
 import os
 import signal
