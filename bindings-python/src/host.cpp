@@ -48,6 +48,7 @@ class PythonHypervisor final : public Hypervisor {
     name_ = py::cast<std::string>(driver_.attr("name"));
     heeds_hints_ = py::hasattr(driver_, "expect");
     counts_ = py::hasattr(driver_, "reserve");
+    descriptors_ = py::cast<int>(py::getattr(driver_, "descriptors_a_clone", py::int_(0)));
     driver_.attr("attach")(handle_);
   }
   ~PythonHypervisor() override {
@@ -57,6 +58,7 @@ class PythonHypervisor final : public Hypervisor {
   }
 
   std::string_view name() const override { return name_; }
+  int descriptors_a_clone() const override { return descriptors_; }
 
   Capabilities capabilities() const override {
     return ask<Capabilities>(Capabilities{}, [this] {
@@ -154,6 +156,7 @@ class PythonHypervisor final : public Hypervisor {
   py::object driver_;
   std::string name_;
   bool heeds_hints_, counts_;  // these methods are optional
+  int descriptors_ = 0;
   std::shared_ptr<ListenerHandle> handle_;
 };
 

@@ -102,6 +102,12 @@ class NamesThatCount(Names):
         return self.asked.get(timeout=HANG_GUARD_S)
 
 
+class NamesThatKeepDescriptors(Names):
+    """More for each clone than any process may open."""
+
+    descriptors_a_clone = 2**30
+
+
 @contextlib.contextmanager
 def host_of(driver: Names, folder: Path, hello: str = "attach") -> Iterator[Connection]:
     """A host on the driver, and its first master."""
@@ -163,6 +169,13 @@ def test_a_driver_that_counts(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="there is no room now") as refused:
             master.finish(once)
         assert refused.value.code == "timed_out"
+
+
+def test_a_driver_that_keeps_descriptors(tmp_path: Path) -> None:
+    with host_of(NamesThatKeepDescriptors(), tmp_path) as master:
+        with pytest.raises(Refused, match=f"a clone takes {2**30 + 1} of them") as refused:
+            master.call("request_ticket", 1, 1, 1, -1)
+        assert refused.value.code == "clone_failed"
 
 
 def test_a_driver_whose_domains_clone_themselves(tmp_path: Path) -> None:

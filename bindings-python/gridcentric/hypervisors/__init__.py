@@ -81,6 +81,9 @@ class Driver(Protocol):
     """
 
     name: str
+    descriptors_a_clone: int
+    """How many descriptors of the host's process it keeps open for each clone. The host grants no more clones than it has
+    descriptors for. A driver without this attribute is not counted."""
 
     def attach(self, listener: Listener) -> None:
         """The host is there; comes first."""
