@@ -280,8 +280,9 @@ bool complete_tcp_pairs();
 
 // ---- unix_sockets.cpp
 extern const char *const descriptors_in_flight, *const path_stays;
-/// The inode of the other end, by a socket that asks the kernel (NETLINK_SOCK_DIAG). 0: there is none, or it isn't told.
-uint32_t unix_peer(int diag, uint32_t inode);
+/// The inode of the other end, by a socket that asks the kernel (NETLINK_SOCK_DIAG); 0: there is none. False: the kernel does
+/// not tell, as it has no unix_diag, or the socket belongs to another network namespace.
+bool unix_peer(int diag, uint32_t inode, uint32_t *peer);
 /// Finds which Unix sockets are the two ends of a pair, and reads what is in flight in them.
 bool plan_unix_sockets();
 bool rebuild_unix_listener(Descriptor &d);

@@ -163,9 +163,13 @@ bool SocketsSeen::waits_for_longer(int listener) const {
 std::vector<std::string> SocketsSeen::notes() {
   note_connections();
   const int diag = in_flight_.empty() ? -1 : socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-  for (const InFlight &s : in_flight_)  // of a connection to somebody else they are the master's
-    if (diag >= 0 && std::find(inodes_.begin(), inodes_.end(), unix_peer(diag, s.inode)) != inodes_.end())
+  for (const InFlight &s : in_flight_) {
+    uint32_t peer = 0;
+    const bool told = diag >= 0 && unix_peer(diag, s.inode, &peer);
+    // Of a connection to somebody else they are the master's.
+    if (!told || std::find(inodes_.begin(), inodes_.end(), peer) != inodes_.end())
       note(s.fd, descriptors_in_flight);
+  }
   if (diag >= 0) close(diag);
   if (unseen_) notes_.push_back(std::to_string(unseen_) + " sockets could not be looked at (not permitted)");
   return notes_;

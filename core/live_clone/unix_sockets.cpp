@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "descriptor.hpp"
+#include "socket_name.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -23,8 +24,8 @@ const char *const descriptors_in_flight = "descriptors in flight (SCM_RIGHTS) ar
 const char *const path_stays = "listening Unix socket, its path stays the master's";
 
 // The kernel's diagnosis of one Unix socket tells the inode of its peer. Asked one by one, not by dumping the
-// sockets of the whole machine.
-uint32_t unix_peer(int diag, uint32_t inode) {
+// sockets of the whole computer.
+bool unix_peer(int diag, uint32_t inode, uint32_t *peer) {
   struct {
     nlmsghdr head;
     unix_diag_req request;
@@ -37,11 +38,11 @@ uint32_t unix_peer(int diag, uint32_t inode) {
   ask.request.udiag_ino = inode;
   ask.request.udiag_cookie[0] = ask.request.udiag_cookie[1] = ~0u;
   ask.request.udiag_show = UDIAG_SHOW_PEER;
-  if (sys(SYS_sendto, diag, &ask, sizeof ask, 0, nullptr, 0) < 0) return 0;
+  if (sys(SYS_sendto, diag, &ask, sizeof ask, 0, nullptr, 0) < 0) return false;
   alignas(8) char answer[512] = {};
   const long n = sys(SYS_recvfrom, diag, answer, sizeof answer, 0, nullptr, nullptr);
   auto *head = reinterpret_cast<nlmsghdr *>(answer);
-  if (n < (long)sizeof *head || head->nlmsg_type == NLMSG_ERROR) return 0;
+  if (n < (long)sizeof *head || head->nlmsg_type == NLMSG_ERROR) return false;
   for (char *p = answer + NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(unix_diag_msg));
        p + 8 <= answer + head->nlmsg_len;) {
     uint16_t length, type;
@@ -49,13 +50,13 @@ uint32_t unix_peer(int diag, uint32_t inode) {
     memcpy(&type, p + 2, 2);
     if (length < 4) break;
     if (type == UNIX_DIAG_PEER) {
-      uint32_t peer;
-      memcpy(&peer, p + 4, 4);
-      return peer;
+      memcpy(peer, p + 4, 4);
+      return true;
     }
     p += (length + 3) & ~3;
   }
-  return 0;
+  *peer = 0;
+  return true;
 }
 
 namespace {
@@ -125,11 +126,71 @@ void bind_anywhere(int fd) {
   sys(SYS_bind, fd, &name, sizeof name.sun_family);
 }
 
+bool is_lone_end(const Descriptor &d) {
+  return d.kind == Kind::unix_dead && d.same_as < 0 && d.socket.peer < 0;
+}
+
+bool same(const SocketName &a, const SocketName &b) { return memcmp(&a, &b, sizeof a) == 0; }
+
+struct Names {
+  SocketName own{}, peer{};
+
+  explicit Names(const Descriptor &d) {
+    own_name(d.fd, &own);
+    peer_name(d.fd, &peer);
+  }
+  bool unnamed() const {
+    SocketName none{};
+    none.generic.sa_family = AF_UNIX;
+    return same(own, none);
+  }
+  bool may_be_pair(const Names &other) const { return same(own, other.peer) && same(peer, other.own); }
+};
+
+// The next lone end after d that has the other's names; null: there is none.
+Descriptor *lone_end_like(const Descriptor &d, const Names &names) {
+  auto &all = engine.plan.descriptors;
+  for (size_t i = 1, at = size_t(&d - all.items); i < all.count; i++) {
+    Descriptor &other = all[(at + i) % all.count];
+    if (is_lone_end(other) && other.socket.type == d.socket.type && names.may_be_pair(Names(other)))
+      return &other;
+  }
+  return nullptr;
+}
+
+// Which sockets are connected when the kernel does not tell: an end without a name gets one of the kernel's choice, which
+// the other end then has as that of its peer. Only where there may be another end, and only of one of the two. Connections to
+// a listener have its name at one end and none at the other, so those without come first.
+void pair_by_names() {
+  auto &all = engine.plan.descriptors;
+  bool named = true;  // could all be?
+  for (const bool unnamed : {true, false}) {
+    for (Descriptor &d : all) {
+      if (!is_lone_end(d)) continue;
+      const Names before(d);
+      if (before.unnamed() != unnamed || !lone_end_like(d, before)) continue;
+      if (unnamed) bind_anywhere(d.fd);
+      const Names names(d);
+      if (names.unnamed()) named = false;
+      if (names.unnamed()) continue;
+      if (Descriptor *other = lone_end_like(d, names)) {
+        d.socket.peer = int(other - all.items);
+        other->socket.peer = int(&d - all.items);
+      }
+    }
+  }
+  if (!named)
+    end_note(
+        note() << "the kernel does not tell which Unix sockets are connected to each other: pairs become "
+                  "dead ends");
+}
+
 }  // namespace
 
 bool plan_unix_sockets() {
   auto &all = engine.plan.descriptors;
   long diag = -1;
+  bool told = true;
   for (Descriptor &d : all) {
     if (d.kind == Kind::unix_listener && d.same_as < 0)
       end_note(note() << "descriptor " << d.fd << ": " << path_stays);
@@ -141,16 +202,16 @@ bool plan_unix_sockets() {
       continue;
     }
     if (diag == -1) diag = sys(SYS_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-    if (diag >= 0) d.socket.peer_inode = unix_peer((int)diag, (uint32_t)d.inode);
+    if (diag < 0 || !unix_peer((int)diag, (uint32_t)d.inode, &d.socket.peer_inode)) told = false;
   }
   if (diag >= 0) sys(SYS_close, diag);
-  if (diag < -1) end_note(note() << "sock_diag is not permitted: Unix socket pairs become dead ends");
   for (Descriptor &d : all) {
     if (d.kind != Kind::unix_dead || d.same_as >= 0 || !d.socket.peer_inode) continue;
     Descriptor *other = descriptor_of_inode(d.device, d.socket.peer_inode);
     if (other && other->kind == Kind::unix_dead && other->socket.peer_inode == d.inode)
       d.socket.peer = int(other - all.items);
   }
+  if (!told) pair_by_names();
   for (Descriptor &d : all) {
     if (d.kind != Kind::unix_dead || d.socket.peer < 0) continue;
     d.kind = Kind::unix_pair;

@@ -55,6 +55,7 @@ ROWS += [
     ("container", "use plain mode", WORKS),
     ("old-container", "pidfd_open", "pidfd_open"),
     ("namespaces", "use plain mode", WORKS),
+    ("sock_diag", WORKS, WORKS),
 ]
 
 pytestmark = pytest.mark.skipif(not DENY.exists(), reason="build the core's tests first: nox -s kernels")

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,10 @@ TESTEE(works_or_says_why) {
   int ends[2];
   CHECK(pipe2(ends, O_CLOEXEC) == 0 && write(ends[1], "kept", 4) == 4);
   CHECK(dup(ends[1]) > 0);
+  int pairs[4][2];  // ends of one type, and in no order
+  for (auto &pair : pairs) CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+  for (int i = 0; i < 2; i++) std::swap(pairs[i][0], pairs[3 - i][0]);
+  for (auto &pair : pairs) CHECK(write(pair[0], &pair[0], sizeof pair[0]) == sizeof pair[0]);
   auto *shared =
       static_cast<char *>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   CHECK(shared != MAP_FAILED);
@@ -58,9 +63,6 @@ TESTEE(works_or_says_why) {
       close(fd);
     }
     CHECK(descriptors() == before);
-  } else {
-    printf("clone %d works\n", result.index);
-    fflush(stdout);
   }
   if (result.index < 0) CHECK(descriptors() == before);
   const long now = rounds;
@@ -70,5 +72,15 @@ TESTEE(works_or_says_why) {
   CHECK_EQ(*shared, 's');
   char text[4];
   CHECK(read(ends[0], text, 4) == 4 && memcmp(text, "kept", 4) == 0);
-  if (result.index > 0) _exit(0);
+  for (int i = 0; i < 4; i++) {
+    int sender;
+    CHECK(recv(pairs[3 - i][1], &sender, sizeof sender, MSG_DONTWAIT) == sizeof sender);
+    CHECK_EQ(sender, pairs[i][0]);
+    CHECK(write(pairs[3 - i][1], "back", 4) == 4 && recv(pairs[i][0], text, 4, MSG_DONTWAIT) == 4);
+  }
+  if (result.index > 0) {
+    printf("clone %d works\n", result.index);
+    fflush(stdout);
+    _exit(0);
+  }
 }
