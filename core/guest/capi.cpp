@@ -136,8 +136,9 @@ int gc_clone_of(int vmid, gc_uuid_t ticket, gc_domain_t **clones, size_t *count)
 
 int gc_serve(void) {
   return guarded([&] {
-    guest::carry_out_orders_with(
-        [](const std::string &ticket, int) { guest::clone(ticket, nullptr, found_by_runtime()); });
+    if (!runtime_carries_out_orders())
+      guest::carry_out_orders_with(
+          [](const std::string &ticket, int) { guest::clone(ticket, nullptr, found_by_runtime()); });
     guest::serve(used_call());
     return 0;
   });

@@ -28,6 +28,9 @@ Call *used_call() noexcept;
 // What gc_tell_repeating() was told last.
 std::vector<generators::Repeating> found_by_runtime();
 
+// Does the runtime carry out orders (gc_carry_out_orders_with())?
+bool runtime_carries_out_orders() noexcept;
+
 // Runs work; no exception gets past here into C.
 template <typename Work>
 int guarded(Work work) noexcept {

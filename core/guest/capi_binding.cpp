@@ -2,6 +2,7 @@
 #include <gridcentric/gc-binding.h>
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -17,12 +18,16 @@ namespace {
 std::vector<generators::Repeating> &told_last = *new std::vector<generators::Repeating>;
 std::mutex mutex;  // of told_last
 
+std::atomic<bool> carries_out_orders{false};
+
 }  // namespace
 
 std::vector<generators::Repeating> guest::capi::found_by_runtime() {
   std::lock_guard lock(mutex);
   return told_last;
 }
+
+bool guest::capi::runtime_carries_out_orders() noexcept { return carries_out_orders; }
 
 extern "C" {
 
@@ -92,6 +97,7 @@ int gc_no_locks_in_chunks(size_t size) {
 int gc_carry_out_orders_with(int (*carry_out)(gc_uuid_t, void *), void *data) {
   return guarded([&] {
     need(carry_out, "carry_out", "a function");
+    carries_out_orders = true;
     guest::carry_out_orders_with([carry_out, data](const std::string &ticket, int) {
       gc_uuid_t name;
       fill(name.value, sizeof name.value, ticket);

@@ -5,10 +5,11 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/core/guest_checks.h"
 
-static int befores = 0, afters = 0, refusing = 0;
+static int befores = 0, afters = 0, refusing = 0, ordered = 0;
 
 static int before_copy(void *data) {
   CHECK(data == &befores);
@@ -27,9 +28,9 @@ static void in_clone(int vmid, void *data) {
   uintptr_t *pointers = NULL;
   (void)data;
   CHECK(vmid == gc_vmid() && gc_generation() == 1);
-  CHECK(befores == 2 && afters == 0); /* still stopped */
+  CHECK(befores == (ordered ? 1 : 2) && afters == 0); /* still stopped */
   CHECK(gc_thread_pointers(&pointers, &threads_in_clone) == 0);
-  CHECK(threads_in_clone == 1 && pointers[0] != 0);
+  CHECK(threads_in_clone == (ordered ? 2 : 1) && pointers[0] != 0);
   gc_free(pointers);
 }
 
@@ -140,10 +141,55 @@ static void check_clones(void) {
   gc_free(results);
 }
 
+static int declining = 0;
+
+/* As a runtime carries out an order: by its own clone(). */
+static int carry_out(gc_uuid_t ticket, void *data) {
+  int vmid;
+  CHECK(data == &ordered && strlen(ticket.value) == 36);
+  ++ordered;
+  if (declining) {
+    FAILS(gc_kill(0), GC_E_INVALID_ARGUMENT); /* has a text */
+    return GC_E_NOT_SUPPORTED;
+  }
+  vmid = gc_clone(ticket);
+  if (vmid > 0) {
+    fflush(stdout);
+    _Exit(failures == 0 ? 7 : 99);
+  }
+  return vmid == 0 ? 0 : errno;
+}
+
+static void check_orders(void) {
+  gc_uuid_t ticket;
+  gc_domain_t *clones = NULL;
+  gc_result_t *results = NULL;
+  size_t count = 0;
+  int status;
+  befores = afters = 0;
+  FAILS(gc_carry_out_orders_with(NULL, NULL), GC_E_INVALID_ARGUMENT);
+  CHECK(gc_carry_out_orders_with(carry_out, &ordered) == 0);
+  CHECK(gc_serve() == 0); /* leaves it to the runtime */
+  CHECK(gc_request_ticket(2, 2, 1, 1000, &ticket) == 0);
+  declining = 1;
+  FAILS(gc_clone_of(0, ticket, &clones, &count), GC_E_NOT_SUPPORTED);
+  CHECK(strstr(gc_error_text(), "vmid") != NULL && ordered == 1 && befores == 0);
+  declining = 0;
+  status = gc_clone_of(0, ticket, &clones, &count);
+  while (gc_vmid() > 0) pause(); /* the thread that has carried out the order ends the clone */
+  CHECK(status == 0 && count <= 2);
+  gc_free(clones);
+  CHECK(ordered == 2 && befores == 1 && afters == 1);
+  CHECK(gc_wait(ticket, -1, &results, &count) == 0 && count == 2);
+  CHECK(count == 2 && results[0].status == 7 && results[1].status == 7);
+  gc_free(results);
+}
+
 int main(void) {
   check_arguments();
   check_host();
   check_giving_up();
   check_clones();
+  check_orders();
   return failures == 0 ? 0 : 1;
 }

@@ -66,8 +66,8 @@ GC_API int gc_tell_repeating(const gc_repeating_t *found, size_t count);
 
 /* Orders (gc_serve()) are carried out by carry_out(ticket, data) instead of gc_clone(), in the thread that listens for them:
 * the runtime calls its own clone(), and returns 0 when that has returned, in the caller and in each clone. Another value is a
-* GC_E_*: the order is declined with it and the thread's gc_error_text(). Replaces an earlier one. INVALID_ARGUMENT: carry_out
-* NULL. */
+* GC_E_*: the order is declined with it and the thread's gc_error_text(). Before or after gc_serve(); replaces an earlier one.
+* INVALID_ARGUMENT: carry_out NULL. */
 GC_API int gc_carry_out_orders_with(int (*carry_out)(gc_uuid_t ticket, void *data), void *data);
 
 #ifdef __cplusplus
