@@ -172,6 +172,38 @@ timespec *rest_of_sleep(const arch::WaitingCall &call) {
   return reinterpret_cast<timespec *>(call.args[plain ? 1 : 3]);
 }
 
+// Where the kernel has written how much is left of a wait that the frame makes again; 0: nowhere.
+uint64_t written_rest(const arch::WaitingCall &call) {
+  switch (call.number) {
+#ifdef SYS_select
+    case SYS_select:
+#endif
+    case SYS_pselect6:
+      return call.args[4];
+    case SYS_ppoll:
+      return call.args[2];
+    default:
+      return 0;
+  }
+}
+
+// The wait goes on while its thread is stopped: takes that time from what is left. Memory that cannot be written stays as it is,
+// as the kernel leaves it.
+void count_the_stop(const Wait &w) {
+  const uint64_t at = written_rest(w.call);
+  timespec rest{};
+  if (!at || ProgramMemory().read(at, &rest, sizeof rest) != sizeof rest) return;
+#ifdef SYS_select
+  const long unit = w.call.number == SYS_select ? 1000 : 1;  // it has microseconds
+#else
+  const long unit = 1;
+#endif
+  rest = time_of(nanoseconds({rest.tv_sec, rest.tv_nsec * unit}) - (now_ns() - w.stopped_at));
+  rest.tv_nsec /= unit;
+  const iovec ours{&rest, sizeof rest}, theirs{reinterpret_cast<void *>(at), sizeof rest};
+  sys(SYS_process_vm_writev, sys(SYS_getpid), &ours, 1, &theirs, 1, 0);
+}
+
 // Is a signal pending that came while all were blocked, and is not ignored? Then the call has to end as it would have.
 bool signal_is_due(const ucontext_t *frame) {
   unsigned long pending = 0, blocked = 0;
@@ -309,6 +341,8 @@ void go_on_waiting(const Wait &w, ucontext_t *frame, bool in_clone) {
     if (w.made_again) arch::end_restarted(frame);
   } else if (w.interrupted && w.limit >= 0) {
     go_on_for_the_rest(w, frame);
+  } else if (w.interrupted) {
+    count_the_stop(w);
   }
 }
 
