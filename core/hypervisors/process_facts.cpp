@@ -80,11 +80,12 @@ int pid_of_pidfd(int pidfd) {
 
 namespace {
 
-int only_child_of(int pid) {
+// The kernel lists them in the order in which they came: processes that a reaper has adopted, and those of a tree, which join a
+// clone later, come after the one that it was made for.
+int first_child_of(int pid) {
   const std::string number = std::to_string(pid);
   const std::string children = read_proc("/proc/" + number + "/task/" + number + "/children");
-  const std::size_t space = children.find(' ');
-  return space == std::string::npos || space + 1 != children.size() ? -1 : std::atoi(children.c_str());
+  return children.empty() ? -1 : std::atoi(children.c_str());
 }
 
 bool run_one_program(int pid, int other) {
@@ -98,12 +99,12 @@ bool run_one_program(int pid, int other) {
 }  // namespace
 
 std::pair<int, int> open_clone_of(int reaper) {
-  int parent = reaper, child = only_child_of(parent);
-  if (const int below = child < 0 ? -1 : only_child_of(child); below >= 0 && run_one_program(reaper, child))
+  int parent = reaper, child = first_child_of(parent);
+  if (const int below = child < 0 ? -1 : first_child_of(child); below >= 0 && run_one_program(reaper, child))
     parent = child, child = below;
   const int pidfd = child < 0 ? -1 : open_pidfd(child);
   // Still its child: so the number has not become another process's in between.
-  if (pidfd >= 0 && only_child_of(parent) == child) return {child, pidfd};
+  if (pidfd >= 0 && first_child_of(parent) == child) return {child, pidfd};
   if (pidfd >= 0) close(pidfd);
   return {-1, -1};
 }

@@ -25,4 +25,18 @@ inline int close_descriptors(unsigned first, unsigned last) {
   return n < 0 ? (int)-n : 0;
 }
 
+/// The same for all but these; a negative one is none.
+inline int close_all_but(const int *wanted, int count) {
+  int err = 0, next = 0;  // all below `next` have been dealt with
+  for (int done = 0; !err && done < count; done++) {
+    int lowest = INT32_MAX;
+    for (int i = 0; i < count; i++)
+      if (wanted[i] >= next && wanted[i] < lowest) lowest = wanted[i];
+    if (lowest == INT32_MAX) break;
+    if (lowest > next) err = close_descriptors((unsigned)next, (unsigned)lowest - 1);
+    next = lowest + 1;
+  }
+  return err ? err : close_descriptors((unsigned)next, ~0u);
+}
+
 }  // namespace gridcentric::live_clone

@@ -21,14 +21,16 @@ enum class Kind : int {
   tcp_idle,  ///< TCP, neither connected nor listening
   tcp_dead,  ///< TCP, connected to somebody else: lives on in the master
   unix_listener,
-  unix_pair,  ///< both ends are ours
-  unix_dead,  ///< connected to somebody else
-  unix_idle,  ///< neither
+  unix_pair,    ///< both ends are ours
+  unix_across,  ///< of a tree: the other end is another process's
+  unix_dead,    ///< connected to somebody else
+  unix_idle,    ///< neither
   netlink,
-  pipe,       ///< both ends are ours
-  pipe_dead,  ///< the other end is somebody else's
-  pty,        ///< both sides are ours
-  pty_dead,   ///< a master whose other side is somebody else's
+  pipe,         ///< both ends are ours
+  pipe_joined,  ///< of a tree: a process before this one makes the pipe anew
+  pipe_dead,    ///< the other end is somebody else's
+  pty,          ///< both sides are ours
+  pty_dead,     ///< a master whose other side is somebody else's
   event,
   timer,
   signals,
@@ -38,7 +40,8 @@ enum class Kind : int {
   file,           ///< regular file or directory: opened again, with an offset of its own
   shared_memory,  ///< memfd, or a file in memory: copied (memory.cpp)
   epoll,
-  kept,  ///< stays shared with the master, as after fork()
+  fetched,  ///< of a tree: another process of it makes the open file anew
+  kept,     ///< stays shared with the master, as after fork()
 };
 
 struct Ring;
@@ -62,6 +65,7 @@ struct Descriptor {
     int family, type, protocol;
     int peer;             ///< tcp_pair, unix_pair: index of the other end; -1: none of ours
     uint32_t peer_inode;  ///< Unix
+    int peer_process;     ///< unix_across
     int backlog;          ///< listener
     uint16_t port;        ///< listener, udp, tcp_idle: on the clone's address (host byte order), 0: none
     sockaddr_in6 *to;     ///< udp: where it is connected to (also an IPv4 address), null: nowhere
@@ -72,6 +76,9 @@ struct Descriptor {
     int next;    ///< index of the next open file of the same pipe, -1: none
     bool leads;  ///< the first one of ours: rebuilds the others
     int capacity;
+    int maker;    ///< pipe_joined: the process that makes it
+    bool fills;   ///< this process has what waits in it
+    bool shared;  ///< pipe: other processes of the tree have it too
     InFlight waiting;
   };
   struct Terminal {
@@ -105,6 +112,13 @@ struct Descriptor {
     uint32_t first, count;  ///< of the registrations
   };
   enum class Whose : int { others, child, program };
+  struct PidFd {
+    Whose whose;
+    int pid;
+  };
+  struct Fetched {
+    int process, fd;  ///< the open file as that process has it
+  };
 
   union {
     Socket socket;      ///< tcp_*, listener, udp, unix_*, netlink
@@ -114,7 +128,8 @@ struct Descriptor {
     Timer timer;
     uint64_t signal_mask;  ///< signals
     Inotify inotify;
-    Whose process;  ///< of whom a pidfd is
+    PidFd process;
+    Fetched fetched;
     Ring *ring;
     File file;  ///< file, shared_memory
     Epoll epoll;
@@ -192,6 +207,8 @@ unsigned long number_in(const char *info, const char *key, bool hexadecimal = fa
 void match_pipes(const int *order, size_t count);
 bool plan_pipe(Descriptor &d);
 bool rebuild_pipe(Descriptor &d);
+bool plan_joined_pipe(Descriptor &d);
+bool rebuild_joined_pipe(Descriptor &d);
 bool plan_pipe_dead(Descriptor &d);
 bool rebuild_pipe_dead(Descriptor &d);
 
@@ -287,6 +304,7 @@ bool unix_peer(int diag, uint32_t inode, uint32_t *peer);
 bool plan_unix_sockets();
 bool rebuild_unix_listener(Descriptor &d);
 bool rebuild_unix_pair(Descriptor &d);
+bool rebuild_unix_across(Descriptor &d);
 bool freeze_unix_dead(Descriptor &d);
 bool rebuild_unix_dead(Descriptor &d);
 bool rebuild_unix_idle(Descriptor &d);

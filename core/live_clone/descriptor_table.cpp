@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "descriptor.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -82,7 +83,8 @@ bool examine(Descriptor &d) {
 bool engines_own(int fd) {
   const Engine &e = engine;
   if (fd == e.prepared.reaper || fd == e.prepared.gate || fd == e.prepared.progress ||
-      fd == e.prepared.master_pidfd || fd == e.order->lifeline)
+      fd == e.prepared.master_pidfd || fd == e.order->lifeline || fd == e.prepared.tree_fd ||
+      fd == e.prepared.root_pidfd)
     return true;
   for (const int own : e.order->private_descriptors)
     if (fd == own) return true;
@@ -183,6 +185,7 @@ void duplicates_follow() {
 }  // namespace
 
 bool is_standard(int fd) {
+  if (tree::is_member()) return false;  // exchange() has dealt with those that are the root's
   for (const int more : engine.order->standard_streams)
     if (more == fd) return true;
   return fd <= 2;
@@ -222,7 +225,7 @@ bool read_descriptor_table() {
   if (!list_descriptors()) return false;
   for (Descriptor &d : engine.plan.descriptors)
     if (!examine(d)) return false;
-  if (!find_duplicates()) return false;
+  if (!find_duplicates() || (tree::whole() && !tree::exchange())) return false;
   keep_standard_streams();
   match_pipes(engine.plan.by_file, engine.plan.descriptors.count);
   match_ptys();

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "descriptor.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -112,10 +113,12 @@ constexpr Handler handlers[] = {
     {Kind::tcp_dead, "a TCP connection", nullptr, let_go, rebuild_tcp_dead},
     {Kind::unix_listener, "a listening Unix socket", nullptr, nullptr, rebuild_unix_listener},
     {Kind::unix_pair, "a Unix socket pair", nullptr, rebuild_unix_pair, rebuild_unix_pair},
+    {Kind::unix_across, "a Unix socket pair between processes", nullptr, nullptr, rebuild_unix_across},
     {Kind::unix_dead, "a Unix connection", nullptr, freeze_unix_dead, rebuild_unix_dead},
     {Kind::unix_idle, "a Unix socket", nullptr, nullptr, rebuild_unix_idle},
     {Kind::netlink, "a netlink socket", nullptr, nullptr, rebuild_netlink},
     {Kind::pipe, "a pipe", plan_pipe, let_go, rebuild_pipe},
+    {Kind::pipe_joined, "a pipe between processes", plan_joined_pipe, nullptr, rebuild_joined_pipe},
     {Kind::pipe_dead, "a pipe to the outside", plan_pipe_dead, let_go, rebuild_pipe_dead},
     {Kind::pty, "a pseudo-terminal", plan_pty, nullptr, rebuild_pty},
     {Kind::pty_dead, "a pseudo-terminal to the outside", plan_pty_dead, nullptr, rebuild_pty_dead},
@@ -128,6 +131,7 @@ constexpr Handler handlers[] = {
     {Kind::file, "a file", plan_file, freeze_file, rebuild_file},
     {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr, nullptr},
     {Kind::epoll, "an epoll set", plan_epoll, let_go, rebuild_epoll},
+    {Kind::fetched, "shared with another process", nullptr, nullptr, tree::rebuild_fetched},
     {Kind::kept, "shared with the master", nullptr, nullptr, nullptr},
 };
 
@@ -192,7 +196,9 @@ bool rebuild_descriptors() {
   if (!each_open_file(&Handler::rebuild)) return false;
   end_exact_mapping();
   // A lock goes when any descriptor of its file is closed: from here on none is.
-  return rebuild_file_locks();
+  if (!rebuild_file_locks()) return false;
+  tree::descriptors_are_in_place();
+  return true;
 }
 
 bool complete_descriptors() {

@@ -103,6 +103,9 @@ struct CloneArguments {
       cgroup;
 };
 
+namespace tree {
+struct Page;
+}
 struct SharedMapping;
 struct Guards;
 struct Descriptor;
@@ -121,11 +124,18 @@ inline constexpr int passing_timeout_ms = 5000;
 struct Prepared {
   int pid = 0;     ///< of the master, in its namespace
   int parent = 0;  ///< pid of its parent there; 0: that is outside
+  int clones = 0;
   int reaper = -1, gate = -1, progress = -1, master_pidfd = -1;
   StatusPage *status = nullptr;
   size_t status_size = 0;
   LibcLayout libc{};
   bool whole_id_map = false;  ///< may map all user ids into a clone's namespace (root)
+  /// Of a tree (tree/tree.hpp), or null: what its processes share, and which of them this is; 0 is the root.
+  tree::Page *tree = nullptr;
+  size_t tree_size = 0;
+  int process = 0;
+  int tree_fd = -1;     ///< in the root
+  int root_pidfd = -1;  ///< in the others
 };
 
 /// What was found while the threads were parked, and what the clones are made by. A clone reads its copy.
@@ -178,13 +188,16 @@ struct Engine {
   Result result;
 
   bool pidns() const { return order->mode == Mode::pidns; }
-  int clones() const { return (int)order->addresses.size(); }
+  int clones() const { return prepared.clones; }
 };
 
 inline constexpr size_t notes_size = 32 * 1024;
 
 /// The one engine of the process: one clone() at a time.
 extern Engine engine;
+/// Takes it for this process; a forked child takes it from its parent's copy. False: it is busy.
+bool take_engine();
+void leave_engine();
 
 /// Records why this clone() fails; the first one wins. Write the text to what it returns:
 ///   return fail(EOPNOTSUPP) << "descriptor " << fd << " is ...", false;
@@ -216,6 +229,8 @@ void install_park_handler();
 // ---- sleepers.cpp
 /// What the thread waits in, as seen from outside, before a signal takes it out of there.
 void look_at_call(Thread &thread);
+/// The same for a thread of another process.
+void look_at_call_of(int proc_tid, arch::WaitingCall *call);
 /// Since when it does: for waits with a limit.
 void look_at_sleep(Thread &thread);
 /// The scheduler's clock of the processor that the caller is on.
@@ -226,6 +241,8 @@ void settle_deadlines();
 // ---- waits.cpp
 /// What the thread waits in and how long: before it gets the signal.
 void look_at_wait(Thread &thread);
+/// The limit of a wait whose call is known.
+void look_at_limit(Wait *wait);
 /// In the handler: what the signal has interrupted. `wait` is what was seen before, or empty.
 void note_interruption(Wait &wait, ucontext_t *frame);
 /// In the handler, when the thread is let go: waits for what is left.
@@ -303,6 +320,8 @@ struct NamespaceTrial {
 NamespaceTrial try_namespaces();
 
 // ---- stages.cpp
+/// Records what the copies are made by. Threads are parked.
+bool plan_process();
 /// The sequence, from parking to release: then the program goes on. False with the result's failure when nothing was cloned.
 /// True: the result's index says where; a clone is complete.
 bool run_parked_stages();

@@ -19,6 +19,7 @@
 #include "file_locks.hpp"
 #include "libc_profile.hpp"
 #include "preflight.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -35,9 +36,9 @@ struct Held {
   StatusPage *status = nullptr;
   size_t status_size = 0;
   std::vector<int> pidfds;
+  tree::Page *tree = nullptr;
 };
 
-std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
 Held held;
 
 void close_fd(int &fd) {
@@ -52,14 +53,6 @@ Outcome failure(int err, std::string message) {
   return o;
 }
 
-// Takes the engine for this process; a forked child takes it from its parent's copy.
-bool take_engine() {
-  const int me = getpid();
-  int owner = busy_pid;
-  if (owner == me) return false;
-  return busy_pid.compare_exchange_strong(owner, me);
-}
-
 std::string check(const Order &order) {
   if (order.addresses.empty() || order.addresses.size() > most_clones)
     return std::to_string(order.addresses.size()) + " clones ordered: expected 1 to " +
@@ -70,6 +63,8 @@ std::string check(const Order &order) {
     return "the lifeline, descriptor " + std::to_string(order.lifeline) + ", is not open";
   if (!order.answer_pipe.answers.empty() && order.answer_pipe.answers.size() != order.addresses.size())
     return "the answers in answer_pipe must be as many as the clones";
+  if (order.with_children && order.mode != Mode::pidns)
+    return "a program is cloned with its children in pidns mode only";
   if (order.park_timeout_ms <= 0) return "park_timeout_ms must be positive";
   return "";
 }
@@ -100,6 +95,7 @@ class Preparation {
     close_fd(engine.prepared.progress);
     close_fd(engine.prepared.master_pidfd);
     close_fd(engine.prepared.gate);
+    forget_tree();
     unmap();
     if (engine.prepared.status) munmap(engine.prepared.status, engine.prepared.status_size);
     engine = {};  // what it points to is gone
@@ -108,6 +104,7 @@ class Preparation {
   std::string open(const Order &order) {
     Engine &e = engine;
     e.order = &order;
+    e.prepared.clones = (int)order.addresses.size();
     e.prepared.libc = libc_profile();
     e.prepared.pid = getpid();
     e.prepared.parent = getppid();
@@ -148,10 +145,33 @@ class Preparation {
     e.plan.thread_capacity = std::max(threads * 2 + 64, size / (sizeof(Thread) * 8));
     e.plan.threads = static_cast<Thread *>(e.arena.take(e.plan.thread_capacity * sizeof(Thread)));
     memset(static_cast<void *>(e.prepared.status), 0, e.prepared.status_size);
-    return e.plan.threads != nullptr;
+    return e.plan.threads != nullptr && (!e.order->with_children || lay_out_tree());
   }
 
  private:
+  // Anew for each try: processes may still look at that of the one before.
+  bool lay_out_tree() {
+    Engine &e = engine;
+    forget_tree();
+    const size_t size = tree::Page::size_for(e.clones());
+    e.prepared.tree_fd = (int)syscall(SYS_memfd_create, "gridcentric-tree", MFD_CLOEXEC);
+    if (e.prepared.tree_fd < 0 || ftruncate(e.prepared.tree_fd, (off_t)size) != 0) return false;
+    void *page = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, e.prepared.tree_fd, 0);
+    if (page == MAP_FAILED) return false;
+    e.prepared.tree = static_cast<tree::Page *>(page);
+    e.prepared.tree_size = size;
+    e.prepared.tree->magic = tree::page_magic;
+    e.prepared.tree->size = size;
+    e.prepared.tree->clones = e.clones();
+    e.prepared.tree->reaper = e.prepared.reaper;
+    for (int k = 0; k < e.clones(); k++) e.prepared.tree->clone(k).address = e.order->addresses[(size_t)k];
+    return true;
+  }
+  void forget_tree() {
+    close_fd(engine.prepared.tree_fd);
+    if (engine.prepared.tree) munmap(engine.prepared.tree, engine.prepared.tree_size);
+    engine.prepared.tree = nullptr;
+  }
   void unmap() {
     if (engine.arena.base) munmap(engine.arena.base, engine.arena.size);
     engine.arena = {};
@@ -207,7 +227,8 @@ bool wait_until_it_passes(const Order &order, double deadline) {
   size_t threads = 0;
   for (size_t i = 0; i < engine.plan.thread_count; i++)
     threads += engine.plan.threads[i].state == thread_parked;
-  if (!engine.result.passes || threads < 2 || now_ms() > deadline) return false;
+  const bool alone = threads < 2 && !order.with_children;
+  if (!engine.result.passes || alone || now_ms() > deadline) return false;
   const auto wait = [deadline] {
     do {
       const timespec moment{0, 200'000};
@@ -223,7 +244,7 @@ bool wait_until_it_passes(const Order &order, double deadline) {
 void become_clone(Preparation &) {
   wait_until_left();
   Engine &e = engine;
-  e.prepared.reaper = e.prepared.gate = e.prepared.progress = e.prepared.master_pidfd =
+  e.prepared.reaper = e.prepared.gate = e.prepared.progress = e.prepared.master_pidfd = e.prepared.tree_fd =
       -1;  // closed before the gate opened
 }
 
@@ -273,9 +294,11 @@ Outcome clone_now(const Order &order) {
   for (const Descriptor &d : engine.plan.descriptors)
     if ((d.kind == Kind::listener || d.kind == Kind::udp) && d.same_as < 0 && d.socket.port)
       out.ports.push_back({d.kind == Kind::listener, d.socket.family == AF_INET6, d.socket.port});
-  held = {getpid(), engine.prepared.gate, engine.prepared.status, engine.prepared.status_size, out.pidfds};
+  held = {getpid(),   engine.prepared.gate, engine.prepared.status, engine.prepared.status_size,
+          out.pidfds, engine.prepared.tree};
   engine.prepared.gate = -1;  // they live on until commit() or abort()
   engine.prepared.status = nullptr;
+  engine.prepared.tree = nullptr;
   return out;
 }
 
@@ -284,8 +307,9 @@ bool holding() { return held.pid && held.pid == getpid(); }
 void let_go() {
   close_fd(held.gate);
   munmap(held.status, held.status_size);
+  if (held.tree) munmap(held.tree, held.tree->size);
   held = {};
-  busy_pid = 0;
+  leave_engine();
 }
 
 }  // namespace
@@ -317,17 +341,28 @@ Outcome clone(const Order &order) {
     return failure(EBUSY, "another thread clones this process, or clones wait for commit() or abort()");
   try {
     Outcome out = clone_now(order);
-    if (out.index != 0) busy_pid = 0;
+    if (out.index != 0) leave_engine();
     return out;
   } catch (...) {
-    busy_pid = 0;
+    leave_engine();
     throw;
   }
+}
+
+void expect_signal() {
+  static const Order order;
+  tree::order_of_member = &order;
+  tree::libc_of_member = libc_profile();
+  install_park_handler();
 }
 
 void commit() {
   if (!holding()) return;
   held.status->committed = 1;
+  if (held.tree) {
+    held.tree->committed = 1;
+    futex_wake(held.tree->committed);
+  }
   const uint64_t one = 1;
   if (write(held.gate, &one, sizeof one) < 0) { /* an eventfd at 0 takes 1 */
   }

@@ -97,6 +97,10 @@ struct Order {
   AnswerPipe answer_pipe;
   /// More descriptors that stay shared with the master, as 0, 1 and 2 do: a shell has set these aside and will put them back.
   std::vector<int> standard_streams;
+  /// Clones every process below the caller's with it, as one tree; pidns mode only. Each must have been prepared (expect_signal()).
+  bool with_children = false;
+  /// Of these processes, as /proc names them, some that are not cloned: the one that asked for it, say.
+  std::vector<int> left_out;
   /// For tests: the clone with this index (1..N) fails while it is rebuilt. 0: none.
   int fail_at = 0;
 };
@@ -150,6 +154,9 @@ struct Outcome {
 /// clone whose master dies first ends by itself. The program's signal handlers do not run on the calling thread during the
 /// call. One call at a time per process; others fail with EBUSY.
 Outcome clone(const Order &order);
+
+/// In every process that may be cloned as part of a tree, once, before main(): prepares it for the signal of the tree's root.
+void expect_signal();
 
 /// Master: opens the gate. Does nothing if no clones are held.
 void commit();

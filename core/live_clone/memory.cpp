@@ -9,6 +9,7 @@
 #include "descriptor.hpp"
 #include "mapped_files.hpp"
 #include "program_memory.hpp"
+#include "tree/tree.hpp"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102  // Linux 6.13, of shared mappings 6.15
@@ -61,6 +62,9 @@ bool check_mapping(const MapsLine &m) {
 
 // Is any mapping of this object writable?
 bool written(const SharedMapping &of) {
+  bool elsewhere = false;
+  tree::first_with_memory(of.device, of.inode, &elsewhere);
+  if (elsewhere) return true;
   for (SharedMapping &m : engine.plan.shared)
     if (m.device == of.device && m.inode == of.inode && (m.protection & PROT_WRITE)) return true;
   return false;
@@ -163,7 +167,31 @@ bool remap_object(uint64_t device, uint64_t inode, int fd) {
   return true;
 }
 
+// Of a tree: the process before this one that has the object too, and makes it anew; -1: this one does. `others`: has anybody?
+int maker_of_memory(uint64_t device, uint64_t inode, bool *others) {
+  bool writable;
+  const int first = tree::first_with_memory(device, inode, &writable);
+  *others = first != INT32_MAX;
+  return first < engine.prepared.process ? first : -1;
+}
+
+bool offer_memory(uint64_t device, uint64_t inode, int fd) {
+  return tree::offer(device, inode, true, (int)sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0));
+}
+
+bool take_mapped_object(const SharedMapping &first, int maker) {
+  const long fd = tree::take(maker, first.device, first.inode, true, 0);
+  if (fd < 0)
+    return fail((int)-fd) << "shared memory of another process is not available in the clone", false;
+  const bool ok = remap_object(first.device, first.inode, (int)fd);
+  sys(SYS_close, fd);
+  return ok;
+}
+
 bool rebuild_mapped_object(SharedMapping &first) {
+  bool others;
+  if (const int maker = maker_of_memory(first.device, first.inode, &others); maker >= 0)
+    return take_mapped_object(first, maker);
   const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return fail((int)-fd) << "memfd_create for a copy of shared memory", false;
   uint64_t size = 0;
@@ -174,9 +202,32 @@ bool rebuild_mapped_object(SharedMapping &first) {
   for (SharedMapping &m : engine.plan.shared)
     if (ok && m.device == first.device && m.inode == first.inode) ok = copy_through_mapping(m, (int)fd);
   if (!ok) return fail(ENOMEM) << "shared memory of " << (size >> 10) << " KiB can't be copied", false;
-  ok = remap_object(first.device, first.inode, (int)fd);
+  ok = remap_object(first.device, first.inode, (int)fd) &&
+       (!others || offer_memory(first.device, first.inode, (int)fd));
   sys(SYS_close, fd);
   return ok;
+}
+
+// A file in memory that a descriptor is open for, in the clone; or -errno, with a failure.
+long rebuilt_object(const Descriptor &d) {
+  bool others;
+  const int maker = maker_of_memory(d.file.map_device, d.inode, &others);
+  if (maker >= 0) {
+    const long taken = tree::take(maker, d.file.map_device, d.inode, true, 0);
+    if (taken < 0)
+      fail((int)-taken) << "descriptor " << d.fd
+                        << ": shared memory of another process is not available in the clone";
+    return taken;
+  }
+  const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return fail((int)-fd) << "descriptor " << d.fd << ": memfd_create", fd;
+  if (!copy_file(d.fd, (int)fd, d.file.size))
+    return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.file.size >> 10)
+                        << " KiB of shared memory can't be copied",
+           -ENOMEM;
+  if (d.file.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.file.seals);
+  if (others && !offer_memory(d.file.map_device, d.inode, (int)fd)) return -E2BIG;
+  return fd;
 }
 
 }  // namespace
@@ -196,7 +247,9 @@ bool plan_memory() {
       continue;
     }
     if (!check_mapping(m)) return false;
-    if (m.permissions[3] != 's' || m.start == (uint64_t)e.prepared.status) continue;
+    if (m.permissions[3] != 's' || m.start == (uint64_t)e.prepared.status ||
+        m.start == (uint64_t)e.prepared.tree)
+      continue;
     const bool ring = is_ring(m.name);
     if (!ring && !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
       continue;  // a file on a disk stays shared, like its contents
@@ -268,13 +321,8 @@ bool rebuild_memory() {
   if (!take_guards_off()) return false;
   for (Descriptor &d : engine.plan.descriptors) {
     if (d.kind != Kind::shared_memory || d.same_as >= 0 || d.file.rebuilt) continue;
-    const long fd = sys(SYS_memfd_create, "gridcentric-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return fail((int)-fd) << "descriptor " << d.fd << ": memfd_create", false;
-    if (!copy_file(d.fd, (int)fd, d.file.size))
-      return fail(ENOMEM) << "descriptor " << d.fd << ": " << (d.file.size >> 10)
-                          << " KiB of shared memory can't be copied",
-             false;
-    if (d.file.seals) sys(SYS_fcntl, fd, F_ADD_SEALS, d.file.seals);
+    const long fd = rebuilt_object(d);
+    if (fd < 0) return false;
     if (!remap_object(d.file.map_device, d.inode, (int)fd)) return false;
     // Each open file of the object gets a new open file, so that each keeps its offset.
     for (Descriptor &other : engine.plan.descriptors) {

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "engine.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -45,6 +46,7 @@ void on_park_signal(int signal, siginfo_t *info, void *context) {
   const bool ours =
       info->si_code == SI_QUEUE && info->si_pid == sys(SYS_getpid) && value >> 48 == cookie_magic >> 48;
   if (!ours) {
+    if (tree::on_signal(info, static_cast<ucontext_t *>(context))) return;
     void *h = previous_action.handler;
     if (h != (void *)SIG_DFL && h != (void *)SIG_IGN)
       ((void (*)(int, siginfo_t *, void *))h)(signal, info, context);

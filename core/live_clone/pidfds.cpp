@@ -27,19 +27,19 @@ long pidfd_of_ended() {
 bool plan_pidfd(Descriptor &d) {
   const char *info = fdinfo(d);
   if (!info) return false;
-  d.process = Descriptor::Whose::others;
-  if ((int)number_in(info, "Pid:") == engine.prepared.pid) d.process = Descriptor::Whose::program;
+  d.process = {Descriptor::Whose::others, (int)number_in(info, "Pid:")};
+  if (d.process.pid == engine.prepared.pid) d.process.whose = Descriptor::Whose::program;
   constexpr int by_pidfd = 3;  // P_PIDFD, since Linux 5.4
   siginfo_t ended;
   if (sys(SYS_waitid, by_pidfd, d.fd, &ended, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr) == 0)
-    d.process = Descriptor::Whose::child;
+    d.process.whose = Descriptor::Whose::child;
   return true;
 }
 
 bool rebuild_pidfd(Descriptor &d) {
-  if (d.process == Descriptor::Whose::others) return true;
-  const long fd =
-      d.process == Descriptor::Whose::program ? sys(SYS_pidfd_open, sys(SYS_getpid), 0) : pidfd_of_ended();
+  if (d.process.whose == Descriptor::Whose::others) return true;
+  const long fd = d.process.whose == Descriptor::Whose::program ? sys(SYS_pidfd_open, sys(SYS_getpid), 0)
+                                                                : pidfd_of_ended();
   return place_with_duplicates((int)fd, d);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 
 #include "descriptor.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -72,15 +73,24 @@ void match_pipes(const int *order, size_t count) {
       if (d.kind == Kind::pipe) ends |= pipe_ends(d.flags);
       if (d.kind == Kind::pipe && is_standard(d.fd)) standard |= pipe_ends(d.flags);
     }
+    const tree::PipeElsewhere others = tree::pipe_elsewhere(head.device, head.inode);
+    const bool in_tree = others.ends && (ends | others.ends) == (reading_end | writing_end);
+    standard |= others.streams;
     Descriptor *last = nullptr;
     for (size_t i = first; ends && i < next; i++) {
       Descriptor &d = all[(size_t)order[i]];
       if (d.kind != Kind::pipe || d.same_as >= 0) continue;
-      if (pipe_stays_shared(pipe_ends(d.flags), standard)) {
+      if (!in_tree && pipe_stays_shared(pipe_ends(d.flags), standard)) {
         d.kind = Kind::kept;
-      } else if (!pipe_is_inside(ends, standard)) {
+      } else if (!in_tree && !pipe_is_inside(ends, standard)) {
         d.kind = Kind::pipe_dead;
+      } else if (in_tree && others.first < engine.prepared.process) {
+        d.kind = Kind::pipe_joined;
+        d.pipe.maker = others.first;
+        d.pipe.fills = !last && (ends & reading_end) && engine.prepared.process < others.first_reader;
+        last = &d;
       } else {
+        d.pipe.shared = in_tree;
         d.pipe.leads = !last;
         if (last) last->pipe.next = order[i];
         last = &d;
@@ -99,26 +109,70 @@ bool plan_pipe(Descriptor &d) {
   return waiting <= 0 || copy_waiting(d, reader->fd, waiting);
 }
 
+bool plan_joined_pipe(Descriptor &d) {
+  if (!d.pipe.fills) return true;
+  d.pipe.capacity = (int)sys(SYS_fcntl, d.fd, F_GETPIPE_SZ);
+  int reader = -1;
+  for (const Descriptor &end : engine.plan.descriptors)
+    if (one_pipe(end, d) && (pipe_ends(end.flags) & reading_end)) reader = end.fd;
+  int waiting = 0;
+  sys(SYS_ioctl, reader, FIONREAD, &waiting);
+  return waiting <= 0 || copy_waiting(d, reader, waiting);
+}
+
+namespace {
+
+bool fill(const Descriptor &d, int writer) {
+  const Descriptor::InFlight &waiting = d.pipe.waiting;
+  if (!waiting.size || sys(SYS_write, writer, waiting.data, waiting.size) == (long)waiting.size) return true;
+  return fail_descriptor(ENOSPC, d) << waiting.size
+                                    << " bytes in flight don't fit into the clone's pipe: raise "
+                                    << "/proc/sys/fs/pipe-max-size or pipe-user-pages-soft",
+         false;
+}
+
+// One more open file of the pipe that `fd` is an end of.
+long open_end(int fd, int flags) {
+  return sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", fd).text,
+             (flags & (O_ACCMODE | O_NONBLOCK | O_DIRECT)) | O_CLOEXEC, 0);
+}
+
+bool offer_ends(const Descriptor &d, const int (&ends)[2]) {
+  const long reader = sys(SYS_fcntl, ends[0], F_DUPFD_CLOEXEC, 0);
+  const long writer = sys(SYS_fcntl, ends[1], F_DUPFD_CLOEXEC, 0);
+  if (reader < 0 || writer < 0) return place((int)(reader < 0 ? reader : writer), d);
+  return tree::offer(d.device, d.inode, false, (int)reader, (int)writer);
+}
+
+}  // namespace
+
+bool rebuild_joined_pipe(Descriptor &d) {
+  const long end = tree::take(d.pipe.maker, d.device, d.inode, false, 0);
+  if (end < 0) return place((int)end, d);
+  bool ok = true;
+  if (d.pipe.fills && d.pipe.waiting.size) {
+    const long writer = open_end((int)end, O_WRONLY | O_NONBLOCK);
+    ok = writer >= 0 ? fill(d, (int)writer) : place((int)writer, d);
+    if (writer >= 0) sys(SYS_close, writer);
+  }
+  const long own = ok ? open_end((int)end, d.flags) : -1;
+  sys(SYS_close, end);
+  return ok && place_with_duplicates((int)own, d);
+}
+
 bool rebuild_pipe(Descriptor &first) {
   if (!first.pipe.leads) return true;
   int ends[2] = {-1, -1};  // where the two are
   const long r = sys(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
   if (r < 0) return place((int)r, first);
   if (first.pipe.capacity != 65536) sys(SYS_fcntl, ends[1], F_SETPIPE_SZ, first.pipe.capacity);
-  if (first.pipe.waiting.size && sys(SYS_write, ends[1], first.pipe.waiting.data, first.pipe.waiting.size) !=
-                                     (long)first.pipe.waiting.size)
-    return fail_descriptor(ENOSPC, first)
-               << first.pipe.waiting.size << " bytes in flight don't fit into the clone's pipe: raise "
-               << "/proc/sys/fs/pipe-max-size or pipe-user-pages-soft",
-           false;
+  if (!fill(first, ends[1]) || (first.pipe.shared && !offer_ends(first, ends))) return false;
   bool given[2] = {false, false};
   for (Descriptor *d = &first; d; d = next_end(*d)) {
     const int which = pipe_ends(d->flags) == reading_end ? 0 : 1;
     const bool whole = pipe_ends(d->flags) == (reading_end | writing_end);
     if (whole || given[which]) {  // one more open file of the same pipe
-      const long again = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", ends[which]).text,
-                             (d->flags & (O_ACCMODE | O_NONBLOCK | O_DIRECT)) | O_CLOEXEC, 0);
-      if (!place_with_duplicates((int)again, *d)) return false;
+      if (!place_with_duplicates((int)open_end(ends[which], d->flags), *d)) return false;
     } else {
       sys(SYS_fcntl, ends[which], F_SETFL, d->flags);
       if (!place_with_duplicates(ends[which], *d)) return false;

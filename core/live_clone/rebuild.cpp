@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -28,7 +29,10 @@ void tell(CloneStatus &s, CloneState state) {
   }
   if (before == state_failed) end();
   const uint64_t one = 1;
-  sys(SYS_write, engine.prepared.progress, &one, 8);
+  if (engine.prepared.progress >= 0) sys(SYS_write, engine.prepared.progress, &one, 8);
+  if (!tree::whole()) return;
+  tree::page().progress++;
+  futex_wake(tree::page().progress);
 }
 
 [[noreturn]] void give_up(CloneStatus &s) {
@@ -113,6 +117,7 @@ bool make_threads() {
 // Opened by commit(), or never: then the master has died or called abort(), and so does the clone. If the frozen copy dies
 // before it has handed the clone over, the master does not know the clone.
 void wait_at_gate() {
+  if (tree::is_member()) return tree::wait_for_commit();
   const StatusPage &status = *engine.prepared.status;
   pollfd p[3] = {{engine.prepared.gate, POLLIN, 0},
                  {engine.prepared.master_pidfd, POLLIN, 0},
@@ -126,8 +131,9 @@ void wait_at_gate() {
 
 void close_engine_descriptors() {
   const Engine &e = engine;
-  const int own[] = {e.prepared.gate,   e.prepared.progress, e.prepared.master_pidfd,
-                     e.prepared.reaper, e.result.copy_pidfd, e.order->lifeline};
+  const int own[] = {e.prepared.gate,    e.prepared.progress,  e.prepared.master_pidfd,
+                     e.prepared.reaper,  e.result.copy_pidfd,  e.order->lifeline,
+                     e.prepared.tree_fd, e.prepared.root_pidfd};
   for (int fd : own)
     if (fd >= 0) sys(SYS_close, fd);
   for (const int fd : e.order->private_descriptors)
@@ -139,14 +145,15 @@ void close_engine_descriptors() {
 void rebuild_clone(int index, int parent) {
   Engine &e = engine;
   CloneStatus &s = e.prepared.status->clones[index - 1];
-  const long bound = sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // to the life of its gc-reaper
-  if (sys(SYS_getppid) != parent) end();                                  // it had died before
+  // To the life of its gc-reaper. A copy that has joined the others will be a child of it, and ends with their namespace.
+  const long bound = parent ? sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) : 0;
+  if (parent && sys(SYS_getppid) != parent) end();  // it had died before
   e.result.index = index;
   int before = state_forking;
   s.state.compare_exchange_strong(before, state_rebuilding);
   e.result.failure.err = 0;
   // Of all clones' reapers that there were when this process was copied, also of later clones: the starter goes on meanwhile.
-  for (int k = 0; k < e.clones(); k++)
+  for (int k = 0; e.result.pidfds && k < e.clones(); k++)
     if (e.result.pidfds[k] >= 0) sys(SYS_close, e.result.pidfds[k]);
   if (e.result.to_master >= 0) sys(SYS_close, e.result.to_master);
   if (e.order->fail_at == index) {
@@ -158,6 +165,7 @@ void rebuild_clone(int index, int parent) {
     give_up(s);
   }
   const double start = now_ms();
+  if (tree::whole()) tree::begin_group();
   if (!rebuild_memory()) give_up(s);
   const double memory = now_ms();
   if (!rebuild_descriptors()) give_up(s);
@@ -166,8 +174,10 @@ void rebuild_clone(int index, int parent) {
   s.descriptors_ms = descriptors - memory;
   tell(s, state_detached);
   if (!restore_kernel_state(*e.plan.leader) || !make_threads() || !complete_descriptors() ||
-      !rebuild_timers() || !(e.pidns() || patch_lock_owners()))
+      !rebuild_timers() || !(e.pidns() || patch_lock_owners()) ||
+      (tree::whole() && (!tree::wait_until_whole() || !tree::rebuild_family())))
     give_up(s);
+  tree::close_offers();
   s.threads_ms = now_ms() - descriptors;
   tell(s, state_ready);
   wait_at_gate();

@@ -76,11 +76,13 @@ SchedulerClock clock_of(int wanted) {
 
 }  // namespace
 
-void look_at_call(Thread &t) {
+void look_at_call(Thread &t) { look_at_call_of(t.proc_tid, &t.wait.call); }
+
+void look_at_call_of(int proc_tid, arch::WaitingCall *to) {
   char text[256];
-  arch::WaitingCall &call = t.wait.call;
+  arch::WaitingCall &call = *to;
   call.known = false;
-  if (read_file(Path("/proc/self/task/", t.proc_tid, "/syscall"), text, sizeof text) <= 0) return;
+  if (read_file(Path("/proc/", proc_tid, "/syscall"), text, sizeof text) <= 0) return;
   if (text[0] < '0' || text[0] > '9') return;  // "running", or -1: in no call
   unsigned long v;
   const char *p = parse_dec(text, &v);

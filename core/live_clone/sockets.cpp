@@ -10,6 +10,7 @@
 #include "descriptor.hpp"
 #include "groups.hpp"
 #include "socket_name.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -158,7 +159,10 @@ void copy_options(int from, int to, const Descriptor &d) {
       set_socket_option(to, o.level, o.name, socket_option(from, o.level, o.name) / 2);
 }
 
-uint32_t clone_address() { return engine.order->addresses[(size_t)engine.result.index - 1]; }
+uint32_t clone_address() {
+  if (tree::is_member()) return tree::page().clone(tree::own_clone()).address;
+  return engine.order->addresses[(size_t)engine.result.index - 1];
+}
 
 bool classify_socket(Descriptor &d) {
   d.socket.peer = -1;

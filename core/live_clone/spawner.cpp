@@ -22,6 +22,7 @@
 
 #include "close_descriptors.hpp"
 #include "engine.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -97,27 +98,27 @@ long fork_clone() {
   return sys(SYS_clone3, &a, sizeof a);
 }
 
-// Leaves the descriptor table, if it is shared with the master, and keeps two descriptors: the lifeline as 0, the binary
-// as 1. Returns 0 or the error; on an error, nothing of the master's was changed.
-int keep_two_descriptors(int lifeline) {
-  int binary = engine.prepared.reaper;
-  const int low = lifeline < 0 || binary < lifeline ? binary : lifeline;
-  const int high = low == binary ? lifeline : binary;
-  const int last = high < 0 ? low : high;
+constexpr int kept_descriptors = 3;
+
+// Leaves the descriptor table, if it is shared with the master, and keeps three descriptors: the lifeline as 0, the binary as
+// 1, what a tree's processes share as 2. Returns 0 or the error; on an error, nothing of the master's was changed.
+int keep_descriptors(int lifeline, int tree) {
+  int wanted[kept_descriptors] = {lifeline, engine.prepared.reaper, tree};
   if (shares_descriptors) {
-    const long r = sys(SYS_close_range, last + 1, ~0u, CLOSE_RANGE_UNSHARE);
+    unsigned last = 0;
+    for (const int fd : wanted)
+      if (fd >= (int)last) last = (unsigned)fd + 1;
+    const long r = sys(SYS_close_range, last, ~0u, CLOSE_RANGE_UNSHARE);
     if (r < 0) return (int)-r;
   }
-  int err = close_descriptors((unsigned)last + 1, ~0u);
-  if (!err && high > low + 1) err = close_descriptors((unsigned)low + 1, (unsigned)high - 1);
-  if (!err && low > 0) err = close_descriptors(0, (unsigned)low - 1);
-  if (err) return err;
+  if (const int err = close_all_but(wanted, kept_descriptors)) return err;
   long r = 0;
-  if (binary == 0) r = binary = (int)sys(SYS_fcntl, 0, F_DUPFD, 2);
-  if (r >= 0 && lifeline > 0) r = sys(SYS_dup3, lifeline, 0, 0);
-  if (r >= 0 && lifeline == 0) r = sys(SYS_fcntl, 0, F_SETFD, 0);
-  if (r >= 0 && binary != 1) r = sys(SYS_dup3, binary, 1, O_CLOEXEC);
-  return r < 0 ? (int)-r : close_descriptors(2, ~0u);
+  for (int &fd : wanted)
+    if (r >= 0 && fd >= 0 && fd < kept_descriptors)
+      r = fd = (int)sys(SYS_fcntl, fd, F_DUPFD, kept_descriptors);
+  for (int k = 0; k < kept_descriptors; k++)
+    if (r >= 0 && wanted[k] >= 0) r = sys(SYS_dup3, wanted[k], k, k == 1 ? O_CLOEXEC : 0);
+  return r < 0 ? (int)-r : close_descriptors(kept_descriptors, ~0u);
 }
 
 // Executes the binary, which is descriptor 1. Returns only on an error, -errno.
@@ -131,10 +132,12 @@ long execute(const char *const *argv) {
 
 // Becomes gc-reaper, which waits for the child.
 [[noreturn]] void watch(size_t k, long child, int lifeline) {
-  char pid_text[24];
+  const int tree = sys(SYS_getpid) == 1 ? engine.prepared.tree_fd : -1;
+  char pid_text[24], offset[24];
   Text(pid_text, sizeof pid_text) << child;
-  const char *argv[] = {"gc-reaper", pid_text, lifeline >= 0 ? "lifeline" : "free", nullptr};
-  const int arranged = keep_two_descriptors(lifeline);
+  Text(offset, sizeof offset) << (tree >= 0 ? tree::Page::clone_at((int)k) : 0);
+  const char *argv[] = {"gc-reaper", pid_text, lifeline >= 0 ? "lifeline" : "free", offset, nullptr};
+  const int arranged = keep_descriptors(lifeline, tree);
   const int err = arranged ? arranged : (int)-execute(argv);
   CloneStatus &s = status_of(k);  // until here it was the clone's
   s.failure.err = err;
@@ -246,6 +249,7 @@ void starter_task(void *) {
       fail_spawn((size_t)k, (int)-r, "clone can't start its reaper");
       break;
     }
+    if (tree::whole()) tree::page().clone(k).reaper = (int)r;
     if (e.pidns() && !map_ids(s)) break;
   }
   for (;;) sys(SYS_exit_group, 0);

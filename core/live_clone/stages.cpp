@@ -2,6 +2,7 @@
 //
 //   preflight    (live_clone.cpp)  nothing is open or running that cannot be cloned, as far as that shows from outside
 //   park         (parker.cpp)      every thread is stopped at a point from which it can go on, here and in a clone
+//   gather       (tree/)           of a tree: so is every process below, which does the same for itself from here on
 //   plan         (thread_words, memory, descriptors, timers, lock_owners)
 //                                  everything that a fork copies not at all, too little or too much is recorded; the
 //                                  master is unchanged except for SO_REUSEPORT on its listeners, MADV_DOFORK on its memory,
@@ -15,6 +16,7 @@
 // A failure at any stage kills what was made, releases the threads and leaves the master as it was: all or
 // none. Between park and release nothing may allocate, lock, throw or touch TLS: see sys.hpp.
 #include "descriptor.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -59,39 +61,67 @@ bool stage(double *ms, bool (*run)()) {
   return ok;
 }
 
-bool plan() {
-  return plan_threads() && plan_memory() && stage(&engine.result.descriptors_ms, plan_descriptors) &&
-         plan_timers();
+// Are the clones made by the parked process itself?
+bool is_direct() { return engine.clones() == 1 || tree::whole(); }
+
+bool others_are(tree::ProcessState state) {
+  return !tree::whole() || tree::wait_for_others(state, now_ms() + engine.order->park_timeout_ms);
 }
 
-bool is_one() { return engine.clones() == 1; }
+bool others_have_joined() {
+  if (!tree::whole()) return true;
+  tree::begin(tree::joining);
+  return others_are(tree::joined) && tree::wait_for_copies(state_detached, engine.order->park_timeout_ms);
+}
 
 bool copy() {
   if (!take_pidfds()) return false;
-  if (!is_one()) return make_frozen_copy();
-  return spawn_clones() && wait_for_clones(state_detached, engine.order->park_timeout_ms);
+  if (!is_direct()) return make_frozen_copy();
+  return spawn_clones() && others_have_joined() &&
+         wait_for_clones(state_detached, engine.order->park_timeout_ms);
 }
 
+std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
+
 }  // namespace
+
+bool take_engine() {
+  const int me = (int)sys(SYS_getpid);
+  int owner = busy_pid;
+  if (owner == me) return false;
+  return busy_pid.compare_exchange_strong(owner, me);
+}
+
+void leave_engine() { busy_pid = 0; }
+
+bool plan_process() {
+  return plan_threads() && plan_memory() && stage(&engine.result.descriptors_ms, plan_descriptors) &&
+         plan_timers();
+}
 
 bool run_parked_stages() {
   Engine &e = engine;
   const double start = now_ms();
   bool ok = stage(&e.result.park_ms, park_threads);
   settle_deadlines();  // also for threads that are released because others could not be stopped
-  ok = ok && stage(&e.result.plan_ms, plan) && stage(&e.result.dofork_ms, allow_fork_everywhere) &&
-       (e.pidns() || stage(&e.result.locks_ms, find_lock_owners));
+  ok = ok && (!tree::whole() || tree::gather()) && stage(&e.result.plan_ms, plan_process) &&
+       stage(&e.result.dofork_ms, allow_fork_everywhere) &&
+       (e.pidns() || stage(&e.result.locks_ms, find_lock_owners)) && others_are(tree::planned);
   // A clone starts from here too: in it, the caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.plan.threads[0].context) != 0) return true;
   ok = ok && stage(&e.result.fork_ms, copy);
   if (!ok) kill_clones();
+  if (tree::whole()) tree::begin(ok ? tree::released : tree::given_up);
   release_threads();
   e.result.pause_ms = now_ms() - start;
   return ok;
 }
 
 bool run_last_stages() {
-  const bool ok = (is_one() || receive_clones()) && wait_for_clones(state_ready, -1);
+  constexpr int last_stages_ms = 30'000;
+  const bool ok = (is_direct() || receive_clones()) &&
+                  (!tree::whole() || tree::wait_for_copies(state_ready, last_stages_ms)) &&
+                  wait_for_clones(state_ready, -1);
   if (!ok) kill_clones();
   return ok;
 }

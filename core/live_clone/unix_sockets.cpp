@@ -12,6 +12,7 @@
 
 #include "descriptor.hpp"
 #include "socket_name.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -185,6 +186,24 @@ void pair_by_names() {
                   "dead ends");
 }
 
+// Of a tree: the other end is another process's.
+bool is_across(Descriptor &d) {
+  const int holder = d.socket.peer_inode ? tree::holder_of_socket(d.device, d.socket.peer_inode) : -1;
+  if (holder < 0 || holder == engine.prepared.process) return false;
+  d.kind = Kind::unix_across;
+  d.socket.peer_process = holder;
+  return true;
+}
+
+// The sender's buffer is large enough for what waits: the master's may have been enlarged.
+void equip(const Descriptor &d, int fd) {
+  copy_options(d.fd, fd, d);
+  const int room = socket_option(d.fd, SOL_SOCKET, SO_SNDBUF) / 2;
+  sys(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+  const int credentials = socket_option(d.fd, SOL_SOCKET, SO_PASSCRED);
+  if (credentials > 0) sys(SYS_setsockopt, fd, SOL_SOCKET, SO_PASSCRED, &credentials, sizeof credentials);
+}
+
 }  // namespace
 
 bool plan_unix_sockets() {
@@ -213,8 +232,11 @@ bool plan_unix_sockets() {
   }
   if (!told) pair_by_names();
   for (Descriptor &d : all) {
-    if (d.kind != Kind::unix_dead || d.socket.peer < 0) continue;
-    d.kind = Kind::unix_pair;
+    if (d.kind != Kind::unix_dead || d.same_as >= 0) continue;
+    if (d.socket.peer >= 0)
+      d.kind = Kind::unix_pair;
+    else if (!is_across(d))
+      continue;
     if (!peek_data(d)) return false;
   }
   return true;
@@ -233,25 +255,39 @@ bool rebuild_unix_listener(Descriptor &d) {
 bool rebuild_unix_pair(Descriptor &d) {
   Descriptor &other = engine.plan.descriptors[(size_t)d.socket.peer];
   if (&other < &d) return true;  // made with the first end
-  const int pass_a = socket_option(d.fd, SOL_SOCKET, SO_PASSCRED);
-  const int pass_b = socket_option(other.fd, SOL_SOCKET, SO_PASSCRED);
   int ends[2] = {-1, -1};
   const long r = sys(SYS_socketpair, AF_UNIX, d.socket.type | SOCK_CLOEXEC, 0, ends);
   if (r < 0) return place((int)r, d);
-  copy_options(d.fd, ends[0], d);
-  copy_options(other.fd, ends[1], other);
-  // Large enough for what waits: the master's may have been enlarged.
-  const int room[2] = {socket_option(d.fd, SOL_SOCKET, SO_SNDBUF) / 2,
-                       socket_option(other.fd, SOL_SOCKET, SO_SNDBUF) / 2};
-  sys(SYS_setsockopt, ends[0], SOL_SOCKET, SO_SNDBUF, &room[0], sizeof room[0]);
-  sys(SYS_setsockopt, ends[1], SOL_SOCKET, SO_SNDBUF, &room[1], sizeof room[1]);
-  if (pass_a > 0) sys(SYS_setsockopt, ends[0], SOL_SOCKET, SO_PASSCRED, &pass_a, sizeof pass_a);
-  if (pass_b > 0) sys(SYS_setsockopt, ends[1], SOL_SOCKET, SO_PASSCRED, &pass_b, sizeof pass_b);
+  equip(d, ends[0]);
+  equip(other, ends[1]);
   refill(d, ends[1]);
   refill(other, ends[0]);
   sys(SYS_fcntl, ends[0], F_SETFL, d.flags);
   sys(SYS_fcntl, ends[1], F_SETFL, other.flags);
   return place_with_duplicates(ends[0], d) && place_with_duplicates(ends[1], other);
+}
+
+bool rebuild_unix_across(Descriptor &d) {
+  const int other = d.socket.peer_process;
+  int mine = -1, theirs = -1;
+  if (other < engine.prepared.process) {
+    mine = (int)tree::take(other, d.device, d.inode, false, 0);
+    theirs = mine < 0 ? -1 : (int)tree::take(other, d.device, d.inode, false, 1);
+  } else {
+    int ends[2] = {-1, -1};
+    const long r = sys(SYS_socketpair, AF_UNIX, d.socket.type | SOCK_CLOEXEC, 0, ends);
+    if (r < 0) return place((int)r, d);
+    mine = ends[0];
+    theirs = (int)sys(SYS_fcntl, ends[1], F_DUPFD_CLOEXEC, 0);
+    const int again = (int)sys(SYS_fcntl, mine, F_DUPFD_CLOEXEC, 0);
+    if (!tree::offer(d.device, d.socket.peer_inode, false, ends[1], again)) return false;
+  }
+  if (mine < 0 || theirs < 0) return place(mine < 0 ? mine : theirs, d);
+  equip(d, mine);
+  refill(d, theirs);
+  sys(SYS_close, theirs);
+  sys(SYS_fcntl, mine, F_SETFL, d.flags);
+  return place_with_duplicates(mine, d);
 }
 
 bool freeze_unix_dead(Descriptor &d) { return d.socket.type == SOCK_DGRAM || let_go(d); }

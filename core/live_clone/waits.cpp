@@ -280,12 +280,15 @@ void go_on_for_the_rest(const Wait &w, ucontext_t *frame) {
 
 }  // namespace
 
+void look_at_limit(Wait *w) {
+  w->limit = w->asleep_since = -1;
+  if (w->call.known) w->limit = limit_of(w->call, rule_of(w->call));
+}
+
 void look_at_wait(Thread &t) {
   Wait &w = t.wait;
   look_at_call(t);
-  w.limit = w.asleep_since = -1;
-  if (!w.call.known) return;
-  w.limit = limit_of(w.call, rule_of(w.call));
+  look_at_limit(&w);
   if (w.limit >= 0) look_at_sleep(t);
 }
 

@@ -4,7 +4,10 @@
 // clones that the clone has made: those are domains themselves, and pid 1 of a namespace stays until those in it have
 // ended. It has no C library: each clone has a reaper, so it must take no more than a page or two of memory and a
 // fraction of a millisecond to start.
-//   gc-reaper PID lifeline|free      PID: the clone; lifeline: descriptor 0 is one
+//   gc-reaper PID lifeline|free OFFSET    PID: the clone; lifeline: descriptor 0 is one; OFFSET: where the clone's part of
+//                                         descriptor 2 is (live_clone/tree/page.hpp), 0: it is a single process
+//   gc-reaper stand-in STATUS             ends with this wait status, if it is not negative; else as it is told by a signal
+// The second is a real child of a clone of a tree, in the place of one that became gc-reaper's (live_clone/tree/children.cpp).
 // All signals have been blocked since before exec: the terminal's Ctrl-C goes to the clone, which decides.
 #include <poll.h>
 #include <signal.h>
@@ -13,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "../live_clone/sys.hpp"
+#include "../live_clone/tree/page.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -21,11 +25,60 @@ namespace {
   for (;;) sys(SYS_exit_group, code);
 }
 
+constexpr int page_descriptor = 2, status_signal = 34;
+uint64_t offset_of_clone;  // in the page, 0: there is none
+
+/// The processes that end as others do.
+const tree::Clone *family() {
+  static tree::Clone copy;
+  const uint64_t size = sizeof copy;
+  return offset_of_clone && sys(SYS_pread64, page_descriptor, &copy, size, offset_of_clone) == (long)size
+             ? &copy
+             : nullptr;
+}
+
+/// A child has ended, one of the tree: tells the one that stands for it.
+void tell_stand_in(long pid, int status) {
+  const tree::Clone *all = family();
+  for (int i = 0; all && i < all->stand_in_count; i++) {
+    if (all->stand_ins[i].pid != pid) continue;
+    siginfo_t info = {};
+    info.si_signo = status_signal;
+    info.si_code = SI_QUEUE;
+    info.si_pid = 1;
+    info.si_value.sival_int = status;
+    sys(SYS_rt_sigqueueinfo, all->stand_ins[i].stand_in, status_signal, &info);
+  }
+}
+
+[[noreturn]] void end_as(int status) {
+  const int signal = status & 0x7f;
+  if (signal) {
+    const uint64_t no_core[2] = {0, 0};
+    sys(SYS_prlimit64, 0, 4 /* RLIMIT_CORE */, no_core, nullptr);
+    const unsigned long by_default[4] = {};
+    sys(SYS_rt_sigaction, signal, by_default, nullptr, 8);
+    const unsigned long none = 0;
+    sys(SYS_kill, sys(SYS_getpid), signal);
+    sys(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, 8);
+  }
+  end(status >> 8);
+}
+
+[[noreturn]] void stand_in(int status) {
+  const uint64_t told = 1ul << (status_signal - 1);
+  siginfo_t info = {};
+  while (status < 0)
+    if (sys(SYS_rt_sigtimedwait, &told, &info, nullptr, 8) == status_signal) status = info.si_value.sival_int;
+  end_as(status);
+}
+
 /// Reaps all children that have ended. True if the clone was among them.
 bool reap(int clone, int *code) {
   bool ended = false;
   int status = 0;
   for (long pid; (pid = sys(SYS_wait4, -1, &status, WNOHANG | __WALL, nullptr)) > 0;) {
+    tell_stand_in(pid, status);
     if (pid != clone) continue;
     ended = true;
     *code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -52,8 +105,16 @@ long our_number(unsigned long proc_pid) {
   return p ? (long)number : -1;
 }
 
+bool is_stand_in(long number) {
+  const tree::Clone *all = family();
+  for (int i = 0; all && i < all->stand_in_count; i++)
+    if (all->stand_ins[i].stand_in == number) return true;
+  return false;
+}
+
 /// Is it another reaper, beside a clone that our clone has made?
 bool is_reaper(unsigned long proc_pid) {
+  if (offset_of_clone && is_stand_in(our_number(proc_pid))) return false;
   struct stat ours = {};
   struct stat its = {};
   return sys(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &ours, 0) == 0 &&
@@ -112,7 +173,13 @@ void end_descendants() {
 
 extern "C" [[noreturn]] __attribute__((used)) void gc_reaper_main(long *stack) {
   char **argv = reinterpret_cast<char **>(stack + 1);
-  if (stack[0] != 3) {
+  if (stack[0] == 3 && same_text(argv[1], "stand-in")) {
+    const bool has_ended = argv[2][0] != '-';
+    unsigned long status = 0;
+    parse_dec(argv[2], &status);
+    stand_in(has_ended ? (int)status : -1);
+  }
+  if (stack[0] != 4) {
     static constexpr char usage[] =
         "gc-reaper is started by libgridcentric beside each clone; do not run it yourself\n";
     sys(SYS_write, 2, usage, sizeof usage - 1);
@@ -120,6 +187,7 @@ extern "C" [[noreturn]] __attribute__((used)) void gc_reaper_main(long *stack) {
   }
   unsigned long clone;
   parse_dec(argv[1], &clone);
+  parse_dec(argv[3], &offset_of_clone);
   // A clone that ended before this line is reaped by the first reap().
   watch((int)clone, same_text(argv[2], "lifeline"));
 }

@@ -1,0 +1,93 @@
+// Below the root: copies this process into the namespaces of every clone, which the root's spawner has made. By trial
+// (setns(2), clone(2)): a helper that shares the memory but is a process of its own enters the clone's user namespace and then
+// its pid namespace, in which its children will be; its child, which shares the memory too, forks the copy with the pid that
+// this process has, and ends, so that the copy becomes a child of the clone's pid 1.
+#include <linux/sched.h>
+#include <sys/wait.h>
+
+#include "../descriptor.hpp"
+#include "tree.hpp"
+
+namespace gridcentric::live_clone::tree {
+namespace {
+
+constexpr size_t stack_size = 16 * 1024;
+
+struct Joining {
+  int clone;  ///< from 0 on
+  char *inner_stack_top;
+  long pid;  ///< of the copy, or -errno
+  const char *step;
+};
+
+void fork_copy(void *argument) {
+  auto &joining = *static_cast<Joining *>(argument);
+  Thread &leader = *engine.plan.leader;
+  int tid = leader.tid;
+  CloneArguments a{};
+  a.flags = CLONE_SETTLS | CLONE_CHILD_CLEARTID;
+  a.exit_signal = SIGCHLD;
+  a.child_tid = (uint64_t)leader.tid_address;
+  a.tls = leader.registers.tls;
+  a.set_tid = (uint64_t)&tid;
+  a.set_tid_size = 1;
+  const long r = sys(SYS_clone3, &a, sizeof a);
+  if (r == 0) rebuild_clone(joining.clone + 1, 0);
+  joining.pid = r;
+  for (;;) sys(SYS_exit_group, 0);
+}
+
+// Returns -errno, with the step, or 0.
+long enter(Joining &joining) {
+  const long pidfd = sys(SYS_pidfd_open, page().clone(joining.clone).reaper, 0);
+  joining.step = "pidfd_open";
+  if (pidfd < 0) return pidfd;
+  joining.step = "setns into its user namespace";
+  long r = sys(SYS_setns, pidfd, CLONE_NEWUSER);
+  if (r >= 0) {
+    joining.step = "setns into its pid namespace";
+    r = sys(SYS_setns, pidfd, CLONE_NEWPID);
+  }
+  sys(SYS_close, pidfd);
+  return r < 0 ? r : 0;
+}
+
+void enter_and_fork(void *argument) {
+  auto &joining = *static_cast<Joining *>(argument);
+  joining.pid = enter(joining);
+  if (joining.pid == 0) {
+    joining.step = "clone3 with its pid";
+    const long inner = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, joining.inner_stack_top,
+                                           nullptr, nullptr, 0, fork_copy, &joining);
+    if (inner < 0) joining.pid = inner;
+    while (inner > 0 && sys(SYS_wait4, inner, nullptr, __WALL, nullptr) == -EINTR) {
+    }
+  }
+  for (;;) sys(SYS_exit_group, 0);
+}
+
+}  // namespace
+
+bool join_clones() {
+  auto *stacks = static_cast<char *>(engine.arena.take(2 * stack_size));
+  if (!stacks) return fail_arena();
+  for (int k = 0; k < engine.clones(); k++) {
+    Joining joining{k, stacks + stack_size, 0, ""};
+    const long helper = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, stacks + 2 * stack_size,
+                                            nullptr, nullptr, 0, enter_and_fork, &joining);
+    if (helper < 0)
+      return fail((int)-helper) << "can't start a process (error " << -helper << ")"
+                                << why_no_process((int)-helper),
+             false;
+    while (sys(SYS_wait4, helper, nullptr, __WALL, nullptr) == -EINTR) {
+    }
+    if (joining.pid <= 0)
+      return fail(joining.pid ? (int)-joining.pid : ECHILD)
+                 << "it can't be copied into clone " << (k + 1) << ": " << joining.step
+                 << " is refused (error " << -joining.pid << ")" << why_no_process((int)-joining.pid),
+             false;
+  }
+  return true;
+}
+
+}  // namespace gridcentric::live_clone::tree

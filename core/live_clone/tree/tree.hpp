@@ -1,0 +1,97 @@
+// A process and all that is below it, cloned together. Each process runs the engine on itself, as for a clone of it alone: the
+// root because its thread calls clone(), the others because the root sends their main thread a signal (gather.cpp, member.cpp).
+// What is new is what lies between processes, and who waits for whom:
+//
+//   gather      (gather.cpp)    every process below the root is stopped, and so makes no new ones
+//   exchange    (objects.cpp)   each has told what it has open; each finds what it shares with others, and who makes it anew
+//   join        (join.cpp)      the copies of the others come into the namespaces that the root's spawner has made
+//   offers      (objects.cpp)   in a clone: one copy makes a shared object, the others take it from there
+//   children    (children.cpp)  in a clone: parents can wait for the copies of their children
+//
+// pidns mode only. What is said in live_clone.hpp and stages.cpp about all or none holds for the tree. Runs while threads are
+// parked: see sys.hpp.
+#pragma once
+
+#include "../engine.hpp"
+#include "family.hpp"
+#include "page.hpp"
+
+namespace gridcentric::live_clone {
+struct Descriptor;
+}
+
+namespace gridcentric::live_clone::tree {
+
+/// Is a tree cloned, or one process?
+inline bool whole() { return engine.prepared.tree != nullptr; }
+inline bool is_member() { return whole() && engine.prepared.process > 0; }
+inline Page &page() { return *engine.prepared.tree; }
+inline Process &self() { return page().processes[engine.prepared.process]; }
+/// In a copy: which clone it is part of, from 0 on.
+inline int own_clone() { return engine.result.index - 1; }
+
+// ---- gather.cpp, in the root
+/// Stops every process below. False when one can't be stopped, or can't be cloned.
+bool gather();
+/// Waits until all others are in this state. False when one has failed or died.
+bool wait_for_others(ProcessState state, double deadline);
+void begin(Phase phase);
+/// Waits until all copies of the others are at least in `state`.
+bool wait_for_copies(CloneState state, int timeout_ms);
+
+// ---- member.cpp
+/// Says how far this process has come, to the root. Nothing in the root.
+void report(ProcessState state);
+/// Waits for the root. False when it has given up or died.
+bool wait_for_root(Phase phase);
+
+// ---- objects.cpp
+/// Tells the others what this process has open, and waits until all have. Then finds what others make anew.
+bool exchange();
+/// Is it one of the root's standard streams?
+bool is_roots_stream(const Descriptor &d);
+/// What others of the tree hold of a pipe: their ends, and the first process that has one (INT32_MAX: none), or a reading end.
+struct PipeElsewhere {
+  int ends, first, first_reader;
+  int streams;  ///< the ends that are the root's standard streams, for the others
+};
+PipeElsewhere pipe_elsewhere(uint64_t device, uint64_t inode);
+/// The first process that has a socket open, -1: none has.
+int holder_of_socket(uint64_t device, uint64_t inode);
+/// The first other process that has an object of shared memory, INT32_MAX: none.
+int first_with_memory(uint64_t device, uint64_t inode, bool *writable);
+
+/// In a copy: holds descriptors ready for the others, until close_offers(). Takes them over.
+bool offer(uint64_t device, uint64_t inode, bool memory, int first, int second = -1);
+/// Waits for what another copy of this clone offers, and takes one of its ends, as a new descriptor; or -errno.
+long take(int process, uint64_t device, uint64_t inode, bool memory, int end);
+/// All descriptors are under their numbers: others may take theirs.
+void descriptors_are_in_place();
+void close_offers();
+bool rebuild_fetched(Descriptor &d);
+
+// ---- join.cpp
+/// Copies this process into every clone's namespaces.
+bool join_clones();
+
+// ---- children.cpp, in a copy
+/// Waits until all copies of this clone have their threads.
+bool wait_until_whole();
+/// First of all: begins the group or session that it leads.
+void begin_group();
+/// Its place among the groups of processes, its children, pidfds of others.
+bool rebuild_family();
+/// Below the root: its gate.
+void wait_for_commit();
+
+/// What this process knows its children by.
+void tell_children(Process &self);
+
+// ---- member.cpp, outside a call
+/// What expect_signal() (live_clone.hpp) has made ready.
+extern const Order *order_of_member;
+extern LibcLayout libc_of_member;
+/// For parker.cpp's handler: is it the root's signal? Then this process is copied, and true is returned, in the copies too.
+bool on_signal(const siginfo_t *info, ucontext_t *frame);
+
+}  // namespace gridcentric::live_clone::tree
