@@ -94,10 +94,12 @@ Napi::Value reset_socket(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), pair[0]);
 }
 
-void forget_children_here(const Napi::CallbackInfo &info) { forget_children(info.Env()); }
+void forget_children_here(const Napi::CallbackInfo &info) {
+  if (!guest::children_are_cloned()) forget_children(info.Env());
+}
 
 Napi::Value end_child_here(const Napi::CallbackInfo &info) {
-  return Napi::Boolean::New(info.Env(), end_child(info.Env()));
+  return Napi::Boolean::New(info.Env(), !guest::children_are_cloned() && end_child(info.Env()));
 }
 
 // unfinishedEnds() -> [text, unread]

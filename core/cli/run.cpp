@@ -15,6 +15,7 @@
 #include "core/cli/preloadable.hpp"
 #include "core/cli/python.hpp"
 #include "core/guest/attach.hpp"
+#include "core/guest/clone_policy.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
@@ -65,6 +66,17 @@ void preload() {
   ::setenv("GRIDCENTRIC_RUN", std::to_string(::getpid()).c_str(), 1);
 }
 
+// The children inherit what makes them cloneable, and the variable tells it so.
+void clone_with_children(bool listens, const Capabilities &here) {
+  if (!listens)
+    throw UsageError{"--tree needs COMMAND to listen for orders, and GRIDCENTRIC_SERVE=0 forbids it"};
+  if (here.mode != "pidns")
+    throw guest::Error(
+        GC_E_NOT_SUPPORTED,
+        "--tree needs user and pid namespaces, in which processes keep their pids: " + here.why);
+  ::setenv(guest::whole_tree_variable, "1", 1);
+}
+
 int run_in_python(const Driver &driver, const Arguments &arguments) {
   std::vector<std::string> words = {"run"};
   for (const auto &[name, value] : arguments.options) {
@@ -82,6 +94,9 @@ int run_in_python(const Driver &driver, const Arguments &arguments) {
 int run(const Arguments &arguments) {
   const Driver &driver = chosen_driver(arguments, false);
   check_options_of_others(arguments, driver, &Driver::run_options);
+  if (driver.in_python && arguments.has("--tree"))
+    throw UsageError{
+        "--tree is for hypervisors that clone processes: a VM is cloned with all its processes anyway"};
   if (driver.in_python) return run_in_python(driver, arguments);
   if (arguments.has("--cpus")) {
     if (parse_integer(arguments.value("--cpus"), "--cpus") < 1) throw UsageError{"--cpus must be at least 1"};
@@ -93,6 +108,8 @@ int run(const Arguments &arguments) {
     if (const std::string reason = why_not_preloadable(arguments.words[0]); !reason.empty())
       throw guest::Error(GC_E_NOT_SUPPORTED, reason);
   }
+  ::unsetenv(guest::whole_tree_variable);  // of a program around this one
+  if (arguments.has("--tree")) clone_with_children(listens, driver.here());
   if (in_domain_already()) guest::start_host();
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);

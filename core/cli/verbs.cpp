@@ -126,7 +126,8 @@ std::vector<Verb> starting() {
        with_options_of_drivers(
            {{"--hypervisor", "NAME", hypervisor_help(false)},
             {"--cpus", "N",
-             "CPUs that the private host offers (default: 64 per core); for a VM: its own (1)"}},
+             "CPUs that the private host offers (default: 64 per core); for a VM: its own (1)"},
+            {"--tree", "", "clone COMMAND together with all its child processes (process hypervisor)"}},
            &Driver::run_options),
        run, Shape::command},
       {"scale",

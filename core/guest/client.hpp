@@ -136,8 +136,13 @@ struct ForChild {
   std::uint64_t device = 0, inode = 0;
   // Descriptors that stay shared with the caller, as 0, 1 and 2 do.
   std::vector<int> standard_streams;
+  // The child, as /proc names it.
+  int pid = 0;
 };
 int clone_for_child(const std::string &ticket, const ForChild &child);
+
+// Are this process's children cloned with it (`gc run --tree`)? Otherwise they stay with the master. Thread-safe.
+bool children_are_cloned() noexcept;
 
 // From memory, below a microsecond; only a process's first call asks the host (and may start a private one).
 int vmid(Call *call = nullptr);

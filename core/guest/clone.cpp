@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 
 #include "core/generators/reseed.hpp"
@@ -62,6 +63,9 @@ live_clone::Order for_engine(const CloneOrder &order, const ForChild &child) {
   engine.standard_streams = child.standard_streams;
   engine.reaper_path = find_reaper();
   engine.no_locks_in_chunks = lock_free_chunks;
+  engine.with_children = children_are_cloned();
+  if (engine.with_children) use_family_of_preloaded();
+  if (child.pid > 0) engine.left_out.push_back(child.pid);
   return engine;
 }
 
@@ -155,6 +159,8 @@ int clone_and_answer(const std::string &ticket, Call *call,
 }
 
 }  // namespace
+
+bool children_are_cloned() noexcept { return std::getenv(whole_tree_variable) != nullptr; }
 
 void no_locks_in_chunks(std::size_t size) noexcept { lock_free_chunks = size; }
 

@@ -12,6 +12,9 @@ namespace gridcentric::guest {
 // With GRIDCENTRIC_STRICT: throws Error NOT_SUPPORTED when something is loaded whose random numbers repeat in clones.
 void refuse_what_repeats(const std::vector<generators::Repeating> &found_by_binding);
 
+// Set by `gc run --tree`: see children_are_cloned().
+inline constexpr const char *whole_tree_variable = "GRIDCENTRIC_TREE";
+
 struct CloneRefusal {
   int error;  // an errno value
   std::string reason;

@@ -18,6 +18,7 @@
 #include "core/guest/exchange.hpp"
 #include "core/guest/reply.hpp"
 #include "core/guest/ticket.hpp"
+#include "core/live_clone/tree/family.hpp"
 #include "core/wire/orders.hpp"
 #include "core/wire/text.hpp"
 
@@ -184,6 +185,12 @@ bool carried_out_for_preloaded() {
   if (state().in_preloaded) return false;
   static const auto use = reinterpret_cast<UseCarryOut>(::dlsym(RTLD_DEFAULT, use_carry_out_name));
   return use != nullptr && use(carry_out_here);
+}
+
+void use_family_of_preloaded() {
+  using GiveFamily = live_clone::Family *(*)();
+  static const auto give = reinterpret_cast<GiveFamily>(::dlsym(RTLD_DEFAULT, give_family_name));
+  if (give != nullptr) live_clone::use_family(give());
 }
 
 void carry_out_orders_with(CarryOut how) {

@@ -23,4 +23,8 @@ using CarryOutFor = int (*)(const char *ticket, int asker, char *text, std::size
 using UseCarryOut = bool (*)(CarryOutFor carry_out);
 inline constexpr const char *use_carry_out_name = "gridcentric_run_carry_out_with";
 
+// With that library, its wait family translates pids in clones of a tree: the engine of this copy writes down there what it has to.
+void use_family_of_preloaded();
+inline constexpr const char *give_family_name = "gridcentric_run_family";
+
 }  // namespace gridcentric::guest

@@ -3,6 +3,7 @@
 // language) is then asked to carry the orders out, so that its handlers run; this one goes on listening.
 // It must not know: shells, languages, what the program is.
 #include <dlfcn.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,12 +16,15 @@
 #include "core/guest/client.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/orders.hpp"
+#include "core/live_clone/live_clone.hpp"
+#include "core/live_clone/tree/family.hpp"
 #include "core/preload/stand_in.hpp"
 
 namespace gridcentric::preload {
 namespace {
 
 using Main = int (*)(int, char **, char **);
+using CreateThread = int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 using StartMain = int (*)(Main, int, char **, void (*)(), void (*)(), void (*)(), void *);
 
 // Shells and scripts choose descriptors up to 255 by number; below a usual limit of 1024.
@@ -80,7 +84,16 @@ void listen() {
   errno = saved;
 }
 
+bool is_in_tree = false;
+
+// Of a tree: in every process of it.
+void expect_to_be_cloned() {
+  is_in_tree = std::getenv("GRIDCENTRIC_TREE") != nullptr;
+  if (is_in_tree) live_clone::expect_signal();
+}
+
 int main_after_listening(int count, char **arguments, char **environment) {
+  expect_to_be_cloned();
   listen();
   return main_of_program(count, arguments, environment);
 }
@@ -100,12 +113,26 @@ __attribute__((visibility("default"))) int __libc_start_main(int (*main)(int, ch
   return start(main_after_listening, count, arguments, init, fini, rtld_fini, stack_end);
 }
 
+// With a process's first thread the C library takes the signal of a tree for itself.
+__attribute__((visibility("default"))) int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                                                          void *(*run)(void *), void *argument) {
+  using namespace gridcentric::preload;
+  static const auto create = reinterpret_cast<CreateThread>(::dlsym(RTLD_NEXT, "pthread_create"));
+  const int error = create(thread, attributes, run, argument);
+  if (is_in_tree) gridcentric::live_clone::expect_signal();
+  return error;
+}
+
 // For guest libraries that the program loads: see orders.hpp.
 __attribute__((visibility("default"))) bool gridcentric_run_carry_out_with(
     gridcentric::guest::CarryOutFor carry_out) {
   if (!gridcentric::preload::is_the_domain()) return false;
   gridcentric::preload::carried_out_by = carry_out;
   return true;
+}
+
+__attribute__((visibility("default"))) gridcentric::live_clone::Family *gridcentric_run_family() {
+  return &gridcentric::live_clone::family();
 }
 
 }  // extern "C"

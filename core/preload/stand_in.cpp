@@ -24,6 +24,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/live_clone/tree/family.hpp"
+
 namespace gridcentric::preload {
 namespace {
 
@@ -162,6 +164,7 @@ Asker::Asker(int pid) {
   if (const int parent = status_number(pid, "PPid"); parent != self)
     refuse("'gc clone' runs in a child of the script (process " + std::to_string(parent) +
            ": a subshell, a pipeline or another program), which clones do not have");
+  needs_.pid = pid;
   pid_ = status_number(pid, "NSpid");
   struct stat output {};
   const std::string link = file_of(pid, "fd/1");
@@ -223,13 +226,33 @@ void Asker::stand_in(int vmid) {
 
 int stand_ins_made() { return made; }
 
-pid_t real_child(pid_t pid) { return pid > 0 && pid == expected && made > 0 ? made.load() : pid; }
+using live_clone::family;
+
+pid_t target_of(pid_t pid) { return pid > 0 && pid == expected && made > 0 ? made.load() : pid; }
+
+pid_t real_child(pid_t pid) {
+  for (int i = 0; pid > 0 && i < family().count; ++i)
+    if (family().children[i].known == pid) return family().children[i].real;
+  return target_of(pid);
+}
+
+pid_t parent_as_known() {
+  const pid_t real = static_cast<pid_t>(::syscall(SYS_getppid));
+  const pid_t known = family().parent;
+  return real == 1 && known > 0 && ::syscall(SYS_kill, known, 0) == 0 ? known : real;
+}
 
 bool is_expected(pid_t pid) { return pid > 0 && pid == expected; }
 
-pid_t child_as_known(pid_t pid) { return pid > 0 && pid == made ? expected.load() : pid; }
+pid_t child_as_known(pid_t pid) {
+  for (int i = 0; pid > 0 && i < family().count; ++i)
+    if (family().children[i].real == pid) return family().children[i].known;
+  return pid > 0 && pid == made ? expected.load() : pid;
+}
 
 void child_has_ended(pid_t real) {
+  for (int i = 0; real > 0 && i < family().count; ++i)
+    if (family().children[i].real == real) family().children[i].known = family().children[i].real = 0;
   if (real <= 0 || real != made) return;
   ended = expected.load();
   expected = 0;

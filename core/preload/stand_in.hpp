@@ -36,9 +36,14 @@ class Asker {
 // Is this process, as the host sees it, a child of this one or below it?
 bool is_child(int pid);
 
-// For the wait family. Which process to wait for when this one is meant, and the other way round.
+// For the wait family. Which process to wait for when this one is meant, and the other way round. Beside the one that asks these
+// are, in a clone of a tree, all children (core/live_clone/tree/children.cpp).
 pid_t real_child(pid_t pid);
 pid_t child_as_known(pid_t pid);
+// The one to send a signal to.
+pid_t target_of(pid_t pid);
+// What getppid() says.
+pid_t parent_as_known();
 // Is it the pid of a child that is stood in for, or will be?
 bool is_expected(pid_t pid);
 // It has been waited for: its pid means nothing any more.

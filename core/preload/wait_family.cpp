@@ -36,7 +36,7 @@ int real_waitid(idtype_t type, id_t id, siginfo_t *facts, int options) {
 int signal_process(pid_t pid, int number) {
   if (is_gone(pid)) return errno = ESRCH, -1;
   if (is_expected(pid)) wait_for_stand_in(false);
-  return static_cast<int>(::syscall(SYS_kill, real_child(pid), number));
+  return static_cast<int>(::syscall(SYS_kill, target_of(pid), number));
 }
 
 bool has_ended(int status) { return WIFEXITED(status) || WIFSIGNALED(status); }
@@ -105,6 +105,8 @@ GC_INTERPOSED pid_t wait3(int *status, int options, rusage *usage) {
 GC_INTERPOSED pid_t wait4(pid_t pid, int *status, int options, rusage *usage) {
   return gridcentric::preload::wait_for(pid, status, options, usage);
 }
+
+GC_INTERPOSED pid_t getppid() { return gridcentric::preload::parent_as_known(); }
 
 GC_INTERPOSED int kill(pid_t pid, int number) { return gridcentric::preload::signal_process(pid, number); }
 
