@@ -89,6 +89,13 @@ def shell(session: nox.Session) -> None:
 
 
 @nox.session
+def tree(session: nox.Session) -> None:
+    """Programs that are cloned with their child processes."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/tree", *SIDE_BY_SIDE)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Shared behaviour: host x language x case. Java's are in session java."""
     needs(session, "dev", "python", "node")

@@ -1,0 +1,272 @@
+"""Programs with children, as people run them, cloned from outside or from within. GC_REPEAT=N plays each N times."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from runner.hosts import gc_binary
+
+repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
+HANG_GUARD_S = 60
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def needs(*programs: str) -> Any:
+    missing = [program for program in programs if not shutil.which(program)]
+    return pytest.mark.skipif(bool(missing), reason=f"not tried: {', '.join(missing)} is missing")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def until(action: Callable[[], Any]) -> Any:
+    """Repeats it until it succeeds."""
+    end = time.monotonic() + HANG_GUARD_S
+    while True:
+        try:
+            return action()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def clone_of(pid: int, clones: int, environment: dict[str, str]) -> list[str]:
+    """Their addresses."""
+    said = subprocess.run(
+        [gc_binary(), "clone", "--of", str(pid), "-n", str(clones)],
+        env=environment, capture_output=True, text=True, check=False, timeout=HANG_GUARD_S,
+    )  # fmt: skip
+    assert said.returncode == 0, said
+    return [line.split()[2] for line in said.stdout.splitlines()]
+
+
+def end(master: Any, environment: dict[str, str]) -> None:
+    """The master ends by itself, with its workers; its clones go on without it, until they are ended."""
+    listed = subprocess.run([gc_binary(), "ps", "--json"], env=environment, capture_output=True, text=True, check=False)
+    family = next(domain["family"] for domain in json.loads(listed.stdout) if domain["pid"] == master.pid)
+    master.terminate()
+    assert master.wait(HANG_GUARD_S) == 0
+    subprocess.run([gc_binary(), "end", family], env=environment, check=True, capture_output=True)
+
+
+def get(address: str, port: int, path: str = "/") -> str:
+    with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=HANG_GUARD_S) as answer:
+        return str(answer.read().decode())
+
+
+WORKERS = """
+import multiprocessing, os, signal, subprocess, sys
+
+def work(tasks, results, total):
+    while (number := tasks.get()) is not None:
+        with total.get_lock():
+            total.value += number
+        results.put((os.getpid(), os.getppid(), number))
+    sys.exit(5)
+
+context = multiprocessing.get_context("fork")
+tasks, results, total = context.Queue(), context.Queue(), context.Value("i", 0)
+workers = [context.Process(target=work, args=(tasks, results, total)) for _ in range(3)]
+for worker in workers:
+    worker.start()
+for number in range(10):
+    tasks.put(number)
+first = [results.get()[2] for _ in range(10)]
+ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
+vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+for number in range(100):
+    tasks.put(1)
+got = [results.get() for _ in range(100)]
+known = {pid for pid, _, _ in got} <= {worker.pid for worker in workers}
+parents = {parent for _, parent, _ in got} == {os.getpid()}
+for _ in workers:
+    tasks.put(None)
+for worker in workers:
+    worker.join()
+exits = [worker.exitcode for worker in workers]
+os.write(1, f"{vmid} {sum(first)} {total.value} {known} {parents} {exits}\\n".encode())  # at once: others write too
+if vmid == "0":
+    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
+"""
+
+
+@repeated
+def test_workers_of_multiprocessing(tree: Any, repeat: int) -> None:
+    """Queues (pipes and semaphores in shared memory), a shared value, pids, parents, exit codes."""
+    (tree.folder / "workers.py").write_text(WORKERS)
+    said = tree.lines(sys.executable, "workers.py")
+    assert said == [f"{vmid} 45 145 True True [5, 5, 5]" for vmid in range(3)]
+
+
+PIPES = """
+import os, subprocess, sys, threading
+
+child = subprocess.Popen([sys.executable, "-uc", "import sys\\nfor line in sys.stdin: print(len(line), flush=True)"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def ask(text):
+    print(text, file=child.stdin, flush=True)
+    return child.stdout.readline().strip()
+
+before = ask("12345")
+ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
+vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+answers = [ask("x" * n) for n in range(50)]
+ended = child.poll()
+child.stdin.close()
+right = answers == [str(n + 1) for n in range(50)]
+os.write(1, f"{vmid} {before} {right} {ended} {child.wait()}\\n".encode())
+if vmid == "0":
+    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
+"""
+
+
+@repeated
+def test_a_child_behind_pipes(tree: Any, repeat: int) -> None:
+    (tree.folder / "pipes.py").write_text(PIPES)
+    assert tree.lines(sys.executable, "pipes.py") == [f"{vmid} 6 True None 0" for vmid in range(3)]
+
+
+NODE = """
+const { fork, spawn } = require('node:child_process');
+const gridcentric = require('gridcentric');
+if (process.argv[2] === 'child') {
+  process.on('message', (n) => process.send({ n: n + 1, pid: process.pid, parent: process.ppid }));
+  process.on('disconnect', () => process.exit(4));
+  return;
+}
+const child = fork(__filename, ['child']);
+const cat = spawn('cat');
+let echoed = '';
+cat.stdout.on('data', (text) => (echoed += text));
+const ask = (n) => new Promise((resolve) => { child.once('message', resolve); child.send(n); });
+const end = (process) => new Promise((resolve) => process.once('exit', (code, signal) => resolve(code ?? signal)));
+(async () => {
+  await ask(1);
+  cat.stdin.write('before ');
+  while (!echoed) await new Promise((go) => setTimeout(go, 5));
+  const ticket = await gridcentric.request_ticket(2, 2, 1, 5000);
+  const vmid = await gridcentric.clone(ticket);
+  let right = true;
+  for (let n = 0; n < 50; n++) {
+    const answer = await ask(n);
+    right &&= answer.n === n + 1 && answer.pid === child.pid && answer.parent === process.pid;
+  }
+  const ends = Promise.all([end(child), end(cat)]);
+  child.disconnect();
+  cat.stdin.end('after');
+  const codes = await ends;
+  console.log(vmid, right, echoed, ...codes);
+  if (vmid === 0) await gridcentric.wait(ticket);
+})();
+"""
+
+
+@repeated
+@needs("node")
+def test_children_of_node(tree: Any, repeat: int) -> None:
+    """A channel (a Unix socket pair), pipes, 'exit' events."""
+    (tree.folder / "parent.js").write_text(NODE)
+    (tree.folder / "node_modules").symlink_to(ROOT / "node_modules")
+    assert tree.lines("node", "parent.js") == [f"{vmid} true before after 4 0" for vmid in range(3)]
+
+
+@repeated
+@needs("nginx")
+def test_nginx_with_workers(tree: Any, repeat: int) -> None:
+    port = free_port()
+    (tree.folder / "nginx.conf").write_text(f"""
+        daemon off; {"user root;" if os.geteuid() == 0 else ""} worker_processes 2; pid {tree.folder}/pid;
+        error_log {tree.folder}/error.log; events {{}}
+        http {{ access_log off; client_body_temp_path {tree.folder}/b; proxy_temp_path {tree.folder}/p;
+          fastcgi_temp_path {tree.folder}/f; uwsgi_temp_path {tree.folder}/u; scgi_temp_path {tree.folder}/s;
+          server {{ listen {port}; location / {{ return 200 "$pid"; }} }} }}""")
+    nginx = tree.start("nginx", "-c", str(tree.folder / "nginx.conf"))
+    until(lambda: get("127.0.0.1", port))
+    addresses = clone_of(nginx.pid, 3, tree.environment)
+    assert all(get(address, port) for address in addresses for _ in range(20))
+    end(nginx, tree.environment)
+
+
+POSTGRES = """
+set -e
+exec 2>&1
+gc run --tree -- postgres -D data -p $1 -c listen_addresses='*' -k $PWD -c logging_collector=off > log 2>&1 & master=$!
+ask() { timeout 30 psql -qAt -h $1 -p $port -U me postgres -c "$2"; }
+port=$1
+tries=0
+until ask 127.0.0.1 'select 1' > first 2>&1; do
+  tries=$((tries+1)); [ $tries -lt 200 ] || { cat log first; exit 1; }
+  sleep 0.1
+done
+ask 127.0.0.1 'create table t (n int); insert into t select generate_series(1, 1000)'
+addresses=$(gc clone --of $master -n 3 | awk '{print $3}')
+for address in 127.0.0.1 $addresses; do ask $address 'select sum(n) from t'; done
+gc ps --json > ps
+for address in 127.0.0.1 $addresses; do ask $address 'select count(*) > 3 from pg_stat_activity'; done
+kill -QUIT $master
+wait $master || true
+"""
+
+
+@repeated
+def test_postgresql(tree: Any, repeat: int) -> None:
+    """Its processes share memory, semaphores, pipes and sockets, and signal each other by their pids. Clones only read: they
+    have the master's files."""
+    programs = Path("/usr/lib/postgresql")
+    versions = sorted(programs.iterdir()) if programs.exists() else []
+    if not versions:
+        pytest.skip("not tried: postgresql is missing")
+    before: tuple[str, ...] = ()
+    folder = Path(tempfile.mkdtemp(prefix="gc-postgres-"))
+    if os.geteuid() == 0:  # PostgreSQL does not run as root
+        before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        os.chown(folder, 65534, 65534)
+    own_gc = str(Path(gc_binary()).parent)
+    environment = tree.environment | {"PATH": f"{versions[-1]}/bin:{own_gc}:{os.environ['PATH']}", "HOME": str(folder)}
+    try:
+        initialise = [*before, "initdb", "-D", "data", "-A", "trust", "-U", "me", "--no-sync"]
+        subprocess.run(initialise, env=environment, cwd=folder, check=True, capture_output=True)
+        said = subprocess.run(
+            [*before, "bash", "-c", POSTGRES, "bash", str(free_port())],
+            env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert said.stdout.splitlines() == ["500500"] * 4 + ["t"] * 4, (said, (folder / "log").read_text())
+    finally:
+        shutil.rmtree(folder)
+
+
+SERVER = """
+import os
+
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [str(os.getpid()).encode()]
+"""
+
+
+@repeated
+def test_gunicorn_with_workers(tree: Any, repeat: int) -> None:
+    port = free_port()
+    (tree.folder / "server.py").write_text(SERVER)
+    gunicorn = tree.start(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", f"0.0.0.0:{port}", "server:app")
+    until(lambda: get("127.0.0.1", port))
+    time.sleep(0.5)
+    addresses = clone_of(gunicorn.pid, 2, tree.environment)
+    for address in addresses:
+        assert get(address, port).isdigit()
+    end(gunicorn, tree.environment)
