@@ -1,5 +1,5 @@
 # A thin face: what a target does is in noxfile.py (and scripts/bootstrap, which brings nox).
-.PHONY: help build demo test test-vms bench lint format clean
+.PHONY: help build demo demos test test-vms bench lint format clean
 NOX := .venv/bin/nox
 
 help:  ## this list
@@ -9,8 +9,12 @@ build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
 	@scripts/bootstrap $(if $(filter qemu,$(HYPERVISOR)),--qemu)
 	@$(NOX) -s build
 
-demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu LISTEN=127.0.0.1
-	@exec setpriv --pdeathsig TERM env PORT="$(PORT)" LISTEN="$(LISTEN)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" demos/run
+demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu LISTEN=127.0.0.1; DEMO=NAME: another
+	@exec setpriv --pdeathsig TERM env PORT="$(PORT)" LISTEN="$(LISTEN)" APP="$(APP)" CROWD="$(CROWD)" HYPERVISOR="$(HYPERVISOR)" \
+	  .venv/bin/python demos/start $(or $(DEMO),chat)
+
+demos: build  ## the names of the demos, for DEMO=NAME
+	@.venv/bin/python demos/start
 
 test:  ## everything that CI runs
 	@scripts/bootstrap --test

@@ -19,7 +19,7 @@ module.exports = [
   },
   {
     // Pages that a browser runs.
-    files: ['demos/**/public/**/*.js', 'demos/**/page/**/*.js'],
+    files: ['demos/stage/stage.js'],
     languageOptions: { sourceType: 'script', globals: globals.browser },
   },
   { files: ['**/*.mjs'], languageOptions: { sourceType: 'module', globals: globals.node } },

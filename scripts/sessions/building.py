@@ -109,7 +109,7 @@ def make_python(session: nox.Session) -> None:
     run(session, PYTHON, "-m", "pip", "install", "--quiet", *ast.literal_eval(required[1]))
     # In the long form, because Debian 12's pip does not know -C.
     kept = ["--no-build-isolation", f"--config-settings=build-dir={BUILD / 'python'}"]
-    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale,qemu]", env=env, external=True)
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale,demos,qemu]", env=env, external=True)
 
 
 def make_node(session: nox.Session) -> None:
