@@ -6,7 +6,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1	/' | expand -t 16
 
 build:  ## .venv with gridcentric and gc, node_modules/gridcentric (idempotent)
-	@scripts/bootstrap $(if $(filter qemu,$(HYPERVISOR)),--qemu)
+	@scripts/bootstrap $(if $(filter qemu,$(HYPERVISOR)),--qemu) $(if $(DEMO),--demo=$(DEMO))
 	@$(NOX) -s build
 
 demo: build  ## the chat that scales itself: PORT=8080 APP=node|python CROWD=0 HYPERVISOR=process|qemu LISTEN=127.0.0.1; DEMO=NAME: another

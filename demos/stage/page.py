@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 from aiohttp import web
 
-from stage.performance import Refused
+from stage.performance import in_use
 
 HERE = Path(__file__).resolve().parent
 INTERVAL_S = 0.04  # between two states
@@ -56,8 +56,7 @@ class Page:
             await self._runner.cleanup()
             if error.errno != errno.EADDRINUSE:
                 raise
-            other = 9000 if self.port != 9000 else 9001
-            raise Refused(f"port {self.port} is in use: choose another, such as PORT={other} or --port {other}") from None
+            raise in_use(self.port) from None
         return self
 
     async def __aexit__(self, *exc: object) -> None:

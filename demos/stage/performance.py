@@ -17,6 +17,11 @@ class Refused(Exception):
     """The demo cannot run as it was asked to; the text says why and what to do."""
 
 
+def in_use(port: int) -> Refused:
+    other = 9000 if port != 9000 else 9001
+    return Refused(f"port {port} is in use: choose another, such as PORT={other} or --port {other}")
+
+
 class Options:
     """Options of a demo. Each has a variable of the same name, which `make demo` passes on: --port and PORT."""
 

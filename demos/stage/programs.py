@@ -26,7 +26,7 @@ class Programs:
         self._running: list[asyncio.subprocess.Process] = []
 
     async def start(self, *command: str, env: dict[str, str] | None = None, **more: Any) -> asyncio.subprocess.Process:
-        """Starts a program in a session of its own, so that Ctrl-C reaches only the demo, which then ends the program. If the
+        """Starts a program in its own session, so that Ctrl-C reaches only the demo, which then ends the program. If the
         demo is killed, the kernel tells the program to end."""
         process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "TERM", "--", *command),
