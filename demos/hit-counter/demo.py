@@ -15,7 +15,7 @@ from typing import Any, Optional
 from counting import Counter
 from stage.performance import Options, perform
 from stage.programs import Programs, programs
-from web import Site
+from web import site
 
 from gridcentric import _paths
 
@@ -70,16 +70,6 @@ class Families:
         self.shown.pop(form, None)
 
 
-async def said_by(started: Programs, *command: str) -> str:
-    process = await started.start(*command, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    text = (await process.stdout.read()).decode()
-    code = await process.wait()
-    if code:
-        raise ValueError(f"{Path(command[0]).name} failed with exit code {code}: {text}")
-    return text
-
-
 def report_of_hey(text: str) -> dict[str, Any]:
     """hey's own figures, in ms."""
     at = {percent: float(value) * 1e3 for percent, value in re.findall(r"^ +(\d+)% in ([\d.]+) secs", text, re.M)}
@@ -101,12 +91,12 @@ def report_of_hey(text: str) -> dict[str, Any]:
 async def load_test(started: Programs, url: str, target: int, seconds: int) -> dict[str, Any]:
     """The clones' report, then that of hey with the same target, length and number of connections."""
     clones = min(10, target)
-    mine = await said_by(started, sys.executable, str(HERE / "load.py"), url, str(clones), str(target), str(seconds))
+    mine = await started.finished(sys.executable, str(HERE / "load.py"), url, str(clones), str(target), str(seconds))
     result: dict[str, Any] = {"target": target, "seconds": seconds, "clones": clones, "by": {"clones": json.loads(mine)}}
     hey = shutil.which("hey")
     if hey:
         rate = ["-z", f"{seconds}s", "-c", str(clones), "-q", str(target / clones)]
-        result["by"]["hey"] = report_of_hey(await said_by(started, hey, *rate, f"{url}/hit?form=load&vmid=0"))
+        result["by"]["hey"] = report_of_hey(await started.finished(hey, *rate, f"{url}/hit?form=load&vmid=0"))
     return result
 
 
@@ -160,7 +150,7 @@ async def run(given: argparse.Namespace) -> int:
         families = Families(started, counter, url, given.rate)
         more: dict[str, Any] = {"families": families.shown, "testing": False, "load": None, "most": MOST}
         more["given"] = {"python": given.clones, "shell": given.shells, "target": given.target, "seconds": given.seconds}
-        site = Site(given.port, counter, more, do)
+        served = site(given.port, counter, more, do)
         try:
             print(f"the page: http://localhost:{given.port}", flush=True)
             for form, clones in (("python", given.clones), ("shell", given.shells)):
@@ -170,5 +160,5 @@ async def run(given: argparse.Namespace) -> int:
                 return int(any(one["errors"] for one in more["load"]["by"].values()))
             await loop.create_future()
         finally:
-            site.close()
+            served.close()
     return 0

@@ -17,6 +17,10 @@ class Refused(Exception):
     """The demo cannot run as it was asked to; the text says why and what to do."""
 
 
+class Failed(ValueError):
+    """A program of the demo did not do what it should; the text says which."""
+
+
 def in_use(port: int) -> Refused:
     other = 9000 if port != 9000 else 9001
     return Refused(f"port {port} is in use: choose another, such as PORT={other} or --port {other}")
@@ -84,6 +88,6 @@ def perform(demo: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return asyncio.run(main())
     except asyncio.CancelledError:
         return 128 + received[0]
-    except Refused as refused:
-        print(f"{name}: {refused}", file=sys.stderr)
-        return 2
+    except (Refused, Failed) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Refused) else 1

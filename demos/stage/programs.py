@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from stage.performance import Refused
+from stage.performance import Failed, Refused
 
 PATIENCE_S = 20  # for a program that was told to end; then it is killed
 
@@ -37,14 +37,23 @@ class Programs:
         self._running.append(process)
         return process
 
+    async def finished(self, *command: str, **more: Any) -> str:
+        """Runs a program to its end and returns what it printed."""
+        process = await self.start(*command, stdout=asyncio.subprocess.PIPE, **more)
+        printed, _ = await process.communicate()
+        code = await self.end(process)
+        if code:
+            raise Failed(f"{Path(command[0]).name} {Path(command[1]).name} failed with exit code {code}: {printed.decode()}")
+        return printed.decode()
+
     async def end(self, process: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
-        """Ends the program and returns its exit code."""
+        """Ends the program and what it has started in its session, and returns its exit code."""
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+            os.killpg(process.pid, number)
         try:
             await asyncio.wait_for(process.wait(), PATIENCE_S)
         except asyncio.TimeoutError:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
         code = await process.wait()
         if process in self._running:
             self._running.remove(process)

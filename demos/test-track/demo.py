@@ -7,10 +7,10 @@ import asyncio
 from pathlib import Path
 
 from stage.page import Page
-from stage.performance import Options, perform
+from stage.performance import Failed, Options, perform
 from stage.programs import programs
 from terminal import Terminal
-from track import Failed, Lap, Track, cores, start
+from track import Lap, Track, cores, start
 
 DESCRIPTION = """acceleration: one running machine becomes 61, all answering. Cornering: 100 machines of application A (Python)
 are made and ended, then 100 of application B (Node)."""

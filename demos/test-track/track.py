@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from stage.performance import Refused
+from stage.performance import Failed, Refused
 from stage.programs import Programs, free_port, required
 
 from gridcentric import _node_package, _paths
@@ -24,10 +24,6 @@ FIGURES = {
     "acceleration": ("1 → {machines} machines", "just over 9 s", 9000),
     "cornering": ("A on {machines}, all ended, B on {machines}", "below 20 s", 20000),
 }
-
-
-class Failed(Exception):
-    """A lap did not end as it should."""
 
 
 @dataclass
