@@ -8,7 +8,7 @@ from sessions.building import BUILD, PYTHON, ROOT, VENV, files_of, needs, run
 
 SCRIPTS = ["scripts/check-sizes", "scripts/check-words"]
 PYTHON_SOURCES = ["noxfile.py", "scripts", *SCRIPTS, "bindings-python", "bindings-java", "tests", "demos", "demos/start",
-                  "bench"]  # fmt: skip
+                  "scripts/film-demo", "bench"]  # fmt: skip
 CPP_FOLDERS = ["core", "bindings-python/src", "bindings-node/src", "bindings-java/src", "tests/core", "tests/live_clone"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from demo_harness import DEMOS, Demo, demo
+from demo_harness import DEMOS, ROOT, Demo, demo
 from playing import MAKE, START, answers, playing
 
 COMMAND = [str(Path(sys.executable).with_name("gridcentric-demo"))]
@@ -45,6 +46,14 @@ def test_each_demo_has_a_readme_with_a_picture_and_help() -> None:
         assert f"(../../docs/img/{name}.png)" in readme
         code, text = said(*COMMAND, name, "--help")
         assert code == 0 and f"usage: gridcentric-demo {name}" in text and "--port" in text
+
+
+def test_the_docs_show_each_demo() -> None:
+    page = (ROOT / "docs" / "demos.md").read_text()
+    for name in ["chat", *folders()]:
+        assert f"\n| [{name}](#{name}) | " in page
+    for picture in re.findall(r"!\[.*\]\((img/.*)\)", page):
+        assert (ROOT / "docs" / picture).exists(), picture
 
 
 def test_wrong_names_and_options() -> None:
