@@ -68,7 +68,8 @@ class Programs:
 @contextlib.asynccontextmanager
 async def programs() -> AsyncIterator[Programs]:
     """Programs for the time of a `with` block."""
-    folder = Path(tempfile.mkdtemp(prefix="gridcentric-demo-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")  # it may name a folder that is not there, after su
+    folder = Path(tempfile.mkdtemp(prefix="gridcentric-demo-", dir=runtime if runtime and Path(runtime).is_dir() else None))
     started = Programs(folder)
     try:
         yield started

@@ -51,7 +51,7 @@ def test_each_demo_has_a_readme_with_a_picture_and_help() -> None:
 def test_the_docs_show_each_demo() -> None:
     page = (ROOT / "docs" / "demos.md").read_text()
     for name in ["chat", *folders()]:
-        assert f"\n| [{name}](#{name}) | " in page
+        assert f"\n| [{name}](#" in page
     for picture in re.findall(r"!\[.*\]\((img/.*)\)", page):
         assert (ROOT / "docs" / picture).exists(), picture
 

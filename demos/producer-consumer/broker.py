@@ -1,0 +1,77 @@
+"""A RabbitMQ of the demo's own: node name, ports and data belong to it alone, on 127.0.0.1. Knows no jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Optional
+
+import pika
+from pika.exceptions import AMQPError
+from stage.performance import Failed
+from stage.programs import Programs, free_port, required
+
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on PATH becomes another user
+CONFIG = """listeners.tcp.default = 127.0.0.1:{port}
+log.console = true
+log.console.level = error
+log.file = false
+"""
+
+
+def parameters(port: int) -> pika.ConnectionParameters:
+    return pika.ConnectionParameters("127.0.0.1", port, heartbeat=60)
+
+
+class Broker:
+    def __init__(self, programs: Programs) -> None:
+        required("rabbitmqctl", "rabbitmq-server")
+        self._programs, self._folder = programs, programs.folder / "rabbitmq"
+        self.port, self._names, self._distribution = free_port(), free_port(), free_port()
+        self._process: Optional[asyncio.subprocess.Process] = None
+
+    async def start(self) -> None:
+        """Returns when it accepts connections."""
+        if not self._folder.exists():
+            self._folder.mkdir()
+            (self._folder / "rabbitmq.conf").write_text(CONFIG.format(port=self.port))
+            (self._folder / "plugins").write_text("[].\n")
+            # Erlang's name server would stay behind if the broker started it.
+            epmd = ["epmd", "-port", str(self._names), "-address", "127.0.0.1"]
+            await self._programs.start(required(epmd[0], "erlang-base"), *epmd[1:])
+        with (self._folder / "output").open("ab") as output:
+            self._process = await self._programs.start(str(SERVER), env=self._environment(), stdout=output, stderr=output)
+        while not await asyncio.to_thread(self._accepts):
+            if self._process.returncode is not None:
+                raise Failed(f"RabbitMQ did not start:\n{(self._folder / 'output').read_text()[-2000:]}")
+            await asyncio.sleep(0.1)
+
+    def _accepts(self) -> bool:
+        try:
+            pika.BlockingConnection(parameters(self.port)).close()
+        except (AMQPError, OSError):
+            return False
+        return True
+
+    def _environment(self) -> dict[str, str]:
+        folder = self._folder
+        return {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._names),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_NODENAME": f"gridcentric-demo-{os.getpid()}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+        }
+
+    async def restart(self) -> None:
+        assert self._process is not None
+        await self._programs.end(self._process)
+        await self.start()
