@@ -1,0 +1,40 @@
+"""The demos that run in VMs, small: test-track and mapreduce, whose clones are VMs then."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "demos"))
+from demo_harness import demo
+from playing import START
+
+MORE_S = 600  # for booting VMs, without KVM, beside other tests
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("vms")
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("test-track", ["--accelerate", "2", "--corner", "2"], ["1 → 2 machines: ", "A on 2, all ended, B on 2: "]),
+        ("mapreduce", ["--workers", "2", "--runs", "1", "--megabytes", "1"], ["2 of 2 results as the plain count"]),
+    ],
+    ids=["test-track", "mapreduce"],
+)
+def test_a_demo_in_vms(name: str, options: list[str], said: list[str]) -> None:
+    async def main(folder: Path) -> None:
+        async with demo(folder, MORE_S) as played:
+            await played.start([*START, name, "--port", str(played.port), "--hypervisor", "qemu", "--once", *options])
+            code = await played.process.wait()
+            text = played.log.read_text()
+            assert code == 0, text
+            assert "gc: booting default" in text and all(words in text for words in said), text
+            await played.nothing_left()
+
+    with tempfile.TemporaryDirectory(prefix="gcq-") as folder:  # not tmp_path: the path of a socket is short
+        asyncio.run(main(Path(folder)))
