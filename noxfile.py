@@ -25,7 +25,8 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
-    "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "conformance", "java",
+    "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files",
+    "conformance", "java",
     "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "demos", "soak-ci", "readme", "packaging", "matrix-ci",
     "fresh", "qemu",
 ]  # fmt: skip

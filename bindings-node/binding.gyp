@@ -53,6 +53,11 @@
       "sources": ["<!@(node scripts/sources.js core model)"]
     },
     {
+      "target_name": "gridcentric_private_files",
+      "type": "static_library",
+      "sources": ["<!@(node scripts/sources.js core private_files)"]
+    },
+    {
       "target_name": "gridcentric_wire",
       "type": "static_library",
       "sources": ["<!@(node scripts/sources.js core wire)"]
@@ -62,7 +67,7 @@
       "type": "none",
       "dependencies": [
         "gridcentric_generators", "gridcentric_guest", "gridcentric_host", "gridcentric_hypervisors", "gridcentric_live_clone",
-        "gridcentric_model", "gridcentric_wire", "gridcentric_parked", "gridcentric_parked_symbols"
+        "gridcentric_model", "gridcentric_private_files", "gridcentric_wire", "gridcentric_parked", "gridcentric_parked_symbols"
       ]
     },
     {

@@ -9,7 +9,7 @@ const path = require('node:path');
 const home = path.join(__dirname, '..');
 
 // The folders of the group "core" that have a target in binding.gyp.
-const folders = ['generators', 'guest', 'host', 'hypervisors', 'live_clone', 'model', 'wire'];
+const folders = ['generators', 'guest', 'host', 'hypervisors', 'live_clone', 'model', 'private_files', 'wire'];
 
 /** The folder with core/ and VERSION: the checkout around this package, or a packed package itself. */
 function root() {

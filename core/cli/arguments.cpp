@@ -68,6 +68,8 @@ Arguments parse_arguments(const Verb &verb, const std::vector<std::string> &give
         if (equals != std::string::npos) throw UsageError{name + " takes no value"};
       } else if (equals != std::string::npos) {
         value = word.substr(equals + 1);
+      } else if (!option->needs_value()) {
+        // The next word is not its value.
       } else if (at + 1 < given.size()) {
         value = given[++at];
       } else {

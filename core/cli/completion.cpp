@@ -82,7 +82,7 @@ void print_fish() {
     const std::string here = std::string("complete -c gc -n '__fish_seen_subcommand_from ") + verb.name + "'";
     for (const auto &word : first_words(verb)) std::printf("%s -a %s\n", here.c_str(), word.c_str());
     for (const auto &option : verb.options) {
-      const std::string_view value = option.value != nullptr ? option.value : "";
+      const std::string_view value = option.needs_value() ? option.value : "";
       const bool is_long = option.name[1] == '-';
       std::printf("%s %s %s%s -d '%s'\n", here.c_str(), is_long ? "-l" : "-s",
                   option.name + (is_long ? 2 : 1),

@@ -42,9 +42,7 @@ void print_help(const Verb &verb) {
   if (verb.options.empty()) return;
   std::printf("\n");
   for (const auto &option : verb.options) {
-    const std::string left =
-        std::string(option.name) + (option.value != nullptr ? std::string(" ") + option.value : "");
-    std::printf("  %-20s %s\n", left.c_str(), option.help);
+    std::printf("  %-20s %s\n", option.shown().c_str(), option.help);
   }
 }
 

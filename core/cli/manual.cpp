@@ -40,9 +40,7 @@ void print_verb(const Verb &verb) {
   if (summary[0] >= 'a' && summary[0] <= 'z') summary[0] = static_cast<char>(summary[0] - 'a' + 'A');
   print(".SS " + roff(line) + "\n" + roff(summary) + ".");
   if (*verb.details != '\0') print(roff(verb.details));
-  for (const auto &option : verb.options)
-    print_entry(std::string(option.name) + (option.value != nullptr ? std::string(" ") + option.value : ""),
-                option.help);
+  for (const auto &option : verb.options) print_entry(option.shown(), option.help);
 }
 
 constexpr std::pair<const char *, const char *> variables[] = {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <string_view>
 
 #include "core/cli/actions.hpp"
@@ -20,6 +21,7 @@
 #include "core/guest/machine_page.hpp"
 #include "core/guest/private_host.hpp"
 #include "core/guest/spawn.hpp"
+#include "core/private_files/enter.hpp"
 
 namespace gridcentric::cli {
 namespace {
@@ -77,6 +79,16 @@ void clone_with_children(bool listens, const Capabilities &here) {
   ::setenv(guest::whole_tree_variable, "1", 1);
 }
 
+// "FOLDER,FOLDER"; without any, the working folder.
+std::vector<std::string> split(const std::string &list) {
+  if (list.empty()) return {"."};
+  std::vector<std::string> names;
+  std::istringstream text(list);
+  for (std::string name; std::getline(text, name, ',');)
+    if (!name.empty()) names.push_back(name);
+  return names;
+}
+
 int run_in_python(const Driver &driver, const Arguments &arguments) {
   std::vector<std::string> words = {"run"};
   for (const auto &[name, value] : arguments.options) {
@@ -110,9 +122,13 @@ int run(const Arguments &arguments) {
   }
   ::unsetenv(guest::whole_tree_variable);  // of a program around this one
   if (arguments.has("--tree")) clone_with_children(listens, driver.here());
+  std::vector<std::string> folders;
+  if (arguments.has("--private-files"))
+    folders = private_files::checked(split(arguments.value("--private-files")));
   if (in_domain_already()) guest::start_host();
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
+  if (!folders.empty()) private_files::enter(folders);  // after the host has started, which stays outside
   guest::identity();  // this process is the master from here on, and still is after it executes the command
   offer_gc_on_path();
   if (listens) preload();

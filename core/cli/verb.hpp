@@ -9,9 +9,15 @@ namespace gridcentric::cli {
 
 struct Option {
   const char *name;   // "--cpus", or "-n"
-  const char *value;  // "N"; nullptr: a switch
+  const char *value;  // "N"; "[=N]" if it may be left out; nullptr: a switch
   const char *help;
   bool many = false;  // may be given more than once
+
+  bool needs_value() const { return value != nullptr && value[0] != '['; }
+  // As it is typed: "--cpus N".
+  std::string shown() const {
+    return std::string(name) + (needs_value() ? " " : "") + (value != nullptr ? value : "");
+  }
 };
 
 // A command line, parsed according to its verb's entry.

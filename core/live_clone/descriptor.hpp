@@ -55,6 +55,7 @@ struct Descriptor {
   int next_same;  ///< the next duplicate, -1: none
   int flags, descriptor_flags;  ///< F_GETFL, F_GETFD
   uint64_t inode, device;
+  const char *private_path;  ///< file: where the clone has its own one (private_files.cpp); null: it has not
 
   /// Bytes in flight: for Unix sockets as many messages as `size` says (unix_sockets.cpp).
   struct InFlight {

@@ -7,6 +7,7 @@
 
 #include "descriptor.hpp"
 #include "tree/tree.hpp"
+#include "private_files.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -27,6 +28,10 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
     return tell_refused(text, d.fd, why), false;
   }
   d.kind = Kind::kept;
+  if (const PrivateFolder *folder = private_folder_of(d.fd)) {
+    if (!classify_private_file(d, *folder, st)) return false;
+    if (d.kind != Kind::kept) return true;
+  }
   if (d.flags & O_PATH) return true;
   if (const char *anonymous = after(link, "anon_inode:")) {
     if (same_text(anonymous, "[eventfd]")) d.kind = Kind::event;
@@ -171,6 +176,7 @@ void keep_standard_streams() {
   for (size_t i = 0; i < all.count; i++) {
     if (!is_standard(all[i].fd)) continue;
     if (all[i].kind == Kind::listener || all[i].kind == Kind::pipe) continue;  // match_pipes() handles pipes
+    if (all[i].private_path) continue;                                         // output to a file of its own
     const int original = all[i].same_as >= 0 ? all[i].same_as : (int)i;
     for (size_t j = 0; j < all.count; j++)
       if ((int)j == original || all[j].same_as == original) all[j].kind = Kind::kept;

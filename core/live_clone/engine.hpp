@@ -116,9 +116,17 @@ struct HeldLock;
 struct Group;
 struct Spawned;
 struct Filler;
+struct PrivateMapping;
 
 /// How long clone() waits for what passes: transactions, calls into a ring.
 inline constexpr int passing_timeout_ms = 5000;
+
+/// A folder of which each domain has its own view: core/private_files.
+struct PrivateFolder {
+  const char *path;
+  unsigned number;
+  uint64_t mount, device;
+};
 
 /// What was made for one clone() before anybody was stopped. Constant while the stages run, in the clones too.
 struct Prepared {
@@ -136,6 +144,9 @@ struct Prepared {
   int process = 0;
   int tree_fd = -1;     ///< in the root
   int root_pidfd = -1;  ///< in the others
+  const char *store = nullptr;                     ///< where the changes in private folders are mounted
+  const PrivateFolder *private_folders = nullptr;  ///< [private_folder_count]
+  size_t private_folder_count = 0;
 };
 
 /// What was found while the threads were parked, and what the clones are made by. A clone reads its copy.
@@ -157,6 +168,9 @@ struct Plan {
   itimerval interval_timers[3];
   Table<LockOwner> lock_owners;
   Table<Filler> fillers;  ///< in the clone, while it maps
+  PrivateMapping *private_mappings;
+  size_t private_mapping_count;
+  const char *private_working_folder;  ///< null: the working folder is not below a private one
 };
 
 /// What came of it.
@@ -189,6 +203,8 @@ struct Engine {
 
   bool pidns() const { return order->mode == Mode::pidns; }
   int clones() const { return prepared.clones; }
+  /// One clone, a tree, or clones that look at the master's private folders while it stands still; others come from a frozen copy.
+  bool from_the_master() const { return clones() == 1 || prepared.private_folder_count || prepared.tree; }
 };
 
 inline constexpr size_t notes_size = 32 * 1024;

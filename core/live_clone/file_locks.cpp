@@ -1,4 +1,4 @@
-// File locks: finds those that the master holds, and takes the shared ones again in the clone; file_locks.hpp has what each
+// File locks: finds those that the master holds, and takes the shared ones again in the clone, in private folders all; file_locks.hpp has what each
 // means. A forked process does not inherit locks, and locks are advisory, so a clone that still believed in its master's
 // locks would write into the middle of the master's transaction. Runs while threads are parked, or in a clone with one
 // thread: see sys.hpp.
@@ -45,17 +45,17 @@ bool take_again(const HeldLock &held) {
   const Descriptor &d = engine.plan.descriptors[(size_t)held.descriptor];
   long r;
   if (held.lock.type == FileLock::flock) {
-    r = sys(SYS_flock, d.fd, LOCK_SH | LOCK_NB);
+    r = sys(SYS_flock, d.fd, (held.lock.writes ? LOCK_EX : LOCK_SH) | LOCK_NB);
   } else {
     struct flock range {};
-    range.l_type = F_RDLCK;
+    range.l_type = held.lock.writes ? F_WRLCK : F_RDLCK;
     range.l_whence = SEEK_SET;
     range.l_start = (off_t)held.lock.start;
     range.l_len = (off_t)held.lock.length;
     r = sys(SYS_fcntl, d.fd, held.lock.type == FileLock::posix ? F_SETLK : F_OFD_SETLK, &range);
   }
   if (r == 0) return true;
-  return (fail_descriptor((int)-r, d) << "its shared lock can't be taken in the clone (error " << -r << "): ")
+  return (fail_descriptor((int)-r, d) << "its lock can't be taken in the clone (error " << -r << "): ")
              .path(Link(d.fd).text),
          false;
 }
@@ -138,7 +138,8 @@ bool plan_file_locks() {
     FileLock lock{};
     bool told = false;
     while ((info = next_lock(info, &lock))) {
-      switch (rule_of(lock)) {
+      // The file in the clone is another one: it is locked there as it was here.
+      switch (d.private_path ? LockRule::take_again : rule_of(lock)) {
         case LockRule::take_again: {
           HeldLock *held = engine.plan.locks.add(engine.arena);
           if (!held) return fail_arena();

@@ -1,7 +1,9 @@
 // Regular files and folders: opened again in the clone, with the same flags and their own offset. The contents are shared
-// by master and clone. Knows nothing about locks, except that one made a file read-only (file_locks.cpp). Runs while
+// by master and clone, but for private folders (private_files.cpp). Knows nothing about locks, except that one made a file
+// read-only (file_locks.cpp). Runs while
 // threads are parked, or in a clone with one thread: see sys.hpp.
 #include "descriptor.hpp"
+#include "private_files.hpp"
 
 namespace gridcentric::live_clone {
 
@@ -17,6 +19,7 @@ bool plan_file(Descriptor &d) {
   if (!info) return false;
   d.file.offset = (int64_t)number_in(info, "pos:");
   d.file.locked = field(info, "lock:") != nullptr;
+  if (d.private_path) note_private_file(d);
   return true;
 }
 
@@ -25,6 +28,7 @@ bool freeze_file(Descriptor &d) { return !d.file.locked || d.file.read_only || r
 // /proc/self/fd opens the file itself, even if it no longer has a name. A file that cannot be opened again (it was opened
 // before privileges were dropped, say) stays shared, unless the clone must not write to it.
 bool rebuild_file(Descriptor &d) {
+  if (d.private_path) return rebuild_private_file(d);
   const Path self("/proc/self/fd/", d.fd);
   int flags = reopening_flags(d);
   if (d.file.read_only) flags &= ~(O_ACCMODE | O_APPEND);

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/private_files/folders.hpp"
 #include "descriptor.hpp"
 #include "engine.hpp"
 #include "file_locks.hpp"
@@ -109,6 +110,7 @@ class Preparation {
     e.prepared.pid = getpid();
     e.prepared.parent = getppid();
     e.prepared.whole_id_map = geteuid() == 0;
+    look_at_private_folders();
     e.prepared.reaper = ::open(order.reaper_path.c_str(), O_PATH | O_CLOEXEC);
     if (e.prepared.reaper < 0 || faccessat(AT_FDCWD, order.reaper_path.c_str(), X_OK, AT_EACCESS) != 0)
       return "gc-reaper, expected at '" + order.reaper_path + "': " + strerror(errno);
@@ -172,10 +174,22 @@ class Preparation {
     if (engine.prepared.tree) munmap(engine.prepared.tree, engine.prepared.tree_size);
     engine.prepared.tree = nullptr;
   }
+  void look_at_private_folders() {
+    found_ = private_files::folders_of("/proc/self");
+    for (const auto &folder : found_.all)
+      folders_.push_back({folder.path.c_str(), folder.number, folder.mount, folder.device});
+    engine.prepared.store = found_.store.c_str();
+    engine.prepared.private_folders = folders_.data();
+    engine.prepared.private_folder_count = folders_.size();
+  }
+
   void unmap() {
     if (engine.arena.base) munmap(engine.arena.base, engine.arena.size);
     engine.arena = {};
   }
+
+  private_files::Folders found_;
+  std::vector<PrivateFolder> folders_;
 };
 
 // Signal handlers of the program must not run on the caller's thread while the others are stopped. Raw: the C

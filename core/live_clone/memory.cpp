@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include "descriptor.hpp"
+#include "file_data.hpp"
 #include "mapped_files.hpp"
+#include "maps_line.hpp"
+#include "private_files.hpp"
 #include "program_memory.hpp"
 #include "tree/tree.hpp"
 
@@ -24,27 +27,6 @@ struct Guards {
 };
 
 namespace {
-
-struct MapsLine {
-  uint64_t start, end, offset, device, inode;
-  const char *permissions;
-  const char *name;  ///< up to the end of the line
-};
-
-const char *parse_maps_line(const char *p, MapsLine *m) {
-  unsigned long v, major, minor;
-  p = parse_hex(p, &v), m->start = v;
-  p = parse_hex(p + 1, &v), m->end = v;
-  m->permissions = p + 1;
-  p = parse_hex(p + 6, &v), m->offset = v;
-  p = parse_hex(p + 1, &major);
-  p = parse_hex(p + 1, &minor);
-  m->device = major << 32 | minor;
-  p = parse_dec(p + 1, &v), m->inode = v;
-  while (*p == ' ') p++;
-  m->name = p;
-  return next_line(p);
-}
 
 uint64_t vdso_start, vdso_end;
 // Mappings that make a process impossible to copy.
@@ -73,17 +55,7 @@ bool written(const SharedMapping &of) {
 // Opens the file again, because the descriptor's offset is shared with the master and all other clones.
 bool copy_file(int source, int to, uint64_t size) {
   const long from = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", source).text, O_RDONLY | O_CLOEXEC, 0);
-  bool ok = from >= 0 && sys(SYS_ftruncate, to, size) == 0;
-  for (uint64_t at = 0; ok && at < size;) {
-    const long data = sys(SYS_lseek, from, at, SEEK_DATA);
-    if (data < 0) break;  // ENXIO: only a hole is left
-    long hole = sys(SYS_lseek, from, data, SEEK_HOLE);
-    if (hole < 0) hole = (long)size;
-    sys(SYS_lseek, to, data, SEEK_SET);
-    long offset = data;
-    while (ok && offset < hole) ok = sys(SYS_sendfile, to, from, &offset, hole - offset) > 0;
-    at = (uint64_t)hole;
-  }
+  const bool ok = from >= 0 && copy_data((int)from, to, size) == 0;
   sys(SYS_close, from);
   return ok;
 }
@@ -251,21 +223,14 @@ bool plan_memory() {
         m.start == (uint64_t)e.prepared.tree)
       continue;
     const bool ring = is_ring(m.name);
-    if (!ring && !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
+    const PrivateFolder *unnamed = folder_of_unnamed(m.name);
+    if (unnamed) m.device = unnamed->device;
+    if (!ring && !unnamed &&
+        !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
       continue;  // a file on a disk stays shared, like its contents
     SharedMapping *s = e.plan.shared.add(e.arena);
     if (!s) return fail_arena();
-    const char *r = m.permissions;
-    *s = {m.start,
-          m.end,
-          m.offset,
-          m.device,
-          m.inode,
-          (r[0] == 'r' ? PROT_READ : 0) | (r[1] == 'w' ? PROT_WRITE : 0) | (r[2] == 'x' ? PROT_EXEC : 0),
-          ring,
-          -1,
-          false,
-          false};
+    *s = {m.start, m.end, m.offset, m.device, m.inode, protection_of(m), ring, -1, false, false};
     if (after(m.name, "/SYSV"))
       end_note(note() << "System V shared memory: each clone gets its own copy, on which shmdt fails");
   }

@@ -22,6 +22,7 @@
 #include "descriptor.hpp"
 #include "libc_profile.hpp"
 #include "preflight_files.hpp"
+#include "preflight_private.hpp"
 #include "preflight_rings.hpp"
 #include "preflight_sockets.hpp"
 #include "preflight_text.hpp"
@@ -103,6 +104,7 @@ class Examination {
         mode_(mode),
         rings_(proc_, self),
         sockets_(proc_, self),
+        private_folders_(proc_),
         files_(pid_of(proc_)) {}
 
   Preflight all() {
@@ -163,6 +165,7 @@ class Examination {
     } else if (value_of(status, "VmSize").empty()) {
       refuse(EOPNOTSUPP, "it is a kernel thread, not a process");
     }
+    for (const Refusal &refusal : private_folders_.refusals()) result_.refusals.push_back(refusal);
     if (access((proc_ + "/timers").c_str(), F_OK) != 0)
       note("the kernel has no /proc/PID/timers: timers of timer_create() are not carried over");
   }
@@ -225,7 +228,11 @@ class Examination {
       result_.descriptors++;
       if (is_ring(link.c_str())) ring(fd, closely);
       if (const char *why = refused_file(link.c_str())) refuse_descriptor(fd, why);
+      std::string degraded;
+      if (const std::string why = private_folders_.why_not(atoi(fd.c_str()), link, &degraded); !why.empty())
+        refuse_descriptor(fd, why.c_str());
       if (!closely) continue;
+      if (!degraded.empty()) note(degraded);
       const bool told = link.rfind("socket:", 0) == 0 || link == "anon_inode:[eventpoll]" ||
                         link == "anon_inode:inotify" || link == "anon_inode:[inotify]";
       if (!told) continue;  // there may be thousands of others
@@ -312,6 +319,7 @@ class Examination {
   const Mode mode_;
   RingsSeen rings_;
   SocketsSeen sockets_;
+  PrivateFoldersSeen private_folders_;
   OpenFilesSeen files_;
   Preflight result_;
 };

@@ -15,6 +15,7 @@
 
 #include "file_locks.hpp"
 #include "pipes.hpp"
+#include "preflight_private.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -25,7 +26,7 @@ struct End {
 
 class Files {
  public:
-  explicit Files(std::string proc) : proc_(std::move(proc)) {}
+  explicit Files(std::string proc) : proc_(std::move(proc)), private_folders_(proc_) {}
 
   std::vector<std::string> all() {
     for (int fd : numbers()) look_at(fd);
@@ -75,7 +76,7 @@ class Files {
     if (flags & O_PATH) return;
     if (kind == S_IFIFO)
       pipes_[{st.st_dev, st.st_ino}].push_back({fd, pipe_ends(flags)});
-    else if (fd > 2)
+    else if (fd > 2 && !private_folders_.holds(text))
       lock_notes(fd, name, text);
   }
 
@@ -119,6 +120,7 @@ class Files {
   }
 
   const std::string proc_;
+  const PrivateFoldersSeen private_folders_;
   std::map<std::pair<dev_t, ino_t>, std::vector<End>> pipes_;
   std::map<unsigned, int> pty_masters_;
   std::set<unsigned> pty_others_, standard_ptys_;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine.hpp"
+#include "private_files.hpp"
 #include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
@@ -166,7 +167,7 @@ void rebuild_clone(int index, int parent) {
   }
   const double start = now_ms();
   if (tree::whole()) tree::begin_group();
-  if (!rebuild_memory()) give_up(s);
+  if (!enter_private_folders() || !rebuild_memory() || !rebuild_private_mappings()) give_up(s);
   const double memory = now_ms();
   if (!rebuild_descriptors()) give_up(s);
   const double descriptors = now_ms();

@@ -7,7 +7,8 @@
 //                                  everything that a fork copies not at all, too little or too much is recorded; the
 //                                  master is unchanged except for SO_REUSEPORT on its listeners, MADV_DOFORK on its memory,
 //                                  and receive buffers that had to be made larger
-//   fork         (spawner.cpp)     of one clone: it exists and has its own memory, sockets and files
+//   fork         (spawner.cpp)     of one clone: it exists and has its own memory, sockets and files; likewise of several, if
+//                                  the program has private folders (private_files.cpp)
 //                (frozen_copy.cpp) of several: the copy exists and needs the master no more
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
 //   receive      (frozen_copy.cpp) of several: the copy has made the clones and has ended
@@ -16,6 +17,7 @@
 // A failure at any stage kills what was made, releases the threads and leaves the master as it was: all or
 // none. Between park and release nothing may allocate, lock, throw or touch TLS: see sys.hpp.
 #include "descriptor.hpp"
+#include "private_files.hpp"
 #include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
@@ -61,24 +63,22 @@ bool stage(double *ms, bool (*run)()) {
   return ok;
 }
 
-// Are the clones made by the parked process itself?
-bool is_direct() { return engine.clones() == 1 || tree::whole(); }
-
 bool others_are(tree::ProcessState state) {
   return !tree::whole() || tree::wait_for_others(state, now_ms() + engine.order->park_timeout_ms);
 }
 
-bool others_have_joined() {
+bool others_have_joined(int limit_ms) {
   if (!tree::whole()) return true;
   tree::begin(tree::joining);
-  return others_are(tree::joined) && tree::wait_for_copies(state_detached, engine.order->park_timeout_ms);
+  return others_are(tree::joined) && tree::wait_for_copies(state_detached, limit_ms);
 }
 
 bool copy() {
   if (!take_pidfds()) return false;
-  if (!is_direct()) return make_frozen_copy();
-  return spawn_clones() && others_have_joined() &&
-         wait_for_clones(state_detached, engine.order->park_timeout_ms);
+  if (!engine.from_the_master()) return make_frozen_copy();
+  const int limit_ms =
+      engine.prepared.private_folder_count ? copying_timeout_ms : engine.order->park_timeout_ms;
+  return spawn_clones() && others_have_joined(limit_ms) && wait_for_clones(state_detached, limit_ms);
 }
 
 std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
@@ -95,8 +95,8 @@ bool take_engine() {
 void leave_engine() { busy_pid = 0; }
 
 bool plan_process() {
-  return plan_threads() && plan_memory() && stage(&engine.result.descriptors_ms, plan_descriptors) &&
-         plan_timers();
+  return plan_threads() && plan_memory() && plan_private_files() &&
+         stage(&engine.result.descriptors_ms, plan_descriptors) && plan_timers();
 }
 
 bool run_parked_stages() {
@@ -119,7 +119,7 @@ bool run_parked_stages() {
 
 bool run_last_stages() {
   constexpr int last_stages_ms = 30'000;
-  const bool ok = (is_direct() || receive_clones()) &&
+  const bool ok = (engine.from_the_master() || receive_clones()) &&
                   (!tree::whole() || tree::wait_for_copies(state_ready, last_stages_ms)) &&
                   wait_for_clones(state_ready, -1);
   if (!ok) kill_clones();

@@ -96,6 +96,13 @@ def tree(session: nox.Session) -> None:
 
 
 @nox.session
+def private_files(session: nox.Session) -> None:
+    """gc run --private-files and gc diff, in both modes, as root and as an ordinary user."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/private_files")
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Shared behaviour: host x language x case. Java's are in session java."""
     needs(session, "dev", "python", "node")

@@ -19,6 +19,10 @@
 namespace gridcentric {
 namespace {
 
+constexpr DriverOption run_options[] = {
+    {"--private-files", "[=FOLDER,...]",
+     "every domain has its own view of these folders (default: the working folder)"}};
+
 constexpr const char *masters_address = "127.0.0.1";
 constexpr std::int64_t join_grace_ms = 2'000;
 
@@ -330,6 +334,7 @@ const Driver process_driver = {
         "code is COMMAND's. COMMAND listens for orders ('gc clone --of PID'), whatever it is, if it is "
         "linked\n"
         "dynamically with glibc; with GRIDCENTRIC_SERVE=0 it is left alone.",
+    .run_options = run_options,
     .here = capabilities_here,
     .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
       return std::make_unique<Process>(loop);

@@ -10,7 +10,7 @@ namespace gridcentric {
 // An option that gc has only for this hypervisor.
 struct DriverOption {
   const char *name;   // "--memory"
-  const char *value;  // "SIZE"; nullptr: a switch
+  const char *value;  // "SIZE"; "[=SIZE]" if it may be left out; nullptr: a switch
   const char *help;
   bool many = false;  // may be given more than once
 };
