@@ -27,6 +27,7 @@ int selftest(const Arguments &);    // python.cpp
 int host(const Arguments &);        // host_verb.cpp
 int list_all(const Arguments &);    // ps.cpp
 int top(const Arguments &);         // top.cpp
+int diff(const Arguments &);        // diff.cpp
 int end(const Arguments &);         // end.cpp
 int check(const Arguments &);       // check.cpp
 int completion(const Arguments &);  // completion.cpp

@@ -216,6 +216,18 @@ std::vector<Verb> watching() {
        {{"--pid", "PID", "the family that process PID is a domain of, as master or clone"},
         {"--all", nullptr, "all families of all your hosts"}},
        end},
+      {"diff",
+       "VMID|PID",
+       "list what a domain has changed in its private folders",
+       "Prints a line 'KIND PATH' for each file, by path. KIND: A (added), C (changed) or D (deleted), "
+       "compared\n"
+       "with the real folder, so with what the family has started from. For domains of families that were\n"
+       "started by 'gc run --private-files', while they live. A name is printed without what could control\n"
+       "a terminal; --json has it as it is.",
+       1,
+       1,
+       {json},
+       diff},
       {"check",
        "PID",
        "check whether a process can be cloned, and if not, why",

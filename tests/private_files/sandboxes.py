@@ -15,7 +15,7 @@ import pytest
 from runner.hosts import gc_binary
 
 CALM = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
-HANG_GUARD_S = 120
+HANG_GUARD_S = int(os.environ.get("GC_HANG_SECONDS", "120"))
 NOBODY = 65534
 REPEAT = range(int(os.environ.get("GC_REPEAT", "1")))
 # The tests' own Python may lie in a folder of root's; the system's, of the same version, can use the same package.
@@ -75,9 +75,10 @@ class Sandbox:
             raise
         return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
-    def gc(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def gc(self, *words: str, host: str = "") -> subprocess.CompletedProcess[str]:
         """gc from outside, as the same user."""
-        return subprocess.run([*self.before, gc_binary(), *words], env=self.env, capture_output=True, text=True, check=False)
+        env = self.env | ({"GRIDCENTRIC_HOST": host} if host else {})
+        return subprocess.run([*self.before, gc_binary(), *words], env=env, capture_output=True, text=True, check=False)
 
     def contents(self) -> dict[str, str]:
         """What is really in the folder."""
