@@ -89,7 +89,11 @@ generation() { cat line 2> /dev/null | tr '\\n' ' '; }
 for depth in 1 2 3; do
   ticket=$(gc rt 1 1 1 5000); vmid=$(gc clone $ticket)
   echo $vmid >> line
-  if [ $vmid = 0 ]; then gc wait $ticket > /dev/null; echo "depth $depth: $(generation)"; [ $(gc vmid) = 0 ] || gc join noreport; exit; fi
+  if [ $vmid = 0 ]; then
+    gc wait $ticket > /dev/null; echo "depth $depth: $(generation)"
+    [ $(gc vmid) = 0 ] || gc join noreport
+    exit
+  fi
 done
 echo "last: $(generation)"; gc join noreport
 """

@@ -333,7 +333,9 @@ const Driver process_driver = {
         "starts a private host (unless GRIDCENTRIC_HOST names one) and executes COMMAND; the exit\n"
         "code is COMMAND's. COMMAND listens for orders ('gc clone --of PID'), whatever it is, if it is "
         "linked\n"
-        "dynamically with glibc; with GRIDCENTRIC_SERVE=0 it is left alone.",
+        "dynamically with glibc; with GRIDCENTRIC_SERVE=0 it is left alone. With --private-files the real "
+        "folders\n"
+        "are not changed: what a domain writes there is its own, in memory, until it ends ('gc diff').",
     .run_options = run_options,
     .here = capabilities_here,
     .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
