@@ -26,9 +26,8 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
     "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files",
-    "conformance", "java",
-    "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "demos", "soak-ci", "readme", "packaging", "matrix-ci",
-    "fresh", "qemu",
+    "conformance", "java", "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "demos", "soak-ci", "readme",
+    "packaging", "matrix-ci", "fresh", "qemu",
 ]  # fmt: skip
 
 __all__ = ["fresh", "java", "kernels", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]

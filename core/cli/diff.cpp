@@ -51,7 +51,7 @@ int diff(const Arguments &arguments) {
   const Observed domain = domain_meant(number);
   if (domain.pid < 0)
     throw guest::Error(GC_E_NOT_SUPPORTED, "vmid " + std::to_string(domain.vmid) +
-                                               " is no process of this computer (hypervisor " +
+                                               " runs in no process of this computer (hypervisor " +
                                                domain.hypervisor + "): only processes have private folders");
   const bool own = domain.family == own_family() && domain.vmid == guest::vmid();
   const std::string proc = own ? "/proc/self" : "/proc/" + std::to_string(domain.pid);

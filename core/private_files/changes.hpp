@@ -14,7 +14,7 @@ struct Change {
 };
 
 /// Compared with the real folders, by path. Of a folder that is gone only the folder itself; an added one with all that is in it.
-/// Files that have been opened for writing and are as before are no changes. `proc` is the process's folder in /proc, `pid` what it is called in errors. Throws
+/// Files that have been opened for writing and are as before do not count. `proc` is the process's folder in /proc, `pid` what it is called in errors. Throws
 /// guest::Error.
 std::vector<Change> changes_of(const std::string &proc, int pid);
 

@@ -1,4 +1,4 @@
-// Gives the calling process private folders: it moves into a mount namespace of its own, and what it executes stays there.
+// Gives the calling process private folders: it moves into its own mount namespace, and what it executes stays there.
 #pragma once
 
 #include <string>

@@ -64,7 +64,7 @@ def test_completion(shell: str, tmp_path: Path) -> None:
     assert ask("gc", "cl") == {"clone"}
     assert ask("gc", "frob") == set()
     for verb in VERBS:
-        options = set(re.findall(r"^  (--\S+)", gc(verb, "--help").stdout, re.MULTILINE))
+        options = set(re.findall(r"^  (--[\w-]+)", gc(verb, "--help").stdout, re.MULTILINE))
         assert ask("gc", verb, "--") == {*options, "--help"}, verb
     assert "ls" in ask("gc", "run", "l")
     assert ask("gc", "completion", "") >= {"bash", "zsh", "fish"}

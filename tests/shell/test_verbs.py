@@ -228,5 +228,5 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
     said["host"] = info
     said["check"] = json.loads(gc("check", "--json", "1").stdout)
     have_it = {verb for verb in VERBS if re.search(r"^  --json ", gc(verb, "--help").stdout, re.MULTILINE)}
-    elsewhere = {"image", "selftest"}  # they need Python and more: tests/qemu, tests/hypervisors
+    elsewhere = {"diff", "image", "selftest"}  # they need more: tests/private_files, tests/qemu, tests/hypervisors
     assert have_it - elsewhere == set(said), "every verb with --json is tried here"
