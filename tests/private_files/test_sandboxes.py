@@ -117,6 +117,12 @@ if gc ismaster; then gc wait $ticket > /dev/null; else gc join noreport; fi
     )
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def listening(port: int, address: str = "127.0.0.1") -> socket.socket:
     for _ in range(1000):
         try:
@@ -134,9 +140,7 @@ def ask(port: int, address: str, *commands: str) -> str:
 
 def test_redis_saves_in_its_own_folder(mode: str, sandbox: Sandbox) -> None:
     """One real server that writes its data: each clone has its own dump, the real folder none."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [needs("redis-server"), "--port", str(port), "--dir", ".", "--daemonize", "no", "--save", "", "--appendonly", "no"]
     server = sandbox.start(*words, mode=mode)
     try:
@@ -159,3 +163,32 @@ def test_redis_saves_in_its_own_folder(mode: str, sandbox: Sandbox) -> None:
         sandbox.gc("end", "--pid", str(server.pid))
         server.communicate(timeout=HANG_GUARD_S)
     assert sandbox.contents() == {}
+
+
+NODE = """
+const fs = require('fs');
+const log = fs.openSync('log', 'a+');
+require('net').createServer((socket) => socket.on('data', (text) => {
+  fs.writeSync(log, text.toString().split('\\r\\n')[0] + ' ');
+  fs.writeFileSync('last', fs.readFileSync('log'));
+  socket.end(fs.readFileSync('last'));
+})).listen(Number(process.argv[2]));
+"""
+
+
+def test_a_server_in_node(mode: str, sandbox: Sandbox) -> None:
+    needs("node")
+    port = free_port()
+    sandbox.has(**{"server.js": NODE})
+    server = sandbox.start("node", "server.js", str(port), mode=mode)
+    try:
+        assert ask(port, "127.0.0.1", "common") == "common "
+        made = sandbox.gc("clone", "--of", str(server.pid), "-n", "2")
+        assert (made.returncode, made.stderr) == (0, "")
+        addresses = [line.split()[2] for line in made.stdout.splitlines()]
+        for address in [*addresses, "127.0.0.1"]:
+            assert ask(port, address, address) == f"common {address} "
+    finally:
+        sandbox.gc("end", "--pid", str(server.pid))
+        server.communicate(timeout=HANG_GUARD_S)
+    assert sandbox.contents() == {"server.js": NODE}
