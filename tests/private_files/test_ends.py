@@ -55,13 +55,12 @@ def test_somebody_is_killed(victim: str, repeat: int, mode: str, sandbox: Sandbo
         (host,) = {row["host"] for row in rows if row["pid"] == master.pid}
         (info,) = json.loads(sandbox.gc("host", "--info", "--json", host=host).stdout)
         os.kill(int(info["pid"]), signal.SIGKILL)
-        master.kill()  # it would go on
     else:
         pid = master.pid if victim == "master" else chance.choice(of_sandbox(sandbox))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        if pid != master.pid:
-            sandbox.gc("end", "--pid", str(master.pid))
+        sandbox.gc("end", "--pid", str(master.pid))
+    master.kill()  # a master goes on without a host
     master.communicate(timeout=HANG_GUARD_S)
     wait_until(lambda: all(state(pid) in ("gone", "Z") for pid in of_sandbox(sandbox)))
     (sandbox.folder / "never").unlink()
