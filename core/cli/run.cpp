@@ -128,7 +128,10 @@ int run(const Arguments &arguments) {
   if (in_domain_already()) guest::start_host();
   std::vector<std::string> command = arguments.words;
   guest::introduce_as(command);
-  if (!folders.empty()) private_files::enter(folders);  // after the host has started, which stays outside
+  if (!folders.empty()) {
+    guest::find_or_start_host();  // it stays outside
+    private_files::enter(folders);
+  }
   guest::identity();  // this process is the master from here on, and still is after it executes the command
   offer_gc_on_path();
   if (listens) preload();

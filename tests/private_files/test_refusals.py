@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import program
 from runner.hosts import gc_binary, wait_until
-from sandboxes import CALM, Sandbox
+from sandboxes import CALM, HANG_GUARD_S, Sandbox
 
 NOT_SUPPORTED = 24
 
@@ -98,3 +99,18 @@ def test_folders_that_cannot_be_seen(sandbox: Sandbox) -> None:
     process.kill()
     process.wait()
     assert (said.returncode, "can't be found from its root folder (chroot)" in said.stdout) == (1, True), said
+
+
+def test_the_host_stays_outside(mode: str, sandbox: Sandbox) -> None:
+    """It must see what it is asked about, and keeps no sandbox's memory."""
+    sandbox.has(script="gc vmid; exec sleep 1000")
+    master = sandbox.start("bash", "script", mode=mode)
+    assert master.stdout
+    assert master.stdout.readline() == "0\n"
+    rows = json.loads(sandbox.gc("ps", "--json").stdout)
+    (host,) = {row["host"] for row in rows if row["pid"] == master.pid}
+    (info,) = json.loads(sandbox.gc("host", "--info", "--json", host=host).stdout)
+    mounts = [Path(f"/proc/{pid}/mountinfo").read_text() for pid in (master.pid, int(info["pid"]))]
+    sandbox.gc("end", "--pid", str(master.pid))
+    master.communicate(timeout=HANG_GUARD_S)
+    assert ["gridcentric-store" in text for text in mounts] == [True, False]
