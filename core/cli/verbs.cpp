@@ -127,7 +127,7 @@ std::vector<Verb> starting() {
            {{"--hypervisor", "NAME", hypervisor_help(false)},
             {"--cpus", "N",
              "CPUs that the private host offers (default: 64 per core); for a VM: its own (1)"},
-            {"--tree", "", "clone COMMAND together with all its child processes (process hypervisor)"}},
+            {"--tree", nullptr, "clone COMMAND together with all its child processes (process hypervisor)"}},
            &Driver::run_options),
        run, Shape::command},
       {"scale",

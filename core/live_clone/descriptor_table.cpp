@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include "descriptor.hpp"
-#include "tree/tree.hpp"
 #include "private_files.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {

@@ -96,7 +96,7 @@ class Preparation {
     close_fd(engine.prepared.progress);
     close_fd(engine.prepared.master_pidfd);
     close_fd(engine.prepared.gate);
-    forget_tree();
+    tree::forget();
     unmap();
     if (engine.prepared.status) munmap(engine.prepared.status, engine.prepared.status_size);
     engine = {};  // what it points to is gone
@@ -111,6 +111,10 @@ class Preparation {
     e.prepared.parent = getppid();
     e.prepared.whole_id_map = geteuid() == 0;
     look_at_private_folders();
+    if (order.with_children && folders_.size() > tree::most_folders)
+      return std::to_string(folders_.size()) +
+             " private folders: a program is cloned with its children with up to " +
+             std::to_string(tree::most_folders);
     e.prepared.reaper = ::open(order.reaper_path.c_str(), O_PATH | O_CLOEXEC);
     if (e.prepared.reaper < 0 || faccessat(AT_FDCWD, order.reaper_path.c_str(), X_OK, AT_EACCESS) != 0)
       return "gc-reaper, expected at '" + order.reaper_path + "': " + strerror(errno);
@@ -147,33 +151,10 @@ class Preparation {
     e.plan.thread_capacity = std::max(threads * 2 + 64, size / (sizeof(Thread) * 8));
     e.plan.threads = static_cast<Thread *>(e.arena.take(e.plan.thread_capacity * sizeof(Thread)));
     memset(static_cast<void *>(e.prepared.status), 0, e.prepared.status_size);
-    return e.plan.threads != nullptr && (!e.order->with_children || lay_out_tree());
+    return e.plan.threads != nullptr && (!e.order->with_children || tree::lay_out());
   }
 
  private:
-  // Anew for each try: processes may still look at that of the one before.
-  bool lay_out_tree() {
-    Engine &e = engine;
-    forget_tree();
-    const size_t size = tree::Page::size_for(e.clones());
-    e.prepared.tree_fd = (int)syscall(SYS_memfd_create, "gridcentric-tree", MFD_CLOEXEC);
-    if (e.prepared.tree_fd < 0 || ftruncate(e.prepared.tree_fd, (off_t)size) != 0) return false;
-    void *page = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, e.prepared.tree_fd, 0);
-    if (page == MAP_FAILED) return false;
-    e.prepared.tree = static_cast<tree::Page *>(page);
-    e.prepared.tree_size = size;
-    e.prepared.tree->magic = tree::page_magic;
-    e.prepared.tree->size = size;
-    e.prepared.tree->clones = e.clones();
-    e.prepared.tree->reaper = e.prepared.reaper;
-    for (int k = 0; k < e.clones(); k++) e.prepared.tree->clone(k).address = e.order->addresses[(size_t)k];
-    return true;
-  }
-  void forget_tree() {
-    close_fd(engine.prepared.tree_fd);
-    if (engine.prepared.tree) munmap(engine.prepared.tree, engine.prepared.tree_size);
-    engine.prepared.tree = nullptr;
-  }
   void look_at_private_folders() {
     found_ = private_files::folders_of("/proc/self");
     for (const auto &folder : found_.all)
@@ -361,13 +342,6 @@ Outcome clone(const Order &order) {
     leave_engine();
     throw;
   }
-}
-
-void expect_signal() {
-  static const Order order;
-  tree::order_of_member = &order;
-  tree::libc_of_member = libc_profile();
-  install_park_handler();
 }
 
 void commit() {

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "tree/tree.hpp"
 #include "tree_copy.hpp"
 
 #ifndef STATX_MNT_ID
@@ -159,6 +160,15 @@ bool return_to_working_folder(int before) {
   return r == 0 || refuse_mount("entering the working folder", own ? own : ".", r);
 }
 
+// Below the root of a tree: the root's copy makes the mounts for all.
+bool enter_with_the_root() {
+  const long before = sys(SYS_openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (before < 0) return refuse_mount("opening the working folder", ".", before);
+  const bool ok = tree::enter_folders_of_root() && return_to_working_folder((int)before);
+  sys(SYS_close, before);
+  return ok;
+}
+
 }  // namespace
 
 const PrivateFolder *private_folder_of(int fd) { return folder_of_mount(fd, ""); }
@@ -214,6 +224,7 @@ Text &tell_read_folder(Text &text, int fd) {
 bool enter_private_folders() {
   const char *store = engine.prepared.store;
   if (!engine.prepared.private_folder_count) return true;
+  if (tree::is_member()) return enter_with_the_root();
   if (!leave_mounts()) return false;
   const long before = sys(SYS_openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (before < 0) return refuse_mount("opening the working folder", ".", before);
@@ -225,6 +236,7 @@ bool enter_private_folders() {
   if (r < 0) return refuse_mount("entering it", store, r);
   const bool ok = filled && mount_folders() && return_to_working_folder((int)before);
   sys(SYS_close, before);
+  if (ok) tree::folders_are_mounted();
   return ok;
 }
 

@@ -1,4 +1,4 @@
-"""Starts programs by `gc run --private-files` in a folder of their own, as root and as an ordinary user."""
+"""Starts programs by `gc run --private-files` in a new folder, as root and as an ordinary user."""
 
 from __future__ import annotations
 

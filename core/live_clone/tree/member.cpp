@@ -23,6 +23,7 @@ namespace {
 constexpr size_t arena_size = size_t(1) << 30;  // address space only: pages appear as they are used
 constexpr int look_again_ms = 50;
 
+PrivateFolder folders[most_folders];
 int root_pidfd = -1;  // while the engine runs
 
 bool has_root_died() {
@@ -68,6 +69,12 @@ bool lay_out_engine(Page &page, int process) {
   e.prepared.process = process;
   e.prepared.status = page.status(process);
   e.prepared.clones = page.clones;
+  for (int i = 0; i < page.folder_count; i++)
+    folders[i] = {page.folders[i].path, page.folders[i].number, page.folders[i].mount,
+                  page.folders[i].device};
+  e.prepared.store = page.store;
+  e.prepared.private_folders = folders;
+  e.prepared.private_folder_count = (size_t)page.folder_count;
   char path[96];
   Text(path, sizeof path) << "/proc/" << page.root_proc_pid << "/fd/" << page.reaper;
   e.prepared.reaper = (int)sys(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);

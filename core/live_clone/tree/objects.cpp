@@ -1,10 +1,12 @@
 // What the processes of a tree share. Each tells the others what it has open and mapped; whatever more than one of them has,
 // the first one makes anew in each clone, and offers it to the others there, which take it with pidfd_getfd(2). A process only
 // ever waits for those before it, so nobody waits for ever.
+#include <linux/sched.h>
 #include <string.h>
 
 #include "../descriptor.hpp"
 #include "../pipes.hpp"
+#include "../private_files.hpp"
 #include "tree.hpp"
 
 #ifndef SYS_pidfd_getfd
@@ -193,6 +195,27 @@ bool rebuild_fetched(Descriptor &d) {
   while (!copy.in_place)
     if (!wait_for_word(copy.in_place, 0, deadline)) return place(-ETIMEDOUT, d);
   return place_with_duplicates((int)fetch(d.fetched.process, d.fetched.fd), d);
+}
+
+void folders_are_mounted() {
+  if (!whole()) return;
+  page().clone(own_clone()).mounted = 1;
+  futex_wake(page().clone(own_clone()).mounted);
+}
+
+bool enter_folders_of_root() {
+  const std::atomic<int> &mounted = page().clone(own_clone()).mounted;
+  const double deadline = now_ms() + copying_timeout_ms;
+  while (!mounted)
+    if (!wait_for_word(mounted, 0, deadline))
+      return fail(ETIMEDOUT) << "the clone's private folders were not there in time", false;
+  const long pidfd = sys(SYS_pidfd_open, page().processes[0].pid, 0);
+  const long r = pidfd < 0 ? pidfd : sys(SYS_setns, pidfd, CLONE_NEWNS);
+  if (pidfd >= 0) sys(SYS_close, pidfd);
+  if (r >= 0) return true;
+  return fail((int)-r) << "entering the mount namespace with the clone's private folders is refused (error "
+                       << -r << ")",
+         false;
 }
 
 void close_offers() {

@@ -15,6 +15,7 @@ namespace gridcentric::live_clone::tree {
 
 inline constexpr int most_processes = 256;  // the root included
 inline constexpr size_t most_open_files = 4096, most_mappings = 1024, most_offers = 512;
+inline constexpr int most_folders = 16;
 inline constexpr int most_told = 128;
 
 /// How far the root has come. The processes wait for it.
@@ -80,11 +81,19 @@ struct Copy {
   Offer offers[most_offers];
 };
 
+/// A private folder (core/private_files), as the root has found it: all see the same ones.
+struct Folder {
+  char path[4096];
+  unsigned number;
+  uint64_t mount, device;
+};
+
 /// Of one clone.
 struct Clone {
-  int reaper;              ///< pid of its pid 1 in the master's namespace
-  uint32_t address;        ///< of the clone, host byte order
-  std::atomic<int> whole;  ///< copies that have all their threads. Futex
+  int reaper;                ///< pid of its pid 1 in the master's namespace
+  uint32_t address;          ///< of the clone, host byte order
+  std::atomic<int> mounted;  ///< 1: the root's copy has the clone's private folders. Futex
+  std::atomic<int> whole;    ///< copies that have all their threads. Futex
   std::atomic<int> stand_in_count;
   StandIn stand_ins[most_processes];
 };
@@ -102,8 +111,11 @@ struct Page {
   std::atomic<int> committed;  ///< 1: the gate is open. Futex
   std::atomic<int> count;      ///< processes
   int ended_count;
+  int folder_count;
+  char store[4096];  ///< where the changes in private folders are mounted
   Process processes[most_processes];
   Ended ended[most_processes];
+  Folder folders[most_folders];
 
   static size_t rounded(size_t size) { return (size + 4095) & ~size_t(4095); }
   static size_t region_size(int clones) {

@@ -30,6 +30,11 @@ inline Process &self() { return page().processes[engine.prepared.process]; }
 /// In a copy: which clone it is part of, from 0 on.
 inline int own_clone() { return engine.result.index - 1; }
 
+// ---- prepare.cpp, in the root
+/// What the processes share, anew for each try: some may still look at that of the one before. False: there is no room for it.
+bool lay_out();
+void forget();
+
 // ---- gather.cpp, in the root
 /// Stops every process below. False when one can't be stopped, or can't be cloned.
 bool gather();
@@ -69,6 +74,9 @@ long take(int process, uint64_t device, uint64_t inode, bool memory, int end);
 void descriptors_are_in_place();
 void close_offers();
 bool rebuild_fetched(Descriptor &d);
+/// Of a clone's private folders: the root's copy has mounted them; the others wait for it and enter its mount namespace.
+void folders_are_mounted();
+bool enter_folders_of_root();
 
 // ---- join.cpp
 /// Copies this process into every clone's namespaces.
