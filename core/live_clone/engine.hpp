@@ -142,8 +142,8 @@ struct Prepared {
   tree::Page *tree = nullptr;
   size_t tree_size = 0;
   int process = 0;
-  int tree_fd = -1;     ///< in the root
-  int root_pidfd = -1;  ///< in the others
+  int tree_fd = -1;                                ///< in the root
+  int root_pidfd = -1;                             ///< in the others
   const char *store = nullptr;                     ///< where the changes in private folders are mounted
   const PrivateFolder *private_folders = nullptr;  ///< [private_folder_count]
   size_t private_folder_count = 0;

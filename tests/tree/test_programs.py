@@ -205,7 +205,8 @@ def test_nginx_with_workers(tree: Any, repeat: int) -> None:
 POSTGRES = """
 set -e
 exec 2>&1
-gc run --tree --private-files=data -- postgres -D data -p $1 -c listen_addresses='*' -k $PWD -c logging_collector=off > log 2>&1 & master=$!
+gc run --tree --private-files=data -- postgres -D data -p $1 -c listen_addresses='*' -k $PWD > log 2>&1 &
+master=$!
 ask() { timeout 30 psql -qAt -h $1 -p $port -U me postgres -c "$2"; }
 port=$1
 tries=0
@@ -217,7 +218,10 @@ ask 127.0.0.1 'create table t (n int); insert into t select generate_series(1, 1
 addresses=$(gc clone --of $master -n 3 | awk '{print $3}')
 for address in 127.0.0.1 $addresses; do ask $address 'select sum(n) from t'; done
 number=0
-for address in 127.0.0.1 $addresses; do number=$((number+1)); ask $address "insert into t select $number from generate_series(1, 1000)"; done
+for address in 127.0.0.1 $addresses; do
+  number=$((number+1))
+  ask $address "insert into t select $number from generate_series(1, 1000)"
+done
 for address in 127.0.0.1 $addresses; do ask $address 'checkpoint; select sum(n) from t'; done
 for address in 127.0.0.1 $addresses; do timeout 60 pg_amcheck -h $address -p $port -U me --install-missing postgres; done
 for address in 127.0.0.1 $addresses; do ask $address 'select count(*) > 3 from pg_stat_activity'; done
@@ -250,7 +254,8 @@ def test_postgresql(tree: Any, repeat: int) -> None:
             [*before, "bash", "-c", POSTGRES, "bash", str(free_port())],
             env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
-        assert said.stdout.splitlines() == ["500500"] * 4 + [str(500500 + 1000 * n) for n in range(1, 5)] + ["t"] * 4, (said, (folder / "log").read_text())
+        sums = [str(500500 + 1000 * number) for number in range(1, 5)]
+        assert said.stdout.splitlines() == ["500500"] * 4 + sums + ["t"] * 4, (said, (folder / "log").read_text())
     finally:
         shutil.rmtree(folder)
 
