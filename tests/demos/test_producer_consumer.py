@@ -95,7 +95,7 @@ def test_the_page_and_the_rule(tmp_path: Path) -> None:
             assert seen["names"][:5] == ["w0", "w1", "w2", "w3", "p1.0"] and "w4" in seen["names"]
             assert (seen["wrong"], seen["broker"]) == ([""], ["running"])
             assert seen["firsts"] == ["a clone of the running worker", "a worker that was started", "booting a VM"]
-            assert re.fullmatch(r"[\d.]+ m?s \(\d+\)", seen["times"][0]) and seen["times"][2] == "10 s"
+            assert re.fullmatch(r"[\d.]+ m?s \(\d+\)", seen["times"][0]) and seen["times"][2] == "10.3 s"
             refused = (await act(played, "clone", count=100))["error"]
             assert re.fullmatch(r"100 more workers would be 1\d\d, expected at most 24", refused)
             assert await act(played, "nix") == {"error": "there is no action 'nix'"}

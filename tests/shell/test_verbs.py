@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -230,3 +232,17 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
     have_it = {verb for verb in VERBS if re.search(r"^  --json ", gc(verb, "--help").stdout, re.MULTILINE)}
     elsewhere = {"diff", "image", "selftest"}  # they need more: tests/private_files, tests/qemu, tests/hypervisors
     assert have_it - elsewhere == set(said), "every verb with --json is tried here"
+
+
+def test_check_looks_at_every_descriptor() -> None:
+    """Also at those whose numbers gc itself uses for reading."""
+    started = ["bash", "-c", "exec 3< <(sleep 60) 4<&3 5<&3; echo; exec sleep 60"]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            said = gc("check", str(process.pid))
+            assert said.returncode == 0
+            assert "descriptor 3: a pipe to the outside stays the master's" in said.stdout, said
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
