@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, host, installing, java, qemu
+from . import chat, cloning, host, installing, java, qemu, tree
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -21,6 +21,7 @@ def table() -> dict[str, Row]:
         "node61": cloning.node61,
         "python61": cloning.python61,
         "java61": java.java61,
+        "tree": tree.tree,
         "cornering": cloning.cornering,
         "memory": cloning.memory,
         "heap": cloning.heap,
