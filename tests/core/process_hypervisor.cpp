@@ -89,10 +89,13 @@ std::string meet(const std::string &address, int port) {
   inet_pton(AF_INET, address.c_str(), &a.sin_addr);
   std::string met = "answered";
   char byte;
-  if (connect(fd, reinterpret_cast<const sockaddr *>(&a), sizeof a) != 0)
-    met = errno == ECONNREFUSED ? "nobody" : std::strerror(errno);
-  else if (recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET)
-    met = "reset";
+  const bool met_nobody =
+      connect(fd, reinterpret_cast<const sockaddr *>(&a), sizeof a) != 0 && errno == ECONNREFUSED;
+  // It may be reset before connect() has returned.
+  if (met_nobody)
+    met = "nobody";
+  else if (recv(fd, &byte, 1, 0) < 0)
+    met = errno == ECONNRESET || errno == ENOTCONN ? "reset" : std::strerror(errno);
   close(fd);
   return met;
 }
