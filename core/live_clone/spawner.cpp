@@ -249,8 +249,8 @@ void starter_task(void *) {
       fail_spawn((size_t)k, (int)-r, "clone can't start its reaper");
       break;
     }
-    if (tree::whole()) tree::page().clone(k).reaper = (int)r;
     if (e.pidns() && !map_ids(s)) break;
+    if (tree::whole()) tree::let_join(k, (int)r);
   }
   for (;;) sys(SYS_exit_group, 0);
 }

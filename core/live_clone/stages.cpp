@@ -69,7 +69,6 @@ bool others_are(tree::ProcessState state) {
 
 bool others_have_joined(int limit_ms) {
   if (!tree::whole()) return true;
-  tree::begin(tree::joining);
   return others_are(tree::joined) && tree::wait_for_copies(state_detached, limit_ms);
 }
 
@@ -78,6 +77,7 @@ bool copy() {
   if (!engine.from_the_master()) return make_frozen_copy();
   const int limit_ms =
       engine.prepared.private_folder_count ? copying_timeout_ms : engine.order->park_timeout_ms;
+  if (tree::whole()) tree::begin(tree::joining);  // each clone as soon as it has namespaces
   return spawn_clones() && others_have_joined(limit_ms) && wait_for_clones(state_detached, limit_ms);
 }
 

@@ -110,3 +110,20 @@ def test_a_clone_of_a_clone(tree: Any, repeat: int) -> None:
         fi
         """)  # fmt: skip
     assert said == ["0: 143", "1: 143", "2: 143"]
+
+
+@repeated
+def test_children_that_start_and_end_all_the_time(tree: Any, repeat: int) -> None:
+    said = tree.script("""
+        for i in 1 2 3; do (while :; do /bin/true; done) & done
+        trap 'kill $(jobs -p)' EXIT
+        sleep 0.2
+        for i in 1 2 3 4 5; do
+          ticket=$(gc rt 1 1 1 5000 | awk '{print $2}')
+          vmid=$(gc clone $ticket) || exit 1
+          [ $vmid = 0 ] || break
+          gc wait $ticket > /dev/null
+        done
+        echo "$vmid"
+        """)  # fmt: skip
+    assert said == ["0", "1", "2", "3", "4", "5"]

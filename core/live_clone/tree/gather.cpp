@@ -77,7 +77,10 @@ void give_back(int pid, int proc_pid, bool ours) {
 Call call(Process &slot, const Facts &facts, int parent_pid, bool ours, double deadline) {
   const int pid = facts.pid;
   const long seized = sys(SYS_ptrace, PTRACE_SEIZE, pid, nullptr, nullptr);
-  if (seized == -ESRCH) return Call::gone;
+  Facts meanwhile;  // one that has just ended is refused, too
+  const bool ended =
+      seized < 0 && (!look_at(slot.proc_pid, &meanwhile) || meanwhile.state == 'Z' || meanwhile.state == 'X');
+  if (seized == -ESRCH || ended) return Call::gone;
   if (seized < 0) {
     fail_process((int)-seized, facts) << "ptrace(2), with which it is stopped, is refused (error " << -seized
                                       << "): does a debugger hold it, or a seccomp filter or Yama forbid it?";
@@ -137,6 +140,8 @@ bool add_process(int proc_pid, int parent, bool told, double deadline, double re
   Page &p = page();
   Facts facts;
   if (!look_at(proc_pid, &facts) || facts.state == 'X') return true;
+  if (facts.state == 'Z' && facts.threads > 1)
+    return fail_process(EOPNOTSUPP, facts) << "its main thread has ended (pthread_exit)", false;
   if (facts.state == 'Z') return add_ended(facts, proc_pid, parent);
   if (is_reaper(proc_pid)) return true;  // of a clone: that is a domain itself
   if (facts.depth != depth_of_namespaces())
@@ -297,7 +302,11 @@ bool gather() {
         return false;
     if (!pass.found && !pass.waiting && !missing) return true;
     if (missing && has_died(p.processes[missing])) return fail_as(p.processes[missing]);
-    if (now_ms() > deadline) return wait_for_others(tabled, deadline);
+    if (now_ms() > deadline)
+      return missing ? wait_for_others(tabled, deadline)
+                     : (fail(ETIMEDOUT) << "child processes start and end faster than they can be stopped ("
+                                        << engine.order->park_timeout_ms << " ms); try again",
+                        false);
     futex_wait(p.progress, progress, missing ? look_again_ms : 1);
   }
 }

@@ -12,6 +12,7 @@ namespace gridcentric::live_clone::tree {
 namespace {
 
 constexpr size_t stack_size = 16 * 1024;
+constexpr int look_again_ms = 20;
 
 struct Joining {
   int clone;  ///< from 0 on
@@ -39,7 +40,7 @@ void fork_copy(void *argument) {
 
 // Returns -errno, with the step, or 0.
 long enter(Joining &joining) {
-  const long pidfd = sys(SYS_pidfd_open, page().clone(joining.clone).reaper, 0);
+  const long pidfd = sys(SYS_pidfd_open, (int)page().clone(joining.clone).reaper, 0);
   joining.step = "pidfd_open";
   if (pidfd < 0) return pidfd;
   joining.step = "setns into its user namespace";
@@ -68,10 +69,20 @@ void enter_and_fork(void *argument) {
 
 }  // namespace
 
+void let_join(int clone, int reaper) {
+  page().clone(clone).reaper = reaper;
+  futex_wake(page().clone(clone).reaper);
+}
+
 bool join_clones() {
   auto *stacks = static_cast<char *>(engine.arena.take(2 * stack_size));
   if (!stacks) return fail_arena();
   for (int k = 0; k < engine.clones(); k++) {
+    const std::atomic<int> &reaper = page().clone(k).reaper;
+    while (!reaper) {
+      if (!wait_for_root(Phase::joining)) return fail(ECANCELED) << "the program gave up cloning", false;
+      futex_wait(reaper, 0, look_again_ms);
+    }
     Joining joining{k, stacks + stack_size, 0, ""};
     const long helper = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, stacks + 2 * stack_size,
                                             nullptr, nullptr, 0, enter_and_fork, &joining);

@@ -90,7 +90,7 @@ struct Folder {
 
 /// Of one clone.
 struct Clone {
-  int reaper;                ///< pid of its pid 1 in the master's namespace
+  std::atomic<int> reaper;   ///< pid of its pid 1 in the master's namespace, when it can be joined. Futex
   uint32_t address;          ///< of the clone, host byte order
   std::atomic<int> mounted;  ///< 1: the root's copy has the clone's private folders. Futex
   std::atomic<int> whole;    ///< copies that have all their threads. Futex

@@ -37,7 +37,7 @@ bool look_at(int proc_pid, Facts *facts) {
   char *text = text_of_process;
   if (read_file(Path("/proc/", proc_pid, "/status"), text, sizeof text_of_process) <= 0) return false;
   const char *state = field(text, "State:");
-  unsigned long caught = 0, user = 0;
+  unsigned long caught = 0, user = 0, threads = 0;
   if (const char *p = field(text, "SigCgt:")) parse_hex(p, &caught);
   if (const char *p = field(text, "Uid:")) {
     while (*p == '\t') p++;
@@ -45,7 +45,12 @@ bool look_at(int proc_pid, Facts *facts) {
   }
   facts->state = state ? *state : 'X';
   facts->pid = own_pid_of(text, &facts->depth);
+  if (const char *p = field(text, "Threads:")) {
+    while (*p == '\t') p++;
+    parse_dec(p, &threads);
+  }
   facts->user = (unsigned)user;
+  facts->threads = (unsigned)threads;
   facts->handles_signal = caught >> (park_signal - 1) & 1;
   copy_name(facts->name, text);
   return true;

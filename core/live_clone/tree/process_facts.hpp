@@ -10,7 +10,7 @@ struct Facts {
   char state;  ///< as in /proc/PID/status; X: it is gone
   int pid;     ///< in the innermost namespace that it is in
   int depth;   ///< how many namespaces it is in
-  unsigned user;
+  unsigned user, threads;
   bool handles_signal;  ///< has a handler for the parking signal
   char name[16];
 };

@@ -79,6 +79,8 @@ void folders_are_mounted();
 bool enter_folders_of_root();
 
 // ---- join.cpp
+/// In the root's helper: this clone's namespaces are there.
+void let_join(int clone, int reaper);
 /// Copies this process into every clone's namespaces.
 bool join_clones();
 
