@@ -131,11 +131,21 @@ def autoscale(session: nox.Session) -> None:
     pytest(session, "tests/autoscale", "tests/scale", *SIDE_BY_SIDE)
 
 
+WITH_BROKER = "tests/demos/test_producer_consumer.py"
+
+
 @nox.session
 def demos(session: nox.Session) -> None:
     """The real demos, also in headless Chromium."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/demos", *SIDE_BY_SIDE)
+    pytest(session, "tests/demos", f"--ignore={WITH_BROKER}", *SIDE_BY_SIDE)
+
+
+@nox.session
+def broker(session: nox.Session) -> None:
+    """The demo with RabbitMQ, whose restart alone takes half a minute on a busy computer: not part of `make test`."""
+    needs(session, "dev", "python", "node")
+    pytest(session, WITH_BROKER)
 
 
 def soaked(session: nox.Session, minutes: str, clones: str = "0") -> None:
