@@ -88,7 +88,7 @@ bool is_in_tree = false;
 
 // Of a tree: in every process of it.
 void expect_to_be_cloned() {
-  is_in_tree = std::getenv("GRIDCENTRIC_TREE") != nullptr;
+  is_in_tree = guest::children_are_cloned();
   if (is_in_tree) live_clone::expect_signal();
 }
 

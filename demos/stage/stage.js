@@ -1,5 +1,5 @@
 'use strict';
-/* exported $, act, element, on, seconds -- the page that includes this file uses them */
+/* exported $, act, attempt, element, on, seconds -- the page that includes this file uses them */
 // What the pages of all demos share: the state that the server sends, actions, elements. No build step, nothing from elsewhere.
 
 const $ = (id) => document.getElementById(id);
@@ -21,6 +21,18 @@ async function act(name, given = {}) {
   const value = await answer.json();
   if (!answer.ok) throw new Error(value.error);
   return value;
+}
+
+/** The same for a button, which rests meanwhile; an error is shown in the element "wrong". */
+async function attempt(button, ...call) {
+  button.disabled = true;
+  $('wrong').textContent = '';
+  try {
+    await act(...call);
+  } catch (error) {
+    $('wrong').textContent = error.message;
+  }
+  button.disabled = false;
 }
 
 /** An element; texts are inserted as text, never as HTML. */
