@@ -1,7 +1,8 @@
 # Builds the addon, gc, gc-reaper and libgridcentric-run.so from the one source list (core/sources.txt): see scripts/sources.js, which also
 # knows where the core is (the checkout's, or the copy inside the packed package). Flags mirror the CMake build.
 #
-# Each folder of the core is a library: Debian 12's gyp rejects a target with two sources of the same name.
+# About ten sources are compiled at once, except those of the group "parked" (core/live_clone/live_clone.cmake says why). Each
+# folder of the core is a library: Debian 12's gyp rejects a target with two sources of the same name.
 {
   "variables": {
     "root": "<!(node scripts/sources.js root)",
@@ -24,43 +25,43 @@
     {
       "target_name": "gridcentric_generators",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core generators)"]
+      "sources": ["<!@(node scripts/sources.js together core generators)"]
     },
     {
       "target_name": "gridcentric_guest",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core guest)"]
+      "sources": ["<!@(node scripts/sources.js together core guest)"]
     },
     {
       "target_name": "gridcentric_host",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core host)"]
+      "sources": ["<!@(node scripts/sources.js together core host)"]
     },
     {
       "target_name": "gridcentric_hypervisors",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core hypervisors)"],
+      "sources": ["<!@(node scripts/sources.js together core hypervisors)"],
       "defines": ["GC_DRIVERS=<!(node scripts/sources.js drivers)"]
     },
     {
       "target_name": "gridcentric_live_clone",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core live_clone)"]
+      "sources": ["<!@(node scripts/sources.js together core live_clone)"]
     },
     {
       "target_name": "gridcentric_model",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core model)"]
+      "sources": ["<!@(node scripts/sources.js together core model)"]
     },
     {
       "target_name": "gridcentric_private_files",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core private_files)"]
+      "sources": ["<!@(node scripts/sources.js together core private_files)"]
     },
     {
       "target_name": "gridcentric_wire",
       "type": "static_library",
-      "sources": ["<!@(node scripts/sources.js core wire)"]
+      "sources": ["<!@(node scripts/sources.js together core wire)"]
     },
     {
       "target_name": "gridcentric_core",
@@ -110,7 +111,7 @@
       # A shell loop may start it often, so it links the C++ library statically.
       "target_name": "gc",
       "type": "executable",
-      "sources": ["<!@(node scripts/sources.js gc)"],
+      "sources": ["<!@(node scripts/sources.js together gc)"],
       "dependencies": ["gridcentric_core"],
       "ldflags": ["-static-libstdc++", "-static-libgcc"]
     },

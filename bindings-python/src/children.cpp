@@ -10,7 +10,7 @@
 namespace gridcentric::python {
 namespace {
 
-py::handle loaded(const char *module) {
+py::handle module_loaded(const char *module) {
   PyObject *found = PyDict_GetItemString(PyImport_GetModuleDict(), module);
   return found == Py_None ? nullptr : found;
 }
@@ -18,7 +18,7 @@ py::handle loaded(const char *module) {
 // One kind of handle. A program may have replaced any module: a failure is reported, and the others continue.
 template <class Work>
 void of_module(const char *name, Work work) {
-  const py::handle module = loaded(name);
+  const py::handle module = module_loaded(name);
   if (!module) return;
   try {
     work(module);
@@ -119,7 +119,7 @@ void folders(py::handle children, py::handle pool) {
 // Drops finalizers, which belong to the process that made them and here would end what is the master's; except those of thread
 // pools, which live on.
 void pools(py::handle children) {
-  const py::handle module = loaded("multiprocessing.pool");
+  const py::handle module = module_loaded("multiprocessing.pool");
   of_module("multiprocessing.util", [&](py::handle util) {
     for (auto [key, finalizer] : py::dict(util.attr("_finalizer_registry"))) {
       const py::object reference = py::getattr(finalizer, "_weakref", py::none());
@@ -170,7 +170,7 @@ void executors(py::handle children) {
 }  // namespace
 
 void end_children() {
-  const py::handle children = loaded("gridcentric._children");
+  const py::handle children = module_loaded("gridcentric._children");
   subprocesses(children);
   asyncio(children);
   servants();

@@ -13,8 +13,8 @@
 namespace gridcentric::cli {
 namespace {
 
-// The family of the domain that gc runs in; empty if it runs in none.
-std::vector<guest::Domain> own_family() {
+// All domains of the family that gc runs in; empty if it runs in none.
+std::vector<guest::Domain> domains_around() {
   try {
     return guest::list_domains();
   } catch (const guest::Error &error) {
@@ -26,7 +26,7 @@ std::vector<guest::Domain> own_family() {
 // The vmid of the domain that is meant by --of. In a domain, a vmid of its family; else the pid of a domain of this user's,
 // for which this process then speaks.
 int vmid_meant(int number) {
-  const auto family = own_family();
+  const auto family = domains_around();
   if (std::any_of(family.begin(), family.end(), [&](const auto &domain) { return domain.vmid == number; }))
     return number;
   for (const Observed &domain : observe_all(nullptr)) {

@@ -26,10 +26,10 @@ std::string roff(std::string_view text) {
   return out;
 }
 
-void print(const std::string &line) { std::printf("%s\n", line.c_str()); }
+void print_roff(const std::string &line) { std::printf("%s\n", line.c_str()); }
 
 void print_entry(const std::string &term, std::string_view text) {
-  print(".TP\n.B " + roff(term) + "\n" + roff(text));
+  print_roff(".TP\n.B " + roff(term) + "\n" + roff(text));
 }
 
 void print_verb(const Verb &verb) {
@@ -38,8 +38,8 @@ void print_verb(const Verb &verb) {
   if (*verb.usage != '\0') line += std::string(" ") + verb.usage;
   std::string summary = verb.summary;
   if (summary[0] >= 'a' && summary[0] <= 'z') summary[0] = static_cast<char>(summary[0] - 'a' + 'A');
-  print(".SS " + roff(line) + "\n" + roff(summary) + ".");
-  if (*verb.details != '\0') print(roff(verb.details));
+  print_roff(".SS " + roff(line) + "\n" + roff(summary) + ".");
+  if (*verb.details != '\0') print_roff(roff(verb.details));
   for (const auto &option : verb.options) print_entry(option.shown(), option.help);
 }
 
@@ -64,26 +64,26 @@ constexpr std::pair<const char *, const char *> variables[] = {
 }  // namespace
 
 int manual(const Arguments &) {
-  print(".TH GC 1 \"\" \"gridcentric " GC_VERSION "\" \"User Commands\"");
-  print(".SH NAME\ngc, gridcentric \\- VM fork for shells and for people");
-  print(
+  print_roff(".TH GC 1 \"\" \"gridcentric " GC_VERSION "\" \"User Commands\"");
+  print_roff(".SH NAME\ngc, gridcentric \\- VM fork for shells and for people");
+  print_roff(
       ".SH SYNOPSIS\n.B gc\n.I VERB\n[\\fIARGUMENT\\fR ...]\n.br\n.B gridcentric\n.I VERB\n[\\fIARGUMENT\\fR "
       "...]");
-  print(
+  print_roff(
       ".SH DESCRIPTION\nA running machine requests resources with a ticket, clones itself and goes on: 0 in "
       "the master, a "
       "positive vmid in each clone.\n.B gc run \\-\\- COMMAND\nstarts a program as a master; inside it the "
       "other verbs act on that program\\(aqs domain. Both names are the same command.");
-  print(".SH VERBS");
+  print_roff(".SH VERBS");
   for (const auto &verb : verbs())
     if (!verb.hidden) print_verb(verb);
-  print(".SH ENVIRONMENT");
+  print_roff(".SH ENVIRONMENT");
   for (const auto &[name, text] : variables) print_entry(name, text);
-  print(".SH EXIT STATUS");
+  print_roff(".SH EXIT STATUS");
   print_entry("0", "Success.");
   print_entry("1", "The answer is no (ismaster, check), or it could not be written.");
   for (const auto &row : guest::error_table()) print_entry(std::to_string(row.exit), row.text);
-  print(".SH FILES");
+  print_roff(".SH FILES");
   print_entry("/etc/gridcentric/pre-clone",
               "Run in the caller before it is cloned; unless it exits with 0, no clone is made.");
   print_entry("/etc/gridcentric/post-clone",

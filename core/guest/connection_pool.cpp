@@ -33,7 +33,7 @@ std::atomic<std::uint32_t> *make_copy_mark() {
   return mark;
 }
 
-struct State {
+struct Pool {
   std::mutex lock;        // for all below that is not atomic; never held while waiting for a host
   std::mutex start_lock;  // one thread at a time finds or starts the host
   std::vector<std::unique_ptr<Connection>> idle;
@@ -66,9 +66,9 @@ void stay_loaded() {
 }
 
 // Never destroyed: threads may still call while the process ends.
-State &state() {
-  static State &instance = []() -> State & {
-    auto *made = new State;
+Pool &pool() {
+  static Pool &instance = []() -> Pool & {
+    auto *made = new Pool;
     made->machine = machine_generation();
     ::pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
     stay_loaded();
@@ -79,17 +79,17 @@ State &state() {
 }
 
 void prepare_fork() {
-  state().start_lock.lock();
-  state().lock.lock();
+  pool().start_lock.lock();
+  pool().lock.lock();
 }
 
 void after_fork_in_parent() {
-  state().lock.unlock();
-  state().start_lock.unlock();
+  pool().lock.unlock();
+  pool().start_lock.unlock();
 }
 
 void after_fork_in_child() {
-  State &s = state();
+  Pool &s = pool();
   for (auto &connection : s.idle) std::erase(s.open, connection->fd());
   s.idle.clear();
   for (const int fd : s.open) ::close(fd);  // leased by threads that do not exist here
@@ -103,17 +103,17 @@ void after_fork_in_child() {
 }
 
 // With s.lock held: nothing of the copied process's connections is of use here.
-void forget_connections(State &s) {
+void forget_connections(Pool &s) {
   for (auto &connection : s.idle) std::erase(s.open, connection->fd());
   s.idle.clear();  // leased ones are closed by the calls that hold them
   s.master_pid = -1;
   s.generation.fetch_add(1);
 }
 
-void publish(State &s, Identity identity);
+void publish(Pool &s, Identity identity);
 
 // A whole machine became another one: the agent has cut its connections, and says on its page who it is now.
-void follow_machine(State &s) {
+void follow_machine(Pool &s) {
   if (!in_machine()) return;
   const std::uint32_t now = machine_generation();
   if (s.machine == now && s.identity != nullptr) return;
@@ -129,7 +129,7 @@ void follow_machine(State &s) {
 
 // Returns once it is known which domain this process is, or that it must be asked.
 void settle() {
-  State &s = state();
+  Pool &s = pool();
   follow_machine(s);
   while (s.copy_mark->load(std::memory_order_acquire) == 0) {
     if (s.cloning) {
@@ -145,7 +145,7 @@ void settle() {
   }
 }
 
-std::string host_path(State &s) {
+std::string host_path(Pool &s) {
   std::lock_guard guard(s.start_lock);
   if (s.host_path.empty()) {
     const bool starts = !names_host() && !in_machine();
@@ -157,7 +157,7 @@ std::string host_path(State &s) {
 
 // The private host of a master may be gone (killed, out of memory), and its clones with it. The master goes on: as the master
 // of a new family, with a new private host. False: this is another case.
-bool begin_anew(State &s, const std::string &path) {
+bool begin_anew(Pool &s, const std::string &path) {
   std::lock_guard guard(s.start_lock);
   if (s.host_path != path) return true;  // another thread has been here
   if (s.started_path != path || s.master_pid != ::getpid() || !nobody_listens(path)) return false;
@@ -166,7 +166,7 @@ bool begin_anew(State &s, const std::string &path) {
 }
 
 // With s.lock held.
-void publish(State &s, Identity identity) {
+void publish(Pool &s, Identity identity) {
   const Identity *old = s.identity;
   if (old != nullptr && old->family == identity.family && old->vmid == identity.vmid) return;
   s.identities.push_back(std::make_unique<const Identity>(std::move(identity)));
@@ -174,7 +174,7 @@ void publish(State &s, Identity identity) {
 }
 
 std::unique_ptr<Connection> connect(Call *call, unsigned generation, int wait_ms) {
-  State &s = state();
+  Pool &s = pool();
   const std::string handshake = attach_handshake(s.identity, s.forked), path = host_path(s);
   std::unique_ptr<Connection> connection;
   try {
@@ -201,7 +201,7 @@ std::unique_ptr<Connection> connect(Call *call, unsigned generation, int wait_ms
 // with an error, like an exception that nobody caught, vanishes without a word, as if it had been killed: nobody is left
 // who would collect the clones.
 void say_bye(int status, void *) {
-  State &s = state();
+  Pool &s = pool();
   if (status != 0 || s.master_pid != ::getpid() || s.copy_mark->load() == 0) return;
   try {
     Lease lease(nullptr);
@@ -216,7 +216,7 @@ void say_bye(int status, void *) {
 
 const Identity &known_identity(Call *call) {
   settle();
-  State &s = state();
+  Pool &s = pool();
   for (;;) {
     if (const Identity *known = s.identity.load(std::memory_order_acquire)) return *known;
     try {
@@ -229,10 +229,10 @@ const Identity &known_identity(Call *call) {
 
 unsigned generation() noexcept {
   settle();
-  return state().generation;
+  return pool().generation;
 }
 
-bool is_forked_child() noexcept { return state().forked; }
+bool is_forked_child() noexcept { return pool().forked; }
 
 Lease::NotCancellable::NotCancellable() { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before); }
 
@@ -242,7 +242,7 @@ Lease::Lease(Call *call, const Patience *patience) {
   if (call != nullptr && call->cancelled())
     throw Error(error_cancelled, "the call was cancelled before it began");
   settle();
-  State &s = state();
+  Pool &s = pool();
   generation_ = s.generation;
   for (;;) {
     std::lock_guard guard(s.lock);
@@ -269,14 +269,14 @@ std::string Lease::receive(Call *call, Patience &patience) {
       return connection_->receive(call, patience.left_ms());
     } catch (const Silent &) {
       // What it has said at last counts, and so does its end.
-      if (!answers(host_path(state()), call, Patience::answer_ms)) return connection_->receive(call, 0);
+      if (!answers(host_path(pool()), call, Patience::answer_ms)) return connection_->receive(call, 0);
     }
     patience.renew();
   }
 }
 
 Error Lease::silent(const Patience &patience) {
-  return Error(GC_E_TIMED_OUT, "the host at 'unix:" + host_path(state()) +
+  return Error(GC_E_TIMED_OUT, "the host at 'unix:" + host_path(pool()) +
                                    "' does not answer, it is stopped or has no processor: the call's " +
                                    std::to_string(patience.timeout()) +
                                    " ms are over, and what the host did of it is unknown");
@@ -284,7 +284,7 @@ Error Lease::silent(const Patience &patience) {
 
 Lease::~Lease() {
   if (connection_ == nullptr) return;
-  State &s = state();
+  Pool &s = pool();
   std::lock_guard guard(s.lock);
   if (reusable_ && s.generation == generation_ && s.idle.size() < most_idle) {
     s.idle.push_back(std::move(connection_));
@@ -296,7 +296,7 @@ Lease::~Lease() {
 
 bool Lease::became_clone() const {
   settle();
-  return state().generation != generation_;
+  return pool().generation != generation_;
 }
 
 Error Lease::broken() const {
@@ -306,20 +306,20 @@ Error Lease::broken() const {
                  "again here");
   }
   return Error(GC_E_HOST_UNREACHABLE,
-               "the host at 'unix:" + host_path(state()) +
+               "the host at 'unix:" + host_path(pool()) +
                    "' ended or hung up in the middle of the call; what it did of it is unknown");
 }
 
 std::unique_ptr<Connection> open_connection(const std::string &handshake, Call *call) {
-  return std::make_unique<Connection>(host_path(state()), handshake, call);
+  return std::make_unique<Connection>(host_path(pool()), handshake, call);
 }
 
-CloningAhead::CloningAhead() { state().cloning = true; }
+CloningAhead::CloningAhead() { pool().cloning = true; }
 
-CloningAhead::~CloningAhead() { state().cloning = false; }
+CloningAhead::~CloningAhead() { pool().cloning = false; }
 
 void become(Identity identity) {
-  State &s = state();
+  Pool &s = pool();
   {
     std::lock_guard guard(s.lock);
     forget_connections(s);

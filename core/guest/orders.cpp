@@ -28,7 +28,7 @@ namespace {
 constexpr int first_pause_ms = 20, longest_pause_ms = 2'000;  // between attempts to reach a host that is gone
 constexpr std::size_t longest_reason = 1'000;  // bytes; the line has to hold it percent-encoded
 
-struct State {
+struct Orders {
   std::mutex lock;  // never held while an order is carried out
   CarryOut carry_out;
   std::atomic<bool> serving{false};
@@ -38,22 +38,22 @@ struct State {
 void forget_thread();
 
 // Never destroyed: the thread may be at work while the process ends.
-State &state() {
-  static State &instance = []() -> State & {
+Orders &orders() {
+  static Orders &instance = []() -> Orders & {
     ::pthread_atfork(nullptr, nullptr, forget_thread);
-    return *new State;
+    return *new Orders;
   }();
   return instance;
 }
 
 // In a child of fork(), where the thread does not exist: it is not the domain either, which goes on listening.
-void forget_thread() { state().serving = false; }
+void forget_thread() { orders().serving = false; }
 
 void carry_out(const std::string &ticket, int asker) {
   CarryOut how;
   {
-    std::lock_guard guard(state().lock);
-    how = state().carry_out;
+    std::lock_guard guard(orders().lock);
+    how = orders().carry_out;
   }
   if (how) return how(ticket, asker);
   clone(ticket);
@@ -130,7 +130,7 @@ void listen(std::shared_ptr<std::promise<void>> first) {
     }
     if (generation() == before) ::poll(nullptr, 0, pause_ms);  // a clone's host is there
   }
-  state().serving = false;
+  orders().serving = false;
 }
 
 using First = std::shared_ptr<std::promise<void>>;
@@ -155,7 +155,7 @@ void start_thread(const First &first) {
     given.release();  // the thread's now
     return;
   }
-  state().serving = false;
+  orders().serving = false;
   throw Error(GC_E_NOT_SUPPORTED, "cannot start a thread that listens for orders: " + system_text(error));
 }
 
@@ -179,10 +179,10 @@ int carry_out_here(const char *ticket, int asker, char *text, std::size_t size) 
 
 }  // namespace
 
-void is_preloaded() { state().in_preloaded = true; }
+void is_preloaded() { orders().in_preloaded = true; }
 
 bool carried_out_for_preloaded() {
-  if (state().in_preloaded) return false;
+  if (orders().in_preloaded) return false;
   static const auto use = reinterpret_cast<UseCarryOut>(::dlsym(RTLD_DEFAULT, use_carry_out_name));
   return use != nullptr && use(carry_out_here);
 }
@@ -195,15 +195,15 @@ void use_family_of_preloaded() {
 
 void carry_out_orders_with(CarryOut how) {
   {
-    std::lock_guard guard(state().lock);
-    state().carry_out = std::move(how);
+    std::lock_guard guard(orders().lock);
+    orders().carry_out = std::move(how);
   }
   carried_out_for_preloaded();
 }
 
 void serve(Call *call) {
   known_identity(call);
-  if (carried_out_for_preloaded() || state().serving.exchange(true)) return;
+  if (carried_out_for_preloaded() || orders().serving.exchange(true)) return;
   const auto first = std::make_shared<std::promise<void>>();
   auto started = first->get_future();
   start_thread(first);
@@ -213,7 +213,7 @@ void serve(Call *call) {
 void serve_if_told() {
   const char *told = std::getenv("GRIDCENTRIC_SERVE");
   if (told == nullptr || std::strcmp(told, "1") != 0) return;
-  if (carried_out_for_preloaded() || state().serving.exchange(true)) return;
+  if (carried_out_for_preloaded() || orders().serving.exchange(true)) return;
   start_thread(nullptr);
 }
 

@@ -25,23 +25,23 @@ constexpr std::string_view scheme = "unix:";
 // GRIDCENTRIC_HOST is how children learn of the host, and it becomes known while other threads may read the environment.
 // setenv() would move the environment under them. So the variable is there, empty, from the time this library is loaded, with
 // room for a value that is written in place.
-constexpr char variable[] = "GRIDCENTRIC_HOST";
+constexpr char host_variable[] = "GRIDCENTRIC_HOST";
 constexpr std::size_t longest_value = 127;  // "unix:" and a path of sockaddr_un
 char *room = nullptr;  // "GRIDCENTRIC_HOST=" and the value; never freed, as the environment points to it
 
 __attribute__((constructor)) void make_room() {
   if (names_host()) return;
-  room = static_cast<char *>(std::calloc(1, sizeof variable + longest_value + 1));
+  room = static_cast<char *>(std::calloc(1, sizeof host_variable + longest_value + 1));
   if (room == nullptr) return;
-  std::memcpy(room, variable, sizeof variable - 1);
-  room[sizeof variable - 1] = '=';
+  std::memcpy(room, host_variable, sizeof host_variable - 1);
+  room[sizeof host_variable - 1] = '=';
   ::putenv(room);
 }
 
 void tell_children(const std::string &value) {
-  char *place = room != nullptr ? room + sizeof variable : nullptr;
-  if (place == nullptr || std::getenv(variable) != place || value.size() > longest_value) {
-    ::setenv(variable, value.c_str(), 1);  // the program has replaced its environment since
+  char *place = room != nullptr ? room + sizeof host_variable : nullptr;
+  if (place == nullptr || std::getenv(host_variable) != place || value.size() > longest_value) {
+    ::setenv(host_variable, value.c_str(), 1);  // the program has replaced its environment since
     return;
   }
   // The first byte last: until then the variable is empty to whoever reads it.
@@ -113,13 +113,13 @@ std::string start_private_host() {
 }  // namespace
 
 bool names_host() noexcept {
-  const char *named = std::getenv(variable);
+  const char *named = std::getenv(host_variable);
   return named != nullptr && *named != '\0';
 }
 
 std::string find_or_start_host() {
   if (names_host()) {
-    const std::string_view value = std::getenv(variable);
+    const std::string_view value = std::getenv(host_variable);
     if (!value.starts_with(scheme) || value.size() == scheme.size()) {
       throw Error(GC_E_HOST_UNREACHABLE,
                   "GRIDCENTRIC_HOST is '" + std::string(value) + "', expected unix:/path/of/socket");

@@ -19,7 +19,7 @@ namespace {
 constexpr int accepts_a_turn = 64;
 constexpr std::time_t forming_s = 60;  // a folder without a socket may be one in the making
 constexpr const char *socket_name = "/host.sock";
-constexpr const char *no_descriptor =
+constexpr const char *answer_without_descriptor =
     "gridcentric/1 error host_unreachable the host has no descriptor left for another connection (ulimit "
     "-n): end "
     "clones, or start the host with a higher limit\n";
@@ -196,7 +196,8 @@ void ListeningSocket::accept_some() {
       close(spare_);
       fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd >= 0) {
-        send(fd, no_descriptor, std::strlen(no_descriptor), MSG_NOSIGNAL | MSG_DONTWAIT);
+        send(fd, answer_without_descriptor, std::strlen(answer_without_descriptor),
+             MSG_NOSIGNAL | MSG_DONTWAIT);
         close(fd);
       }
       spare_ = open("/dev/null", O_RDONLY | O_CLOEXEC);

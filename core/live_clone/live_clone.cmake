@@ -1,6 +1,8 @@
 # Builds the group `parked` (code that runs while all threads of the process are parked, with its own flags and a check of its
 # symbols) and gc-reaper. Sets GC_PARKED_OBJECTS.
 add_library(gc_parked OBJECT ${GC_SOURCES_parked})
+# Each source alone: the symbols are checked for each, and no function grows a larger stack by what others inline.
+set_target_properties(gc_parked PROPERTIES UNITY_BUILD OFF)
 if(GC_TESTS)
   target_compile_definitions(gc_parked PRIVATE GC_CHECKED)
 endif()

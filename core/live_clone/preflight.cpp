@@ -70,9 +70,8 @@ unsigned long long size_of(const std::string &range) {  // START-END
   return *end == '-' ? strtoull(end + 1, nullptr, 16) - start : 0;
 }
 
-// A thread that stays in a state for longer than this may stay in it. One that waits for a processor cannot leave it yet.
-constexpr double passing_ms = 100, waiting_ms = 3000;
-constexpr timespec moment{0, 1'000'000};  // between two looks
+constexpr double waiting_ms =
+    3000;  // instead of passing_ms: a thread that waits for a processor cannot leave its state yet
 
 pid_t pid_of(const std::string &proc) {
   return proc == "/proc/self" ? getpid() : atoi(proc.c_str() + strlen("/proc/"));
@@ -202,7 +201,7 @@ class Examination {
 
   // A thread that creates another blocks all signals for a moment, and so does the new one: report only a state that lasts.
   void note_what_stays(std::map<std::string, const char *> &stuck) {
-    for (const double begin = now_ms(); !stuck.empty(); nanosleep(&moment, nullptr)) {
+    for (const double begin = now_ms(); !stuck.empty(); nanosleep(&between_looks, nullptr)) {
       const double waited = now_ms() - begin;
       for (auto it = stuck.begin(); it != stuck.end();) {
         const std::string status = read_text(proc_ + "/task/" + it->first + "/status");
@@ -272,7 +271,7 @@ class Examination {
   void epoll_set(int fd) {
     size_t lost = stale_registrations(fd);
     for (int looks = 1; lost && looks < 10; looks++) {
-      nanosleep(&moment, nullptr);
+      nanosleep(&between_looks, nullptr);
       lost = std::min(lost, stale_registrations(fd));
     }
     if (lost) note(said([&](Text &text) { tell_lost_registrations(text, fd, lost); }));

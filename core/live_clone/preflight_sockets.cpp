@@ -16,12 +16,7 @@
 #include "preflight_text.hpp"
 
 namespace gridcentric::live_clone {
-namespace {
-
-constexpr double passing_ms = 100;  // what is so for longer may stay so
-constexpr timespec moment{0, 1'000'000};
-
-}  // namespace
+namespace {}  // namespace
 
 void SocketsSeen::note(int fd, const std::string &what) {
   notes_.push_back("descriptor " + std::to_string(fd) + ": " + what);
@@ -116,7 +111,7 @@ const char *SocketsSeen::why_pair_is_dead(const Pair &pair, bool *passes) {
 
 // Connections of the program to itself. What is over in a moment is not worth a word.
 void SocketsSeen::note_pairs(std::vector<Pair> pairs) {
-  for (const double begin = now_ms(); !pairs.empty(); nanosleep(&moment, nullptr))
+  for (const double begin = now_ms(); !pairs.empty(); nanosleep(&between_looks, nullptr))
     std::erase_if(pairs, [&](const Pair &pair) {
       bool passes = false;
       const char *why = why_pair_is_dead(pair, &passes);
@@ -155,7 +150,7 @@ void SocketsSeen::note_connections() {
 }
 
 bool SocketsSeen::waits_for_longer(int listener) const {
-  for (const double begin = now_ms(); now_ms() - begin < passing_ms; nanosleep(&moment, nullptr))
+  for (const double begin = now_ms(); now_ms() - begin < passing_ms; nanosleep(&between_looks, nullptr))
     if (!look_again(listener, has_unaccepted)) return false;
   return true;
 }

@@ -1,5 +1,7 @@
-// Inside the preflight: reads files of /proc, and writes texts the way the plan does.
+// Inside the preflight: reads files of /proc, writes texts the way the plan does, and tells what passes from what stays.
 #pragma once
+
+#include <time.h>
 
 #include <fstream>
 #include <sstream>
@@ -8,6 +10,9 @@
 #include "engine.hpp"
 
 namespace gridcentric::live_clone {
+
+inline constexpr double passing_ms = 100;  ///< what has been so for longer may stay so
+inline constexpr timespec between_looks{0, 1'000'000};
 
 inline std::string read_text(const std::string &path) {
   std::ifstream file(path);

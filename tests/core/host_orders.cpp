@@ -5,8 +5,8 @@
 namespace {
 
 // A master that listens on a separate connection, as a library does.
-struct Family {
-  explicit Family(TestHost &host)
+struct ServedFamily {
+  explicit ServedFamily(TestHost &host)
       : control(host.guest("control")), master(host.guest("attach")), listener(host.guest("attach")) {
     CHECK(listener.say("1 serve") == "1 ok");
   }
@@ -52,7 +52,7 @@ TEST_CASE("the line of an order") {
 
 TEST_CASE("an order is carried out, and its giver gets the list of clones") {
   TestHost host;
-  Family family(host);
+  ServedFamily family(host);
   const std::string ticket = family.ticket(2);
   family.master.write("2 clone_of 0 " + ticket + "\n");
   const auto order = order_in(family.listener.read());
@@ -69,7 +69,7 @@ TEST_CASE("an order is carried out, and its giver gets the list of clones") {
 
 TEST_CASE("the newest listener is given the orders; when it goes nobody listens") {
   TestHost host;
-  Family family(host);
+  ServedFamily family(host);
   {
     Guest newer = host.guest("attach");
     CHECK(newer.say("1 serve") == "1 ok");
@@ -88,7 +88,7 @@ TEST_CASE("the newest listener is given the orders; when it goes nobody listens"
 
 TEST_CASE("an order is declined, or is said to be carried out and is not: the ticket goes back") {
   TestHost host;
-  Family family(host);
+  ServedFamily family(host);
   CHECK(family.master.say("2 clone " + family.ticket(1)) == "2 ok 0");
   Guest clone = host.guest("as " + family.id() + " 1");
   CHECK(clone.say("1 serve") == "1 ok");
@@ -111,7 +111,7 @@ TEST_CASE("an order is declined, or is said to be carried out and is not: the ti
 
 TEST_CASE("the giver goes: what it ordered goes on") {
   TestHost host;
-  Family family(host);
+  ServedFamily family(host);
   const std::string ticket = family.ticket(1);
   Guest giver = host.guest("ask");
   giver.write("1 clone_of 0 " + ticket + "\n");
@@ -125,7 +125,7 @@ TEST_CASE("the giver goes: what it ordered goes on") {
 
 TEST_CASE("ask pid= speaks for the domain of that process") {
   TestHost host;
-  Family family(host);
+  ServedFamily family(host);
   Guest asking = host.guest("ask pid=" + std::to_string(getpid()));
   CHECK(word_of(asking.greeting, 2) == family.id());
   Guest nobody = host.guest("ask pid=1");

@@ -68,7 +68,7 @@ std::vector<std::string> addresses_of(const std::string &order) {
   return addresses;
 }
 
-struct Family {
+struct ProcessFamily {
   TestHost host{false, 8, "process"};
   Guest master = host.guest("attach mode=plain why=test");
   std::string ticket;
@@ -118,7 +118,7 @@ TEST_CASE("a host that has run out of descriptors still sees a process's parent"
 }
 
 TEST_CASE("process: the order, the pidfds, the ends and their status") {
-  Family family;
+  ProcessFamily family;
   const std::string order = family.begin(3);
   CHECK(order.starts_with("2 fork plain 1@127.77."));
   CHECK(addresses_of(order).size() == 3);
@@ -149,7 +149,7 @@ TEST_CASE("process: the order, the pidfds, the ends and their status") {
 }
 
 TEST_CASE("process: the ports of a clone are kept from others until its family has ended") {
-  Family family;
+  ProcessFamily family;
   const std::string order = family.begin(2);
   const auto children = start_children(2);
   const auto address = addresses_of(order);
@@ -168,18 +168,18 @@ TEST_CASE("process: the ports of a clone are kept from others until its family h
 
 TEST_CASE("process: invalid bound ports") {
   for (const std::string bad : {"tcp4 0", "tcp4 65536", "tcp5 80", "tcp4 80x", "tcp 80", "tcp4 -1"}) {
-    Family family;
+    ProcessFamily family;
     family.begin(1);
     CAPTURE(bad);
     CHECK(error_of(family.master.say("2 bound " + bad)) == "2 error clone_failed");
     CHECK(family.master.say("3 ticket_info " + family.ticket) == "3 ok " + family.ticket + " reserved 1 1 1");
   }
-  Family family;
+  ProcessFamily family;
   CHECK(error_of(family.master.say("9 bound tcp4 80")) == "9 error protocol");
 }
 
 TEST_CASE("process: a failed clone gives the ticket back and leaves nothing") {
-  Family family;
+  ProcessFamily family;
   CHECK(family.begin(2).starts_with("2 fork "));
   CHECK(family.master.say("2 failed 95 io_uring is in use") == "2 error not_supported io_uring is in use");
   const auto again = [&] { return family.master.say("2 clone " + family.ticket); };
@@ -218,7 +218,7 @@ TEST_CASE("process: a failed clone gives the ticket back and leaves nothing") {
 }
 
 TEST_CASE("process: answers without an order, and a child of the domain that clones") {
-  Family family;
+  ProcessFamily family;
   CHECK(error_of(family.master.say("7 forked 3")) == "7 error protocol");
   CHECK(error_of(family.master.say("7 failed 5 x y")) == "7 error protocol");
   family.ticket = word_of(family.master.say("1 request_ticket 1 1 1 0"), 2);
@@ -241,7 +241,7 @@ TEST_CASE("process: answers without an order, and a child of the domain that clo
 TEST_CASE("process: clones that are left end with the host") {
   std::vector<Child> children;
   {
-    Family family;
+    ProcessFamily family;
     CHECK(family.begin(2).starts_with("2 fork "));
     children = start_children(2);
     family.master.write_with("2 pidfds 2\n", pidfds(children));

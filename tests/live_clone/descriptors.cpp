@@ -28,11 +28,6 @@ static int file_in_memory() {
   return fd;
 }
 
-static bool readable(int fd) {
-  pollfd p{fd, POLLIN, 0};
-  return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
-}
-
 TESTEE(eventfd_keeps_its_count) {
   const int plain = eventfd(5, EFD_NONBLOCK), semaphore = eventfd(3, EFD_SEMAPHORE | EFD_NONBLOCK),
             copy = dup(plain);
@@ -65,15 +60,15 @@ TESTEE(pidfds_of_children_are_dead_ends) {
   siginfo_t ended{};
   if (clone_here() > 0) {
     for (const int fd : {of_child, copy}) {
-      CHECK(readable(fd));
+      CHECK(has_input(fd));
       CHECK(send(fd, SIGKILL) == -1 && errno == ESRCH);
       CHECK(waitid(by_pidfd, (id_t)fd, &ended, WEXITED) == -1 && errno == ECHILD);
     }
-    CHECK(!readable(own) && send(own, 0) == 0 && !readable(of_parent));
+    CHECK(!has_input(own) && send(own, 0) == 0 && !has_input(of_parent));
     return;
   }
   wait_for_clones();
-  CHECK(!readable(of_child) && send(of_child, 0) == 0);
+  CHECK(!has_input(of_child) && send(of_child, 0) == 0);
   close(gate[1]);
   CHECK(waitid(by_pidfd, (id_t)of_child, &ended, WEXITED) == 0 && ended.si_status == 7);
 }
@@ -89,7 +84,7 @@ TESTEE(timerfd_goes_on) {
             idle = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK);
   itimerspec soon{{0, 0}, {0, 1}}, later{{3, 0}, {100, 0}};
   CHECK(timerfd_settime(fired, 0, &soon, nullptr) == 0 && timerfd_settime(once, 0, &later, nullptr) == 0);
-  until([&] { return readable(fired); });
+  until([&] { return has_input(fired); });
   clone_here();
   itimerspec now{};
   CHECK(timerfd_gettime(once, &now) == 0 && now.it_value.tv_sec >= 50 && now.it_value.tv_sec < 100);
@@ -98,7 +93,7 @@ TESTEE(timerfd_goes_on) {
   CHECK(read(fired, &ticks, 8) == 8 && ticks == 1);
   CHECK(read(idle, &ticks, 8) == -1 && errno == EAGAIN);
   CHECK(timerfd_settime(once, 0, &soon, nullptr) == 0);
-  until([&] { return readable(once); });
+  until([&] { return has_input(once); });
 }
 
 TESTEE(signalfd_receives) {

@@ -26,11 +26,6 @@ live_clone::Order with(std::function<void()> then) {
   return o;
 }
 
-bool readable(int fd) {
-  pollfd p{fd, POLLIN, 0};
-  return poll(&p, 1, 0) == 1;
-}
-
 sockaddr_in here(uint16_t port = 0) {
   sockaddr_in a{};
   a.sin_family = AF_INET;
@@ -44,13 +39,6 @@ int listener(uint16_t port = 0) {
   const sockaddr_in a = here(port);
   if (bind(fd, reinterpret_cast<const sockaddr *>(&a), sizeof a) != 0 || listen(fd, 8) != 0) return -1;
   return fd;
-}
-
-uint16_t port_of(int fd) {
-  sockaddr_in a{};
-  socklen_t size = sizeof a;
-  getsockname(fd, reinterpret_cast<sockaddr *>(&a), &size);
-  return ntohs(a.sin_port);
 }
 
 bool lock(int fd, short type) {
@@ -101,7 +89,7 @@ TESTEE(changes_after_release_stay_the_masters) {
   char text[8] = {};
   CHECK(pread(memory, text, 1, 0) == 1);
   CHECK_EQ(text[0], clone ? '1' : '2');
-  CHECK_EQ(readable(event), !clone);
+  CHECK_EQ(has_input(event), !clone);
   CHECK_EQ(read(ends[0], text, sizeof text), clone ? 1 : 2);
   CHECK_EQ(read(pair[0], text, sizeof text), clone ? 1 : 2);
   CHECK_EQ(port_of(udp) != 0, !clone);
@@ -132,7 +120,7 @@ TESTEE(what_the_master_closes_is_closed) {
   int ended = -1;
   clone_here(with([&] {
     close(ends[1]);
-    CHECK(readable(ends[0]));
+    CHECK(has_input(ends[0]));
     close(outside[1]);
     close(served);
     CHECK(waitpid(reader, &ended, 0) == reader);
@@ -140,7 +128,7 @@ TESTEE(what_the_master_closes_is_closed) {
     CHECK(listener(port) >= 0);
   }));
   if (outcome().index == 0) CHECK_EQ(ended, 0);
-  if (outcome().index > 0) CHECK(!readable(ends[0]));
+  if (outcome().index > 0) CHECK(!has_input(ends[0]));
 }
 
 TESTEE(read_locks_hold_until_all_clones_have_them) {

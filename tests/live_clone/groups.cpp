@@ -55,13 +55,6 @@ struct Address {
   const sockaddr *operator&() const { return (const sockaddr *)&bytes; }
 };
 
-uint16_t port_of(int fd) {
-  sockaddr_in6 a{};
-  socklen_t size = sizeof a;
-  CHECK(getsockname(fd, (sockaddr *)&a, &size) == 0);
-  return ntohs(a.sin6_port);  // at the same place as for IPv4
-}
-
 int member(int family, const char *bound, const char *group) {
   const int fd = socket(family, SOCK_DGRAM, 0), one = 1;
   const Address address(family, bound, 0), to(family, group, 0);

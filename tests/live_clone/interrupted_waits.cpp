@@ -28,13 +28,6 @@ using namespace testee;
 namespace {
 
 constexpr int far_ms = 100'000;  // longer than a test may last
-
-void block_all_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
-}
-
 }  // namespace
 
 TESTEE(an_event_ends_a_wait_that_goes_on) {

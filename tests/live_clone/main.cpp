@@ -3,8 +3,12 @@
 // arguments: lists the testees. test_testees.py runs it.
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,6 +118,24 @@ void wait_asleep(int tid, std::initializer_list<long> calls) {
     if (!(file >> call)) return false;  // "running"
     return call >= 0 && (calls.size() == 0 || std::find(calls.begin(), calls.end(), call) != calls.end());
   });
+}
+
+void block_all_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+bool has_input(int fd) {
+  pollfd p{fd, POLLIN, 0};
+  return poll(&p, 1, 0) == 1;
+}
+
+uint16_t port_of(int fd) {
+  sockaddr_in6 a{};
+  socklen_t size = sizeof a;
+  CHECK(getsockname(fd, (sockaddr *)&a, &size) == 0);
+  return ntohs(a.sin6_port);  // at the same place as for IPv4
 }
 
 size_t count_descriptors() { return count_entries("/proc/self/fd"); }

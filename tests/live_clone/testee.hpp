@@ -2,6 +2,7 @@
 // and in every clone: the same code runs in both. See main.cpp for how it is run.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -52,6 +53,13 @@ void until(const std::function<bool()> &condition);
 /// Waits until a thread sleeps in one of these system calls, or in any if none is named. Not for clones: /proc has other ids
 /// there.
 void wait_asleep(int tid, std::initializer_list<long> calls = {});
+
+/// In this thread.
+void block_all_signals();
+/// Or an end.
+bool has_input(int fd);
+/// Of a socket's own address, IPv4 or IPv6.
+uint16_t port_of(int fd);
 
 /// Open descriptors, mappings and children of this process, which must be the same before and after a clone.
 size_t count_descriptors();

@@ -279,12 +279,6 @@ struct Waiter {
   std::thread thread;
 };
 
-void block_all_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
-}
-
 bool sleeps_are_recorded() { return access("/proc/thread-self/sched", R_OK) == 0; }
 
 }  // namespace

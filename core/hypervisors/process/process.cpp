@@ -19,7 +19,7 @@
 namespace gridcentric {
 namespace {
 
-constexpr DriverOption run_options[] = {
+constexpr DriverOption process_run_options[] = {
     {"--private-files", "[=FOLDER,...]",
      "every domain has its own view of these folders (default: the working folder)"}};
 
@@ -336,7 +336,7 @@ const Driver process_driver = {
         "dynamically with glibc; with GRIDCENTRIC_SERVE=0 it is left alone. With --private-files the real "
         "folders\n"
         "are not changed: what a domain writes there is its own, in memory, until it ends ('gc diff').",
-    .run_options = run_options,
+    .run_options = process_run_options,
     .here = capabilities_here,
     .make = [](Loop &loop, const DriverSettings &) -> std::unique_ptr<Hypervisor> {
       return std::make_unique<Process>(loop);

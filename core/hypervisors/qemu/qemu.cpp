@@ -5,7 +5,7 @@
 namespace gridcentric {
 namespace {
 
-constexpr DriverOption run_options[] = {
+constexpr DriverOption qemu_run_options[] = {
     {"--memory", "SIZE", "the VM's memory (default: 256M)"},
     {"--disk", "SIZE", "keep files that the VM writes on a disk of this size (default: in its memory)"},
     {"--init", "PATH",
@@ -32,7 +32,7 @@ const Driver qemu_driver = {
         "(gc host --hypervisor qemu). A clone is a clone of that VM. Exits when all clones have ended, with\n"
         "COMMAND's exit code in the master. Standard input, output and error are connected to COMMAND, but\n"
         "are not a terminal in the VM.",
-    .run_options = run_options,
+    .run_options = qemu_run_options,
     .host_options = host_options,
 };
 
