@@ -99,7 +99,7 @@ def tree(session: nox.Session) -> None:
 def private_files(session: nox.Session) -> None:
     """gc run --private-files and gc diff, in both modes, as root and as an ordinary user."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/private_files")
+    pytest(session, "tests/private_files", *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -121,7 +121,7 @@ def live_clone(session: nox.Session) -> None:
     """The live clone: one testee per kind of resource, in both modes."""
     needs(session, "dev", "python", "node")
     folder = make_core_tests(session, "core")
-    pytest(session, "tests/live_clone", env={"GC_BUILD": folder})
+    pytest(session, "tests/live_clone", *SIDE_BY_SIDE, env={"GC_BUILD": folder})
 
 
 @nox.session
