@@ -48,18 +48,22 @@ class Options:
         self._add(name, choices=choices, default=choices[0], help=f"{text}: {' or '.join(choices)} (default: {choices[0]})")
         return self
 
+    def text(self, name: str, what: str, text: str) -> Options:
+        self._add(name, what, default=None, help=text)
+        return self
+
     def flag(self, name: str, text: str) -> Options:
         self.parser.add_argument(f"--{name}", action="store_true", help=text)
         return self
 
-    def _add(self, name: str, **more: Any) -> None:
+    def _add(self, name: str, what: str = "", **more: Any) -> None:
         # argparse checks a default that is a string as if it had been given.
         given = os.environ.get(name.upper().replace("-", "_"))
         if given:
             if "choices" in more and given not in more["choices"]:
                 self.parser.error(f"{name.upper()} is '{given}', expected {' or '.join(more['choices'])}")
             more["default"] = given
-        self.parser.add_argument(f"--{name}", metavar=name.upper(), **more)
+        self.parser.add_argument(f"--{name}", metavar=what or name.upper(), **more)
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         return self.parser.parse_args(arguments)
