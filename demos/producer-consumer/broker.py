@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Optional
@@ -37,15 +38,29 @@ class Broker:
             self._folder.mkdir()
             (self._folder / "rabbitmq.conf").write_text(CONFIG.format(port=self.port))
             (self._folder / "plugins").write_text("[].\n")
-            # Erlang's name server would stay behind if the broker started it.
-            epmd = ["epmd", "-port", str(self._names), "-address", "127.0.0.1"]
-            await self._programs.start(required(epmd[0], "erlang-base"), *epmd[1:])
+            await self._start_names()
         with (self._folder / "output").open("ab") as output:
             self._process = await self._programs.start(str(SERVER), env=self._environment(), stdout=output, stderr=output)
         while not await asyncio.to_thread(self._accepts):
             if self._process.returncode is not None:
-                raise Failed(f"RabbitMQ did not start:\n{(self._folder / 'output').read_text()[-2000:]}")
+                raise Failed(f"RabbitMQ did not start:\n{(self._folder / 'output').read_text()[:2000]}")
             await asyncio.sleep(0.1)
+
+    async def _start_names(self) -> None:
+        """Erlang's name server. A broker that did not find it would start another, which stays behind and takes its port."""
+        epmd = ["epmd", "-port", str(self._names), "-address", "127.0.0.1"]
+        process = await self._programs.start(required(epmd[0], "erlang-base"), *epmd[1:])
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._names)
+                writer.write(b"\0\1n")  # asks for the names that it knows; the answer ends with the connection
+                answered = await reader.read()
+                writer.close()
+                if answered:
+                    return
+            if process.returncode is not None:
+                raise Failed(f"Erlang's name server did not start: exit code {process.returncode}")
+            await asyncio.sleep(0.02)
 
     def _accepts(self) -> bool:
         try:
@@ -58,6 +73,7 @@ class Broker:
         folder = self._folder
         return {
             "HOME": str(folder),
+            "ERL_CRASH_DUMP": str(folder / "crash"),  # not into the working folder
             "ERL_EPMD_PORT": str(self._names),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_CONF_ENV_FILE": os.devnull,

@@ -179,7 +179,8 @@ class Play:
             if self._producer.returncode:
                 raise Failed(f"the producer ended with exit code {self._producer.returncode}")
             rule = self.more["rule"]
-            if rule and self.workers.count < MOST and await asyncio.to_thread(self._board.backlog) > rule:
+            # The first worker has begun: until then it may not listen for orders.
+            if rule and done and self.workers.count < MOST and await asyncio.to_thread(self._board.backlog) > rule:
                 await self.workers.clone(1)
                 await asyncio.sleep(1)  # the new worker has its first job before the next look
 

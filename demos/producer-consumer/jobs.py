@@ -6,6 +6,7 @@ finish it."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any, Optional
@@ -42,6 +43,11 @@ class Server(models.Model):
 
     class Meta:
         app_label = "jobs"
+
+
+def place(server: Server) -> tuple[bool, list[int]]:
+    """Its place on the page: the first worker and its clones by vmid, whichever took a job first; then other processes."""
+    return not server.name.startswith("w"), [int(number) for number in re.findall(r"\d+", server.name)]
 
 
 class Board:
@@ -125,7 +131,8 @@ class Board:
         curve = [0] * RECENT
         for at in finished:
             curve[max(0, min(RECENT - 1, RECENT - 1 - int(now - at)))] += 1
-        workers = [self._worker(server, now) for server in Server.objects.filter(ended=False).order_by("pk")]
+        living = sorted(Server.objects.filter(ended=False), key=place)
+        workers = [self._worker(server, now) for server in living]
         return {"submitted": submitted, "done": done, "backlog": self.backlog(), "curve": curve, "workers": workers}
 
     def _worker(self, server: Server, now: float) -> dict[str, Any]:
