@@ -15,6 +15,7 @@ from typing import Any, Optional
 from counting import Counter
 from stage.performance import Options, perform
 from stage.programs import Programs, programs
+from stage.vms import FOLDER, Machines
 from web import site
 
 from gridcentric import _paths
@@ -32,16 +33,35 @@ def main(arguments: list[str]) -> int:
     options.number("rate", 5, "hits a second of each", high=50)
     options.number("target", 200, "hits a second of the load test", high=5000)
     options.number("seconds", 5, "length of the load test", high=600)
+    options.choice("hypervisor", ("process", "qemu"), "what makes the clones")
     options.flag("once", "run the load test beside the clients, print its report, and end")
     given = options.parse(arguments)
     return perform(lambda: run(given))
 
 
+class Clients:
+    """How the programs of this folder are started: as processes, or in VMs."""
+
+    def __init__(self, started: Programs, machines: Optional[Machines]) -> None:
+        self._started, self._machines = started, machines
+
+    async def start(self, file: str, *arguments: str) -> asyncio.subprocess.Process:
+        if self._machines:
+            language = "bash" if file.endswith(".sh") else "python3"
+            command = [language, f"{FOLDER}/{file}", *arguments]
+            return await self._machines.start(HERE, *command, stdout=asyncio.subprocess.PIPE)
+        runner = [str(_paths.GC), "run", "--", "bash"] if file.endswith(".sh") else [sys.executable]
+        return await self._started.start(*runner, str(HERE / file), *arguments, stdout=asyncio.subprocess.PIPE)
+
+    async def finished(self, file: str, *arguments: str) -> str:
+        return await self._started.output(await self.start(file, *arguments), file)
+
+
 class Families:
     """The two programs and their clones."""
 
-    def __init__(self, started: Programs, counter: Counter, url: str, rate: int) -> None:
-        self._started, self._counter, self._url, self._rate = started, counter, url, rate
+    def __init__(self, started: Programs, clients: Clients, counter: Counter, url: str, rate: int) -> None:
+        self._started, self._clients, self._counter, self._url, self._rate = started, clients, counter, url, rate
         self._masters: dict[str, asyncio.subprocess.Process] = {}
         self.shown: dict[str, Any] = {}
 
@@ -50,12 +70,9 @@ class Families:
         if form not in MOST or not 1 <= clones <= MOST[form]:
             raise ValueError(f"{clones} clones of '{form}', expected 1 to {MOST.get(form, 60)} of {' or '.join(MOST)}")
         await self.stop(form)
-        arguments = [self._url, str(clones), str(self._rate)]
-        if form == "python":
-            command = [sys.executable, str(HERE / "client.py"), *arguments]
-        else:
-            command = [str(_paths.GC), "run", "--", "bash", str(HERE / "client.sh"), *arguments]
-        master = self._masters[form] = await self._started.start(*command, stdout=asyncio.subprocess.PIPE)
+        file = "client.py" if form == "python" else "client.sh"
+        master = await self._clients.start(file, self._url, str(clones), str(self._rate))
+        self._masters[form] = master
         assert master.stdout is not None
         said = (await master.stdout.readline()).split()
         if said[:1] != [b"cloned"]:
@@ -88,10 +105,10 @@ def report_of_hey(text: str) -> dict[str, Any]:
     return {"requests": requests, "rate": float(rate[1]), "p50": at["50"], "p95": p95, "p99": p99, "errors": errors}
 
 
-async def load_test(started: Programs, url: str, target: int, seconds: int) -> dict[str, Any]:
+async def load_test(started: Programs, clients: Clients, url: str, target: int, seconds: int) -> dict[str, Any]:
     """The clones' report, then that of hey with the same target, length and number of connections."""
     clones = min(10, target)
-    mine = await started.finished(sys.executable, str(HERE / "load.py"), url, str(clones), str(target), str(seconds))
+    mine = await clients.finished("load.py", url, str(clones), str(target), str(seconds))
     result: dict[str, Any] = {"target": target, "seconds": seconds, "clones": clones, "by": {"clones": json.loads(mine)}}
     hey = shutil.which("hey")
     if hey:
@@ -140,25 +157,29 @@ async def run(given: argparse.Namespace) -> int:
     async def test() -> None:
         more["testing"] = True
         try:
-            more["load"] = await load_test(started, url, given.target, given.seconds)
+            more["load"] = await load_test(started, clients, url, given.target, given.seconds)
             print(lines(more["load"]), flush=True)
         finally:
             more["testing"] = False
             counter.forget("load")
 
     async with programs() as started:
-        families = Families(started, counter, url, given.rate)
+        machines = Machines(started, [given.port]) if given.hypervisor == "qemu" else None
+        clients = Clients(started, machines)
+        families = Families(started, clients, counter, url, given.rate)
         more: dict[str, Any] = {"families": families.shown, "testing": False, "load": None, "most": MOST}
         more["given"] = {"python": given.clones, "shell": given.shells, "target": given.target, "seconds": given.seconds}
         served = site(given.port, counter, more, do)
         try:
             print(f"the page: http://localhost:{given.port}", flush=True)
-            for form, clones in (("python", given.clones), ("shell", given.shells)):
-                await families.start(form, clones)
+            await asyncio.gather(families.start("python", given.clones), families.start("shell", given.shells))
             if given.once:
                 await test()
                 return int(any(one["errors"] for one in more["load"]["by"].values()))
             await loop.create_future()
         finally:
+            await started.end_all()  # before that which they hit
             served.close()
+            if machines:
+                machines.close()
     return 0

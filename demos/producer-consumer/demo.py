@@ -12,16 +12,19 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
+import pika
 from broker import Broker, parameters
 from consuming import QUEUE
 from stage.performance import Failed, Options, perform
 from stage.programs import Programs, programs
+from stage.vms import FOLDER, Machines
 from web import site
 
 from gridcentric import _paths
 
 HERE = Path(__file__).resolve().parent
 MOST = 24  # workers
+PIKA = Path(pika.__file__).parent
 DESCRIPTION = """a producer submits jobs faster than one worker can do them; the running worker is cloned, by hand or by the
 rule "backlog above N". Counts at the end that no job was lost or done twice: otherwise the exit code is 1."""
 
@@ -32,16 +35,26 @@ def main(arguments: list[str]) -> int:
     options.number("rate", 2, "jobs a second", high=50)
     options.number("length", 5000, "of a job, in ms", high=60_000)
     options.number("backlog", 0, "clone the worker when that many jobs wait; 0: only by hand", low=0)
+    options.choice("hypervisor", ("process", "qemu"), "what makes the clones")
     options.number("jobs", 0, "end when that many have been submitted and done; 0: go on", low=0)
     given = options.parse(arguments)
     return perform(lambda: run(given))
 
 
+def parent_of(pid: int) -> int:
+    """0 if there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 class Workers:
     """One worker and its clones, and others that were started as processes."""
 
-    def __init__(self, started: Programs, board: Any, form: str, arguments: list[str]) -> None:
-        self._started, self._board, self._form, self._arguments = started, board, form, arguments
+    def __init__(self, started: Programs, machines: Optional[Machines], board: Any, form: str, arguments: list[str]) -> None:
+        self._started, self._machines, self._board, self._form = started, machines, board, form
+        self._arguments = arguments
         self._first: Optional[asyncio.subprocess.Process] = None
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._clones: dict[str, int] = {}
@@ -53,6 +66,9 @@ class Workers:
 
     async def _start(self, prefix: str) -> asyncio.subprocess.Process:
         arguments = [*self._arguments, prefix]
+        if self._machines:
+            program = ["bash", f"{FOLDER}/classic.sh"] if self._form == "classic" else ["python3", f"{FOLDER}/worker.py"]
+            return await self._machines.start(HERE, *program, *arguments, packages=[PIKA])
         if self._form == "classic":
             command = [str(_paths.GC), "run", "--", "bash", str(HERE / "classic.sh"), *arguments]
         else:
@@ -74,11 +90,21 @@ class Workers:
                 raise ValueError(f"{count} more workers would be {self.count + count}, expected at most {MOST}")
             assert self._first is not None
             at = time.time()
-            said = await self._started.finished(str(_paths.GC), "clone", "--of", str(self._first.pid), "-n", str(count))
+            of = self._first.pid if self._machines is None else (await self._master())["pid"]
+            said = await self._started.finished(str(_paths.GC), "clone", "--of", str(of), "-n", str(count))
             for line in said.splitlines():
                 vmid = int(line.split()[1])
                 self._clones[f"w{vmid}"] = vmid
                 await asyncio.to_thread(self._board.asked, f"w{vmid}", "clone", at)
+
+    async def _master(self) -> dict[str, Any]:
+        """What gc says about the first worker. Its pid is that of the program that was started or, of a VM, of its QEMU."""
+        assert self._first is not None
+        for domain in json.loads(await self._started.finished(str(_paths.GC), "ps", "--json")):
+            if domain["vmid"] == 0 and self._first.pid in (domain["pid"], parent_of(domain["pid"])):
+                found: dict[str, Any] = domain
+                return found
+        raise ValueError("the first worker is not there yet")
 
     async def kill(self) -> str:
         """Kills the newest clone in the middle of its work."""
@@ -86,10 +112,7 @@ class Workers:
             if not self._clones:
                 raise ValueError("there is no clone to kill: clone the worker first")
             name, vmid = self._clones.popitem()
-            assert self._first is not None
-            domains = json.loads(await self._started.finished(str(_paths.GC), "ps", "--json"))
-            family = next(domain["family"] for domain in domains if domain["pid"] == self._first.pid)
-            await self._started.finished(str(_paths.GC), "end", family, str(vmid))
+            await self._started.finished(str(_paths.GC), "end", (await self._master())["family"], str(vmid))
             await asyncio.to_thread(self._board.ended, name)
             return name
 
@@ -100,8 +123,6 @@ class Workers:
 
 def waiting(port: int) -> set[int]:
     """The jobs that are in the queue; takes them out."""
-    import pika
-
     connection = pika.BlockingConnection(parameters(port))
     channel, found = connection.channel(), set()
     channel.queue_declare(QUEUE, durable=True)
@@ -152,11 +173,14 @@ class Play:
             site, given.port, self._started.folder, given.length / 1e3, self.more, self.do
         )
         arguments = [str(given.port), str(self.broker.port), str(given.length / 1e3)]
-        self.workers = Workers(self._started, self._board, given.form, arguments)
+        self.machines = Machines(self._started, [given.port, self.broker.port]) if given.hypervisor == "qemu" else None
+        self.workers = Workers(self._started, self.machines, self._board, given.form, arguments)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._site.close()
+        if self.machines:
+            self.machines.close()
 
     async def start(self) -> None:
         await self.broker.start()

@@ -41,10 +41,14 @@ class Programs:
     async def finished(self, *command: str, **more: Any) -> str:
         """Runs a program to its end and returns what it printed."""
         process = await self.start(*command, stdout=asyncio.subprocess.PIPE, **more)
+        return await self.output(process, f"{Path(command[0]).name} {Path(command[1]).name}")
+
+    async def output(self, process: asyncio.subprocess.Process, name: str) -> str:
+        """What a program prints, which was started with a pipe for it, once it has ended."""
         printed, _ = await process.communicate()
         code = await self.end(process)
         if code:
-            raise Failed(f"{Path(command[0]).name} {Path(command[1]).name} failed with exit code {code}: {printed.decode()}")
+            raise Failed(f"{name} failed with exit code {code}: {printed.decode()}")
         return printed.decode()
 
     async def end(self, process: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:

@@ -146,7 +146,8 @@ class QemuDriver:
         return -1 if machine is None else machine.machine.process.pid
 
     def domain_of(self, pid: int) -> int:
-        return 0  # no process of this machine is in a VM
+        """A VM is its QEMU here, so that gc clone --of can mean it; no other process of this machine is in one."""
+        return next((machine.key for machine in self._machines.all() if machine.machine.process.pid == pid), 0)
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
