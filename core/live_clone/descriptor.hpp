@@ -15,8 +15,9 @@ namespace gridcentric::live_clone {
 /// In the order of rebuilding: sockets first, so that a clone answers on its address early; sets of others
 /// last.
 enum class Kind : int {
-  tcp_pair,  ///< TCP, both ends are ours; before the listeners, with which they share ports
-  listener,  ///< TCP, listening
+  tcp_pair,    ///< TCP, both ends are ours; before the listeners, with which they share ports
+  tcp_across,  ///< of a tree: the other end is another process's
+  listener,    ///< TCP, listening
   udp,
   tcp_idle,  ///< TCP, neither connected nor listening
   tcp_dead,  ///< TCP, connected to somebody else: lives on in the master
@@ -66,11 +67,12 @@ struct Descriptor {
     int family, type, protocol;
     int peer;             ///< tcp_pair, unix_pair: index of the other end; -1: none of ours
     uint32_t peer_inode;  ///< Unix
-    int peer_process;     ///< unix_across
+    int peer_process;     ///< tcp_across, unix_across
+    int other_end;        ///< tcp_across: in a clone, a descriptor of it until what was under way is there
     int backlog;          ///< listener
     uint16_t port;        ///< listener, udp, tcp_idle: on the clone's address (host byte order), 0: none
     sockaddr_in6 *to;     ///< udp: where it is connected to (also an IPv4 address), null: nowhere
-    int shut;             ///< tcp_pair: halves, see tcp_ends.hpp
+    int shut;             ///< tcp_pair, tcp_across: halves, see tcp_ends.hpp
     InFlight waiting;     ///< to be read from it
   };
   struct Pipe {

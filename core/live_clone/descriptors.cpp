@@ -107,6 +107,7 @@ struct Handler {
 
 constexpr Handler handlers[] = {
     {Kind::tcp_pair, "a TCP connection to itself", nullptr, nullptr, rebuild_tcp_pair},
+    {Kind::tcp_across, "a TCP connection between processes", nullptr, nullptr, tree::rebuild_tcp_across},
     {Kind::listener, "a listening TCP socket", plan_listener, freeze_socket, rebuild_listener},
     {Kind::udp, "a UDP socket", plan_udp, freeze_udp, rebuild_udp},
     {Kind::tcp_idle, "a TCP socket", plan_tcp_idle, freeze_socket, rebuild_tcp_idle},
@@ -136,9 +137,10 @@ constexpr Handler handlers[] = {
 };
 
 // In the order of the table; of duplicates, the lowest stands for all.
-bool each_open_file(bool (*Handler::*step)(Descriptor &)) {
+bool each_open_file(bool (*Handler::*step)(Descriptor &), Kind first = handlers[0].kind,
+                    Kind last = Kind::kept) {
   for (const Handler &h : handlers) {
-    if (!(h.*step)) continue;
+    if (!(h.*step) || h.kind < first || h.kind > last) continue;
     for (Descriptor &d : engine.plan.descriptors)
       if (d.kind == h.kind && d.same_as < 0 && !(h.*step)(d)) return false;
   }
@@ -183,6 +185,7 @@ bool place_with_duplicates(int fresh, const Descriptor &d) {
 
 bool plan_descriptors() {
   if (!read_descriptor_table() || !each_open_file(&Handler::plan)) return false;
+  tree::count_connections();
   return plan_ring_mappings() && plan_file_locks();
 }
 
@@ -193,7 +196,9 @@ bool let_go(Descriptor &d) {
 bool freeze_descriptors() { return each_open_file(&Handler::freeze) && rebuild_file_locks(); }
 
 bool rebuild_descriptors() {
-  if (!each_open_file(&Handler::rebuild)) return false;
+  if (!each_open_file(&Handler::rebuild, Kind::tcp_pair, Kind::tcp_across) || !tree::connections_are_made() ||
+      !each_open_file(&Handler::rebuild, Kind::listener))
+    return false;
   end_exact_mapping();
   // A lock goes when any descriptor of its file is closed: from here on none is.
   if (!rebuild_file_locks()) return false;
@@ -207,7 +212,7 @@ bool complete_descriptors() {
   end_exact_mapping();
   for (Descriptor &d : engine.plan.descriptors)
     if (d.kind == Kind::inotify && d.same_as < 0 && !end_watches(d)) return false;
-  return complete_tcp_pairs() && register_all();
+  return complete_tcp_pairs() && tree::complete_tcp_across() && register_all();
 }
 
 }  // namespace gridcentric::live_clone

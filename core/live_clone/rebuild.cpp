@@ -178,6 +178,7 @@ void rebuild_clone(int index, int parent) {
       !rebuild_timers() || !(e.pidns() || patch_lock_owners()) ||
       (tree::whole() && (!tree::wait_until_whole() || !tree::rebuild_family())))
     give_up(s);
+  tree::shut_connections();
   tree::close_offers();
   s.threads_ms = now_ms() - descriptors;
   tell(s, state_ready);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Callable, Optional
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from runner.hosts import gc_binary
 
@@ -107,3 +109,16 @@ def new_tree(tmp_path: Path) -> Iterator[Callable[..., Tree]]:
 @pytest.fixture
 def tree(new_tree: Callable[..., Tree]) -> Tree:
     return new_tree()
+
+
+@pytest.fixture
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        for s in (one, other):
+            s.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.fixture
+def free_port(free_ports: tuple[int, int]) -> int:
+    return free_ports[0]

@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
+from from_outside import HANG_GUARD_S, clone_of, end, needs, until
 from runner.hosts import gc_binary
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
-HANG_GUARD_S = 60
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def needs(*programs: str) -> Any:
-    missing = [program for program in programs if not shutil.which(program)]
-    return pytest.mark.skipif(bool(missing), reason=f"not tried: {', '.join(missing)} is missing")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def until(action: Callable[[], Any]) -> Any:
-    """Repeats it until it succeeds."""
-    end = time.monotonic() + HANG_GUARD_S
-    while True:
-        try:
-            return action()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-
-
-def clone_of(pid: int, clones: int, environment: dict[str, str]) -> list[str]:
-    """Their addresses."""
-    said = subprocess.run(
-        [gc_binary(), "clone", "--of", str(pid), "-n", str(clones)],
-        env=environment, capture_output=True, text=True, check=False, timeout=HANG_GUARD_S,
-    )  # fmt: skip
-    assert said.returncode == 0, said
-    return [line.split()[2] for line in said.stdout.splitlines()]
-
-
-def end(master: Any, environment: dict[str, str]) -> None:
-    """The master ends by itself, with its workers; its clones go on without it, until they are ended."""
-    listed = subprocess.run([gc_binary(), "ps", "--json"], env=environment, capture_output=True, text=True, check=False)
-    family = next(domain["family"] for domain in json.loads(listed.stdout) if domain["pid"] == master.pid)
-    master.terminate()
-    assert master.wait(HANG_GUARD_S) == 0
-    subprocess.run([gc_binary(), "end", family], env=environment, check=True, capture_output=True)
 
 
 def get(address: str, port: int, path: str = "/") -> str:
@@ -187,18 +143,17 @@ def test_children_of_node(tree: Any, repeat: int) -> None:
 
 @repeated
 @needs("nginx")
-def test_nginx_with_workers(tree: Any, repeat: int) -> None:
-    port = free_port()
+def test_nginx_with_workers(tree: Any, free_port: int, repeat: int) -> None:
     (tree.folder / "nginx.conf").write_text(f"""
         daemon off; {"user root;" if os.geteuid() == 0 else ""} worker_processes 2; pid {tree.folder}/pid;
         error_log {tree.folder}/error.log; events {{}}
         http {{ access_log off; client_body_temp_path {tree.folder}/b; proxy_temp_path {tree.folder}/p;
           fastcgi_temp_path {tree.folder}/f; uwsgi_temp_path {tree.folder}/u; scgi_temp_path {tree.folder}/s;
-          server {{ listen {port}; location / {{ return 200 "$pid"; }} }} }}""")
+          server {{ listen {free_port}; location / {{ return 200 "$pid"; }} }} }}""")
     nginx = tree.start("nginx", "-c", str(tree.folder / "nginx.conf"))
-    until(lambda: get("127.0.0.1", port))
+    until(lambda: get("127.0.0.1", free_port))
     addresses = clone_of(nginx.pid, 3, tree.environment)
-    assert all(get(address, port) for address in addresses for _ in range(20))
+    assert all(get(address, free_port) for address in addresses for _ in range(20))
     end(nginx, tree.environment)
 
 
@@ -233,7 +188,7 @@ gc end $family > ended 2>&1 || true
 
 
 @repeated
-def test_postgresql(tree: Any, repeat: int) -> None:
+def test_postgresql(tree: Any, free_port: int, repeat: int) -> None:
     """Its processes share memory, semaphores, pipes and sockets, and signal each other by their pids. Each domain has its own
     files, and writes into them."""
     programs = Path("/usr/lib/postgresql")
@@ -251,7 +206,7 @@ def test_postgresql(tree: Any, repeat: int) -> None:
         initialise = [*before, "initdb", "-D", "data", "-A", "trust", "-U", "me", "--no-sync"]
         subprocess.run(initialise, env=environment, cwd=folder, check=True, capture_output=True)
         said = subprocess.run(
-            [*before, "bash", "-c", POSTGRES, "bash", str(free_port())],
+            [*before, "bash", "-c", POSTGRES, "bash", str(free_port)],
             env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         sums = [str(500500 + 1000 * number) for number in range(1, 5)]
@@ -270,13 +225,12 @@ def app(environ, start_response):
 
 
 @repeated
-def test_gunicorn_with_workers(tree: Any, repeat: int) -> None:
-    port = free_port()
+def test_gunicorn_with_workers(tree: Any, free_port: int, repeat: int) -> None:
     (tree.folder / "server.py").write_text(SERVER)
-    gunicorn = tree.start(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", f"0.0.0.0:{port}", "server:app")
-    until(lambda: get("127.0.0.1", port))
+    gunicorn = tree.start(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", f"0.0.0.0:{free_port}", "server:app")
+    until(lambda: get("127.0.0.1", free_port))
     time.sleep(0.5)
     addresses = clone_of(gunicorn.pid, 2, tree.environment)
     for address in addresses:
-        assert get(address, port).isdigit()
+        assert get(address, free_port).isdigit()
     end(gunicorn, tree.environment)

@@ -120,6 +120,7 @@ bool rebuild_family() {
   const int index = engine.prepared.process;
   Page &p = page();
   join_group(me);
+  tell_ports();
   family().count = 0;
   family().parent = me.parent >= 0 ? p.processes[me.parent].pid : 0;
   auto *stack = static_cast<char *>(engine.arena.take(stack_size));

@@ -1,9 +1,10 @@
-// What a process in a clone of a tree knows of its family, for the wait family that `gc run` preloads: whom a pid that the program
-// remembers stands for now. Plain data, shared between that library and the guest library of a language, each of which has an
+// What a process in a clone of a tree knows of its family, for the functions that `gc run` preloads: whom a pid that the program
+// remembers stands for now, and where the others of its clone listen. Plain data, shared between that library and the guest library of a language, each of which has an
 // engine.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 namespace gridcentric::live_clone {
 
@@ -17,6 +18,17 @@ struct Family {
   std::atomic<int> parent;  ///< as the program knows it; 0: as the kernel says
   std::atomic<int> count;
   Child children[most];
+
+  /// A port of the clone's on which the program listened when it was cloned.
+  struct Port {
+    uint16_t number;  ///< host byte order
+    bool tcp;
+  };
+  static constexpr int most_ports = 256;
+
+  uint32_t address;  ///< of the clone, host byte order
+  std::atomic<int> port_count;
+  Port ports[most_ports];
 };
 
 /// This library's own, unless use_family() has been called.

@@ -7,6 +7,7 @@
 #include "../descriptor.hpp"
 #include "../pipes.hpp"
 #include "../private_files.hpp"
+#include "../tcp_ends.hpp"
 #include "tree.hpp"
 
 #ifndef SYS_pidfd_getfd
@@ -17,9 +18,18 @@ namespace gridcentric::live_clone::tree {
 namespace {
 
 constexpr int look_again_ms = 20;
-constexpr double offer_timeout_ms = 20'000;
 
 Copy &own_copy() { return page().copy(engine.prepared.process, own_clone()); }
+
+void describe_socket(const Descriptor &d, OpenFile *file) {
+  if (d.kind > Kind::tcp_dead) return;
+  Connection c;
+  file->family = d.socket.family;
+  if (!local_endpoint(d.fd, &c.local)) return;
+  file->port = c.local.port;
+  if (d.kind == Kind::tcp_dead && connection_of(d.fd, &c) && !same_endpoint(c.local, c.peer))
+    file->connection = number_for(c);
+}
 
 bool publish() {
   const int me = engine.prepared.process;
@@ -36,7 +46,14 @@ bool publish() {
     if (d.same_as >= 0) continue;
     if (files == most_open_files)
       return fail(E2BIG) << "more than " << most_open_files << " open files", false;
-    file[files++] = {d.device, d.inode, d.fd, (int)d.kind, d.flags, !me && is_standard(d.fd)};
+    file[files] = {};
+    file[files].device = d.device;
+    file[files].inode = d.inode;
+    file[files].fd = d.fd;
+    file[files].kind = (int)d.kind;
+    file[files].flags = d.flags;
+    file[files].stream = !me && is_standard(d.fd);
+    describe_socket(d, &file[files++]);
     if (d.kind == Kind::shared_memory) fits = fits && add_mapping(d.file.map_device, d.inode, true);
   }
   // A standard stream may have a duplicate with a lower number than the stream's.
@@ -79,6 +96,8 @@ void find_owner(Descriptor &d) {
   }
 }
 
+}  // namespace
+
 bool wait_for_word(const std::atomic<int> &word, int value, double deadline) {
   if (now_ms() > deadline || page().phase == given_up) return false;
   futex_wait(word, value, look_again_ms);
@@ -93,22 +112,23 @@ long fetch(int process, int fd) {
   return taken;
 }
 
-}  // namespace
-
 bool exchange() {
   if (!publish()) return false;
   if (is_member()) {
     report(tabled);
     if (!wait_for_root(planning)) return fail(ECANCELED) << "the program gave up cloning", false;
   } else {
+    settle_connections();
     begin(planning);
   }
+  int place = 0;
   for (Descriptor &d : engine.plan.descriptors) {
     if (d.same_as >= 0) continue;
     if (is_member() && is_roots_stream(d) && d.kind != Kind::pipe)
       d.kind = Kind::kept;
     else if (d.kind != Kind::kept && !is_matched_by_inode(d.kind))
       find_owner(d);
+    if (!plan_across(d, place++)) return false;
   }
   return true;
 }

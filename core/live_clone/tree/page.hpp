@@ -54,11 +54,24 @@ struct Ended {
   int pid, proc_pid, parent, status;
 };
 
+/// Of a TCP connection between two processes: what the root has found out about an end.
+struct Across {
+  bool known;   ///< it is one, and what is under way can be carried over
+  int process;  ///< that has the other end,
+  int other;    ///< and which of its open files that is
+  int shut;     ///< halves, see tcp_ends.hpp
+  uint64_t waiting;
+};
+
 /// An open file of a process; of duplicates the lowest descriptor.
 struct OpenFile {
   uint64_t device, inode;
   int fd, kind, flags;
-  bool stream;  ///< one of the root's standard streams
+  bool stream;          ///< one of the root's standard streams
+  int family;           ///< of an internet socket; 0: it is none
+  uint16_t port;        ///< its own
+  uint64_t connection;  ///< TCP: the same number for both ends (tcp_ends.hpp); 0: it has no other end
+  Across across;
 };
 
 /// An object that a process maps MAP_SHARED, or has open as shared memory. The device is that of /proc/PID/maps.
@@ -90,10 +103,11 @@ struct Folder {
 
 /// Of one clone.
 struct Clone {
-  std::atomic<int> reaper;   ///< pid of its pid 1 in the master's namespace, when it can be joined. Futex
-  uint32_t address;          ///< of the clone, host byte order
-  std::atomic<int> mounted;  ///< 1: the root's copy has the clone's private folders. Futex
-  std::atomic<int> whole;    ///< copies that have all their threads. Futex
+  std::atomic<int> reaper;     ///< pid of its pid 1 in the master's namespace, when it can be joined. Futex
+  uint32_t address;            ///< of the clone, host byte order
+  std::atomic<int> mounted;    ///< 1: the root's copy has the clone's private folders. Futex
+  std::atomic<int> connected;  ///< copies that have made their connections to others and themselves. Futex
+  std::atomic<int> whole;      ///< copies that have all their threads. Futex
   std::atomic<int> stand_in_count;
   StandIn stand_ins[most_processes];
 };
@@ -106,10 +120,11 @@ struct Page {
   int root_proc_pid;
   int reaper;  ///< descriptor of the root for the gc-reaper binary
   int park_timeout_ms;
-  std::atomic<int> phase;      ///< futex
-  std::atomic<int> progress;   ///< counts what the processes and copies say. Futex
-  std::atomic<int> committed;  ///< 1: the gate is open. Futex
-  std::atomic<int> count;      ///< processes
+  std::atomic<int> phase;       ///< futex
+  std::atomic<int> progress;    ///< counts what the processes and copies say. Futex
+  std::atomic<int> committed;   ///< 1: the gate is open. Futex
+  std::atomic<int> count;       ///< processes
+  std::atomic<int> connectors;  ///< those with TCP connections to others or themselves
   int ended_count;
   int folder_count;
   char store[4096];  ///< where the changes in private folders are mounted

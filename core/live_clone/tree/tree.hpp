@@ -66,6 +66,33 @@ int holder_of_socket(uint64_t device, uint64_t inode);
 /// The first other process that has an object of shared memory, INT32_MAX: none.
 int first_with_memory(uint64_t device, uint64_t inode, bool *writable);
 
+/// How long one copy waits for what another of its clone does.
+inline constexpr double offer_timeout_ms = 20'000;
+/// Waits a moment for the word to change from `value`. False: it has taken too long, or all is given up.
+bool wait_for_word(const std::atomic<int> &word, int value, double deadline);
+/// A descriptor of another process, as one of this process's; or -errno.
+long fetch(int process, int fd);
+
+// ---- connections.cpp
+/// In the root, when all have told what they have open: finds the TCP connections between them.
+void settle_connections();
+/// Is `d` an end of one? Then it becomes tcp_across. `place`: which open file of this process it is.
+bool plan_across(Descriptor &d, int place);
+/// When all are planned: does this process make some in the clones?
+void count_connections();
+/// Has a process a listener on this port?
+bool is_listening(uint16_t port);
+/// In a copy: where the processes of its clone listen, for those that connect to it.
+void tell_ports();
+/// In a copy: the listeners may share the ports of connections only when all of these are made.
+bool connections_are_made();
+bool rebuild_tcp_across(Descriptor &d);
+/// What was under way.
+bool complete_tcp_across();
+/// When all copies have got what was under way.
+void shut_connections();
+
+// ---- objects.cpp
 /// In a copy: holds descriptors ready for the others, until close_offers(). Takes them over.
 bool offer(uint64_t device, uint64_t inode, bool memory, int first, int second = -1);
 /// Waits for what another copy of this clone offers, and takes one of its ends, as a new descriptor; or -errno.
