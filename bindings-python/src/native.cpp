@@ -5,6 +5,8 @@
 #include <gridcentric/drivers.hpp>
 
 #include "core/generators/known.hpp"
+#include "core/guest/orders.hpp"
+#include "generators.hpp"
 #include "gridcentric_python.hpp"
 
 namespace gridcentric::python {
@@ -254,4 +256,12 @@ PYBIND11_MODULE(_native, module, pybind11::multiple_interpreters::not_supported(
   add_facts(module);
   add_open_calls(module);
   add_clone_hooks(module);
+  gridcentric::guest::repair_children_with([] {
+    const PyGILState_STATE held = PyGILState_Ensure();
+    {
+      const py::error_scope kept;
+      reseed_modules();
+    }
+    PyGILState_Release(held);
+  });
 }

@@ -193,6 +193,12 @@ void use_family_of_preloaded() {
   if (give != nullptr) live_clone::use_family(give());
 }
 
+void repair_children_with(void (*repair)()) {
+  using RepairWith = void (*)(void (*)());
+  static const auto repair_with = reinterpret_cast<RepairWith>(::dlsym(RTLD_DEFAULT, repair_with_name));
+  if (repair_with != nullptr) repair_with(repair);
+}
+
 void carry_out_orders_with(CarryOut how) {
   {
     std::lock_guard guard(orders().lock);

@@ -27,4 +27,9 @@ inline constexpr const char *use_carry_out_name = "gridcentric_run_carry_out_wit
 void use_family_of_preloaded();
 inline constexpr const char *give_family_name = "gridcentric_run_family";
 
+// Of a child in a tree that is cloned: what makes its copy's random numbers its own, beside those of C libraries. It is called on
+// the main thread, while that waits for something.
+void repair_children_with(void (*repair)());
+inline constexpr const char *repair_with_name = "gridcentric_run_repair_with";
+
 }  // namespace gridcentric::guest

@@ -72,6 +72,15 @@ inline bool begins_again(const ucontext_t *frame, const WaitingCall &call) {
          (long)m.regs[8] == call.number;
 }
 
+inline constexpr size_t call_bytes = 4;
+inline bool begins_call(const ucontext_t *frame, const uint8_t *code, WaitingCall *call) {
+  const auto &m = frame->uc_mcontext;
+  call->number = (long)m.regs[8];
+  call->args[0] = m.regs[0];
+  call->args[1] = m.regs[1];
+  return code[0] == 0x01 && code[1] == 0 && code[2] == 0 && code[3] == 0xd4;
+}
+
 inline void end_restarted(ucontext_t *frame) {
   frame->uc_mcontext.pc += 4;
   frame->uc_mcontext.regs[0] = (uint64_t)-4;

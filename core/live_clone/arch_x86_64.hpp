@@ -87,6 +87,16 @@ inline bool begins_again(const ucontext_t *frame, const WaitingCall &call) {
          r[REG_RAX] == call.number;
 }
 
+/// Is the frame about to make a system call? `code`: what it is about to execute.
+inline constexpr size_t call_bytes = 2;
+inline bool begins_call(const ucontext_t *frame, const uint8_t *code, WaitingCall *call) {
+  const greg_t *r = frame->uc_mcontext.gregs;
+  call->number = r[REG_RAX];
+  call->args[0] = (uint64_t)r[REG_RDI];
+  call->args[1] = (uint64_t)r[REG_RSI];
+  return code[0] == 0x0f && code[1] == 0x05;
+}
+
 /// Undoes the restart: the call has ended with EINTR.
 inline void end_restarted(ucontext_t *frame) {
   frame->uc_mcontext.gregs[REG_RIP] += 2;

@@ -261,6 +261,8 @@ void look_at_wait(Thread &thread);
 void look_at_limit(Wait *wait);
 /// In the handler: what the signal has interrupted. `wait` is what was seen before, or empty.
 void note_interruption(Wait &wait, ucontext_t *frame);
+/// In the handler: does the thread wait for something, and not for a moment only? Then it holds no lock of the C library's.
+bool is_at_rest(const Wait &wait, const ucontext_t *frame);
 /// In the handler, when the thread is let go: waits for what is left.
 void go_on_waiting(const Wait &wait, ucontext_t *frame, bool in_clone);
 

@@ -155,8 +155,9 @@ struct Outcome {
 /// call. One call at a time per process; others fail with EBUSY.
 Outcome clone(const Order &order);
 
-/// In every process that may be cloned as part of a tree, once, before main(): prepares it for the signal of the tree's root.
-void expect_signal();
+/// In every process that may be cloned as part of a tree, before main(): prepares it for the signal of the tree's root. `repair`
+/// runs in its copies, on the main thread, as soon as that waits for something and so holds no lock; null: nothing does.
+void expect_signal(void (*repair)());
 
 /// Master: opens the gate. Does nothing if no clones are held.
 void commit();

@@ -1,5 +1,5 @@
 // In a clone: makes a TCP connection like one of the master's, of which both ends are the clone's. On addresses as near to the old
-// ones as can be, with the same options and the bytes under way. Knows nothing of who has the ends.
+// ones as can be, with the same options and the bytes under way. Knows nothing of processes.
 #pragma once
 
 #include "descriptor.hpp"

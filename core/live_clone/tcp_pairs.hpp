@@ -1,5 +1,5 @@
 // In the master, whose threads are parked: brings what is under way in a TCP connection, of which both ends are cloned, to where it
-// can be looked at, and copies it. Knows nothing of who has the ends.
+// can be looked at, and copies it. Knows nothing of processes.
 #pragma once
 
 #include "descriptor.hpp"

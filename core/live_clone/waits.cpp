@@ -330,6 +330,34 @@ void note_interruption(Wait &w, ucontext_t *frame) {
   if (w.asleep_since >= 0 && !w.rest_is_told) w.clock = look_at_clock();
 }
 
+namespace {
+
+// How long the wait for a futex lasts at most, which has a point in time for its limit.
+int64_t rest_of_futex(const arch::WaitingCall &call) {
+  timespec limit{}, now{};
+  if (!call.args[3] || ProgramMemory().read(call.args[3], &limit, sizeof limit) != sizeof limit)
+    return INT64_MAX;
+  sys(SYS_clock_gettime, call.args[1] & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC, &now);
+  return nanoseconds(limit) - nanoseconds(now);
+}
+
+}  // namespace
+
+// What the kernel makes again by itself the frame is about to call.
+bool is_at_rest(const Wait &w, const ucontext_t *frame) {
+  constexpr int64_t moment = 50 * millisecond;  // Python's threads wait 5 ms each time for their turn
+  if (arch::resumed_wait(frame)) return true;
+  if (w.interrupted && w.limit >= 0) return w.limit >= moment;
+  if (w.interrupted) return w.call.number != SYS_futex || rest_of_futex(w.call) >= moment;
+  arch::WaitingCall call{};
+  uint8_t code[arch::call_bytes];
+  if (ProgramMemory().read(arch::pc_of(frame), code, sizeof code) != sizeof code ||
+      !arch::begins_call(frame, code, &call))
+    return false;
+  return call.number == SYS_wait4 || call.number == SYS_waitid || call.number == SYS_rt_sigsuspend ||
+         (call.number != SYS_futex && rule_of(call).repeat != Repeat::never);
+}
+
 void go_on_waiting(const Wait &w, ucontext_t *frame, bool in_clone) {
   const bool connecting =
       w.call.known && w.call.number == SYS_connect && (w.interrupted || arch::begins_again(frame, w.call));

@@ -13,11 +13,13 @@
 #include <cstring>
 #include <string>
 
+#include "core/generators/reseed.hpp"
 #include "core/guest/client.hpp"
 #include "core/guest/connection.hpp"
 #include "core/guest/orders.hpp"
 #include "core/live_clone/live_clone.hpp"
 #include "core/live_clone/tree/family.hpp"
+#include "core/preload/python.hpp"
 #include "core/preload/stand_in.hpp"
 
 namespace gridcentric::preload {
@@ -33,16 +35,27 @@ constexpr int lowest_descriptor = 512;
 std::atomic<guest::CarryOutFor> carried_out_by{nullptr};
 Main main_of_program = nullptr;
 
+void (*repair_of_guest)() = nullptr;
+
+// In a copy of a child.
+void repair() {
+  const int saved = errno;
+  generators::reseed_libraries();
+  repair_of_guest != nullptr ? repair_of_guest() : reseed_python();
+  errno = saved;
+}
+
 void carry_out_here(const std::string &ticket, int pid) {
   Asker asker(pid);
   if (!asker.is_child()) {
-    guest::clone(ticket);
+    if (guest::clone(ticket) > 0) reseed_python();
     return;
   }
   asker.expect();
   try {
     const int vmid = guest::clone_for_child(ticket, asker.needs());
     vmid > 0 ? asker.stand_in(vmid) : asker.no_clone();
+    if (vmid > 0) reseed_python();
   } catch (...) {
     asker.no_clone();
     throw;
@@ -89,7 +102,7 @@ bool is_in_tree = false;
 // Of a tree: in every process of it.
 void expect_to_be_cloned() {
   is_in_tree = guest::children_are_cloned();
-  if (is_in_tree) live_clone::expect_signal();
+  if (is_in_tree) live_clone::expect_signal(repair);
 }
 
 int main_after_listening(int count, char **arguments, char **environment) {
@@ -119,7 +132,7 @@ __attribute__((visibility("default"))) int pthread_create(pthread_t *thread, con
   using namespace gridcentric::preload;
   static const auto create = reinterpret_cast<CreateThread>(::dlsym(RTLD_NEXT, "pthread_create"));
   const int error = create(thread, attributes, run, argument);
-  if (is_in_tree) gridcentric::live_clone::expect_signal();
+  if (is_in_tree) gridcentric::live_clone::expect_signal(repair);
   return error;
 }
 
@@ -129,6 +142,10 @@ __attribute__((visibility("default"))) bool gridcentric_run_carry_out_with(
   if (!gridcentric::preload::is_the_domain()) return false;
   gridcentric::preload::carried_out_by = carry_out;
   return true;
+}
+
+__attribute__((visibility("default"))) void gridcentric_run_repair_with(void (*repair)()) {
+  gridcentric::preload::repair_of_guest = repair;
 }
 
 __attribute__((visibility("default"))) gridcentric::live_clone::Family *gridcentric_run_family() {

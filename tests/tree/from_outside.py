@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import time
+import urllib.request
 from typing import Any, Callable
 
 import pytest
@@ -48,3 +49,8 @@ def end(master: Any, environment: dict[str, str]) -> None:
     master.terminate()
     assert master.wait(HANG_GUARD_S) == 0
     subprocess.run([gc_binary(), "end", family], env=environment, check=True, capture_output=True)
+
+
+def get(address: str, port: int, path: str = "/") -> str:
+    with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=HANG_GUARD_S) as answer:
+        return str(answer.read().decode())

@@ -17,11 +17,45 @@ namespace gridcentric::live_clone::tree {
 
 const Order *order_of_member;
 LibcLayout libc_of_member;
+void (*repair_of_member)();
 
 namespace {
 
 constexpr size_t arena_size = size_t(1) << 30;  // address space only: pages appear as they are used
 constexpr int look_again_ms = 50;
+
+// In a copy that has not been repaired yet, because its main thread was busy: looks again after a while.
+bool owed;
+int timer = -1;
+constexpr int64_t first_look_ns = 1'000'000, longest_look_ns = 100'000'000;
+int64_t look_after_ns;
+
+// A forked process has the number of its parent's timer, but not the timer.
+void look_later() {
+  const itimerspec after{{0, 0}, {0, look_after_ns}};
+  if (look_after_ns < longest_look_ns) look_after_ns *= 2;
+  if (timer >= 0 && sys(SYS_timer_settime, timer, 0, &after, nullptr) == 0) return;
+  struct sigevent event {};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = park_signal;
+  event.sigev_value.sival_ptr = &owed;
+  event._sigev_un._tid = (int)sys(SYS_gettid);
+  if (sys(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) < 0)
+    timer = -1;
+  else
+    sys(SYS_timer_settime, timer, 0, &after, nullptr);
+}
+
+void repair_if_at_rest(const Wait &wait, const ucontext_t *frame) {
+  if (!is_at_rest(wait, frame)) {
+    look_later();
+    return;
+  }
+  owed = false;
+  if (timer >= 0) sys(SYS_timer_delete, timer);
+  timer = -1;
+  repair_of_member();
+}
 
 PrivateFolder folders[most_folders];
 int root_pidfd = -1;  // while the engine runs
@@ -156,6 +190,13 @@ void wait_for_commit() {
 }
 
 bool on_signal(const siginfo_t *info, ucontext_t *frame) {
+  if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &owed) {
+    Wait wait{};
+    note_interruption(wait, frame);
+    if (owed) repair_if_at_rest(wait, frame);
+    go_on_waiting(wait, frame, false);
+    return true;
+  }
   SignalValue value;
   if (!order_of_member || info->si_code != SI_QUEUE ||
       !SignalValue::unpack((uint64_t)info->si_value.sival_ptr, &value) || info->si_uid != sys(SYS_getuid) ||
@@ -191,6 +232,11 @@ bool on_signal(const siginfo_t *info, ucontext_t *frame) {
   if (!in_clone) sys(SYS_close, root_pidfd);
   root_pidfd = -1;
   leave_engine();
+  if (in_clone && repair_of_member) {
+    owed = true;
+    look_after_ns = first_look_ns;
+    repair_if_at_rest(wait, frame);
+  }
   go_on_waiting(wait, frame, in_clone);
   return true;
 }

@@ -58,9 +58,10 @@ void forget() {
 
 }  // namespace tree
 
-void expect_signal() {
+void expect_signal(void (*repair)()) {
   static const Order order;
   tree::order_of_member = &order;
+  tree::repair_of_member = repair;
   tree::libc_of_member = libc_profile();
   install_park_handler();
 }

@@ -128,6 +128,7 @@ void tell_children(Process &self);
 /// What expect_signal() (live_clone.hpp) has made ready.
 extern const Order *order_of_member;
 extern LibcLayout libc_of_member;
+extern void (*repair_of_member)();
 /// For parker.cpp's handler: is it the root's signal? Then this process is copied, and true is returned, in the copies too.
 bool on_signal(const siginfo_t *info, ucontext_t *frame);
 

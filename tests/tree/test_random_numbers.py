@@ -1,0 +1,70 @@
+"""The random numbers of children: no two domains draw the same. GC_REPEAT=N plays each N times."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+from from_outside import clone_of, end, get, until
+
+repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
+
+SERVER = """
+import random, secrets, ssl, uuid
+{more}
+
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    drawn = [random.random(), secrets.token_hex(), uuid.uuid4(), ssl.RAND_bytes(16).hex()]
+    return [' '.join(map(str, drawn)).encode()]
+"""
+
+
+@repeated
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("more", ["", "import gridcentric"])
+def test_workers_of_gunicorn(tree: Any, free_port: int, more: str, threads: int, repeat: int) -> None:
+    (tree.folder / "server.py").write_text(SERVER.format(more=more))
+    gunicorn = tree.start(
+        sys.executable, "-m", "gunicorn", "--threads", str(threads), "--bind", f"0.0.0.0:{free_port}", "server:app"
+    )
+    until(lambda: get("127.0.0.1", free_port))
+    domains = ["127.0.0.1", *clone_of(gunicorn.pid, 2, tree.environment)]
+    drawn = [get(address, free_port).split() for address in domains for _ in range(2)]
+    assert all(len(set(numbers)) == 6 for numbers in zip(*drawn)), drawn
+    end(gunicorn, tree.environment)
+
+
+BUSY = """
+import os, random, subprocess, time
+from multiprocessing import get_context
+
+def work(results, go):
+    while not go.is_set():
+        sum(range(1000))  # computes, and waits for nothing
+    time.sleep(0.3)
+    results.put(random.random())
+
+context = get_context("fork")
+results, go = context.Queue(), context.Event()
+worker = context.Process(target=work, args=(results, go))
+worker.start()
+time.sleep(0.1)
+ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
+vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+go.set()
+os.write(1, f"{results.get()}\\n".encode())
+worker.join()
+if vmid == "0":
+    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
+"""
+
+
+@repeated
+def test_a_child_that_computes(tree: Any, repeat: int) -> None:
+    """It is repaired when it next waits for something."""
+    (tree.folder / "busy.py").write_text(BUSY)
+    said = tree.lines(sys.executable, "busy.py")
+    assert len(set(said)) == 3, said
