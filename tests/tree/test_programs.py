@@ -8,21 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from from_outside import HANG_GUARD_S, clone_of, end, needs, until
+from from_outside import clone_of, end, get, needs, until
 from runner.hosts import gc_binary
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def get(address: str, port: int, path: str = "/") -> str:
-    with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=HANG_GUARD_S) as answer:
-        return str(answer.read().decode())
 
 
 WORKERS = """
@@ -234,3 +228,39 @@ def test_gunicorn_with_workers(tree: Any, free_port: int, repeat: int) -> None:
     for address in addresses:
         assert get(address, free_port).isdigit()
     end(gunicorn, tree.environment)
+
+
+CLUSTER = """
+const cluster = require('node:cluster');
+const http = require('node:http');
+if (cluster.isPrimary) {
+  if (process.argv[3]) require('gridcentric').serve();
+  cluster.schedulingPolicy = process.argv[4] === 'shared' ? cluster.SCHED_NONE : cluster.SCHED_RR;
+  for (let n = 0; n < 2; n++) cluster.fork();
+  process.on('SIGTERM', () => cluster.disconnect(() => process.exit(0)));
+} else {
+  let count = 0;
+  http.createServer((request, response) => response.end(`${process.pid} ${++count}`)).listen(Number(process.argv[2]));
+}
+"""
+
+
+@repeated
+@needs("node")
+@pytest.mark.parametrize("scheduling", ["in turn", "shared"])
+@pytest.mark.parametrize("guest", ["", "with the guest library"])
+def test_a_cluster_of_node(tree: Any, free_port: int, guest: str, scheduling: str, repeat: int) -> None:
+    """The primary hands connections to its workers (in turn), or they share its listener."""
+    (tree.folder / "cluster.js").write_text(CLUSTER)
+    (tree.folder / "node_modules").symlink_to(ROOT / "node_modules")
+    primary = tree.start("node", "cluster.js", str(free_port), guest, scheduling)
+    until(lambda: get("127.0.0.1", free_port))
+    before = [get("127.0.0.1", free_port).split() for _ in range(10)]
+    counts = {pid: int(count) for pid, count in before}
+    for address in ["127.0.0.1", *clone_of(primary.pid, 2, tree.environment)]:
+        now = dict(counts)
+        for _ in range(20):
+            pid, count = get(address, free_port).split()
+            now[pid] = now.get(pid, 0) + 1
+            assert int(count) == now[pid]
+    end(primary, tree.environment)
