@@ -96,6 +96,13 @@ def tree(session: nox.Session) -> None:
 
 
 @nox.session
+def tree_long(session: nox.Session) -> None:
+    """PostgreSQL with 100 MB, cloned with its processes: not part of `make test`."""
+    needs(session, "dev", "python")
+    pytest(session, "tests/tree/test_postgresql.py", env={"GC_LONG": "1"})
+
+
+@nox.session
 def private_files(session: nox.Session) -> None:
     """gc run --private-files and gc diff, in both modes, as root and as an ordinary user."""
     needs(session, "dev", "python", "node")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from from_outside import clone_of, end, get, needs, until
-from runner.hosts import gc_binary
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,64 +145,6 @@ def test_nginx_with_workers(tree: Any, free_port: int, repeat: int) -> None:
     addresses = clone_of(nginx.pid, 3, tree.environment)
     assert all(get(address, free_port) for address in addresses for _ in range(20))
     end(nginx, tree.environment)
-
-
-POSTGRES = """
-set -e
-exec 2>&1
-gc run --tree --private-files=data -- postgres -D data -p $1 -c listen_addresses='*' -k $PWD > log 2>&1 &
-master=$!
-ask() { timeout 30 psql -qAt -h $1 -p $port -U me postgres -c "$2"; }
-port=$1
-tries=0
-until ask 127.0.0.1 'select 1' > first 2>&1; do
-  tries=$((tries+1)); [ $tries -lt 200 ] || { cat log first; exit 1; }
-  sleep 0.1
-done
-ask 127.0.0.1 'create table t (n int); insert into t select generate_series(1, 1000)'
-addresses=$(gc clone --of $master -n 3 | awk '{print $3}')
-for address in 127.0.0.1 $addresses; do ask $address 'select sum(n) from t'; done
-number=0
-for address in 127.0.0.1 $addresses; do
-  number=$((number+1))
-  ask $address "insert into t select $number from generate_series(1, 1000)"
-done
-for address in 127.0.0.1 $addresses; do ask $address 'checkpoint; select sum(n) from t'; done
-for address in 127.0.0.1 $addresses; do timeout 60 pg_amcheck -h $address -p $port -U me --install-missing postgres; done
-for address in 127.0.0.1 $addresses; do ask $address 'select count(*) > 3 from pg_stat_activity'; done
-family=$(gc ps | awk -v pid=$master '$6 == pid {print $1}')
-kill -QUIT $master
-wait $master || true
-gc end $family > ended 2>&1 || true
-"""
-
-
-@repeated
-def test_postgresql(tree: Any, free_port: int, repeat: int) -> None:
-    """Its processes share memory, semaphores, pipes and sockets, and signal each other by their pids. Each domain has its own
-    files, and writes into them."""
-    programs = Path("/usr/lib/postgresql")
-    versions = sorted(programs.iterdir()) if programs.exists() else []
-    if not versions:
-        pytest.skip("not tried: postgresql is missing")
-    before: tuple[str, ...] = ()
-    folder = Path(tempfile.mkdtemp(prefix="gc-postgres-"))
-    if os.geteuid() == 0:  # PostgreSQL does not run as root
-        before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-        os.chown(folder, 65534, 65534)
-    own_gc = str(Path(gc_binary()).parent)
-    environment = tree.environment | {"PATH": f"{versions[-1]}/bin:{own_gc}:{os.environ['PATH']}", "HOME": str(folder)}
-    try:
-        initialise = [*before, "initdb", "-D", "data", "-A", "trust", "-U", "me", "--no-sync"]
-        subprocess.run(initialise, env=environment, cwd=folder, check=True, capture_output=True)
-        said = subprocess.run(
-            [*before, "bash", "-c", POSTGRES, "bash", str(free_port)],
-            env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        sums = [str(500500 + 1000 * number) for number in range(1, 5)]
-        assert said.stdout.splitlines() == ["500500"] * 4 + sums + ["t"] * 4, (said, (folder / "log").read_text())
-    finally:
-        shutil.rmtree(folder)
 
 
 SERVER = """
