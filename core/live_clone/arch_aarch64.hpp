@@ -77,7 +77,7 @@ inline bool begins_call(const ucontext_t *frame, const uint8_t *code, WaitingCal
   const auto &m = frame->uc_mcontext;
   call->number = (long)m.regs[8];
   call->args[0] = m.regs[0];
-  call->args[1] = m.regs[1];
+  for (int i = 1; i < 4; i++) call->args[i] = m.regs[i];
   return code[0] == 0x01 && code[1] == 0 && code[2] == 0 && code[3] == 0xd4;
 }
 

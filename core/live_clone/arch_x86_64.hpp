@@ -94,6 +94,8 @@ inline bool begins_call(const ucontext_t *frame, const uint8_t *code, WaitingCal
   call->number = r[REG_RAX];
   call->args[0] = (uint64_t)r[REG_RDI];
   call->args[1] = (uint64_t)r[REG_RSI];
+  call->args[2] = (uint64_t)r[REG_RDX];
+  call->args[3] = (uint64_t)r[REG_R10];
   return code[0] == 0x0f && code[1] == 0x05;
 }
 

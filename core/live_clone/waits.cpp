@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "engine.hpp"
 #include "program_memory.hpp"
@@ -354,7 +355,10 @@ bool is_at_rest(const Wait &w, const ucontext_t *frame) {
   if (ProgramMemory().read(arch::pc_of(frame), code, sizeof code) != sizeof code ||
       !arch::begins_call(frame, code, &call))
     return false;
-  return call.number == SYS_wait4 || call.number == SYS_waitid || call.number == SYS_rt_sigsuspend ||
+  // A handler asks without waiting, and may have interrupted anything.
+  if (call.number == SYS_wait4) return !(call.args[2] & WNOHANG);
+  if (call.number == SYS_waitid) return !(call.args[3] & WNOHANG);
+  return call.number == SYS_rt_sigsuspend ||
          (call.number != SYS_futex && rule_of(call).repeat != Repeat::never);
 }
 
