@@ -65,10 +65,15 @@ class MachineHost:
         self._programs: dict[str, Program] = {}  # by family
         self._owners: dict[int, Program] = {}  # by machine
         self._loop = asyncio.get_running_loop()
-        self.machines = Machines(folder, socket, self._secret, MachineEvents(self._output, self._exited, self._ended), outside)
+        events = MachineEvents(self._output, self._exited, self._ended)
+        self._driver = self._begin(folder, socket, self._secret, events, outside)
         self.machines.on_clone = self._cloned
-        self._driver = QemuDriver(self._loop, self.machines)
         self._thread = _HostThread(self._driver, socket, cpus, self._secret, control)
+
+    def _begin(self, folder: Path, socket: str, secret: str, events: MachineEvents, outside: bool) -> QemuDriver:
+        """Set `machines`; their driver."""
+        self.machines = Machines(folder, socket, secret, events, outside)
+        return QemuDriver(self._loop, self.machines)
 
     async def start(self) -> None:
         """Raises HostError, NetworkError."""

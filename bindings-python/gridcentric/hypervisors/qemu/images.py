@@ -152,12 +152,17 @@ def _known() -> str:
     return ", ".join(i.name for i in images()) or "none"
 
 
+def named_by_digest(about: bytes) -> bytes:
+    """An image's about.json without the name that its user gave it."""
+    fields = json.loads(about)
+    return (json.dumps({**fields, "name": fields["digest"]}, indent=2) + "\n").encode()
+
+
 def _replace(old: Image) -> None:
     """The name has moved on. While machines run from the old image it is there, by its digest alone."""
     if not _remove(old.folder):
-        about = {**json.loads((old.folder / ABOUT).read_text()), "name": old.digest}
         new = old.folder / f"{ABOUT}.new"
-        new.write_text(json.dumps(about, indent=2) + "\n")
+        new.write_bytes(named_by_digest((old.folder / ABOUT).read_bytes()))
         new.rename(old.folder / ABOUT)
 
 

@@ -20,7 +20,7 @@ from gridcentric.hypervisors.qemu.building import EPOCH, MKFS, ImageError, Progr
 # What a guest has no use for: what builds leave behind, the packed core, and what only hosts need.
 _NOT_INTO_IMAGES = re.compile(
     r"__pycache__|nodejs/gridcentric/(build/(?!Release(/[^/]*)?$)|node_modules/\.cache|core/)|\.a$"
-    r"|gridcentric/hypervisors/qemu|gridcentric/(bin/gc-agent|bin/gc-launcher|lib/gridcentric/gc-machine-copy\.so)$"
+    r"|gridcentric/hypervisors/[a-z]+(/|$)|gridcentric/(bin/gc-agent|bin/gc-launcher|lib/gridcentric/gc-machine-copy\.so)$"
 )
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # that of this project's modules
 # The tree is unpacked in a separate place: without root this is another user (mmdebstrap's unshare mode), who owns nothing

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from gridcentric.hypervisors.qemu import ram
 from gridcentric.hypervisors.qemu.disk import Disk, Frozen
 from gridcentric.hypervisors.qemu.machine import Machine, Ram, Seed, Shape
-from gridcentric.hypervisors.qemu.pool import Prepared
+from gridcentric.hypervisors.qemu.pool import Prepared, Waiting
 from gridcentric.hypervisors.qemu.times import Times, timed
 
 
 @dataclass
 class Template:
-    """RAM, device state and disk that clones start from. Freed when its last clone has ended."""
+    """RAM, device state and disk that clones start from. Freed when its last user has ended."""
 
     memory: int
     state: int
@@ -70,15 +70,20 @@ class Loading:
         """Clones that stand still, all or none: the machines that are prepared and one for each seed. The parent stands still
         within `still`."""
         memory = ram.create(parent.shape.memory) if prepared is None else os.dup(prepared.memory)
-        template = await self._freeze(parent, memory, still, times)
-        template.users += 1  # this function's
+        template = await self.freeze(parent, memory, still, times)
         try:
             with timed(times, "load"):
-                loads = [self._load(waiting.start, template) for waiting in (prepared.waiting if prepared else [])]
-                loads += [self._load(self._start(parent, template, seed), template) for seed in seeds]
-                results = await asyncio.gather(*loads, return_exceptions=True)
+                return await self.load_all(template, parent.shape, seeds, prepared.waiting if prepared else [])
         finally:
             template.release()
+
+    async def load_all(
+        self, template: Template, shape: Shape, seeds: list[Seed], waiting: Sequence[Waiting] = ()
+    ) -> list[Machine]:
+        """Machines on the template that stand still, all or none: those that wait and one for each seed."""
+        loads = [self._load(one.start, template) for one in waiting]
+        loads += [self._load(self._start(shape, template, seed), template) for seed in seeds]
+        results = await asyncio.gather(*loads, return_exceptions=True)
         made = [result for result in results if isinstance(result, Machine)]
         for result in results:
             if isinstance(result, BaseException):
@@ -87,8 +92,9 @@ class Loading:
                 raise result
         return made
 
-    async def _freeze(self, parent: Machine, memory: int, still: AbstractAsyncContextManager[None], times: Times) -> Template:
-        """memory: empty; the template's, also when this fails."""
+    async def freeze(self, parent: Machine, memory: int, still: AbstractAsyncContextManager[None], times: Times) -> Template:
+        """What clones of the parent start from; the caller is its first user. memory: empty; the template's, also when this
+        fails."""
         size, shared = parent.shape.memory, parent.ram.shared
         state = ram.create(0)
         frozen = None
@@ -114,7 +120,7 @@ class Loading:
             if frozen is not None:
                 frozen.release()
             raise
-        return Template(memory, state, frozen)
+        return Template(memory, state, frozen, users=1)
 
     async def _converted(self, parent: Machine, whole: int, memory: int) -> int:
         """A clone's RAM is not a file that others could map: load all of it into a machine that never runs, on `memory`, and
@@ -138,9 +144,9 @@ class Loading:
         os.close(whole)
         return state
 
-    async def _start(self, parent: Machine, template: Template, seed: Seed) -> Machine:
+    async def _start(self, shape: Shape, template: Template, seed: Seed) -> Machine:
         disk = None if template.disk is None else Disk.over(template.disk)
-        return await Machine.start(parent.shape, Ram(os.dup(template.memory)), seed, incoming=True, disk=disk)
+        return await Machine.start(shape, Ram(os.dup(template.memory)), seed, incoming=True, disk=disk)
 
     async def _load(self, starting: Awaitable[Machine], template: Template) -> Machine:
         machine = await starting

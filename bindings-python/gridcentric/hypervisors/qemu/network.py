@@ -112,6 +112,12 @@ class Network:
         """From here on the machine behind it has this address."""
         await self._ask("plug", name, ip, mac)
 
+    async def station(self, name: str) -> int:
+        """A tap on the bridge for something other than a machine; the caller closes the descriptor."""
+        tap = await self.tap(name)
+        await self._ask("plug" if self.substitute else "join", name)
+        return tap
+
     async def drop(self, name: str) -> None:
         await self._ask("drop", name)
 

@@ -50,7 +50,8 @@ def used(fd: int) -> int:
     return os.fstat(fd).st_blocks * 512
 
 
-def _extents(fd: int, size: int) -> list[tuple[int, int]]:
+def extents(fd: int, size: int) -> list[tuple[int, int]]:
+    """What is really there of a RAM: (from, to) each."""
     found, at = [], 0
     while at < size:
         try:
@@ -74,7 +75,7 @@ def copy(source: int, target: int, size: int) -> int:
     there = _map(target, size, mmap.PROT_READ | mmap.PROT_WRITE)
     copied = 0
     try:
-        for start, end in _extents(source, size):
+        for start, end in extents(source, size):
             ctypes.memmove(there + start, here + start, end - start)
             copied += end - start
     finally:
@@ -87,7 +88,7 @@ def populate(source: int, target: int, size: int) -> None:
     """Make the pages of `target` that copy() will write be there, so that it does not fault them in one by one."""
     there = _map(target, size, mmap.PROT_READ | mmap.PROT_WRITE)
     try:
-        for start, end in _extents(source, size):
+        for start, end in extents(source, size):
             if _libc.madvise(there + start, end - start, _MADV_POPULATE_WRITE) != 0:
                 return  # a kernel before 5.14: the copy takes longer
     finally:

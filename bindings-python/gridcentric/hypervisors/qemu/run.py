@@ -338,8 +338,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
+def run(wish: Wish, tickets: int, progress: Callable[[str], None], make: Callable[..., MachineHost] = MachineHost) -> int:
     """Run the program on its own host, which ends with it; tickets: CPUs offered to tickets, 0: the default.
+    make: makes the host.
 
     Raises RunError, HostError, MachineError, NetworkError, FamilyError, OSError: their texts are for the user.
     """
@@ -348,7 +349,7 @@ def run(wish: Wish, tickets: int, progress: Callable[[str], None]) -> int:
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
     async def main(folder: Path) -> int:
-        host = MachineHost(folder, f"{folder}/host.sock", tickets, outside=wish.outside)
+        host = make(folder, f"{folder}/host.sock", tickets, outside=wish.outside)
         await host.start()
         try:
             program = Run(host, wish, (0, 1, 2), progress)

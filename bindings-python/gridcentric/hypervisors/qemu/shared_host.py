@@ -193,14 +193,14 @@ async def _signals(reader: asyncio.StreamReader, run: Run) -> None:
     run.end(signal.SIGHUP)
 
 
-def serve(path: str, tickets: int, outside: bool) -> None:
+def serve(path: str, tickets: int, outside: bool, make: Callable[..., MachineHost] = MachineHost) -> None:
     """Run a shared host until SIGTERM or SIGINT. tickets: CPUs offered to tickets, 0: the default; outside: its VMs reach what
-    this machine reaches. Raises what start() does."""
+    this machine reaches; make: makes the host. Raises what start() does."""
     leftovers.remove_hosts()
     path = str(Path(path).absolute())
 
     async def main(folder: Path) -> None:
-        host = MachineHost(folder, path, tickets, outside=outside)
+        host = make(folder, path, tickets, outside=outside)
         await host.start()
         try:
             server = RunServer(host, path + ".run")
