@@ -120,7 +120,7 @@ def conformance(session: nox.Session) -> None:
 def hypervisors(session: nox.Session) -> None:
     """The driver contract, for every driver."""
     needs(session, "dev", "python", "node")
-    pytest(session, "tests/hypervisors", "-m", "not vms")
+    pytest(session, "tests/hypervisors", "tests/cluster", "-m", "not vms")
 
 
 @nox.session

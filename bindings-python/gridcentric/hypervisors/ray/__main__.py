@@ -1,0 +1,91 @@
+"""What gc becomes for `gc run --hypervisor ray` and `gc host --hypervisor ray`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gridcentric import NotSupported
+from gridcentric._advice import install
+from gridcentric.hypervisors.qemu.options import add_options, wish_of
+from gridcentric.hypervisors.qemu.user_messages import have_standard_streams, tell
+
+PLACES = {"pack": "PACK", "spread": "SPREAD"}
+
+
+def _default_socket() -> str:
+    """Where gc looks for a shared host."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and Path(runtime).is_dir():
+        return f"{runtime}/gridcentric/host.sock"
+    return f"/tmp/gridcentric-{os.geteuid()}/host.sock"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gc", description="Programs in VMs that are cloned across a Ray cluster.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    run = verbs.add_parser("run", help="run a program in its own VM", description="Run a program in its own VM on the cluster.")
+    host = verbs.add_parser("host", help="run a host of VMs on the cluster that programs share")
+    host.add_argument("--socket", default=_default_socket(), metavar="PATH", help="where to listen; default: %(default)s")
+    host.add_argument("--cpus", type=int, default=0, metavar="N",
+                      help="CPUs to offer to tickets; default: those that the cluster has now")  # fmt: skip
+    for verb in (run, host):
+        verb.add_argument(
+            "--address", default="auto", metavar="auto|HOST:PORT", help="the cluster; default: that of this computer"
+        )
+        verb.add_argument("--place", choices=sorted(PLACES), default="pack",
+                          help="clones on as few computers as there can be, or as many; default: %(default)s")  # fmt: skip
+    add_options(run)
+    verbs.add_parser("gc", help="remove what killed hosts have left: here the qemu hypervisor does that")
+    return parser
+
+
+def _ended(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    if args.verb == "gc":
+        return 0
+    try:
+        from gridcentric.hypervisors.qemu import run, shared_host
+        from gridcentric.hypervisors.ray.host import connected
+    except ImportError as error:
+        tell(f"the ray hypervisor needs the Python package {error.name}: {install('ray')}")
+        return NotSupported.exit_code
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        if args.verb == "host":
+            with connected(args.address, PLACES[args.place]) as make:
+                shared_host.serve(args.socket, args.cpus, False, make)
+            return 0
+        wish, tickets = wish_of(parser, args, tell)
+        host = os.environ.get("GRIDCENTRIC_HOST", "")
+        if host and not host.startswith("unix:"):
+            parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
+        if host:
+            return shared_host.ask(host[5:], wish, tell)
+        with connected(args.address, PLACES[args.place]) as make:
+            return run.run(wish, tickets, tell, make)
+    except shared_host.TROUBLES as error:
+        tell(str(error))
+        return shared_host.exit_code(error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    have_standard_streams()
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        return _do(parser, args)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

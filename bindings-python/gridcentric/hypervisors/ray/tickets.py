@@ -1,0 +1,166 @@
+"""Tickets as placement groups of Ray's: a bundle of CPUs and memory for each VM, all or none. A group stays pending while
+there is no room for it, where Ray's autoscaler sees it, and is removed with its ticket. Knows nothing of VMs.
+
+The memory is Ray's own resource `memory`: every computer has it without being told, an autoscaler knows it, and Ray gives to
+nobody else what a VM may need. It is counted and not enforced; QEMU takes no more than the VM has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
+
+from gridcentric.hypervisors.ray.room import Room, Size
+
+STRATEGIES = ("PACK", "SPREAD")
+ROUND_S = 2  # Ray counts whole seconds
+MOST_WAITERS = 8  # the head of the line, and masters
+ASKED_AGAIN_S = 5  # after room(), by a host whose line still has the request at its head
+AT_ONCE_S = 0.5  # where there is room, Ray grants in a few milliseconds
+
+
+def alive() -> dict[str, dict[str, Any]]:
+    """Ray's description of each computer that is there, by its name."""
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+
+def _reported() -> dict[str, Size]:
+    found = ray._private.state.available_resources_per_node()
+    return {name: Size(free.get("CPU", 0), free.get("memory", 0)) for name, free in found.items()}
+
+
+@dataclass
+class _Held:
+    group: PlacementGroup
+    vm: Size
+    many: int
+    ready: asyncio.Future[list[str]]  # the computer of each VM
+
+
+class Tickets:
+    """All methods belong to one asyncio loop."""
+
+    def __init__(self, strategy: str, room: Callable[[], None]) -> None:
+        """room(): what was pending has been granted."""
+        self._strategy = strategy
+        self._room = room
+        self._books = Room()
+        self._held: dict[str, _Held] = {}
+        self._head = ""  # what the head of the line was told to wait for
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiters = ThreadPoolExecutor(MOST_WAITERS, "gc-tickets")
+
+    def look(self) -> dict[str, dict[str, Any]]:
+        """The computers that are there now."""
+        nodes = alive()
+        self._books.computers = {
+            name: Size(node["Resources"].get("CPU", 0), node["Resources"].get("memory", 0)) for name, node in nodes.items()
+        }
+        return nodes
+
+    async def reserve(self, ticket: str, vm: Size, least: int, most: int) -> list[str]:
+        """For the head of the line. The computer of each VM, from `least` to `most`; nothing: there is no room yet, and room()
+        says when to ask again."""
+        if self._head not in ("", ticket) and not self._is_ready(self._head):
+            self.release(self._head)  # its asker has gone: only the head of the line is asked about
+        held = self._held.get(ticket)
+        if held is None:
+            self.look()
+            many = min(most, self._books.most(vm))
+            if many >= least:
+                held = await self._try(ticket, vm, many)
+            if held is None:  # somebody else has a part of the cluster
+                many = min(most, self._books.most(vm, _reported()))
+                if many >= least:
+                    held = await self._try(ticket, vm, many)
+            if held is None:
+                held = self._ask(ticket, vm, least)
+                self._watch(ticket, held)
+        self._head = "" if held.ready.done() else ticket
+        return held.ready.result() if held.ready.done() else []
+
+    def _is_ready(self, ticket: str) -> bool:
+        return ticket in self._held and self._held[ticket].ready.done()
+
+    def where(self, ticket: str) -> list[str]:
+        """The computer of each VM. Looked up anew: Ray moves what it has placed on a computer that is lost."""
+        held = self._held.get(ticket)
+        return [] if held is None else _places(held)
+
+    def release(self, ticket: str) -> None:
+        """Also of one that is pending. May be called twice."""
+        held = self._held.pop(ticket, None)
+        self._books.give_back(ticket)
+        if held is not None:
+            held.ready.cancel()
+            remove_placement_group(held.group)
+
+    def close(self) -> None:
+        for ticket in list(self._held):
+            self.release(ticket)
+        for task in self._tasks:
+            task.cancel()
+        self._waiters.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, ticket: str, vm: Size, many: int) -> _Held:
+        bundle = {"memory": vm.memory} | ({"CPU": vm.cpus} if vm.cpus else {})
+        group = placement_group([bundle] * many, strategy=self._strategy)
+        held = self._held[ticket] = _Held(group, vm, many, asyncio.get_running_loop().create_future())
+        return held
+
+    async def _try(self, ticket: str, vm: Size, many: int) -> _Held | None:
+        """Nothing, when it is not granted at once."""
+        held = self._ask(ticket, vm, many)
+        try:
+            await asyncio.wait_for(self._granted(ticket, held), AT_ONCE_S)
+        except asyncio.TimeoutError:
+            self.release(ticket)
+            return None
+        return held
+
+    async def wait(self, ticket: str, vm: Size) -> str:
+        """For one VM that stands in no line: its computer, as soon as there is room."""
+        held = await self._try(ticket, vm, 1)
+        if held is None:
+            held = self._ask(ticket, vm, 1)
+            await self._granted(ticket, held)
+        return held.ready.result()[0]
+
+    async def _granted(self, ticket: str, held: _Held) -> None:
+        # Not ready(), which is a task on one of the computers and may take a second.
+        while not await asyncio.get_running_loop().run_in_executor(self._waiters, held.group.wait, ROUND_S):
+            if self._held.get(ticket) is not held:
+                return
+        if self._held.get(ticket) is held:
+            places = _places(held)
+            self._books.take(ticket, held.vm, places)
+            held.ready.set_result(places)
+
+    def _watch(self, ticket: str, held: _Held) -> None:
+        async def watch() -> None:
+            await self._granted(ticket, held)
+            if held.ready.done() and not held.ready.cancelled():
+                self._room()
+                await asyncio.sleep(ASKED_AGAIN_S)
+                if self._head == ticket and self._held.get(ticket) is held:  # its asker has gone, and the host does not say so
+                    self.release(ticket)
+
+        task = asyncio.create_task(watch())
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a group that was removed while it was waited for
+
+
+def _places(held: _Held) -> list[str]:
+    places = placement_group_table(held.group)["bundles_to_node_id"]
+    return [places[number] for number in range(held.many) if places.get(number)]
