@@ -168,11 +168,10 @@ class ClusterMachines:
             return
         tell(f"{member.shown} is lost: {why}")
         self._members.pop(member.name, None)
-        member.kill()
         for domain in [domain for domain in self.all() if domain.member is member and domain.key not in self._standing]:
             self.on_lost(domain.key)
             self._ended(domain.key, -9)
-        await self._introduce()
+        await asyncio.gather(self._introduce(), asyncio.to_thread(member.kill))  # Ray may take long to notice
 
     async def close(self) -> None:
         """Nothing of any VM is left."""
@@ -278,7 +277,7 @@ class ClusterMachines:
             await member.call("go", name)
         for key, _, _ in share:
             self._standing.discard(key)
-            if member.lost.done() and key in self._domains:  # lost when nobody had been told of these clones
+            if member.lost.done() and key in self._domains:  # lost before these clones went on
                 self.on_lost(key)
                 self._ended(key, -9)
 

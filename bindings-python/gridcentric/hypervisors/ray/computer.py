@@ -13,6 +13,7 @@ import os
 import platform
 import socket
 import subprocess
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def kind() -> str:
 
 
 class Computer:
-    """All methods belong to the actor's asyncio loop."""
+    """All methods belong to one asyncio loop."""
 
     def __init__(self, name: str, secret: bytes, host: tuple[str, int]) -> None:
         """name: of this computer among those of the host. host: where the host listens."""
@@ -218,3 +219,17 @@ class Computer:
 
     async def drop(self, name: str) -> None:
         await self._part.drop(name)
+
+
+class Actor:
+    """A Computer in a loop of asyncio's own, on a separate thread: Ray runs an actor in a loop of uvloop where that is
+    installed, which QEMU's monitor client can't use."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._loop = asyncio.SelectorEventLoop()
+        threading.Thread(target=self._loop.run_forever, name="gc-computer", daemon=True).start()
+        self._computer = Computer(*arguments)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        work = getattr(self._computer, method)(*arguments)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))

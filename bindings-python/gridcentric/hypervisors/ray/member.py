@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gridcentric.hypervisors.qemu.channel import ChannelError
 from gridcentric.hypervisors.qemu.family import FamilyError
-from gridcentric.hypervisors.ray.computer import Computer
+from gridcentric.hypervisors.ray.computer import Actor
 from gridcentric.hypervisors.ray.control import Control, ControlError
 from gridcentric.hypervisors.ray.link import dial
 
@@ -42,7 +42,7 @@ class Member:
         self._secret = secret
         strategy = NodeAffinitySchedulingStrategy(self.name, soft=False)
         options = {"num_cpus": 0, "max_concurrency": AT_ONCE, "max_restarts": 0, "scheduling_strategy": strategy}
-        self._actor: Any = ray.remote(Computer).options(**options).remote(self.name, secret, host)
+        self._actor: Any = ray.remote(Actor).options(**options).remote(self.name, secret, host)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, handlers: dict[str, Callable[..., Any]]) -> None:
@@ -68,7 +68,7 @@ class Member:
             await asyncio.wait_for(self.call("close"), 10)
         if self._task is not None:
             self._task.cancel()
-        self.kill()
+        await asyncio.to_thread(self.kill)
 
     def kill(self) -> None:
         with contextlib.suppress(RayError):
@@ -85,7 +85,7 @@ class Member:
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return await getattr(self._actor, method).remote(*arguments)
+            return await self._actor.call.remote(method, *arguments)
         except RayTaskError as error:
             raise FamilyError(str(error.cause or error)) from error
         except RayActorError as error:

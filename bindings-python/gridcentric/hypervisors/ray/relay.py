@@ -1,4 +1,4 @@
-"""The host's socket for the VMs of other computers. Each connection of a VM's program goes over a link of its own: Door is
+"""The host's socket for the VMs of other computers. Each connection of a VM's program goes over a separate link: Door is
 the end on the VM's computer, where the qemu hypervisor connects to the host, answer() the end where the host is.
 
 What makes a connection speak for a domain, the host's key, is added here by answer() and never leaves the host's process.
