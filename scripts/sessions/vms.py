@@ -1,13 +1,14 @@
-"""Sessions that boot VMs: the qemu hypervisor's tests."""
+"""Sessions that boot VMs: the tests of the hypervisors qemu and ray."""
 
 from __future__ import annotations
 
 import nox
 
-from sessions.building import SIDE_BY_SIDE, needs, pytest
+from sessions.building import PYTHON, SIDE_BY_SIDE, needs, pytest, run
 
 # Suites that other sessions run without VMs; here, the qemu hypervisor's part of them.
 SUITES_WITH_VMS = ("tests/conformance/test_conformance.py", "tests/hypervisors/test_contract.py")
+RAY = "ray==2.60.0"  # the version that is tested; pyproject.toml has those that are allowed
 WITH_VMS = ("-k", "qemu", "--timeout=1200")
 
 
@@ -24,3 +25,11 @@ def qemu_full(session: nox.Session) -> None:
     """Everything that is tested with real VMs: every case of the suites in every language. Twenty minutes."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/qemu", *SUITES_WITH_VMS, *WITH_VMS, *SIDE_BY_SIDE)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """VMs across two computers, which are network namespaces with a Ray node each. As root; installs Ray (300 MB). Minutes."""
+    needs(session, "dev", "python")
+    run(session, PYTHON, "-m", "pip", "install", "--quiet", RAY)
+    pytest(session, "tests/cluster", "--timeout=900")

@@ -108,15 +108,15 @@ class Tickets:
             task.cancel()
         self._waiters.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, ticket: str, vm: Size, many: int) -> _Held:
-        bundle = {"memory": vm.memory} | ({"CPU": vm.cpus} if vm.cpus else {})
+    def _ask(self, ticket: str, vm: Size, many: int, besides: dict[str, float] | None = None) -> _Held:
+        bundle = {"memory": vm.memory} | ({"CPU": vm.cpus} if vm.cpus else {}) | (besides or {})
         group = placement_group([bundle] * many, strategy=self._strategy)
         held = self._held[ticket] = _Held(group, vm, many, asyncio.get_running_loop().create_future())
         return held
 
-    async def _try(self, ticket: str, vm: Size, many: int) -> _Held | None:
+    async def _try(self, ticket: str, vm: Size, many: int, besides: dict[str, float] | None = None) -> _Held | None:
         """Nothing, when it is not granted at once."""
-        held = self._ask(ticket, vm, many)
+        held = self._ask(ticket, vm, many, besides)
         try:
             await asyncio.wait_for(self._granted(ticket, held), AT_ONCE_S)
         except asyncio.TimeoutError:
@@ -125,8 +125,9 @@ class Tickets:
         return held
 
     async def wait(self, ticket: str, vm: Size) -> str:
-        """For one VM that stands in no line: its computer, as soon as there is room."""
-        held = await self._try(ticket, vm, 1)
+        """For one VM that stands in no line: this computer where it has room, or else any, as soon as there is room."""
+        near = {f"node:{ray.util.get_node_ip_address()}": 0.001}  # what Ray lets each computer have, to name it by
+        held = await self._try(ticket, vm, 1, near) or await self._try(ticket, vm, 1)
         if held is None:
             held = self._ask(ticket, vm, 1)
             await self._granted(ticket, held)
