@@ -15,7 +15,7 @@ from runner.hosts import gc_binary
 HANG_GUARD_S = 60
 
 
-def needs(*programs: str) -> Any:
+def needs(*programs: str) -> pytest.MarkDecorator:
     missing = [program for program in programs if not shutil.which(program)]
     return pytest.mark.skipif(bool(missing), reason=f"not tried: {', '.join(missing)} is missing")
 
