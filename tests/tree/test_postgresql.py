@@ -34,7 +34,8 @@ read -u ${session[0]} begun
 echo $begun > begun
 until [ -e cloned ]; do sleep 0.05; done
 vmid=$(gc vmid)
-echo "insert into said values ($vmid); commit; select 'session', min(n), string_agg(vmid::text, ',') from mine, said;" >&${session[1]}
+ask="select 'session', min(n), string_agg(vmid::text, ',') from mine, said"
+echo "insert into said values ($vmid); commit; $ask;" >&${session[1]}
 read -u ${session[0]} answer
 echo "$answer" > session.part.$vmid
 mv session.part.$vmid session.$vmid
