@@ -59,7 +59,8 @@ class Computer:
         return sh(*self.inside(*words))
 
     def start_ray(self, *options: str) -> None:
-        self.run("env", "RAY_USAGE_STATS_ENABLED=0", BIN / "ray", "start", f"--node-ip-address={self.ip}", "--num-cpus=8",
+        # Else Ray's workers, and the VMs with them, come after all that runs beside the tests.
+        self.run("env", "RAY_USAGE_STATS_ENABLED=0", "RAY_worker_niceness=0", BIN / "ray", "start", f"--node-ip-address={self.ip}", "--num-cpus=8",
                  "--memory=4000000000", "--object-store-memory=400000000", "--disable-usage-stats",
                  f"--temp-dir={self.folder}", *options)  # fmt: skip
 
