@@ -60,9 +60,11 @@ class Computer:
 
     def start_ray(self, *options: str) -> None:
         # Else Ray's workers, and the VMs with them, come after all that runs beside the tests.
-        self.run("env", "RAY_USAGE_STATS_ENABLED=0", "RAY_worker_niceness=0", BIN / "ray", "start", f"--node-ip-address={self.ip}", "--num-cpus=8",
-                 "--memory=4000000000", "--object-store-memory=400000000", "--disable-usage-stats",
-                 f"--temp-dir={self.folder}", *options)  # fmt: skip
+        self.run(
+            "env", "RAY_USAGE_STATS_ENABLED=0", "RAY_worker_niceness=0",
+            BIN / "ray", "start", f"--node-ip-address={self.ip}", "--num-cpus=8", "--memory=4000000000",
+            "--object-store-memory=400000000", "--disable-usage-stats", f"--temp-dir={self.folder}", *options,
+        )  # fmt: skip
 
     def processes(self, word: str = "") -> list[int]:
         """Those in its network, but for the one that holds it; word: of their command lines."""
