@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 import pika
-from pika.exceptions import AMQPError
+from consuming import GONE
 from stage.performance import Failed
 from stage.programs import Programs, free_port, required
 
@@ -65,7 +65,7 @@ class Broker:
     def _accepts(self) -> bool:
         try:
             pika.BlockingConnection(parameters(self.port)).close()
-        except (AMQPError, OSError):
+        except GONE:
             return False
         return True
 

@@ -5,8 +5,7 @@ classic.py SITE_PORT BROKER_PORT JOB_SECONDS PREFIX"""
 import sys
 import time
 
-from consuming import consume
-from pika.exceptions import AMQPError
+from consuming import GONE, consume
 
 from gridcentric import guest
 
@@ -24,5 +23,5 @@ def changed(seconds):
 
 try:
     consume(site, broker, job_s, lambda: f"{prefix}{guest.vmid()}", changed)
-except (AMQPError, OSError):
+except GONE:
     time.sleep(0.1)

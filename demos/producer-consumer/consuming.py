@@ -7,8 +7,11 @@ import json
 from typing import Callable
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError
 
 QUEUE = "task_queue"
+GONE = (AMQPError, AMQPConnectorException, OSError)  # what is raised when broker or site have gone, or are too slow
 
 
 def call(port: int, path: str, name: Callable[[], str]) -> str:
@@ -28,7 +31,7 @@ def call(port: int, path: str, name: Callable[[], str]) -> str:
 
 
 def consume(site: int, broker: int, job_s: float, name: Callable[[], str], interrupted: Callable[[float], bool]) -> None:
-    """Works until interrupted(seconds), which waits that long, says so; raises an error when broker or site have gone."""
+    """Works until interrupted(seconds), which waits that long, says so; raises one of GONE."""
     connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker, heartbeat=60))
     channel = connection.channel()
     channel.queue_declare(QUEUE, durable=True)

@@ -9,8 +9,7 @@ import sys
 import time
 
 import pika
-from consuming import QUEUE, call
-from pika.exceptions import AMQPError
+from consuming import GONE, QUEUE, call
 
 site, broker, rate, jobs = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 
@@ -33,7 +32,7 @@ while not ending and (jobs == 0 or number < jobs):
             channel = channel or connected()
             channel.basic_publish("", QUEUE, json.dumps({"job": job}), pika.BasicProperties(delivery_mode=2))
             break
-        except (AMQPError, OSError):
+        except GONE:
             channel = None
             time.sleep(0.1)
     number += 1
@@ -41,5 +40,5 @@ while not ending and (jobs == 0 or number < jobs):
     try:
         while not ending and (left := due - time.monotonic()) > 0:
             channel.connection.sleep(min(left, 0.1))
-    except (AMQPError, OSError):
+    except GONE:
         channel = None

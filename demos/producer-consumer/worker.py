@@ -6,8 +6,7 @@ import sys
 import threading
 import time
 
-from consuming import consume
-from pika.exceptions import AMQPError
+from consuming import GONE, consume
 
 from gridcentric import guest
 
@@ -25,7 +24,7 @@ while True:
     cloned.clear()
     try:
         consume(site, broker, job_s, lambda: f"{prefix}{guest.vmid()}", cloned.wait)
-    except (AMQPError, OSError):
+    except GONE:
         # A clone has lost its connections and connects at once; with the broker gone, wait for it.
         if not cloned.is_set():
             time.sleep(0.1)
