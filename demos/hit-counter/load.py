@@ -18,7 +18,7 @@ from gridcentric import guest
 
 def drive(netloc, vmid, rate, seconds, late):
     """The latencies in ms, how many requests failed, and how long it took. `late`: the clones take turns."""
-    connection, latencies, errors = http.client.HTTPConnection(netloc, timeout=10), [], 0
+    connection, latencies, errors = http.client.HTTPConnection(netloc, timeout=60), [], 0
     start = time.perf_counter() + late
     for number in range(round(rate * seconds)):
         due = start + number / rate

@@ -27,6 +27,7 @@ class Relay:
     def __init__(self):
         self._master = guest.my_ip()
         self._waiting = asyncio.Queue()  # connections from outside that nobody uses yet
+        self._serving = set()  # asyncio itself keeps no task that waits
 
     async def _outside(self, port):
         """A connection to that port outside."""
@@ -37,6 +38,11 @@ class Relay:
             if not reader.at_eof() and not writer.is_closing():
                 writer.write(f"{port}\n".encode())
                 return reader, writer
+
+    def _begin(self, port, *user):
+        task = asyncio.create_task(self._serve(port, *user))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, port, reader, writer):
         outside = None
@@ -54,7 +60,7 @@ class Relay:
         guest.serve()  # `gc clone --of` may clone the VM, whatever program runs in it
         await asyncio.start_server(lambda *outside: self._waiting.put_nowait(outside), "0.0.0.0", TUNNEL)
         for port in PORTS:
-            await asyncio.start_server(lambda *user, port=port: self._serve(port, *user), "0.0.0.0", port)
+            await asyncio.start_server(lambda *user, port=port: self._begin(port, *user), "0.0.0.0", port)
         os.write(listening, b".")
         os.close(listening)
         await asyncio.get_running_loop().create_future()
