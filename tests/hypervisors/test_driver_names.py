@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DRIVERS = re.findall(r"^driver \S*/(\w+)\.cpp$", (ROOT / "core" / "sources.txt").read_text(), re.M)
+DRIVERS = sorted(
+    {
+        *re.findall(r"^driver \S*/(\w+)\.cpp$", (ROOT / "core" / "sources.txt").read_text(), re.M),
+        *(path.parent.name for path in ROOT.glob("bindings-python/gridcentric/hypervisors/*/__init__.py")),
+    }
+)
 # Of drivers whose name is a word of the language only a literal is a name, as it is spelt: "Process" is a class of Python's.
 WORDS = "|".join(f'(?-i:"{name}")' if name == "process" else rf"\b{name}\b" for name in DRIVERS)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
@@ -46,7 +51,7 @@ def names_in_python(path: Path) -> Iterator[str]:
 
 
 def test_there_are_drivers() -> None:
-    assert {"fake", "process"} <= set(DRIVERS)
+    assert {"fake", "process", "qemu", "ray"} <= set(DRIVERS)
 
 
 @pytest.mark.parametrize("folder", ["core", "bindings-python/src", "bindings-node/src"])
