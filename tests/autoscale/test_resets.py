@@ -33,6 +33,7 @@ CLIENTS = {
     "half an answer": (GET % b"/big", 100_000),
     "answer": (GET % b"/", 12),
     "two requests": (GET % b"/" + GET % b"/slow", 12),
+    "two requests, the second with a large answer": (GET % b"/slow" + GET % b"/big", 0),
     "events": (GET % b"/events", 12),
     "upgrade": (SWITCH % b"/socket", 0),
     "upgrade, never answered": (SWITCH % b"/slow", 0),
