@@ -127,7 +127,9 @@ class Cluster:
             " for n in ray.nodes() if n['Alive']}}))"
         ).format(self.computers[0].ip, PORT)
         said = self.computers[0].run(sys.executable, "-c", script)
-        found: dict[str, float] = json.loads(said.strip().splitlines()[-1])
+        # Ray writes its warnings there too, at any time.
+        (last,) = [line for line in said.splitlines() if line.startswith("{")][-1:]
+        found: dict[str, float] = json.loads(last)
         return found
 
     def close(self) -> None:
