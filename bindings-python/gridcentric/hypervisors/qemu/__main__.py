@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from gridcentric import NotSupported
 from gridcentric._advice import install
-from gridcentric.hypervisors.qemu.options import add_options, wish_of
-from gridcentric.hypervisors.qemu.user_messages import have_standard_streams, tell
+from gridcentric.hypervisors.qemu.options import add_options, do_as_told, host_of_environment, wish_of
+from gridcentric.hypervisors.qemu.user_messages import tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,21 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _ended(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     from gridcentric.hypervisors.qemu import machine, run, shared_host
 
     machine.accelerator()  # no QEMU: said before anything that takes long
     wish, tickets = wish_of(parser, args, tell)
-    host = os.environ.get("GRIDCENTRIC_HOST", "")
-    if not host:
-        return run.run(wish, tickets, tell)
-    if not host.startswith("unix:"):
-        parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
-    return shared_host.ask(host[5:], wish, tell)
+    host = host_of_environment(parser)
+    return shared_host.ask(host, wish, tell) if host else run.run(wish, tickets, tell)
 
 
 def _image(args: argparse.Namespace) -> None:
@@ -111,14 +101,7 @@ def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    have_standard_streams()
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _ended)
-    try:
-        return _do(parser, args)
-    except KeyboardInterrupt:
-        return 130
+    return do_as_told(_parser(), arguments, _do)
 
 
 if __name__ == "__main__":

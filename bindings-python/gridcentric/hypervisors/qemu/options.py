@@ -1,12 +1,15 @@
-"""The options of gc run for programs in VMs, and what they ask for. Knows nothing of where the VMs are."""
+"""What gc run and gc host for VMs are told, by options and by the environment. Knows nothing of where the VMs are."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gridcentric.hypervisors.qemu.user_messages import have_standard_streams
 
 if TYPE_CHECKING:  # needs the packages of the extra `qemu`, which the options do not
     from gridcentric.hypervisors.qemu.run import Wish
@@ -84,3 +87,30 @@ def tickets_of_environment() -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"GRIDCENTRIC_CPUS is '{text}', expected a number of CPUs")
     return int(text)
+
+
+def host_of_environment(parser: argparse.ArgumentParser) -> str:
+    """The socket of a shared host; "": a private one. Ends the program where the variable has a wrong value."""
+    host = os.environ.get("GRIDCENTRIC_HOST", "")
+    if host and not host.startswith("unix:"):
+        parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
+    return host[5:]
+
+
+def do_as_told(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    do: Callable[[argparse.ArgumentParser, argparse.Namespace], int],
+) -> int:
+    """The exit code of do(), which a signal may end. arguments: None: the program's own."""
+    have_standard_streams()
+    args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        return do(parser, args)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _ended(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

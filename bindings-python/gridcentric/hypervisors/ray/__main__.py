@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gridcentric import NotSupported
 from gridcentric._advice import install
-from gridcentric.hypervisors.qemu.options import add_options, wish_of
-from gridcentric.hypervisors.qemu.user_messages import have_standard_streams, tell
+from gridcentric.hypervisors.qemu.options import add_options, do_as_told, host_of_environment, wish_of
+from gridcentric.hypervisors.qemu.user_messages import tell
 
 PLACES = {"pack": "PACK", "spread": "SPREAD"}
 
@@ -44,10 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _ended(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.verb == "gc":
         return 0
@@ -64,11 +59,9 @@ def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
                 shared_host.serve(args.socket, args.cpus, False, make)
             return 0
         wish, tickets = wish_of(parser, args, tell)
-        host = os.environ.get("GRIDCENTRIC_HOST", "")
-        if host and not host.startswith("unix:"):
-            parser.error(f"GRIDCENTRIC_HOST is '{host}', expected unix:/path/of/socket")
+        host = host_of_environment(parser)
         if host:
-            return shared_host.ask(host[5:], wish, tell)
+            return shared_host.ask(host, wish, tell)
         with connected(args.address, PLACES[args.place]) as make:
             return run.run(wish, tickets, tell, make)
     except shared_host.TROUBLES as error:
@@ -77,14 +70,7 @@ def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    have_standard_streams()
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _ended)
-    try:
-        return _do(parser, args)
-    except KeyboardInterrupt:
-        return 130
+    return do_as_told(_parser(), arguments, _do)
 
 
 if __name__ == "__main__":
