@@ -58,11 +58,12 @@ public final class Server {
         long granted = System.nanoTime();
         int vmid = GUEST.clone(ticket);
         double took = (System.nanoTime() - granted) / 1e6;
-        if (vmid == 0) TICKETS.add(ticket);
+        if (vmid != 0) return "";  // nobody is connected to a clone
+        TICKETS.add(ticket);
         String clones = GUEST.listDomains().stream()
                 .filter(domain -> domain.vmid() > 0)
                 .map(domain -> "{\"vmid\":" + domain.vmid() + ",\"ip\":\"" + domain.ip() + "\"}")
                 .collect(Collectors.joining(","));
-        return "\"vmid\":" + vmid + ",\"ticket_ms\":" + (granted - asked) / 1e6 + ",\"clone_ms\":" + took + ",\"clones\":[" + clones + "]";
+        return "\"vmid\":0,\"ticket_ms\":" + (granted - asked) / 1e6 + ",\"clone_ms\":" + took + ",\"clones\":[" + clones + "]";
     }
 }
