@@ -62,8 +62,14 @@ def environment() -> dict[str, str]:
     env = {"PATH": path, "VIRTUAL_ENV": str(VENV), "PYTHONDONTWRITEBYTECODE": "1"}
     if shutil.which("ccache"):
         env |= {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CXX": "ccache g++", "CCACHE_NOHASHDIR": "1"}
-        env |= {"CCACHE_BASEDIR": str(ROOT), "CCACHE_SLOPPINESS": "time_macros"}
+        env |= {"CCACHE_BASEDIR": "/", "CCACHE_SLOPPINESS": "time_macros"}
     return env
+
+
+def environment_of_cmake() -> dict[str, str]:
+    """The same with the compiler alone: the launcher's variable adds ccache. Each language's build names the compiler in the
+    same way, so that it finds the core's objects that another has made in the cache."""
+    return environment() | {"CXX": "g++"}
 
 
 def run(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
@@ -100,16 +106,14 @@ def make_dev(session: nox.Session) -> None:
 
 
 def make_python(session: nox.Session) -> None:
-    # CXX is left to CMake here: the launcher variable adds ccache. The build folder and the path of pybind11 are permanent, so
-    # that only changed files are recompiled.
-    env = environment()
-    env.pop("CXX", None)
+    # The build folder and the path of pybind11 are permanent, so that only changed files are recompiled.
     required = re.search(r"^requires = (\[.*?\])$", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
     assert required, "pyproject.toml names no build-system.requires"
     run(session, PYTHON, "-m", "pip", "install", "--quiet", *ast.literal_eval(required[1]))
     # In the long form, because Debian 12's pip does not know -C.
     kept = ["--no-build-isolation", f"--config-settings=build-dir={BUILD / 'python'}"]
-    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, ".[autoscale,demos,qemu]", env=env, external=True)
+    parts = ".[autoscale,demos,qemu]"
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", *kept, parts, env=environment_of_cmake(), external=True)
 
 
 def make_node(session: nox.Session) -> None:

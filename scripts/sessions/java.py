@@ -21,9 +21,8 @@ from sessions.building import (
     SIDE_BY_SIDE,
     STAMPS,
     VENV,
-    ccache,
     digest,
-    environment,
+    environment_of_cmake,
     make_once,
     needs,
     pytest,
@@ -68,7 +67,7 @@ def make_jar(session: nox.Session) -> bool:
 
 
 def install_jar(session: nox.Session, home: Path) -> None:
-    made = build_jar(session, home, WORK, environment() | {"CXX": "g++"}, *ccache())
+    made = build_jar(session, home, WORK, environment_of_cmake())
     JAR.parent.mkdir(parents=True, exist_ok=True)
     unfinished = JAR.with_suffix(".new")
     shutil.copy(made, unfinished)
@@ -78,7 +77,7 @@ def install_jar(session: nox.Session, home: Path) -> None:
 def build_jar(session: nox.Session, home: Path, work: Path, env: dict[str, str], *options: str) -> Path:
     """The jar, made in this folder by the JDK at `home`, its native files with this environment and these options of CMake."""
     includes = f"{home}/include;{home}/include/linux"
-    folder, classes = str(work / "cmake"), work / "classes"
+    folder, classes = str(work), work / "classes"
     configure = ["cmake", "-G", "Ninja", "-S", ".", "-B", folder, f"-DGC_JAVA_INCLUDES={includes}", *options]
     session.run(*configure, env=env, external=True)
     session.run("cmake", "--build", folder, "--target", "java_parts", env=env, external=True)

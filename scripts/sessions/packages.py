@@ -47,13 +47,24 @@ def tools(session: nox.Session) -> dict[str, str]:
         run(session, str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS))
         stamp.write_text(REQUIREMENTS.read_text())
     (zig,) = TOOLS.glob("lib/python*/site-packages/ziglang/zig")
-    made = {name: value for name, value in environment().items() if not name.startswith(("CCACHE", "CMAKE"))}
-    return made | compilers(str(zig)) | {"PATH": f"{TOOLS / 'bin'}:{made['PATH']}"}
+    programs = {name: write_program(TOOLS / "bin" / name.lower(), command) for name, command in compilers(str(zig)).items()}
+    made = environment()
+    return made | programs | {"PATH": f"{TOOLS / 'bin'}:{made['PATH']}", "CCACHE_COMPILERTYPE": "clang"}
 
 
 def compilers(zig: str) -> dict[str, str]:
     target = f"-target {MACHINE}-linux-gnu.{GLIBC}"
     return {"CC": f"{zig} cc {target}", "CXX": f"{zig} c++ {target}"}
+
+
+def write_program(path: Path, command: str) -> str:
+    """The command as a separate program: ccache takes no compiler that begins with words. Unchanged if it is there, as ccache
+    knows a compiler by its time."""
+    text = f'#!/bin/sh\nexec {command} "$@"\n'
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+        path.chmod(0o755)
+    return str(path)
 
 
 def newest_glibc(file: Path) -> tuple[int, ...]:
