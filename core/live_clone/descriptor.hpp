@@ -57,6 +57,7 @@ struct Descriptor {
   int flags, descriptor_flags;  ///< F_GETFL, F_GETFD
   uint64_t inode, device;
   const char *private_path;  ///< file: where the clone has its own one (private_files.cpp); null: it has not
+  const char *folder_path;   ///< file: a folder from which paths lead to private ones; null: it is none
 
   /// Bytes in flight: for Unix sockets as many messages as `size` says (unix_sockets.cpp).
   struct InFlight {

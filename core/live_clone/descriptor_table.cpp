@@ -31,8 +31,10 @@ bool classify_file(Descriptor &d, const char *link, const struct stat &st) {
   if (const PrivateFolder *folder = private_folder_of(d.fd)) {
     if (!classify_private_file(d, *folder, st)) return false;
     if (d.kind != Kind::kept) return true;
+  } else if (!after(link, "/proc/") && !classify_folder_outside(d, st)) {
+    return false;
   }
-  if (d.flags & O_PATH) return true;
+  if ((d.flags & O_PATH) || d.kind != Kind::kept) return true;
   if (const char *anonymous = after(link, "anon_inode:")) {
     if (same_text(anonymous, "[eventfd]")) d.kind = Kind::event;
     if (is_ring(link)) d.kind = Kind::ring;

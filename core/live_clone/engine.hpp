@@ -170,7 +170,7 @@ struct Plan {
   Table<Filler> fillers;  ///< in the clone, while it maps
   PrivateMapping *private_mappings;
   size_t private_mapping_count;
-  const char *private_working_folder;  ///< null: the working folder is not below a private one
+  const char *private_working_folder;  ///< entered by its path; null: it moves with the process
 };
 
 /// What came of it.

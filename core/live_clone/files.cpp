@@ -28,7 +28,7 @@ bool freeze_file(Descriptor &d) { return !d.file.locked || d.file.read_only || r
 // /proc/self/fd opens the file itself, even if it no longer has a name. A file that cannot be opened again (it was opened
 // before privileges were dropped, say) stays shared, unless the clone must not write to it.
 bool rebuild_file(Descriptor &d) {
-  if (d.private_path) return rebuild_private_file(d);
+  if (d.private_path || d.folder_path) return reopen_by_path(d);
   const Path self("/proc/self/fd/", d.fd);
   int flags = reopening_flags(d);
   if (d.file.read_only) flags &= ~(O_ACCMODE | O_APPEND);

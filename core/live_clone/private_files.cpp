@@ -153,7 +153,7 @@ bool mount_folders() {
   return true;
 }
 
-// Opened in the clone's namespace: a relative path leads nowhere else.
+// `before` was opened in the namespace that unshare() has made: a relative path leads nowhere else.
 bool return_to_working_folder(int before) {
   const char *own = engine.plan.private_working_folder;
   const long r = own ? sys(SYS_chdir, own) : sys(SYS_fchdir, before);
@@ -177,13 +177,15 @@ bool plan_private_files() {
   Plan &plan = engine.plan;
   plan.private_working_folder = nullptr;
   if (!engine.prepared.private_folder_count) return true;
-  if (folder_of_mount(AT_FDCWD, ".")) {
+  const bool below = folder_of_mount(AT_FDCWD, ".");
+  if (below || tree::is_member()) {
     struct stat here {};
     sys(SYS_newfstatat, AT_FDCWD, ".", &here, 0);
-    plan.private_working_folder = keep_link("/proc/self/cwd");
-    if (!plan.private_working_folder) return false;
-    if (!leads_to(plan.private_working_folder, here))
-      return fail(EOPNOTSUPP) << removed_working_folder, false;
+    const char *path = keep_link("/proc/self/cwd");
+    if (!path) return false;
+    const bool there = leads_to(path, here);
+    if (below && !there) return fail(EOPNOTSUPP) << removed_working_folder, false;
+    if (there) plan.private_working_folder = path;
   }
   return plan_private_mappings();
 }
@@ -205,6 +207,16 @@ bool classify_private_file(Descriptor &d, const PrivateFolder &folder, const str
     Text text = fail(EOPNOTSUPP);
     return tell_refused(text, d.fd, removed_folder), false;
   }
+  return true;
+}
+
+bool classify_folder_outside(Descriptor &d, const struct stat &st) {
+  if (!engine.prepared.private_folder_count || (st.st_mode & S_IFMT) != S_IFDIR) return true;
+  const char *path = keep_link(Path("/proc/self/fd/", d.fd));
+  if (!path) return false;
+  if (!leads_to(path, st)) return true;  // it has been removed
+  d.kind = Kind::file;
+  d.folder_path = path;
   return true;
 }
 
@@ -240,11 +252,11 @@ bool enter_private_folders() {
   return ok;
 }
 
-bool rebuild_private_file(Descriptor &d) {
+bool reopen_by_path(Descriptor &d) {
+  const char *path = d.private_path ? d.private_path : d.folder_path;
   const int flags = d.flags & O_PATH ? O_PATH | O_NOFOLLOW | O_CLOEXEC : reopening_flags(d) | O_NOFOLLOW;
-  long fd = sys(SYS_openat, AT_FDCWD, d.private_path, flags, 0);
-  if (fd == -EPERM && (flags & O_NOATIME))
-    fd = sys(SYS_openat, AT_FDCWD, d.private_path, flags & ~O_NOATIME, 0);
+  long fd = sys(SYS_openat, AT_FDCWD, path, flags, 0);
+  if (fd == -EPERM && (flags & O_NOATIME)) fd = sys(SYS_openat, AT_FDCWD, path, flags & ~O_NOATIME, 0);
   if (fd >= 0 && d.file.offset > 0) sys(SYS_lseek, fd, d.file.offset, SEEK_SET);
   return place_with_duplicates((int)fd, d);
 }

@@ -18,12 +18,16 @@ const PrivateFolder *private_folder_of(int fd);
 bool plan_private_files();
 /// Decides how an open file below a folder follows. False if it cannot.
 bool classify_private_file(Descriptor &d, const PrivateFolder &folder, const struct stat &st);
+/// Outside these folders: an open folder keeps the mounts below it, so that a clone opens it again by its path. False if its
+/// path can't be kept.
+bool classify_folder_outside(Descriptor &d, const struct stat &st);
 /// When its offset is known.
 void note_private_file(const Descriptor &d);
 
 /// In the clone: mounts its own folders.
 bool enter_private_folders();
-bool rebuild_private_file(Descriptor &d);
+/// Opens it by its path there: what is below them, and a folder outside.
+bool reopen_by_path(Descriptor &d);
 
 // ---- private_mappings.cpp
 /// The folder of a mapped file that has no name any more, by its name in /proc/self/maps; or null.

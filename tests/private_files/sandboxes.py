@@ -44,7 +44,7 @@ class Sandbox:
                 os.lchown(path, NOBODY, NOBODY)
 
     def command(self, *words: str, private: str = "--private-files") -> list[str]:
-        return [*self.before, gc_binary(), "run", private, "--", *words]
+        return [*self.before, gc_binary(), "run", *private.split(), "--", *words]
 
     def why_not(self) -> str:
         """Why this user cannot be tried."""

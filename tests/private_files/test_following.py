@@ -85,6 +85,20 @@ CASES = {
         assert os.fstat(g).st_size == 7
         """,
     ),
+    "open folders outside": (
+        """
+        here, outside = os.path.basename(os.getcwd()), os.path.dirname(os.getcwd())
+        folders = [os.open(outside, how | os.O_DIRECTORY) for how in (os.O_RDONLY, os.O_PATH)]
+        fcntl.flock(folders[0], fcntl.LOCK_SH)
+        """,
+        """
+        for at, folder in enumerate(folders):
+            os.close(os.open(f"{here}/own{me}-{at}", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+        meet()
+        own = {f"own{me}-0", f"own{me}-1"}
+        assert own == {name for name in os.listdir(".") if name.startswith("own")}, os.listdir(".")
+        """,
+    ),
     "renamed while open": (
         "file = open('f', 'r+'); os.rename('f', 'sub/elsewhere')",
         """
@@ -261,5 +275,31 @@ def test_it_follows(case: str, repeat: int, mode: str, sandbox: Sandbox) -> None
     sandbox.has(f="0123456789", program=program(*CASES[case]))
     before = sandbox.contents()
     said = sandbox.run(sandbox.python, "program", mode=mode)
+    assert (said.stdout, said.returncode) == (went_well(), 0), said.stderr
+    assert sandbox.contents() == before
+
+
+@pytest.mark.parametrize("repeat", REPEAT)
+def test_a_child_whose_working_folder_is_outside(repeat: int, sandbox: Sandbox) -> None:
+    (sandbox.folder / "sub").mkdir()
+    script = program(
+        """
+        child = subprocess.Popen(
+            ["bash", "-c", "while read name; do echo $name > sub/by; cat sub/by; done"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )
+        """,
+        """
+        child.stdin.write(me + "\\n")
+        assert child.stdout.readline() == me + "\\n"
+        meet()
+        assert read("sub/by") == me + "\\n"
+        child.stdin.close()
+        assert child.wait() == 0
+        """,
+    )
+    sandbox.has(program=script)
+    before = sandbox.contents()
+    said = sandbox.run(sandbox.python, "program", private="--tree --private-files=sub")
     assert (said.stdout, said.returncode) == (went_well(), 0), said.stderr
     assert sandbox.contents() == before

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,9 +81,13 @@ def test_java(run, tmp_path: Path) -> None:
 
 
 def test_shell(run) -> None:
-    (asks, clones) = (one for one in examples("sh") if "gc run" in one)
+    asks, clones, sandbox = (one for one in examples("sh") if "gc run" in one)
     lines = run("sh", "-c", asks)
     assert re.fullmatch(r"ticket [0-9a-f-]{36} active 1 1 1", lines[0])
     assert re.fullmatch(r"ticket [0-9a-f-]{36} reserved 4 4 1", lines[1])
     assert lines[2] == "I am 0 at 127.0.0.1"
     assert run("sh", "-c", clones) == ["result 1 joined 0 text clone 1", "result 2 joined 0 text clone 2"]
+    with socket.create_server(("", 0)) as free:
+        port = str(free.getsockname()[1])
+    lines = run("sh", "-c", sandbox.replace("8007", port))
+    assert sorted(lines) == [*(f"page of {k}" for k in range(4)), *(f"result {k} joined 0 =" for k in (1, 2, 3))]
