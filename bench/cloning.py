@@ -90,6 +90,31 @@ def pause() -> list[Figure]:
     return figures
 
 
+def prepared() -> list[Figure]:
+    """pause of a Python server of 60, 500 and 2000 MB that has called prepare(), beside the same before it"""
+    figures = []
+    for mode in MODES:
+        for mb in (60, 500, 2000):
+            with tempfile.TemporaryDirectory() as folder:
+                trace = Path(folder) / "trace"
+                env = {"GRIDCENTRIC_CLONE_MODE": mode, "GRIDCENTRIC_TRACE": str(trace)}
+                with Server("server.py", str(mb), env=env) as server:
+
+                    def clone_some() -> None:
+                        for _ in range(5):
+                            server.ask("/clone?n=1")
+                            server.ask("/end")
+
+                    clone_some()
+                    made = server.ask("/prepare")
+                    clone_some()
+                pauses = [one["pause_ms"] for one in stages(trace)]
+            before, after = statistics.median(pauses[:5]), statistics.median(pauses[5:])
+            figures.append(Figure("prepared", f"pause of a Python server of {mb} MB after prepare(), {mode}", after, "ms",
+                                  "before it", before, details=made))  # fmt: skip
+    return figures
+
+
 def sixty_one(name: str, program: str, required: float, mode: str) -> tuple[list[Figure], float]:
     with Server(program, env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
         server.ask("/")  # like a server at work it has answered before

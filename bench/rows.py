@@ -18,6 +18,7 @@ def table() -> dict[str, Row]:
         "fake": host.fake,
         "one": cloning.one,
         "pause": cloning.pause,
+        "prepared": cloning.prepared,
         "node61": cloning.node61,
         "python61": cloning.python61,
         "java61": java.java61,

@@ -27,6 +27,9 @@ async def answer(target: str) -> dict:
             TICKETS.append(ticket)
             clones = [{"vmid": d.vmid, "ip": d.ip} for d in await aio.list_domains() if d.vmid > 0]
         return {"vmid": vmid, "ticket_ms": (t1 - t0) * 1e3, "clone_ms": (time.perf_counter() - t1) * 1e3, "clones": clones}
+    if url.path == "/prepare":
+        t0 = time.perf_counter()
+        return {"mib": await aio.prepare(), "ms": (time.perf_counter() - t0) * 1e3}
     if url.path == "/fork":
         t0 = time.perf_counter()
         pid = os.fork()

@@ -8,7 +8,7 @@ const check = require('./arguments.js');
 const { call } = require('./calls.js');
 const { on, off } = require('./handlers.js');
 const { takeOrders } = require('./orders.js');
-const { output, prepare } = require('./before_clone.js');
+const { output, prepare: beforeClone } = require('./before_clone.js');
 const { explained } = require('./cluster.js');
 const { afterEnds } = require('./ends.js');
 const { rehearse } = require('./rehearsal.js');
@@ -30,6 +30,10 @@ function release_ticket(...given) {
   return call('release_ticket', check.parse('release_ticket', given, { ticket: check.ticket }));
 }
 
+function prepare(...given) {
+  return call('prepare', check.parse('prepare', given, { timeout: check.timeoutOrForEver }));
+}
+
 function list_tickets(...given) {
   return call('list_tickets', check.parse('list_tickets', given, {}));
 }
@@ -43,7 +47,7 @@ function clone(...given) {
   parsed.values.push(strict() ? repeating() : []);
   return call('clone', parsed, {
     failed: (error) => -Math.abs(error.errno ?? 1),
-    before: prepare,
+    before: beforeClone,
     after: (vmid, then) => (vmid > 0 ? afterEnds(() => then(vmid)) : then(vmid)),
   });
 }
@@ -102,6 +106,7 @@ module.exports = {
   my_ip,
   request_ticket,
   release_ticket,
+  prepare,
   list_tickets,
   ticket_info,
   clone,

@@ -139,6 +139,14 @@ const std::map<std::string, Maker> makers = {
          return nothing;
        };
      }},
+    {"prepare",
+     [](const Arguments &a) -> Work {
+       return [timeout = a.number(0)](Call *call) -> Answer {
+         return [mib = guest::prepare(timeout, call)](Napi::Env env) -> Napi::Value {
+           return Napi::Number::New(env, mib);
+         };
+       };
+     }},
     {"list_domains",
      [](const Arguments &) -> Work {
        return [](Call *call) { return array_of(guest::list_domains(call)); };

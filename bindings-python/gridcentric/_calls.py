@@ -35,6 +35,10 @@ def release_ticket(call: _native.Call, ticket: Ticket) -> None:
     call.release_ticket(_arguments.ticket_of(ticket))
 
 
+def prepare(call: _native.Call, timeout: int) -> int:
+    return call.prepare(_arguments.timeout_of(timeout))
+
+
 def list_tickets(call: _native.Call) -> list[TicketInfo]:
     return [TicketInfo(*fields) for fields in call.list_tickets()]
 

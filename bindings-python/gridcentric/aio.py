@@ -28,7 +28,7 @@ from gridcentric.results import Domain, Explanation, Result, TicketInfo
 __all__ = [
     "Domain", "Explanation", "Result", "TicketInfo",
     "before_clone", "clone", "clone_of", "explain", "ismaster", "join", "kill", "list_domains", "list_tickets", "my_ip",
-    "on_clone", "release_ticket", "request_ticket", "serve", "sync", "ticket_info", "vmid", "wait",
+    "on_clone", "prepare", "release_ticket", "request_ticket", "serve", "sync", "ticket_info", "vmid", "wait",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -93,6 +93,11 @@ async def request_ticket(maxcpus: int, minvms: int, mincpuspervm: int, timeout: 
 async def release_ticket(ticket: Ticket) -> None:
     """See gridcentric.guest.release_ticket."""
     await _run(lambda call: _calls.release_ticket(call, ticket))
+
+
+async def prepare(timeout: int = -1) -> int:
+    """See gridcentric.guest.prepare."""
+    return await _run(lambda call: _calls.prepare(call, timeout))
 
 
 async def list_tickets() -> list[TicketInfo]:

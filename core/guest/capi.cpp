@@ -103,6 +103,10 @@ int gc_release_ticket(gc_uuid_t ticket) {
   });
 }
 
+int gc_prepare(int timeout) {
+  return guarded([&] { return guest::prepare(timeout, used_call()); });
+}
+
 int gc_list_tickets(gc_ticket_info_t **tickets, size_t *count) {
   return guarded([&] {
     need(tickets, "tickets", "the address of a pointer");

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "core/guest/exchange.hpp"
+#include "core/guest/preparing.hpp"
 #include "core/guest/reply.hpp"
 #include "core/guest/ticket.hpp"
 #include "core/wire/text.hpp"
@@ -70,7 +71,9 @@ std::string request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeou
   try {
     const auto line = exchange.next();
     Fields fields(line.rest);
-    return fields.text();
+    std::string ticket = fields.text();
+    prepare_for(ticket);
+    return ticket;
   } catch (...) {
     // Granted while the cancel was on its way: nobody will ever hear of this ticket.
     if (exchange.won()) release_ticket(exchange.won_fields());
@@ -80,6 +83,7 @@ std::string request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeou
 
 void release_ticket(const std::string &ticket, Call *call) {
   call_host("release_ticket " + checked_ticket(ticket), call);
+  prepare_no_longer_for(ticket);
 }
 
 std::vector<TicketInfo> list_tickets(Call *call) {

@@ -108,6 +108,11 @@ struct Identity {
 // What a call means is said in gc-guest.h; an argument that is out of range is GC_E_INVALID_ARGUMENT.
 std::string request_ticket(int maxcpus, int minvms, int mincpuspervm, int timeout, Call *call = nullptr);
 void release_ticket(const std::string &ticket, Call *call = nullptr);
+
+// Shortens the pause of the next clone(): moves this process's memory into huge pages, for at most `timeout`. Returns how many MiB
+// are in huge pages. A cancelled call leaves those that there are. See preparing.hpp.
+int prepare(int timeout, Call *call = nullptr);
+
 std::vector<TicketInfo> list_tickets(Call *call = nullptr);
 TicketInfo ticket_info(const std::string &ticket, Call *call = nullptr);
 

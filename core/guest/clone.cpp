@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 
 #include "core/generators/reseed.hpp"
 #include "core/guest/around_copy.hpp"
@@ -27,6 +28,7 @@
 #include "core/guest/connection_pool.hpp"
 #include "core/guest/machine_page.hpp"
 #include "core/guest/orders.hpp"
+#include "core/guest/preparing.hpp"
 #include "core/guest/spawn.hpp"
 #include "core/guest/ticket.hpp"
 #include "core/guest/trace.hpp"
@@ -72,11 +74,13 @@ live_clone::Order for_engine(const CloneOrder &order, const ForChild &child) {
 // Copies this process; in the clone it returns as that domain.
 live_clone::Outcome copy_process(const CloneOrder &order, live_clone::Order &engine, const Identity &self,
                                  Connection &lifeline) {
+  std::optional<NotPreparing> not_preparing(std::in_place);
   AroundCopy held_still;
   engine.let_go_during = [&](const std::function<void()> &wait) { held_still.let_go_during(wait); };
   engine.released = [&] { held_still.end(); };
   CloningAhead ahead;
   auto outcome = live_clone::clone(engine);
+  not_preparing.reset();
   if (outcome.index > 0) {
     const auto &clone = order.clones[static_cast<std::size_t>(outcome.index) - 1];
     lifeline.forget();  // the engine closed it here

@@ -18,6 +18,8 @@ struct PageEntry {
   /// The page belongs to a file or to shared memory: it is not a private copy that the program has written.
   bool of_file() const { return bits >> 61 & 1; }
   bool guard() const { return bits >> 58 & 1; }
+  /// No other process has it.
+  bool exclusive() const { return bits >> 56 & 1; }
 };
 static_assert(sizeof(PageEntry) == 8);
 

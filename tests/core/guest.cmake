@@ -39,12 +39,14 @@ foreach(program listings_c99 listings_cpp98 listings_cpp20)
 endforeach()
 
 # The real clone path.
-add_executable(guest_live_test tests/core/guest_live.cpp)
-target_link_libraries(guest_live_test PRIVATE gridcentric_static gc_warnings)
-add_dependencies(guest_live_test gc gc-reaper)
+foreach(program live prepare)
+  add_executable(guest_${program}_test tests/core/guest_${program}.cpp)
+  target_link_libraries(guest_${program}_test PRIVATE gridcentric_static gc_warnings)
+  add_dependencies(guest_${program}_test gc gc-reaper)
+endforeach()
 
 foreach(mode pidns plain)
-  foreach(program capi binding live generators)
+  foreach(program capi binding live prepare generators)
     add_test(NAME guest_${program}_${mode} COMMAND guest_${program}_test)
     set_property(TEST guest_${program}_${mode} PROPERTY ENVIRONMENT GRIDCENTRIC_GC=$<TARGET_FILE:gc>
                                                                     GRIDCENTRIC_CLONE_MODE=${mode})

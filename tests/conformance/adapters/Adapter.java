@@ -174,6 +174,8 @@ public final class Adapter {
             case "release_ticket":
                 API_.releaseTicket(ticket(args.get(0)));
                 return null;
+            case "prepare":
+                return API_.prepare(number(args.get(0)));
             case "kill":
                 API_.kill(number(args.get(0)));
                 return null;

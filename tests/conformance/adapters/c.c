@@ -279,6 +279,8 @@ static bool run_ticket_call(struct step *step) {
     reply_text(step, result, ticket.value);
   } else if (strcmp(call, "release_ticket") == 0) {
     reply(step, gc_release_ticket(ticket_of(&args[0])), NOTHING);
+  } else if (strcmp(call, "prepare") == 0) {
+    reply(step, gc_prepare(number_of(&args[0])), COUNT);
   } else if (strcmp(call, "list_tickets") == 0) {
     gc_ticket_info_t *list = NULL;
     if (gc_list_tickets(&list, &count) < 0)
@@ -287,10 +289,7 @@ static bool run_ticket_call(struct step *step) {
       LIST(print_ticket, list, count);
   } else if (strcmp(call, "ticket_info") == 0) {
     gc_ticket_info_t info;
-    if (gc_ticket_info(ticket_of(&args[0]), &info) < 0) {
-      fail(step);
-      return true;
-    }
+    if (gc_ticket_info(ticket_of(&args[0]), &info) < 0) return fail(step), true;
     begin_reply(step);
     fprintf(out, "\"ok\":");
     print_ticket(&info);

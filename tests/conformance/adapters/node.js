@@ -16,6 +16,7 @@ const VALUES = {
   request_ticket: (id) => id,
   list_tickets: (list) => list.map(ticket),
   ticket_info: ticket,
+  prepare: (mib) => mib,
   clone: (vmid) => vmid,
   list_domains: domains,
   clone_of: domains,

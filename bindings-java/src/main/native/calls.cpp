@@ -196,6 +196,13 @@ GC_METHOD(jobjectArray, cloneOf)(JNIEnv *env, jclass, jlong call, jint vmid, jst
   });
 }
 
+GC_METHOD(jint, prepare)(JNIEnv *env, jclass, jlong call, jint timeout) {
+  const Through through(call);
+  const int mib = gc_prepare(timeout);
+  if (mib < 0) raise(env);
+  return mib;
+}
+
 GC_METHOD(void, serve)(JNIEnv *env, jclass, jlong call) {
   const Through through(call);
   if (gc_serve() != 0) raise(env);

@@ -31,6 +31,8 @@ final class Native {
 
     static native void releaseTicket(long call, String ticket);
 
+    static native int prepare(long call, int timeout);
+
     static native TicketInfo[] listTickets(long call);
 
     static native TicketInfo ticketInfo(long call, String ticket);
