@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, host, installing, java, qemu, tree
+from . import chat, cloning, host, installing, java, peers, qemu, tree
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -23,6 +23,7 @@ def table() -> dict[str, Row]:
         "python61": cloning.python61,
         "java61": java.java61,
         "tree": tree.tree,
+        "peers": peers.peers,
         "cornering": cloning.cornering,
         "memory": cloning.memory,
         "heap": cloning.heap,
