@@ -49,7 +49,7 @@ void Rules::clear() {
   s.expectations.clear();
   s.registry.clear();
   s.ledger = Ledger(s.ledger.total());
-  s.asked = s.must_wait = 0;
+  s.asked = s.put_off = 0;
 }
 
 std::vector<Event> Rules::take_events() { return std::exchange(state_->events, {}); }

@@ -9,7 +9,7 @@ void Rules::reserved(CallId call, const Reservation &answer, std::int64_t now) {
   advance(now);
   State &s = *state_;
   if (call == 0 || s.asked != call) return;
-  s.asked = 0;
+  s.asked = s.put_off = 0;
   const Ledger::Offer offer =
       *s.ledger.offer();  // still the same: nobody else was served, CPUs only came back
   const bool once = s.calls.at(call).once;
@@ -24,8 +24,8 @@ void Rules::reserved(CallId call, const Reservation &answer, std::int64_t now) {
       s.leave_line(call, ticket);
       break;
     case Reservation::Kind::later:
+      s.put_off = call;
       if (s.freed) break;
-      s.must_wait = call;
       if (!once) return;
       s.finish(call, {Code::TIMED_OUT, answer.reason + ": try later or with a longer timeout"});
       s.leave_line(call, ticket);
@@ -35,7 +35,7 @@ void Rules::reserved(CallId call, const Reservation &answer, std::int64_t now) {
 
 void Rules::ask_again(std::int64_t now) {
   advance(now);
-  state_->has_room();
+  state_->freed = true;
   state_->serve_line();
 }
 
@@ -55,7 +55,7 @@ void Rules::State::expect(const Ticket &ticket, int sign) {
 void Rules::State::serve_line() {
   if (asked != 0) return;
   const auto offer = ledger.offer();
-  if (!offer || offer->request.call == must_wait) return;
+  if (!offer || (offer->request.call == put_off && !freed)) return;
   asked = offer->request.call;
   freed = false;
   const OpenCall &call = calls.at(asked);
@@ -72,8 +72,10 @@ void Rules::State::serve_line() {
 
 void Rules::State::leave_line(CallId call, Ticket &ticket) {
   ledger.leave_line(call);
-  if (asked == call) give_back(ticket.id, 0);
-  if (asked == call) asked = 0;
+  if (asked == call || put_off == call) {
+    asked = put_off = 0;
+    give_back(ticket.id, 0);
+  }
   registry.forget(ticket);
 }
 
@@ -87,15 +89,10 @@ void Rules::State::release(Ticket &ticket) {
 
 void Rules::State::give_back(const Uuid &ticket, std::int64_t cpus) {
   ledger.give_back(cpus);
-  has_room();
+  freed = true;
   Event &event = events.emplace_back();
   event.kind = Event::Kind::release;
   event.ticket = ticket.text();
-}
-
-void Rules::State::has_room() {
-  freed = true;
-  must_wait = 0;
 }
 
 }  // namespace gridcentric

@@ -40,9 +40,9 @@ struct Rules::State {
   std::vector<Event> events;
   std::map<DomainKey, std::int64_t> expectations;  // that have changed
   CallId asked = 0;  // the head of the line, while the driver has not said whether it can be granted; 0: none
-  bool freed = false;  // something has become free since
-  CallId must_wait =
-      0;  // the head of the line, when the driver had no room for it and nothing has become free since
+  CallId put_off =
+      0;  // the head of the line, when the driver has had no room for it: it is told when that leaves
+  bool freed = false;  // something has become free since the driver was asked
 
   // Calls. open() keeps a call until finish(), which replies, or close_call(), which says nothing.
   void open(CallId call, Verb verb, Domain &domain, Ticket &ticket, std::int64_t timeout, std::int64_t now);
@@ -67,7 +67,6 @@ struct Rules::State {
   void grant(Ticket &ticket, std::int64_t cpus);
   void release(Ticket &ticket);  // forgets it, its CPUs are free
   void give_back(const Uuid &ticket, std::int64_t cpus);
-  void has_room();
   void close_ticket(Ticket &ticket);
   // A ticket's clones may be asked for (1) or may not (-1) any more; nothing when its owner has ended.
   void expect(const Ticket &ticket, int sign);

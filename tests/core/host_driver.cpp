@@ -186,7 +186,7 @@ TEST_CASE("a driver that counts grants fewer, refuses or lets requests wait, and
   const std::string all = word_of(master.say("1 request_ticket 16 2 2 -1"), 2);
   CHECK(master.say("2 ticket_info " + all) == "2 ok " + all + " reserved 8 4 2");
   CHECK(error_of(master.say("3 request_ticket 1 1 1 0")) == "3 error timed_out");
-  CHECK(diary.next(2) == Entries{"reserve 1 8", "reserve 1 1"});
+  CHECK(diary.next(3) == Entries{"reserve 1 8", "reserve 1 1", "release 0 0"});
 
   // The head waits for the driver although there are CPUs, and later requests wait for the head.
   master.write("4 request_ticket 2 2 1 -1\n5 request_ticket 1 1 1 -1\n");

@@ -165,10 +165,30 @@ def test_a_driver_that_counts(tmp_path: Path) -> None:
         assert driver.released.get(timeout=HANG_GUARD_S) == ticket
 
         once = master.start("request_ticket", 1, 1, 1, 0)
-        driver.next()[-1].later("there is no room now")
+        ticket, *_, answer = driver.next()
+        answer.later("there is no room now")
         with pytest.raises(Refused, match="there is no room now") as refused:
             master.finish(once)
         assert refused.value.code == "timed_out"
+        assert driver.released.get(timeout=HANG_GUARD_S) == ticket
+
+
+def test_a_driver_hears_of_those_that_give_up(tmp_path: Path) -> None:
+    """Requests that it has put off: it may be making room for them."""
+    driver = NamesThatCount()
+    with host_of(driver, tmp_path) as master:
+        with Connection(str(tmp_path / "host.sock"), "attach") as other:
+            other.start("request_ticket", 2, 2, 1, -1)
+            gone, *_, answer = driver.next()
+            answer.later("not now")
+        assert driver.released.get(timeout=HANG_GUARD_S) == gone, "its asker has hung up"
+        call = master.start("request_ticket", 2, 2, 1, 200)
+        late, *_, answer = driver.next()
+        answer.later("not now")
+        with pytest.raises(Refused) as refused:
+            master.finish(call)
+        assert refused.value.code == "timed_out"
+        assert driver.released.get(timeout=HANG_GUARD_S) == late
 
 
 def test_a_driver_that_keeps_descriptors(tmp_path: Path) -> None:

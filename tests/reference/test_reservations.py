@@ -103,23 +103,55 @@ def test_a_request_that_tries_once_is_answered_by_the_hypervisor(world: Asked) -
     refused = world.request(1, 1, 1, 0)
     world.answer("later")
     assert (world.code(refused), world.rules.look().line) == ("timed_out", 0)
+    assert world.released == ["t3"]
 
 
-@pytest.mark.parametrize("leaves", ["cancel", "release", "timeout", "end"])
-def test_an_answer_that_comes_too_late(world: Asked, leaves: str) -> None:
-    call = world.request(2, 2, 1, 10)
-    if leaves == "cancel":
+LEAVES = ("cancel", "release", "timeout", "end")
+
+
+def leave(world: Asked, call: int, how: str) -> None:
+    """The request of ticket t2, with a time of 10 ms, leaves the line."""
+    if how == "cancel":
         world.do("cancel", call)
-    elif leaves == "release":
+    elif how == "release":
         world.do("release_ticket", "f1/0", "t2")
-    elif leaves == "timeout":
+    elif how == "timeout":
         world.advance(10)
     else:
-        world.do("adopt", "")
         world.do("ended", "f1/0", "exited", 0)
+
+
+@pytest.mark.parametrize("leaves", LEAVES)
+def test_an_answer_that_comes_too_late(world: Asked, leaves: str) -> None:
+    leave(world, world.request(2, 2, 1, 10), leaves)
     assert world.released == ["t2"]
     world.answer("granted", 2)
     assert (world.status("t2"), world.free, world.released) == (None, CPUS, ["t2"])
+
+
+@pytest.mark.parametrize("leaves", LEAVES)
+@pytest.mark.parametrize("meanwhile", ["nothing", "ask_again"])
+def test_is_told_when_one_that_must_wait_leaves(world: Asked, leaves: str, meanwhile: str) -> None:
+    """The hypervisor may be making room for it."""
+    head = world.request(2, 2, 1, 10)
+    behind = world.ask("request_ticket", world.do("adopt", ""), 1, 1, 1, -1)
+    world.answer("later")
+    if meanwhile == "ask_again":
+        world.do("ask_again")
+        assert world.asked() == [head]
+        world.reserve.clear()
+    leave(world, head, leaves)
+    assert (world.released, world.asked()) == (["t2"], [behind])
+    world.answer("granted", 1)
+    assert (world.code(behind), world.released, world.free) == (None, ["t2"], CPUS - 1)
+
+
+def test_one_that_is_refused_after_all_is_not_released(world: Asked) -> None:
+    world.request(2, 2, 1, -1)
+    world.answer("later")
+    world.do("ask_again")
+    world.answer("refused")
+    assert (world.status("t2"), world.released) == (None, [])
 
 
 def test_room_is_kept_until_the_last_clone_has_ended(world: Asked) -> None:

@@ -100,7 +100,7 @@ class Driver(Protocol):
 
     def release(self, ticket: str) -> None:
         """The ticket is over: given back, or all its clones have ended. Once for each that was granted; also of one that is
-        not answered yet: its asker has gone, and the answer is ignored."""
+        not answered yet, or was answered with `later`: its asker has gone, and a further answer is ignored."""
 
     def clone(self, cloning: Cloning) -> None:
         """Make clones, all or none; cloning.made() or cloning.failed() says how it went. An exception is a failure, a

@@ -42,8 +42,8 @@ class Books:
         self.events: deque[Event] = deque()
         self._clonings: dict[int, Ticket] = {}  # by call, until the hypervisor is done
         self._asked: Ticket | None = None  # the head of the line, while the hypervisor has not said whether it has room
-        self._freed = False  # something has become free since
-        self._must_wait: Ticket | None = None  # the head, when the hypervisor had no room and nothing has become free since
+        self._put_off: Ticket | None = None  # the head, when the hypervisor has had no room: it is told when that leaves
+        self._freed = False  # something has become free since the hypervisor was asked
 
     def _caller(self, key: int) -> Domain:
         """A domain that has joined, or is gone, may not call."""
@@ -94,16 +94,16 @@ class Books:
             self._give_back(ticket)
         else:
             self.ledger.leave(ticket.id)
-            if self._asked is ticket:
-                self._asked = None
-                self._has_room()
+            if ticket in (self._asked, self._put_off):
+                self._asked = self._put_off = None
+                self._freed = True
                 self.events.append(Release(ticket.id))
         self.registry.forget_ticket(ticket)
 
     def _give_back(self, ticket: Ticket) -> None:
         """Its CPUs are free, and its room in the hypervisor."""
         self.ledger.give_back(ticket.id)
-        self._has_room()
+        self._freed = True
         self.events.append(Release(ticket.id))
 
     def _serve_line(self) -> None:
@@ -112,19 +112,16 @@ class Books:
         if self._asked is not None or offer is None:
             return
         ticket = self.registry.tickets[offer[0]]
-        if ticket is not self._must_wait:
+        if ticket is not self._put_off or self._freed:
             self._asked, self._freed, want = ticket, False, ticket.want
             self.events.append(Reserve(ticket.request, ticket.owner.key, ticket.id, want.minvms, offer[1], want.mincpuspervm))
-
-    def _has_room(self) -> None:
-        self._freed, self._must_wait = True, None
 
     def _take_asked(self, call: int) -> Ticket | None:
         """The ticket that the hypervisor answers about; None when its request has gone meanwhile."""
         ticket = self._asked
         if ticket is None or ticket.request != call:
             return None
-        self._asked = None
+        self._asked = self._put_off = None
         return ticket
 
     def _break_barrier(self, ticket: Ticket, ended: Domain) -> None:

@@ -32,16 +32,13 @@ class Line(Books):
         ticket = self._take_asked(call)
         if ticket is None:
             return
-        if self._freed:
-            self._serve_line()
-            return
-        self._must_wait = ticket
-        if ticket.tries_once:
+        self._put_off = ticket
+        if not self._freed and ticket.tries_once:
             self._refuse(call, TIMED_OUT, f"{reason}: wait longer or ask for less")
             self._release(ticket)
-            self._serve_line()
+        self._serve_line()
 
     def ask_again(self) -> None:
         """The hypervisor may have room now for what it had none for."""
-        self._has_room()
+        self._freed = True
         self._serve_line()

@@ -132,7 +132,7 @@ class Hypervisor {
     answer(Reservation::granted(request.most_vms));
   }
   // The ticket is over: never used and given back, or all its clones have ended. Once for each that was granted. Also of one
-  // that is not answered yet: its asker has gone, and the answer is ignored.
+  // that is not answered yet, or was answered with `later`: its asker has gone, and a further answer is ignored.
   virtual void release(const std::string & /*ticket*/) {}
 
   // Make the clones, all or none; calls done exactly once, later, never from inside clone(). After !ok nothing of them is left.

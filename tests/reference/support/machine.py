@@ -39,7 +39,7 @@ class RulesMachine(RuleBasedStateMachine):
         self.line: list[str] = []  # pending tickets in the order of asking
         self.grants = True  # the hypervisor grants everything at once; else it is played by answer_reservation
         self.asked: list[tuple[Any, ...]] = []  # (call, domain, ticket, least, most, cpus_per_vm), one at most
-        self.kept: set[str] = set()  # tickets that the hypervisor has granted and keeps room for
+        self.kept: set[str] = set()  # tickets that the hypervisor has granted, or put off, and hears of again
         self.state: State = self.rules.look()
 
     # --- choosing ----------------------------------------------------------------------------------------------------
@@ -179,7 +179,9 @@ class RulesMachine(RuleBasedStateMachine):
     def answer_reservation(self, data: st.DataObject, kind: str) -> None:
         call, _, ticket, least, most, _ = self.asked.pop()
         vms = data.draw(st.integers(least, most)) if kind == "granted" else 0
-        if kind == "granted":
+        if kind == "refused":
+            self.kept.discard(ticket)
+        else:
             self.kept.add(ticket)
         self.did(self.rules.reserved(call, kind, vms))
         if kind == "granted":
@@ -290,7 +292,8 @@ class RulesMachine(RuleBasedStateMachine):
     def room_is_kept_for_what_was_granted(self) -> None:
         masters_own = {t for d, _, t, *_ in self.state.domains if d.endswith("/0")}
         held = {t[1] for t in self.state.tickets if t[2] in ("reserved", "cloning", "active")} - masters_own
-        assert self.grants or held == self.kept
+        pending = {t[1] for t in self.state.tickets if t[2] == "pending"}
+        assert self.grants or held == self.kept - pending
 
     @invariant()
     def tickets_are_whole(self) -> None:

@@ -4,6 +4,7 @@ of the contract is the qemu hypervisor's, which does not know where its VMs are.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from typing import cast
 
 from gridcentric.hypervisors import Answer
@@ -18,6 +19,7 @@ class RayDriver(QemuDriver):
     def __init__(self, loop: asyncio.AbstractEventLoop, machines: ClusterMachines) -> None:
         super().__init__(loop, cast(Machines, machines))
         self._cluster = machines
+        self._asked: tuple[str, Future[None]] | None = None  # the last ticket, and the work on its answer
         machines.on_lost = self._lost
         machines.on_room = self._room
 
@@ -27,7 +29,7 @@ class RayDriver(QemuDriver):
         return {"clone": True, "clone_of_clone": True, "whole_machine": True, "mode": "cluster", "why": why}
 
     def reserve(self, ticket: str, domain: int, least: int, most: int, cpus_per_vm: int, answer: Answer) -> None:
-        self._submit(self._reserve(ticket, domain, least, most, cpus_per_vm, answer))
+        self._asked = ticket, self._submit(self._reserve(ticket, domain, least, most, cpus_per_vm, answer))
 
     async def _reserve(self, ticket: str, domain: int, least: int, most: int, cpus_per_vm: int, answer: Answer) -> None:
         try:
@@ -46,6 +48,8 @@ class RayDriver(QemuDriver):
             answer.refused(str(error) if isinstance(error, FamilyError) else f"Ray: {error}")
 
     def release(self, ticket: str) -> None:
+        if self._asked is not None and self._asked[0] == ticket:
+            self._asked[1].cancel()  # else it would ask Ray for more after this
         self._loop.call_soon_threadsafe(self._cluster.tickets.release, ticket)
 
     def pid_of(self, domain: int) -> int:

@@ -21,7 +21,6 @@ from gridcentric.hypervisors.ray.room import Room, Size
 STRATEGIES = ("PACK", "SPREAD")
 ROUND_S = 2  # Ray counts whole seconds
 MOST_WAITERS = 8  # the head of the line, and masters
-ASKED_AGAIN_S = 5  # after room(), by a host whose line still has the request at its head
 AT_ONCE_S = 0.5  # where there is room, Ray grants in a few milliseconds
 
 
@@ -31,6 +30,7 @@ def alive() -> dict[str, dict[str, Any]]:
 
 
 def _reported() -> dict[str, Size]:
+    # Not public: the public ray.available_resources() is a sum over all computers.
     found = ray._private.state.available_resources_per_node()
     return {name: Size(free.get("CPU", 0), free.get("memory", 0)) for name, free in found.items()}
 
@@ -52,7 +52,6 @@ class Tickets:
         self._room = room
         self._books = Room()
         self._held: dict[str, _Held] = {}
-        self._head = ""  # what the head of the line was told to wait for
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters = ThreadPoolExecutor(MOST_WAITERS, "gc-tickets")
 
@@ -67,8 +66,6 @@ class Tickets:
     async def reserve(self, ticket: str, vm: Size, least: int, most: int) -> list[str]:
         """For the head of the line. The computer of each VM, from `least` to `most`; nothing: there is no room yet, and room()
         says when to ask again."""
-        if self._head not in ("", ticket) and not self._is_ready(self._head):
-            self.release(self._head)  # its asker has gone: only the head of the line is asked about
         held = self._held.get(ticket)
         if held is None:
             self.look()
@@ -82,11 +79,7 @@ class Tickets:
             if held is None:
                 held = self._ask(ticket, vm, least)
                 self._watch(ticket, held)
-        self._head = "" if held.ready.done() else ticket
         return held.ready.result() if held.ready.done() else []
-
-    def _is_ready(self, ticket: str) -> bool:
-        return ticket in self._held and self._held[ticket].ready.done()
 
     def where(self, ticket: str) -> list[str]:
         """The computer of each VM. Looked up anew: Ray moves what it has placed on a computer that is lost."""
@@ -148,9 +141,6 @@ class Tickets:
             await self._granted(ticket, held)
             if held.ready.done() and not held.ready.cancelled():
                 self._room()
-                await asyncio.sleep(ASKED_AGAIN_S)
-                if self._head == ticket and self._held.get(ticket) is held:  # its asker has gone, and the host does not say so
-                    self.release(ticket)
 
         task = asyncio.create_task(watch())
         self._tasks.add(task)
