@@ -240,6 +240,7 @@ PYBIND11_MODULE(_host, module) {
       "listens;\n"
       "control: open the control channel for tests (docs/protocol.md). stop() may be called from any thread. "
       "Raises RuntimeError if it cannot start.");
+  module.def("default_socket_path", &gridcentric::default_socket_path, "Where gc looks for a shared host.");
   module.def(
       "wait_status_of", &gridcentric::wait_status_of, py::arg("pidfd"), py::arg("pid"),
       "The wait status of a process that has ended and need not be a child. None where the kernel does not "

@@ -6,22 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from gridcentric import NotSupported
 from gridcentric._advice import install
+from gridcentric._host import default_socket_path
 from gridcentric.hypervisors.qemu.options import add_options, do_as_told, host_of_environment, wish_of
 from gridcentric.hypervisors.qemu.user_messages import tell
 
 PLACES = {"pack": "PACK", "spread": "SPREAD"}
-
-
-def _default_socket() -> str:
-    """Where gc looks for a shared host."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/") and Path(runtime).is_dir():
-        return f"{runtime}/gridcentric/host.sock"
-    return f"/tmp/gridcentric-{os.geteuid()}/host.sock"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="run a program in its own VM", description="Run a program in its own VM on the cluster.")
     host = verbs.add_parser("host", help="run a host of VMs on the cluster that programs share")
-    host.add_argument("--socket", default=_default_socket(), metavar="PATH", help="where to listen; default: %(default)s")
+    host.add_argument("--socket", default=default_socket_path(), metavar="PATH", help="where to listen; default: %(default)s")
     host.add_argument("--cpus", type=int, default=0, metavar="N",
                       help="CPUs to offer to tickets; default: those that the cluster has now")  # fmt: skip
     for verb in (run, host):
