@@ -8,7 +8,10 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
-from gridcentric.hypervisors.ray.link import Listener
+import pytest
+
+from gridcentric.hypervisors.ray import trunk
+from gridcentric.hypervisors.ray.link import Listener, dial
 from gridcentric.hypervisors.ray.trunk import OWN_MAC, Trunk, unreachable
 
 SECRET = b"t" * 32
@@ -136,6 +139,24 @@ def test_a_broken_connection_is_made_again() -> None:
             assert await b.hears() == frame(ALL, mac(1))
 
     asyncio.run(asyncio.wait_for(main(), HANG_GUARD_S))
+
+
+def test_silence_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the end of its connection: as when a cable is pulled. Those that say that they are there stay."""
+    monkeypatch.setattr(trunk, "ALIVE_S", 0.05)
+    monkeypatch.setattr(trunk, "SILENCE_S", 1)
+
+    async def main() -> None:
+        async with joined(2) as (a, b):
+            connection = a.trunk._ends["b"]
+            with await dial(a.where, SECRET, "trunk silent"):
+                await a.reaches(2)
+                await a.reaches(1)
+            assert a.trunk._ends == {"b": connection}
+            a.bridge.send(frame(ALL, mac(1)))
+            assert await b.hears() == frame(ALL, mac(1))
+
+    asyncio.run(main())
 
 
 def test_only_packets_that_may_be_answered_are() -> None:

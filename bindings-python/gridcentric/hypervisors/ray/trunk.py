@@ -5,7 +5,7 @@ A frame from here goes to where its target was last heard, or else to all; one f
 to a third computer, so that there are no loops. What a computer's bridge itself says stays here: it has one address on all
 computers.
 
-A connection that breaks is made again by that one of the two which dials. While there is none, a packet for a VM behind it
+A connection that breaks or falls silent is made again by that one of the two which dials. While there is none, a packet for a VM behind it
 is answered with "host unreachable" (ICMP), so that its sender has an error and does not wait.
 """
 
@@ -26,6 +26,8 @@ FRAME = 65550
 AT_ONCE = 64  # frames, then it is another's turn
 BUFFER = 4 << 20  # bytes on the way to a computer; more is lost, as on a wire
 AGAIN_S = 0.5
+ALIVE_S = 1  # an empty frame says that there is a connection
+SILENCE_S = 5  # without any, it is taken for cut: packets must not vanish until TCP notices
 MOST_LEARNED = 8192  # MACs; frames for others go to all
 OWN_MAC = b"\x52\x54" + socket.inet_aton(ADDRESS)  # of the bridge on each computer
 _VNET_HEADER = 10  # before each frame of a tap (IFF_VNET_HDR)
@@ -77,25 +79,31 @@ class Trunk:
 
     async def carry(self, name: str, sock: socket.socket) -> None:
         """Carry frames over a connection to that computer until it ends. The newest connection is the one that counts."""
-        # One that says nothing more is given up in the time that a message of the host's may take.
-        for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 3), (socket.TCP_KEEPCNT, 3)):
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15000)
         reader, writer = await asyncio.open_connection(sock=sock)
         before = self._ends.get(name)
         self._ends[name] = writer
         if before is not None:
             before.transport.abort()
+        heard = asyncio.get_running_loop().time()
+
+        async def watch() -> None:
+            while asyncio.get_running_loop().time() - heard < SILENCE_S:
+                writer.write(bytes(4))
+                await asyncio.sleep(ALIVE_S)
+            writer.transport.abort()
+
+        watching = asyncio.create_task(watch())
         try:
             while True:
                 (length,) = struct.unpack(">I", await reader.readexactly(4))
                 if length > FRAME:
                     return
+                heard = asyncio.get_running_loop().time()
                 self._from_there(name, await reader.readexactly(length))
         except (OSError, EOFError):
             pass
         finally:
+            watching.cancel()
             if self._ends.get(name) is writer:
                 del self._ends[name]
             writer.transport.abort()
