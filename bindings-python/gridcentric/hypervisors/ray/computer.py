@@ -29,6 +29,7 @@ from gridcentric.hypervisors.ray import packing, relay, stored_images
 from gridcentric.hypervisors.ray.control import Control
 from gridcentric.hypervisors.ray.link import Listener, dial
 from gridcentric.hypervisors.ray.part import Origin, Part
+from gridcentric.hypervisors.ray.tickets import alive
 from gridcentric.hypervisors.ray.trunk import Trunk
 
 Shaped = tuple[str, int, int]  # an image's digest, MiB of memory, virtual CPUs
@@ -85,7 +86,9 @@ class Computer:
         listener = Listener(self._secret, self._serve)
         where = listener.start(ray.util.get_node_ip_address())
         self._undo.push_async_callback(listener.close)
-        keeps_out = packing.kept_private_by(Path(ray._private.worker._global_node.get_session_dir_path()))
+        # Ray's folder, where it writes objects to as well: the store's socket is in FOLDER/sockets.
+        folder_of_ray = Path(alive()[self._name]["ObjectStoreSocketName"]).parents[1]
+        keeps_out = packing.kept_private_by(folder_of_ray)
         return {"where": where, "kind": described, "slow": self._part.network.substitute, "private": bool(keeps_out)}
 
     async def others(self, others: dict[str, tuple[str, int]]) -> None:
