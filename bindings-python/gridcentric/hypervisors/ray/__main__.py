@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ def _do(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         host = host_of_environment(parser)
         if host:
             return shared_host.ask(host, wish, tell)
-        with connected(args.address, PLACES[args.place]) as make:
+        # Ray prints what it notices to standard output, which is the program's; that writes to the descriptor.
+        with contextlib.redirect_stdout(sys.stderr), connected(args.address, PLACES[args.place]) as make:
             return run.run(wish, tickets, tell, make)
     except shared_host.TROUBLES as error:
         tell(str(error))

@@ -5,8 +5,8 @@ A frame from here goes to where its target was last heard, or else to all; one f
 to a third computer, so that there are no loops. What a computer's bridge itself says stays here: it has one address on all
 computers.
 
-A connection that breaks or falls silent is made again by that one of the two which dials. While there is none, a packet for a VM behind it
-is answered with "host unreachable" (ICMP), so that its sender has an error and does not wait.
+A connection that breaks or falls silent is made again by that one of the two which dials. While there is none, a packet for
+a VM behind it is answered with "host unreachable" (ICMP), so that its sender has an error and does not wait.
 """
 
 from __future__ import annotations
