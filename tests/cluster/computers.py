@@ -1,4 +1,4 @@
-"""Two computers on one: network namespaces joined by a cable, with a Ray node in each. All of it is gone with close()."""
+"""Computers on one: network namespaces joined by cables, with a Ray node in each. All of it is gone with close()."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gridcentric.hypervisors.qemu import leftovers
+
 PORT = 6399
+PUBLISHED = 1081  # a port of the first computer that leads to port 81 of a family's master
 HANG_GUARD_S = 240
 BIN = Path(sys.executable).parent
+PROGRAMS = Path(__file__).parent / "programs"
 HOLD = "import os, time; print(flush=True); os.read(0, 1)"
 
 
 def what_is_missing() -> str:
-    """Why there can be no such computers here, or nothing."""
+    """Why there can be no cluster here, or nothing."""
     try:
         import ray  # noqa: F401
     except ImportError:
@@ -30,6 +34,12 @@ def what_is_missing() -> str:
         return "needs root, for network namespaces that reach one another"
     if shutil.which("ip") is None or shutil.which("nsenter") is None:
         return "needs ip and nsenter: apt-get install iproute2 util-linux"
+    from gridcentric.hypervisors.qemu import images
+
+    try:
+        images.ensure(images.DEFAULT, lambda text: print(text, file=sys.stderr))  # here: the computers reach no registry
+    except images.ImageError as error:
+        return f"no image can be built here: {error}"
     return ""
 
 
@@ -91,17 +101,22 @@ class Computer:
 
 
 class Cluster:
-    def __init__(self) -> None:
+    def __init__(self, many: int = 2) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gcr-", dir="/tmp"))  # a short path: Ray has sockets below it
-        self.computers = [Computer(number, self.folder) for number in (1, 2)]
+        self.computers = [Computer(number + 1, self.folder) for number in range(many)]
         try:
-            one, other = self.computers
-            one.run("ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", other.holder.pid)
+            one, *others = self.computers
+            one.run("ip", "link", "add", "cable", "type", "bridge")
+            for other in others:
+                to = f"to-{other.ip[-1]}"
+                one.run("ip", "link", "add", to, "type", "veth", "peer", "name", "cable", "netns", other.holder.pid)
+                one.run("ip", "link", "set", to, "master", "cable", "up")
             for computer in self.computers:
                 computer.run("ip", "addr", "add", f"{computer.ip}/24", "dev", "cable")
                 computer.run("ip", "link", "set", "cable", "up")
             one.start_ray("--head", f"--port={PORT}", "--include-dashboard=false")
-            self.join(other)
+            for other in others:
+                self.join(other)
         except BaseException:
             self.close()
             raise
@@ -132,7 +147,41 @@ class Cluster:
         found: dict[str, float] = json.loads(last)
         return found
 
+    def until_free(self) -> None:
+        """Wait until nobody holds a CPU of any computer."""
+        limit = time.monotonic() + HANG_GUARD_S
+        wanted = {computer.ip: 8 for computer in self.computers}
+        while (free := self.free()) != wanted:
+            assert time.monotonic() < limit, f"{free}, not {wanted}"
+
     def close(self) -> None:
         for computer in self.computers:
             computer.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        # A killed computer's actor leaves its folder; the next one there removes it, and these computers share one /tmp.
+        leftovers.remove_hosts()
+
+
+class Family:
+    """A program that `gc run` has started."""
+
+    def __init__(self, cluster: Cluster, program: str, *arguments: object) -> None:
+        """program: of the folder programs."""
+        self._cluster = cluster
+        self.process = cluster.gc(
+            "run", "--hypervisor", "ray", "--address", f"{cluster.computers[0].ip}:{PORT}", "--place", "spread",
+            "--memory", "192M", "--publish", f"{PUBLISHED}:81", "--copy", f"{PROGRAMS / program}:/root/{program}",
+            "--", "python3", f"/root/{program}", *arguments,
+        )  # fmt: skip
+
+    def hears(self, name: str) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"it has ended ({self.process.wait(HANG_GUARD_S)}) and not said {name!r}"
+        said, value = json.loads(line)
+        assert said == name, line
+        return value
+
+    def ends(self) -> None:
+        assert self.process.wait(HANG_GUARD_S) == 0
+        assert self._cluster.machines() == []
