@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, host, installing, java, peers, qemu, tree
+from . import chat, cloning, cluster, host, installing, java, peers, qemu, tree
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -35,4 +35,5 @@ def table() -> dict[str, Row]:
         "qemupause": qemu.qemupause,
         "qemucornering": qemu.qemucornering,
         "qemumemory": qemu.qemumemory,
+        "cluster": cluster.cluster,
     }

@@ -3,6 +3,7 @@ them on any computer."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from computers import PUBLISHED, Cluster, Computer, Family
+from computers import HANG_GUARD_S, PUBLISHED, Cluster, Computer, Family
 
 pytestmark = pytest.mark.vms
 KILLS = int(os.environ.get("GC_KILLS", "1"))
@@ -70,3 +71,17 @@ def test_a_trunk_that_is_cut_for_ten_seconds(cluster: Cluster) -> None:
     assert family.hears("ends") == [[vmid, "killed"] for vmid in range(1, 5)]
     family.ends()
     cluster.until_free()
+
+
+def test_a_head_that_dies(make_cluster: Callable[[], Cluster]) -> None:
+    """Ray ends its cluster, and the host and all VMs end with it."""
+    with contextlib.closing(make_cluster()) as cluster:
+        family = Family(cluster, "family.py", 4, "lose")
+        family.hears("synced")
+        (head,) = cluster.computers[0].processes("gcs_server")
+        os.kill(head, signal.SIGKILL)
+        family.process.wait(HANG_GUARD_S)
+        limit = time.monotonic() + HANG_GUARD_S
+        while cluster.machines():
+            assert time.monotonic() < limit, "VMs are left"
+            time.sleep(0.1)
