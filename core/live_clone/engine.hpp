@@ -310,6 +310,8 @@ bool receive_clones();
 
 // ---- spawner.cpp
 bool spawn_clones();
+/// Has the pidfd's process ended? A negative one's has.
+bool has_ended(int pidfd);
 /// Room for the clones' pidfds, of which there are none yet.
 bool take_pidfds();
 /// For people: what keeps the kernel from making a process, or "".

@@ -347,10 +347,6 @@ Outcome clone(const Order &order) {
 void commit() {
   if (!holding()) return;
   held.status->committed = 1;
-  if (held.tree) {
-    held.tree->committed = 1;
-    futex_wake(held.tree->committed);
-  }
   const uint64_t one = 1;
   if (write(held.gate, &one, sizeof one) < 0) { /* an eventfd at 0 takes 1 */
   }

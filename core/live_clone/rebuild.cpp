@@ -128,6 +128,7 @@ void wait_at_gate() {
     if (p[1].revents || (p[2].revents && status.copy.state != state_ready)) end();
     if (p[2].revents) p[2].fd = -1;
   }
+  if (tree::whole()) tree::open_gate();
 }
 
 void close_engine_descriptors() {

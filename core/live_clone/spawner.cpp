@@ -218,10 +218,11 @@ void reaper_task(void *argument) {
 
 // ---- the starter
 
-bool map_ids(Spawned &s) {
+// False when its reaper has died, or may not do that.
+bool map_ids(Spawned &s, int pidfd) {
   while (s.mapping != map_asked) {
     futex_wait(s.mapping, map_unknown, 50);
-    if (s.in_our_memory == 0) return false;
+    if (has_ended(pidfd)) return false;
   }
   s.map_error = write_id_map(s.proc_pid, "/uid_map", (unsigned)sys(SYS_geteuid));
   if (!s.map_error) s.map_error = write_id_map(s.proc_pid, "/gid_map", (unsigned)sys(SYS_getegid));
@@ -249,7 +250,7 @@ void starter_task(void *) {
       fail_spawn((size_t)k, (int)-r, "clone can't start its reaper");
       break;
     }
-    if (e.pidns() && !map_ids(s)) break;
+    if (e.pidns() && !map_ids(s, e.result.pidfds[k])) break;
     if (tree::whole()) tree::let_join(k, (int)r);
   }
   for (;;) sys(SYS_exit_group, 0);
@@ -277,14 +278,13 @@ bool copy_failure(int k) {
   return false;
 }
 
-// Has the pidfd's process ended, so that it no longer uses our memory? -1: it was waited for.
+}  // namespace
+
 bool has_ended(int pidfd) {
   pollfd p{pidfd, POLLIN, 0};
   const timespec now{};
   return pidfd < 0 || sys(SYS_ppoll, &p, 1, &now, nullptr, 8) == 1;
 }
-
-}  // namespace
 
 const char *why_no_process(int err) {
   switch (err) {
@@ -319,11 +319,12 @@ bool spawn_clones() {
                                      0, starter_task, nullptr);
   if (r < 0)
     return fail((int)-r) << "can't start a process (error " << -r << ")" << why_no_process((int)-r), false;
-  int status;
+  int status = 0;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
   }
   for (int k = 0; k < engine.clones(); k++)
     if (status_of((size_t)k).state == state_failed) return copy_failure(k);
+  if (!WIFEXITED(status)) return fail(ECHILD) << "the process that starts the clones was killed", false;
   return true;
 }
 

@@ -67,9 +67,8 @@ bool others_are(tree::ProcessState state) {
   return !tree::whole() || tree::wait_for_others(state, now_ms() + engine.order->park_timeout_ms);
 }
 
-bool others_have_joined(int limit_ms) {
-  if (!tree::whole()) return true;
-  return others_are(tree::joined) && tree::wait_for_copies(state_detached, limit_ms);
+bool wait_for_all(CloneState state, int limit_ms) {
+  return tree::whole() ? tree::wait_for_copies(state, limit_ms) : wait_for_clones(state, limit_ms);
 }
 
 bool copy() {
@@ -78,7 +77,7 @@ bool copy() {
   const int limit_ms =
       engine.prepared.private_folder_count ? copying_timeout_ms : engine.order->park_timeout_ms;
   if (tree::whole()) tree::begin(tree::joining);  // each clone as soon as it has namespaces
-  return spawn_clones() && others_have_joined(limit_ms) && wait_for_clones(state_detached, limit_ms);
+  return spawn_clones() && others_are(tree::joined) && wait_for_all(state_detached, limit_ms);
 }
 
 std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
@@ -118,10 +117,7 @@ bool run_parked_stages() {
 }
 
 bool run_last_stages() {
-  constexpr int last_stages_ms = 30'000;
-  const bool ok = (engine.from_the_master() || receive_clones()) &&
-                  (!tree::whole() || tree::wait_for_copies(state_ready, last_stages_ms)) &&
-                  wait_for_clones(state_ready, -1);
+  const bool ok = (engine.from_the_master() || receive_clones()) && wait_for_all(state_ready, -1);
   if (!ok) kill_clones();
   return ok;
 }

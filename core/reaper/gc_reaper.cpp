@@ -37,6 +37,15 @@ const tree::Clone *family() {
              : nullptr;
 }
 
+/// Tells those that wait for a process which has ended before the gate has opened: they give up.
+void tell_of_death(long pid) {
+  static bool told;
+  const int number = (int)pid;
+  if (offset_of_clone && !told)
+    sys(SYS_pwrite64, page_descriptor, &number, sizeof number, offset_of_clone + offsetof(tree::Clone, died));
+  told = true;
+}
+
 /// A child has ended, one of the tree: tells the one that stands for it.
 void tell_stand_in(long pid, int status) {
   const tree::Clone *all = family();
@@ -78,6 +87,7 @@ bool reap(int clone, int *code) {
   bool ended = false;
   int status = 0;
   for (long pid; (pid = sys(SYS_wait4, -1, &status, WNOHANG | __WALL, nullptr)) > 0;) {
+    tell_of_death(pid);
     tell_stand_in(pid, status);
     if (pid != clone) continue;
     ended = true;

@@ -97,9 +97,10 @@ def tree(session: nox.Session) -> None:
 
 @nox.session
 def tree_long(session: nox.Session) -> None:
-    """PostgreSQL with 100 MB, cloned with its processes: not part of `make test`."""
+    """PostgreSQL with 100 MB, cloned with its processes, and kills at every point of a clone: not part of `make test`."""
     needs(session, "dev", "python")
     pytest(session, "tests/tree/test_postgresql.py", env={"GC_LONG": "1"})
+    pytest(session, "tests/tree/test_deaths.py", env={"GC_POINTS": "100"})
 
 
 @nox.session

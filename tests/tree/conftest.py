@@ -17,6 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from interception import Interception
 from runner.hosts import gc_binary
 
 CALM = {name: value for name, value in os.environ.items() if not name.startswith("GRIDCENTRIC_")}
@@ -51,12 +52,18 @@ class Tree:
         self.environment = CALM | environment | {MARK: self.mark}
         self._program: Optional[subprocess.Popen[str]] = None
 
-    def start(self, *command: str, options: tuple[str, ...] = ("--tree",)) -> subprocess.Popen[str]:
+    def start(
+        self, *command: str, options: tuple[str, ...] = ("--tree",), interception: Optional[Interception] = None
+    ) -> subprocess.Popen[str]:
+        whole = [gc_binary(), "run", *options, "--", *command]
         self._program = subprocess.Popen(
-            [gc_binary(), "run", *options, "--", *command],
+            interception.command(*whole) if interception else whole,
+            pass_fds=interception.descriptors() if interception else (),
             env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
+        if interception:
+            interception.begin()
         return self._program
 
     def run(self, *command: str, options: tuple[str, ...] = ("--tree",)) -> subprocess.CompletedProcess[str]:

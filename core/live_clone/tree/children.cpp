@@ -24,8 +24,6 @@ namespace tree {
 namespace {
 
 constexpr size_t stack_size = 16 * 1024;
-constexpr int look_again_ms = 20;
-constexpr int timeout_s = 20;
 
 Clone &own() { return page().clone(own_clone()); }
 
@@ -94,15 +92,12 @@ void tell_children(Process &self) {
 
 bool wait_until_whole() {
   Clone &clone = own();
-  const double deadline = now_ms() + timeout_s * 1000;
+  const double deadline = now_ms() + offer_timeout_ms;
   const int me = ++clone.whole;
   if (me == page().count) return futex_wake(clone.whole), true;
-  for (int n = me; n < page().count; n = clone.whole) {
-    if (now_ms() > deadline || page().phase == given_up)
-      return fail(ETIMEDOUT) << "other processes of the clone were not ready within " << timeout_s << " s",
-             false;
-    futex_wait(clone.whole, n, look_again_ms);
-  }
+  for (int n = me; n < page().count; n = clone.whole)
+    if (!wait_for_word(clone.whole, n, deadline))
+      return fail(ETIMEDOUT) << "other processes of the clone were not ready", false;
   return true;
 }
 

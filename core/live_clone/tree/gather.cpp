@@ -66,12 +66,22 @@ bool wait_for_stop(int pid, int proc_pid, double deadline) {
   }
 }
 
-// Lets a thread go that wait_for_stop() has not seen stop. One that has ended is not taken from its parent, unless that is us.
+// Lets a thread go that wait_for_stop() has not seen stop: it stops later, and a stop that nobody waits for would hold it for
+// ever. One that has ended is not taken from its parent, unless that is us.
 void give_back(int pid, int proc_pid, bool ours) {
-  if (sys(SYS_ptrace, PTRACE_DETACH, pid, nullptr, nullptr) == 0) return;
-  Facts facts;
-  if (!ours && look_at(proc_pid, &facts) && facts.state == 'Z')
-    sys(SYS_wait4, pid, nullptr, __WALL | WNOHANG, nullptr);
+  const double limit = now_ms() + 1000;
+  while (sys(SYS_ptrace, PTRACE_DETACH, pid, nullptr, nullptr) == -ESRCH && now_ms() < limit) {
+    Facts now;
+    if (!look_at(proc_pid, &now) || now.state == 'X') return;
+    if (now.state == 'Z') {
+      if (!ours) sys(SYS_wait4, pid, nullptr, __WALL | WNOHANG, nullptr);
+      return;
+    }
+    siginfo_t info{};
+    sys(SYS_waitid, P_PID, pid, &info, WSTOPPED | WNOHANG | __WALL, nullptr);
+    const timespec moment{0, 200'000};
+    sys(SYS_nanosleep, &moment, nullptr);
+  }
 }
 
 Call call(Process &slot, const Facts &facts, int parent_pid, bool ours, double deadline) {
@@ -90,16 +100,6 @@ Call call(Process &slot, const Facts &facts, int parent_pid, bool ours, double d
   sys(SYS_ptrace, PTRACE_INTERRUPT, pid, nullptr, nullptr);
   const double patience = now_ms() + 20;
   if (!wait_for_stop(pid, slot.proc_pid, patience < deadline ? patience : deadline)) {
-    // It stops later, or is gone: a stop that nobody waits for any more would hold it for ever.
-    siginfo_t info{};
-    const double limit = now_ms() + 1000;
-    while (sys(SYS_ptrace, PTRACE_DETACH, pid, nullptr, nullptr) == -ESRCH && now_ms() < limit) {
-      Facts now;
-      if (!look_at(slot.proc_pid, &now) || now.state == 'Z' || now.state == 'X') break;
-      sys(SYS_waitid, P_PID, pid, &info, WSTOPPED | WNOHANG | __WALL, nullptr);
-      const timespec moment{0, 200'000};
-      sys(SYS_nanosleep, &moment, nullptr);
-    }
     give_back(pid, slot.proc_pid, ours);
     return Call::not_yet;
   }
@@ -226,51 +226,7 @@ bool add_told(int parent, double deadline, double ready_by, Pass *pass) {
   return true;
 }
 
-bool fail_as(const Process &process) {
-  engine.result.passes = process.passes;
-  return fail(process.failure.err ? process.failure.err : ECHILD)
-             << "process " << process.pid << " (" << process.name
-             << "): " << (process.failure.err ? process.failure.what : "it ended while it was cloned"),
-         false;
-}
-
-bool has_died(const Process &process) {
-  Facts facts;
-  return !look_at(process.proc_pid, &facts) || facts.state == 'Z' || facts.state == 'X';
-}
-
-bool all_are(ProcessState state, int *missing) {
-  *missing = 0;
-  for (int i = 1; i < page().count; i++) {
-    const Process &process = page().processes[i];
-    if (process.state == failed) return fail_as(process);
-    if (process.state < state) *missing = i;
-  }
-  return true;
-}
-
 }  // namespace
-
-bool wait_for_others(ProcessState state, double deadline) {
-  for (;;) {
-    const int progress = page().progress;
-    int missing;
-    if (!all_are(state, &missing)) return false;
-    if (!missing) return true;
-    const Process &process = page().processes[missing];
-    if (has_died(process)) return fail_as(process);
-    if (now_ms() > deadline)
-      return fail(ETIMEDOUT) << "process " << process.pid << " (" << process.name << ") was not ready within "
-                             << engine.order->park_timeout_ms << " ms, while the program was stopped",
-             false;
-    futex_wait(page().progress, progress, look_again_ms);
-  }
-}
-
-void begin(Phase phase) {
-  page().phase = phase;
-  futex_wake(page().phase);
-}
 
 bool gather() {
   Page &p = page();
@@ -292,8 +248,8 @@ bool gather() {
   const double start = now_ms(), deadline = start + engine.order->park_timeout_ms;
   for (;;) {
     const int progress = p.progress;
-    int missing;
-    if (!all_are(tabled, &missing)) return false;
+    bool missing;
+    if (!others_live(tabled, &missing)) return false;
     Pass pass;
     // The list grows meanwhile: children of children follow their parents.
     for (int i = 0; i < p.count; i++)
@@ -301,38 +257,12 @@ bool gather() {
           !add_children(i, deadline, start + starting_ms, &pass))
         return false;
     if (!pass.found && !pass.waiting && !missing) return true;
-    if (missing && has_died(p.processes[missing])) return fail_as(p.processes[missing]);
     if (now_ms() > deadline)
       return missing ? wait_for_others(tabled, deadline)
                      : (fail(ETIMEDOUT) << "child processes start and end faster than they can be stopped ("
                                         << engine.order->park_timeout_ms << " ms); try again",
                         false);
     futex_wait(p.progress, progress, missing ? look_again_ms : 1);
-  }
-}
-
-bool wait_for_copies(CloneState wanted, int timeout_ms) {
-  Page &p = page();
-  const double deadline = now_ms() + timeout_ms;
-  for (;;) {
-    const int progress = p.progress;
-    bool missing = false;
-    for (int i = 1; i < p.count; i++)
-      for (int k = 0; k < engine.clones(); k++) {
-        const CloneStatus &s = p.status(i)->clones[k];
-        if (s.state == state_failed)
-          return fail(s.failure.err ? s.failure.err : ECHILD)
-                     << "clone " << (k + 1) << " of " << engine.clones() << ", process " << p.processes[i].pid
-                     << " (" << p.processes[i].name << "): " << s.failure.what,
-                 false;
-        missing = missing || s.state < wanted;
-      }
-    if (!missing) return true;
-    if (now_ms() > deadline)
-      return fail(ETIMEDOUT) << "the copies of the program's children were not ready within " << timeout_ms
-                             << " ms",
-             false;
-    futex_wait(p.progress, progress, look_again_ms);
   }
 }
 

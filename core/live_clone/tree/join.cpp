@@ -80,7 +80,7 @@ bool join_clones() {
   for (int k = 0; k < engine.clones(); k++) {
     const std::atomic<int> &reaper = page().clone(k).reaper;
     while (!reaper) {
-      if (!wait_for_root(Phase::joining)) return fail(ECANCELED) << "the program gave up cloning", false;
+      if (has_root_gone()) return fail(ECANCELED) << "the program gave up cloning", false;
       futex_wait(reaper, 0, look_again_ms);
     }
     Joining joining{k, stacks + stack_size, 0, ""};
@@ -92,10 +92,11 @@ bool join_clones() {
              false;
     while (sys(SYS_wait4, helper, nullptr, __WALL, nullptr) == -EINTR) {
     }
-    if (joining.pid <= 0)
-      return fail(joining.pid ? (int)-joining.pid : ECHILD)
-                 << "it can't be copied into clone " << (k + 1) << ": " << joining.step
-                 << " is refused (error " << -joining.pid << ")" << why_no_process((int)-joining.pid),
+    if (!joining.pid) return fail(ECHILD) << "the process that copies it was killed", false;
+    if (joining.pid < 0)
+      return fail((int)-joining.pid) << "it can't be copied into clone " << (k + 1) << ": " << joining.step
+                                     << " is refused (error " << -joining.pid << ")"
+                                     << why_no_process((int)-joining.pid),
              false;
   }
   return true;

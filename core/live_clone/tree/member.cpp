@@ -3,7 +3,6 @@
 //
 // The handler may have interrupted anything, so nothing here allocates or takes a lock; what needs the heap was made ready
 // before main() (expect_signal).
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -59,12 +58,6 @@ void repair_if_at_rest(const Wait &wait, const ucontext_t *frame) {
 
 PrivateFolder folders[most_folders];
 int root_pidfd = -1;  // while the engine runs
-
-bool has_root_died() {
-  pollfd p{root_pidfd, POLLIN, 0};
-  const timespec now{};
-  return sys(SYS_ppoll, &p, 1, &now, nullptr, 8) == 1;
-}
 
 // The page that the signal names; null if it does not fit this library.
 Page *map_page(const SignalValue &value) {
@@ -174,10 +167,17 @@ void report(ProcessState state) {
 
 bool wait_for_root(Phase phase) {
   for (int now = page().phase; now < phase; now = page().phase) {
-    if (has_root_died()) return false;
+    if (has_ended(root_pidfd)) return false;
     futex_wait(page().phase, now, look_again_ms);
   }
   return page().phase != given_up;
+}
+
+bool has_root_gone() { return page().phase == given_up || has_ended(root_pidfd); }
+
+void open_gate() {
+  page().committed = 1;
+  futex_wake(page().committed);
 }
 
 void wait_for_commit() {

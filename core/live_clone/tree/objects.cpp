@@ -99,7 +99,9 @@ void find_owner(Descriptor &d) {
 }  // namespace
 
 bool wait_for_word(const std::atomic<int> &word, int value, double deadline) {
-  if (now_ms() > deadline || page().phase == given_up) return false;
+  const int root = is_member() ? engine.prepared.root_pidfd : engine.prepared.master_pidfd;
+  if (now_ms() > deadline || page().phase == given_up || page().clone(own_clone()).died || has_ended(root))
+    return false;
   futex_wait(word, value, look_again_ms);
   return true;
 }

@@ -104,6 +104,7 @@ struct Folder {
 /// Of one clone.
 struct Clone {
   std::atomic<int> reaper;     ///< pid of its pid 1 in the master's namespace, when it can be joined. Futex
+  std::atomic<int> died;       ///< pid of the first of its processes that has ended; gc-reaper says so
   uint32_t address;            ///< of the clone, host byte order
   std::atomic<int> mounted;    ///< 1: the root's copy has the clone's private folders. Futex
   std::atomic<int> connected;  ///< copies that have made their connections to others and themselves. Futex

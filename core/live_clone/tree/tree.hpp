@@ -38,10 +38,14 @@ void forget();
 // ---- gather.cpp, in the root
 /// Stops every process below. False when one can't be stopped, or can't be cloned.
 bool gather();
+
+// ---- progress.cpp, in the root
+/// False when one of the others has failed or died, or a clone has. `missing`: some are not in this state yet.
+bool others_live(ProcessState state, bool *missing);
 /// Waits until all others are in this state. False when one has failed or died.
 bool wait_for_others(ProcessState state, double deadline);
 void begin(Phase phase);
-/// Waits until all copies of the others are at least in `state`.
+/// Waits until all copies, also the root's, are at least in `state`. False when one has failed or died. Negative: no limit.
 bool wait_for_copies(CloneState state, int timeout_ms);
 
 // ---- member.cpp
@@ -49,6 +53,7 @@ bool wait_for_copies(CloneState state, int timeout_ms);
 void report(ProcessState state);
 /// Waits for the root. False when it has given up or died.
 bool wait_for_root(Phase phase);
+bool has_root_gone();
 
 // ---- objects.cpp
 /// Tells the others what this process has open, and waits until all have. Then finds what others make anew.
@@ -68,7 +73,8 @@ int first_with_memory(uint64_t device, uint64_t inode, bool *writable);
 
 /// How long one copy waits for what another of its clone does.
 inline constexpr double offer_timeout_ms = 20'000;
-/// Waits a moment for the word to change from `value`. False: it has taken too long, or all is given up.
+/// In a copy: waits a moment for the word to change from `value`. False: it has taken too long, all is given up, or one of those
+/// that it may wait for has died.
 bool wait_for_word(const std::atomic<int> &word, int value, double deadline);
 /// A descriptor of another process, as one of this process's; or -errno.
 long fetch(int process, int fd);
@@ -118,7 +124,8 @@ bool wait_until_whole();
 void begin_group();
 /// Its place among the groups of processes, its children, pidfds of others.
 bool rebuild_family();
-/// Below the root: its gate.
+/// The gate of those below the root, which the root's copy opens when it has passed its own one.
+void open_gate();
 void wait_for_commit();
 
 /// What this process knows its children by.
