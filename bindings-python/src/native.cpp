@@ -151,7 +151,9 @@ void add_call(py::module_ &module) {
           "ticket"_a)
       .def(
           "prepare",
-          [](Call &call, int timeout) { return waiting(call, [&] { return guest::prepare(timeout, &call); }); },
+          [](Call &call, int timeout) {
+            return waiting(call, [&] { return guest::prepare(timeout, &call); });
+          },
           "timeout"_a)
       .def("list_tickets",
            [](Call &call) { return tuples_of(waiting(call, [&] { return guest::list_tickets(&call); })); })

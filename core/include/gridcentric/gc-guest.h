@@ -102,10 +102,10 @@ GC_API int gc_request_ticket(int maxcpus, int minvms, int mincpuspervm, int time
 GC_API int gc_release_ticket(gc_uuid_t ticket);
 
 /* Shorten the pause of the next gc_clone() of a program with hundreds of megabytes: move its memory into huge pages, for at most
-* timeout ms, while the program goes on. Returns how many MiB are in huge pages: 0 where that is not possible (Linux before 6.1,
-* transparent_hugepage set to never, or in a VM, which is cloned as a whole). Costs about 0.5 ms of CPU for each MiB; while it
-* works, calls of other threads that map memory may wait for 1 ms, or longer if the computer is busy. Returns when a cloning begins.
-* With GRIDCENTRIC_PREPARE=1 in the environment a thread does the same whenever gc_request_ticket() has returned a ticket. */
+ * timeout ms, while the program goes on. Returns how many MiB are in huge pages: 0 where that is not possible (Linux before 6.1,
+ * transparent_hugepage set to never, or in a VM, which is cloned as a whole). Costs about 0.5 ms of CPU for each MiB; while it
+ * works, calls of other threads that map memory may wait for 1 ms, or longer if the computer is busy. Returns when a cloning begins.
+ * With GRIDCENTRIC_PREPARE=1 in the environment a thread does the same whenever gc_request_ticket() has returned a ticket. */
 GC_API int gc_prepare(int timeout);
 
 /* The family's tickets in the order of request, the master's own first. *tickets is one block for gc_free(). */
