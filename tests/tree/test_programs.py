@@ -59,6 +59,29 @@ def test_workers_of_multiprocessing(tree: Any, repeat: int) -> None:
     assert said == [f"{vmid} 45 145 True True [5, 5, 5]" for vmid in range(3)]
 
 
+SESSION = """
+import os, signal, subprocess
+
+leader = subprocess.Popen(["sh", "-c", "sleep 300 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True)
+leader.stdout.readline()
+ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
+vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+leads = os.getpgid(leader.pid) == leader.pid
+os.killpg(leader.pid, signal.SIGTERM)
+closed = leader.stdout.read() == b""  # by sleep too
+os.write(1, f"{vmid} {leads} {leader.wait()} {closed}\\n".encode())
+if vmid == "0":
+    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
+"""
+
+
+@repeated
+def test_a_child_that_leads_a_session(tree: Any, repeat: int) -> None:
+    """A signal to its group reaches its own child as well, and nobody in another domain."""
+    (tree.folder / "session.py").write_text(SESSION)
+    assert tree.lines(sys.executable, "session.py") == [f"{vmid} True -15 True" for vmid in range(3)]
+
+
 PIPES = """
 import os, subprocess, sys, threading
 

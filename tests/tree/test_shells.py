@@ -60,6 +60,20 @@ def test_a_pipeline_loses_nothing_and_says_nothing_twice(tree: Any, shell: str, 
 
 
 @repeated
+def test_jobs_are_groups_of_processes(tree: Any, repeat: int) -> None:
+    """Of bash alone: dash has job control only in a terminal."""
+    said = tree.script("""
+        set -m
+        (trap 'exit 7' TERM; while :; do sleep 0.05; done) 2>/dev/null & job=$!
+        sleep 0.3
+        """ + CLONE + """
+        kill -TERM -- -$job; wait $job
+        echo "$vmid: $?"
+        """ + FINALLY)  # fmt: skip
+    assert said == ["0: 7", "1: 7", "2: 7"]
+
+
+@repeated
 def test_a_loop_in_the_background_goes_on_in_every_clone(tree: Any, repeat: int) -> None:
     """As the API of 2010 was shown: a loop of curls, and gc clone."""
     said = tree.script("""

@@ -66,11 +66,17 @@ bool make_stand_in(int pid, int group, int status, char *stack_top) {
   return true;
 }
 
-// Groups of processes are made anew, but for the root's, which stays in the master's: the terminal's signals reach it there. A
-// session can only be begun by its leader, so the others stay in the master's.
+// Groups of processes are made anew, but for the root's, which stays in the master's: the terminal's signals reach it there.
 void join_group(const Process &me) {
   for (int i = 1; i < page().count; i++)
     if (page().processes[i].pid == me.group && me.pid != me.group) sys(SYS_setpgid, 0, me.group);
+}
+
+// A session can't be entered, and all of a group are in one: so a session of several processes stays the master's.
+bool is_alone_in_session() {
+  int inside = 0;
+  for (int i = 0; i < page().count; i++) inside += page().processes[i].session == self().session;
+  return inside == 1;
 }
 
 bool has_pidfd_of(const Descriptor &d, int pid) { return d.kind == Kind::process && d.process.pid == pid; }
@@ -104,7 +110,7 @@ bool wait_until_whole() {
 void begin_group() {
   if (!is_member()) return;
   const Process &me = self();
-  if (me.session == me.pid)
+  if (me.session == me.pid && is_alone_in_session())
     sys(SYS_setsid);
   else if (me.group == me.pid)
     sys(SYS_setpgid, 0, 0);

@@ -115,6 +115,8 @@ long fetch(int process, int fd) {
 }
 
 bool exchange() {
+  self().group = (int)sys(SYS_getpgid, 0);
+  self().session = (int)sys(SYS_getsid, 0);
   if (!publish()) return false;
   if (is_member()) {
     report(tabled);
