@@ -73,6 +73,7 @@ struct Descriptor {
     int backlog;          ///< listener
     uint16_t port;        ///< listener, udp, tcp_idle: on the clone's address (host byte order), 0: none
     sockaddr_in6 *to;     ///< udp: where it is connected to (also an IPv4 address), null: nowhere
+    uint16_t to_own;      ///< udp, of a tree: it is connected to a process of it, at this port; 0: it is not
     int shut;             ///< tcp_pair, tcp_across: halves, see tcp_ends.hpp
     InFlight waiting;     ///< to be read from it
   };

@@ -212,7 +212,7 @@ bool complete_descriptors() {
   end_exact_mapping();
   for (Descriptor &d : engine.plan.descriptors)
     if (d.kind == Kind::inotify && d.same_as < 0 && !end_watches(d)) return false;
-  return complete_tcp_pairs() && tree::complete_tcp_across() && register_all();
+  return complete_tcp_pairs() && tree::complete_tcp_across() && tree::send_datagrams() && register_all();
 }
 
 }  // namespace gridcentric::live_clone

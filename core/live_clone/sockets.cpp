@@ -63,26 +63,30 @@ uint16_t bound_port(int fd) {  // network order, 0: not bound
   return a.is_v6() ? a.v6.sin6_port : a.v4.sin_port;
 }
 
-// Binds to the clone's address. IPv6 sockets get it as ::ffff:a.b.c.d, so they may not be for IPv6 only.
+// The clone's address and a port in network order. IPv6 has it as ::ffff:a.b.c.d. Returns the size.
+unsigned name_in_clone(int family, uint16_t port, SocketName *a) {
+  *a = {};
+  if (family != AF_INET6) {
+    a->v4.sin_family = AF_INET;
+    a->v4.sin_port = port;
+    a->v4.sin_addr.s_addr = htonl(clone_address());
+    return sizeof a->v4;
+  }
+  const uint32_t address = htonl(clone_address());
+  a->v6.sin6_family = AF_INET6;
+  a->v6.sin6_port = port;
+  a->v6.sin6_addr.s6_addr[10] = a->v6.sin6_addr.s6_addr[11] = 0xff;
+  memcpy(&a->v6.sin6_addr.s6_addr[12], &address, 4);
+  return sizeof a->v6;
+}
+
+// Binds to the clone's address: IPv6 sockets may not be for IPv6 only.
 bool bind_to_clone(int fd, const Descriptor &d, uint16_t port) {
   set_socket_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   set_socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (d.socket.family == AF_INET6) set_socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   SocketName a{};
-  unsigned size;
-  if (d.socket.family == AF_INET6) {
-    set_socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    const uint32_t address = htonl(clone_address());
-    a.v6.sin6_family = AF_INET6;
-    a.v6.sin6_port = port;
-    a.v6.sin6_addr.s6_addr[10] = a.v6.sin6_addr.s6_addr[11] = 0xff;
-    memcpy(&a.v6.sin6_addr.s6_addr[12], &address, 4);
-    size = sizeof a.v6;
-  } else {
-    a.v4.sin_family = AF_INET;
-    a.v4.sin_port = port;
-    a.v4.sin_addr.s_addr = htonl(clone_address());
-    size = sizeof a.v4;
-  }
+  const unsigned size = name_in_clone(d.socket.family, port, &a);
   const long r = sys(SYS_bind, fd, &a, size);
   if (r == 0) return true;
   Text text = fail_descriptor((int)-r, d);
@@ -215,9 +219,11 @@ bool plan_udp(Descriptor &d) {
     d.socket.to = static_cast<sockaddr_in6 *>(engine.arena.take(sizeof(sockaddr_in6)));
     if (!d.socket.to) return fail_arena();
     *d.socket.to = peer.v6;
+    d.socket.to_own = tree::port_of_own(d.fd);
   } else if (!joins_too) {
     d.socket.port = ntohs(bound_port(d.fd));
   }
+  if (!tree::copy_datagrams(d)) return false;
   for (const Group &group : engine.plan.groups) {
     if (joins_too || !is_member(d.fd, group)) continue;
     Text text = note();
@@ -243,12 +249,24 @@ bool rebuild_listener(Descriptor &d) {
   return place_with_duplicates((int)fd, d);
 }
 
+// One that is connected to a process of its tree is so to that one's copy.
+bool connect_to_own(int fd, const Descriptor &d) {
+  if (!bind_to_clone(fd, d, bound_port(d.fd))) return false;
+  SocketName peer{};
+  const unsigned size = name_in_clone(d.socket.family, htons(d.socket.to_own), &peer);
+  const long r = sys(SYS_connect, fd, &peer, size);
+  if (r < 0) fail_descriptor((int)-r, d) << "connect failed (error " << -r << ")";
+  return r >= 0;
+}
+
 // A connected one keeps its peer and gets any port: bound to the clone's loopback address it could not reach
 // others. One that is bound to a group's address has nothing of the master's: it joins the group itself.
 bool rebuild_udp(Descriptor &d) {
   const long fd = fresh_socket(d);
   if (fd < 0) return place((int)fd, d);
-  if (d.socket.to)
+  if (d.socket.to_own) {
+    if (!connect_to_own((int)fd, d)) return false;
+  } else if (d.socket.to)
     sys(SYS_connect, fd, d.socket.to,
         d.socket.family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
   else if (receives_a_group_alone(d.fd)) {

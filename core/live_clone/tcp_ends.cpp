@@ -152,6 +152,13 @@ bool is_v6_loopback(const Endpoint &e) {
   return memcmp(e.address, one, 16) == 0;
 }
 
+bool is_on_loopback(const Endpoint &e) {
+  uint8_t any[16] = {};
+  const bool all = memcmp(e.address, any, 16) == 0;
+  any[10] = any[11] = 0xff;
+  return all || memcmp(e.address, any, 16) == 0 || is_v4_loopback(e) || is_v6_loopback(e);
+}
+
 // What has been sent stays in the sender's queue until the other side says that it has come, which may take it 40 ms: until then
 // both sides' counts tell. The receiver's queue comes last: what is all there by then is in it.
 UnderWay under_way(int from, int to) {

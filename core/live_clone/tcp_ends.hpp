@@ -31,6 +31,8 @@ bool in_one_network(int fd_a, int fd_b);
 /// 127.0.0.0/8, in both families.
 bool is_v4_loopback(const Endpoint &e);
 bool is_v6_loopback(const Endpoint &e);
+/// Can what is sent to a loopback address arrive there?
+bool is_on_loopback(const Endpoint &e);
 
 /// From one end to the other.
 struct UnderWay {

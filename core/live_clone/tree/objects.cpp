@@ -27,6 +27,7 @@ void describe_socket(const Descriptor &d, OpenFile *file) {
   file->family = d.socket.family;
   if (!local_endpoint(d.fd, &c.local)) return;
   file->port = c.local.port;
+  file->loops = is_on_loopback(c.local);
   if (d.kind == Kind::tcp_dead && connection_of(d.fd, &c) && !same_endpoint(c.local, c.peer))
     file->connection = number_for(c);
 }

@@ -70,6 +70,7 @@ struct OpenFile {
   bool stream;          ///< one of the root's standard streams
   int family;           ///< of an internet socket; 0: it is none
   uint16_t port;        ///< its own
+  bool loops;           ///< it is on all addresses, or on one of those that only this computer has
   uint64_t connection;  ///< TCP: the same number for both ends (tcp_ends.hpp); 0: it has no other end
   Across across;
 };

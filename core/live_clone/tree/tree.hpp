@@ -98,6 +98,14 @@ bool complete_tcp_across();
 /// When all copies have got what was under way.
 void shut_connections();
 
+// ---- datagrams.cpp
+/// The port to which a UDP socket of the tree is bound that `fd` is connected to by a loopback address; 0: none is.
+uint16_t port_of_own(int fd);
+/// What waits to be read from a UDP socket and was sent by one of the tree.
+bool copy_datagrams(Descriptor &d);
+/// In a copy: sends it again, from the copies of those sockets.
+bool send_datagrams();
+
 // ---- objects.cpp
 /// In a copy: holds descriptors ready for the others, until close_offers(). Takes them over.
 bool offer(uint64_t device, uint64_t inode, bool memory, int first, int second = -1);
