@@ -5,10 +5,9 @@ buffered, because every clone would write it again. At this point no thread is s
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, Callable
 
 from gridcentric import _native
@@ -40,9 +39,9 @@ def run() -> None:
     with _one_at_a_time():
         for handler in list(handlers):
             result = handler()
-            if not inspect.isawaitable(result):
+            if not isinstance(result, Awaitable):
                 continue
-            if inspect.iscoroutine(result):
+            if isinstance(result, Coroutine):
                 result.close()
             raise WrongArgumentType(
                 f"{handler!r} of before_clone() is asynchronous: clone with gridcentric.aio.clone(), which awaits it, or "
@@ -54,7 +53,7 @@ async def run_and_await() -> None:
     with _one_at_a_time():
         for handler in list(handlers):
             result = handler()
-            if inspect.isawaitable(result):
+            if isinstance(result, Awaitable):
                 await result
 
 
