@@ -1,7 +1,6 @@
 #include "core/guest/clone_handlers.hpp"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -13,6 +12,7 @@
 
 #include "core/generators/reseed.hpp"
 #include "core/guest/client.hpp"
+#include "core/guest/library_thread.hpp"
 #include "core/guest/machine_page.hpp"
 
 namespace gridcentric::guest {
@@ -57,15 +57,11 @@ void *watch(void *) {
 void start_watcher() {
   State &s = state();
   if (s.watched.exchange(true)) return;
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);  // the program's signals are for its own threads
   pthread_t thread;
-  if (::pthread_create(&thread, nullptr, watch, nullptr) == 0)
+  if (start_library_thread(&thread, watch, nullptr) == 0)
     ::pthread_detach(thread);
   else
     s.watched = false;  // without it a clone is noticed at the next call into the library
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 std::vector<std::function<void(int)>> handlers() {

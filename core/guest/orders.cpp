@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +15,7 @@
 #include "core/guest/attach.hpp"
 #include "core/guest/connection_pool.hpp"
 #include "core/guest/exchange.hpp"
+#include "core/guest/library_thread.hpp"
 #include "core/guest/reply.hpp"
 #include "core/guest/ticket.hpp"
 #include "core/live_clone/tree/family.hpp"
@@ -144,12 +144,8 @@ void *run_listener(void *given) {
 
 void start_thread(const First &first) {
   auto given = std::make_unique<First>(first);
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);  // the program's signals are for its own threads
   pthread_t thread;
-  const int error = ::pthread_create(&thread, nullptr, run_listener, given.get());
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const int error = start_library_thread(&thread, run_listener, given.get());
   if (error == 0) {
     ::pthread_detach(thread);
     given.release();  // the thread's now

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include <atomic>
 #include <chrono>
@@ -14,6 +13,7 @@
 #include "core/guest/attach.hpp"
 #include "core/guest/client.hpp"
 #include "core/guest/huge_pages.hpp"
+#include "core/guest/library_thread.hpp"
 #include "core/guest/machine_page.hpp"
 
 namespace gridcentric::guest {
@@ -105,12 +105,7 @@ void end_thread() {
 // With the lock held. Without a thread the clone takes longer, and that is all.
 void start_thread() {
   auto thread = std::make_unique<Thread>();
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);  // the program's signals are for its own threads
-  const int error = ::pthread_create(&thread->id, nullptr, run, thread.get());
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error == 0) preparing().thread = std::move(thread);
+  if (start_library_thread(&thread->id, run, thread.get()) == 0) preparing().thread = std::move(thread);
 }
 
 // Not in a VM, which its hypervisor copies, and not in the gc command, which is not what is copied.
@@ -132,7 +127,8 @@ bool taken_back(Call *call, Clock::time_point *looked) {
 
 }  // namespace
 
-void prepare_for(const std::string &ticket) {
+// The ticket has been granted: a failure here must not lose it.
+void prepare_for(const std::string &ticket) noexcept try {
   if (!wanted()) return;
   Preparing &s = preparing();
   const std::lock_guard guard(s.lock);
@@ -140,6 +136,7 @@ void prepare_for(const std::string &ticket) {
   if (s.thread && s.thread->at_work) return;
   end_thread();
   start_thread();
+} catch (...) {
 }
 
 void prepare_no_longer_for(const std::string &ticket) noexcept {

@@ -8,7 +8,7 @@
 namespace gridcentric::guest {
 
 // With GRIDCENTRIC_PREPARE=1. The thread ends when it is done, after ten seconds, or when the computer is too busy for it.
-void prepare_for(const std::string &ticket);
+void prepare_for(const std::string &ticket) noexcept;
 // The ticket has been released: without another one, the thread has ended when this returns.
 void prepare_no_longer_for(const std::string &ticket) noexcept;
 
