@@ -46,16 +46,7 @@ short polled(int fd, short events) {
 bool endpoint(bool (*name_of)(int, SocketName *), int fd, Endpoint *e) {
   SocketName a{};
   if (!name_of(fd, &a)) return false;
-  memset(e, 0, sizeof *e);
-  if (a.is_v6()) {
-    memcpy(e->address, &a.v6.sin6_addr, 16);
-    e->scope = a.v6.sin6_scope_id;
-    e->port = ntohs(a.v6.sin6_port);
-  } else {
-    e->address[10] = e->address[11] = 0xff;
-    memcpy(e->address + 12, &a.v4.sin_addr, 4);
-    e->port = ntohs(a.v4.sin_port);
-  }
+  *e = endpoint_of(a);
   return true;
 }
 
@@ -109,6 +100,20 @@ const char *const too_much_under_way =
     "more than 8 MiB in one direction, or 64 MiB in all such connections, is in flight";
 const char *const never_arrives = "what was sent does not arrive";
 const char *const urgent_in_flight = "urgent data is in flight";
+
+Endpoint endpoint_of(const SocketName &name) {
+  Endpoint e{};
+  if (name.is_v6()) {
+    memcpy(e.address, &name.v6.sin6_addr, sizeof e.address);
+    e.scope = name.v6.sin6_scope_id;
+    e.port = ntohs(name.v6.sin6_port);
+  } else {
+    e.address[10] = e.address[11] = 0xff;
+    memcpy(e.address + 12, &name.v4.sin_addr, 4);
+    e.port = ntohs(name.v4.sin_port);
+  }
+  return e;
+}
 
 bool same_endpoint(const Endpoint &a, const Endpoint &b) {
   return a.port == b.port && a.scope == b.scope && memcmp(a.address, b.address, sizeof a.address) == 0;

@@ -2,6 +2,7 @@
 // from having one like it. For plan (tcp_pairs.cpp) and preflight. Only looks: changes nothing in a socket.
 #pragma once
 
+#include "socket_name.hpp"
 #include "sys.hpp"
 
 namespace gridcentric::live_clone {
@@ -18,6 +19,7 @@ struct Connection {
   Endpoint local, peer;
 };
 
+Endpoint endpoint_of(const SocketName &name);
 bool same_endpoint(const Endpoint &a, const Endpoint &b);
 /// Of the connection whose one end is `a`, is `b` the other?
 bool are_ends_of_one(const Connection &a, const Connection &b);

@@ -32,19 +32,6 @@ const OpenFile *socket_at(uint16_t port, int *process) {
   return nullptr;
 }
 
-Endpoint endpoint_of(const SocketName &name) {
-  Endpoint e{};
-  if (name.is_v6()) {
-    memcpy(e.address, &name.v6.sin6_addr, sizeof e.address);
-    e.port = ntohs(name.v6.sin6_port);
-  } else {
-    e.address[10] = e.address[11] = 0xff;
-    memcpy(e.address + 12, &name.v4.sin_addr, 4);
-    e.port = ntohs(name.v4.sin_port);
-  }
-  return e;
-}
-
 // The last one's `next` is where the following one goes.
 bool copy_datagram(const SocketName &from, const char *data, size_t size, Datagram ***last) {
   const Endpoint sender = endpoint_of(from);
