@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from from_outside import clone_of, end, needs, until
+from from_within import CLONE, FINALLY
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 
 # The child serves. What waits in either end is read after the clone.
-PAIR = """
+PAIR = (
+    """
 import os, socket, subprocess
 
 listener = socket.create_server((ADDRESS, 0), family=FAMILY)
@@ -40,15 +42,16 @@ server.close()
 os.close(done)
 os.read(ready, 1)
 PARENT_BEFORE
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 os.close(tell)
 client.settimeout(20)
 PARENT_AFTER
 os.write(1, f"{vmid} {said}\\n".encode())
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 FILL = """
     server.setblocking(False)
@@ -101,7 +104,8 @@ def test_a_connection_between_parent_and_child(tree: Any, case: str, address: st
     assert tree.lines(sys.executable, "pair.py") == [f"{vmid} {CASES[case]['said']}" for vmid in range(3)]
 
 
-REDIS = """
+REDIS = (
+    """
 import os, socket, subprocess, sys, time
 
 port = int(sys.argv[1])
@@ -120,8 +124,9 @@ def ask(stream, *words):
 one, two = connect(), connect()
 ask(one, "set", "who", "all")
 two.sendall(b"PING\\r\\n")  # is answered before, and read after the clone
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 pong = two.recv(100).decode().strip()
 before = ask(one, "get", "who")
 ask(one, "append", "who", "-" + vmid)
@@ -130,9 +135,9 @@ said = ask(two, "get", "who")
 again = ask(connect(), "get", "who")
 server.terminate()
 os.write(1, f"{vmid} {pong} {before} {said} {again} {server.wait()}\\n".encode())
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 
 @repeated

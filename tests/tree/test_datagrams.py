@@ -7,11 +7,13 @@ import sys
 from typing import Any
 
 import pytest
+from from_within import CLONE, FINALLY
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 
 # What waits in either socket is read after the clone.
-PAIR = """
+PAIR = (
+    """
 import os, socket, subprocess
 
 parent, child = socket.socket(FAMILY, socket.SOCK_DGRAM), socket.socket(FAMILY, socket.SOCK_DGRAM)
@@ -34,17 +36,18 @@ child.close()
 os.close(done)
 os.read(ready, 1)
 for text in (b"one", b""): parent.SEND
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 os.close(tell)
 text = b"two"
 parent.SEND
 said = [parent.recv(100), parent.recv(100)]
 os.wait()
 os.write(1, f"{vmid} {said}\\n".encode())
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 CASES = {
     "connected": {

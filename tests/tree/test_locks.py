@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from from_within import CLONE, FINALLY
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 
@@ -25,7 +26,8 @@ for moved in range(1, 1000000):
     print(moved, flush=True)
     time.sleep(0.02)
 """
-PARENT = """
+PARENT = (
+    """
 import os, sqlite3, subprocess, sys
 
 bank = sqlite3.connect("bank", timeout=30, isolation_level=None)
@@ -35,8 +37,9 @@ bank.execute("insert into account values ('a', 1000000), ('b', 0)")
 writer = subprocess.Popen([sys.executable, "writer.py"], stdout=subprocess.PIPE, text=True)
 writer.stdout.readline()
 writer.stdout.readline()
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 first = int(writer.stdout.readline())
 later = [int(writer.stdout.readline()) for _ in range(5)]
 whole = {bank.execute("select sum(money) from account").fetchone()[0] for _ in range(20)}
@@ -44,9 +47,9 @@ right = later == list(range(first + 1, first + 6))
 check = bank.execute("pragma integrity_check").fetchone()[0]
 writer.kill()
 os.write(1, f"{vmid} {right} {whole} {check} {writer.wait()}\\n".encode())
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 
 @repeated

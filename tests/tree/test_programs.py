@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from from_outside import clone_of, end, get, needs, until
+from from_within import CLONE, FINALLY
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 ROOT = Path(__file__).resolve().parents[2]
 
 
-WORKERS = """
+WORKERS = (
+    """
 import multiprocessing, os, signal, subprocess, sys
 
 def work(tasks, results, total):
@@ -33,8 +35,9 @@ for worker in workers:
 for number in range(10):
     tasks.put(number)
 first = [results.get()[2] for _ in range(10)]
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 for number in range(100):
     tasks.put(1)
 got = [results.get() for _ in range(100)]
@@ -46,9 +49,9 @@ for worker in workers:
     worker.join()
 exits = [worker.exitcode for worker in workers]
 os.write(1, f"{vmid} {sum(first)} {total.value} {known} {parents} {exits}\\n".encode())  # at once: others write too
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 
 @repeated
@@ -59,20 +62,22 @@ def test_workers_of_multiprocessing(tree: Any, repeat: int) -> None:
     assert said == [f"{vmid} 45 145 True True [5, 5, 5]" for vmid in range(3)]
 
 
-SESSION = """
+SESSION = (
+    """
 import os, signal, subprocess
 
 leader = subprocess.Popen(["sh", "-c", "sleep 300 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True)
 leader.stdout.readline()
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 leads = os.getpgid(leader.pid) == leader.pid
 os.killpg(leader.pid, signal.SIGTERM)
 closed = leader.stdout.read() == b""  # by sleep too
 os.write(1, f"{vmid} {leads} {leader.wait()} {closed}\\n".encode())
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 
 @repeated
@@ -82,7 +87,8 @@ def test_a_child_that_leads_a_session(tree: Any, repeat: int) -> None:
     assert tree.lines(sys.executable, "session.py") == [f"{vmid} True -15 True" for vmid in range(3)]
 
 
-PIPES = """
+PIPES = (
+    """
 import os, subprocess, sys, threading
 
 child = subprocess.Popen([sys.executable, "-uc", "import sys\\nfor line in sys.stdin: print(len(line), flush=True)"],
@@ -92,16 +98,17 @@ def ask(text):
     return child.stdout.readline().strip()
 
 before = ask("12345")
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 answers = [ask("x" * n) for n in range(50)]
 ended = child.poll()
 child.stdin.close()
 right = answers == [str(n + 1) for n in range(50)]
 os.write(1, f"{vmid} {before} {right} {ended} {child.wait()}\\n".encode())
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 
 @repeated

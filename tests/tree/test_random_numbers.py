@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from from_outside import clone_of, end, get, until
+from from_within import CLONE, FINALLY
 
 repeated = pytest.mark.parametrize("repeat", range(int(os.environ.get("GC_REPEAT", "1"))))
 
@@ -37,7 +38,8 @@ def test_workers_of_gunicorn(tree: Any, free_port: int, more: str, threads: int,
     end(gunicorn, tree.environment)
 
 
-BUSY = """
+BUSY = (
+    """
 import os, random, subprocess, time
 from multiprocessing import get_context
 
@@ -52,14 +54,15 @@ results, go = context.Queue(), context.Event()
 worker = context.Process(target=work, args=(results, go))
 worker.start()
 time.sleep(0.1)
-ticket = subprocess.check_output(["gc", "rt", "2", "2", "1", "5000"], text=True).split()[1]
-vmid = subprocess.run(["gc", "clone", ticket], stdout=subprocess.PIPE, text=True).stdout.strip()
+"""
+    + CLONE
+    + """
 go.set()
 os.write(1, f"{results.get()}\\n".encode())
 worker.join()
-if vmid == "0":
-    subprocess.run(["gc", "wait", ticket], stdout=subprocess.DEVNULL, check=True)
 """
+    + FINALLY
+)
 
 
 @repeated
