@@ -48,8 +48,8 @@ def tools(session: nox.Session) -> dict[str, str]:
         stamp.write_text(REQUIREMENTS.read_text())
     (zig,) = TOOLS.glob("lib/python*/site-packages/ziglang/zig")
     programs = {name: write_program(TOOLS / "bin" / name.lower(), command) for name, command in compilers(str(zig)).items()}
-    made = environment()
-    return made | programs | {"PATH": f"{TOOLS / 'bin'}:{made['PATH']}", "CCACHE_COMPILERTYPE": "clang"}
+    path = f"{TOOLS / 'bin'}:{environment()['PATH']}"
+    return environment() | programs | {"PATH": path, "CCACHE_COMPILERTYPE": "clang"}
 
 
 def compilers(zig: str) -> dict[str, str]:
