@@ -2,6 +2,7 @@
 #include "libc_profile.hpp"
 
 #include <dlfcn.h>
+#include <sys/auxv.h>
 
 #include <algorithm>
 
@@ -53,9 +54,7 @@ void find_lock_code(LibcProfile *p) {
   p->lock_code_end = high + longest;
 }
 
-}  // namespace
-
-LibcProfile libc_profile() {
+LibcProfile find() {
   LibcProfile p{};
   p.glibc = &gnu_get_libc_version != nullptr;
   p.name = p.glibc ? std::string("glibc ") + gnu_get_libc_version() : "an unknown C library";
@@ -63,8 +62,16 @@ LibcProfile libc_profile() {
     p.rseq_size = __rseq_size;
     p.rseq_offset = (size_t)__rseq_offset;
   }
+  p.vdso = getauxval(AT_SYSINFO_EHDR);
   if (p.glibc) find_lock_code(&p), find_thread_id(&p);
   return p;
+}
+
+}  // namespace
+
+const LibcProfile &libc_profile() {
+  static const LibcProfile found = find();
+  return found;
 }
 
 }  // namespace gridcentric::live_clone

@@ -1,5 +1,5 @@
 // What the engine has to know about the C library of the process: which one it is, and where it keeps the rseq area, thread
-// ids and lock functions.
+// ids and lock functions; and where the kernel has put its own code.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@ struct LibcLayout {
   size_t thread_id_offset;
   /// The range of addresses of its mutex and read-write lock functions; both 0: unknown.
   uint64_t lock_code_start, lock_code_end;
+  uint64_t vdso;  ///< where the kernel says that its code for this process is (AT_SYSINFO_EHDR); 0: nowhere
 };
 
 struct LibcProfile : LibcLayout {
@@ -23,7 +24,7 @@ struct LibcProfile : LibcLayout {
   std::string name;  ///< "glibc 2.36", "unknown C library"
 };
 
-/// Never fails; thread-safe.
-LibcProfile libc_profile();
+/// Never fails; thread-safe. Found once: a process keeps its C library.
+const LibcProfile &libc_profile();
 
 }  // namespace gridcentric::live_clone

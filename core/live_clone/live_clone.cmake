@@ -4,7 +4,7 @@ add_library(gc_parked OBJECT ${GC_SOURCES_parked})
 # Each source alone: the symbols are checked for each, and no function grows a larger stack by what others inline.
 set_target_properties(gc_parked PROPERTIES UNITY_BUILD OFF)
 if(GC_TESTS)
-  target_compile_definitions(gc_parked PRIVATE GC_CHECKED)
+  target_compile_definitions(gc_parked PRIVATE GC_CHECKED)  # the engine checks itself
 endif()
 target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
 set(gc_parked_flags ${GC_SOURCES_flag} -fno-sanitize=all -Wall -Wextra -Werror)

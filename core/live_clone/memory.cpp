@@ -9,7 +9,7 @@
 #include "descriptor.hpp"
 #include "file_data.hpp"
 #include "mapped_files.hpp"
-#include "maps_line.hpp"
+#include "mappings.hpp"
 #include "private_files.hpp"
 #include "program_memory.hpp"
 #include "tree/tree.hpp"
@@ -28,7 +28,8 @@ struct Guards {
 
 namespace {
 
-uint64_t vdso_start, vdso_end;
+KernelPages kernel_pages;
+
 // Mappings that make a process impossible to copy.
 bool check_mapping(const MapsLine &m) {
   const char *n = m.name;
@@ -40,6 +41,25 @@ bool check_mapping(const MapsLine &m) {
   name[i] = 0;
   Text text = fail(EOPNOTSUPP);
   return tell_refused_mapping(text, why, name), false;
+}
+
+bool plan_mapping(const MapsLine &m, Space space) {
+  Engine &e = engine;
+  if (!check_mapping(m)) return false;
+  if (m.permissions[3] != 's' || m.start == (uint64_t)e.prepared.status ||
+      m.start == (uint64_t)e.prepared.tree)
+    return true;
+  const bool ring = is_ring(m.name);
+  const PrivateFolder *unnamed = folder_of_unnamed(m.name);
+  const uint64_t device = unnamed ? unnamed->device : m.device;
+  if (!ring && !unnamed && !is_program_memory(m.name, device, space.start, space.size))
+    return true;  // a file on a disk stays shared, like its contents
+  SharedMapping *s = e.plan.shared.add(e.arena);
+  if (!s) return fail_arena();
+  *s = {m.start, m.end, m.offset, device, m.inode, protection_of(m), ring, -1, false, false};
+  if (after(m.name, "/SYSV"))
+    end_note(note() << "System V shared memory: each clone gets its own copy, on which shmdt fails");
+  return true;
 }
 
 // Is any mapping of this object writable?
@@ -205,35 +225,8 @@ long rebuilt_object(const Descriptor &d) {
 }  // namespace
 
 bool plan_memory() {
-  Engine &e = engine;
-  const long n = read_file("/proc/self/maps", e.scratch, e.scratch_size);
-  if (n == -ENOBUFS) return fail_arena();
-  if (n < 0) return fail((int)-n) << "/proc/self/maps can't be read", false;
-  vdso_start = vdso_end = 0;
-  MapsLine m;
-  for (const char *p = e.scratch; *p;) {
-    p = parse_maps_line(p, &m);
-    if (after(m.name, "[vvar") || after(m.name, "[vdso]")) {
-      if (!vdso_start) vdso_start = m.start;
-      vdso_end = m.end;
-      continue;
-    }
-    if (!check_mapping(m)) return false;
-    if (m.permissions[3] != 's' || m.start == (uint64_t)e.prepared.status ||
-        m.start == (uint64_t)e.prepared.tree)
-      continue;
-    const bool ring = is_ring(m.name);
-    const PrivateFolder *unnamed = folder_of_unnamed(m.name);
-    if (unnamed) m.device = unnamed->device;
-    if (!ring && !unnamed &&
-        !is_program_memory(m.name, m.device, e.scratch + n + 1, e.scratch_size - (size_t)n - 1))
-      continue;  // a file on a disk stays shared, like its contents
-    SharedMapping *s = e.plan.shared.add(e.arena);
-    if (!s) return fail_arena();
-    *s = {m.start, m.end, m.offset, m.device, m.inode, protection_of(m), ring, -1, false, false};
-    if (after(m.name, "/SYSV"))
-      end_note(note() << "System V shared memory: each clone gets its own copy, on which shmdt fails");
-  }
+  const auto begin = [] { engine.plan.shared = {}; };
+  if (!look_at_mappings(begin, plan_mapping, &kernel_pages)) return false;
   char swaps[256];
   const long s = read_file("/proc/swaps", swaps, sizeof swaps);
   engine.plan.swap_in_use = s == -ENOBUFS || (s > 0 && *next_line(swaps));
@@ -258,8 +251,9 @@ void leave_mapped(const Descriptor &d) {
 // anew, as after fork().
 bool allow_fork_everywhere() {
   Engine &e = engine;
-  long first = sys(SYS_madvise, 0, vdso_start ? vdso_start : arch::address_space_end, MADV_DOFORK);
-  long second = vdso_end ? sys(SYS_madvise, vdso_end, arch::address_space_end - vdso_end, MADV_DOFORK) : 0;
+  const auto [start, end] = kernel_pages;
+  const long first = sys(SYS_madvise, 0, start ? start : arch::address_space_end, MADV_DOFORK);
+  const long second = end ? sys(SYS_madvise, end, arch::address_space_end - end, MADV_DOFORK) : 0;
   const auto done = [](long r) { return r == 0 || r == -ENOMEM; };  // ENOMEM: there were gaps
   if (done(first) && done(second)) return true;
   if (first == -EPERM || first == -ENOSYS)

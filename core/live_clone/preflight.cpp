@@ -139,7 +139,7 @@ class Examination {
       refuse(EOPNOTSUPP, std::string("live clone has never been run on ") + arch::name +
                              ": run tests/live_clone there first and set `proven` in its arch file");
     if (!self_) return;
-    const LibcProfile libc = libc_profile();
+    const LibcProfile &libc = libc_profile();
     if (mode_ == Mode::plain && !libc.glibc)
       refuse(EOPNOTSUPP, "plain mode knows the locks of glibc only, and this process runs on " + libc.name +
                              ": allow user namespaces, so that pidns mode works");

@@ -40,13 +40,14 @@ bool is_on_top(const std::string &proc, const Mount &mount) {
          facts.stx_mnt_id == mount.id;
 }
 
-}  // namespace
+constexpr const char *any_source = " - ", *our_sources = " gridcentric-";
 
-// "36 35 98:0 /root /where rw,noatime master:1 - ext3 /dev/root rw,errors=continue"
-std::vector<Mount> mounts_of(const std::string &proc) {
+// "36 35 98:0 /root /where rw,noatime master:1 - ext3 /dev/root rw,errors=continue"; only lines with the text `wanted`.
+std::vector<Mount> mounts_with(const char *wanted, const std::string &proc) {
   std::vector<Mount> mounts;
   std::ifstream table(proc + "/mountinfo");
   for (std::string line; std::getline(table, line);) {
+    if (line.find(wanted) == std::string::npos) continue;
     const auto second_half = line.find(" - ");
     if (second_half == std::string::npos) continue;
     std::istringstream first(line.substr(0, second_half)), second(line.substr(second_half + 3));
@@ -64,9 +65,13 @@ std::vector<Mount> mounts_of(const std::string &proc) {
   return mounts;
 }
 
+}  // namespace
+
+std::vector<Mount> mounts_of(const std::string &proc) { return mounts_with(any_source, proc); }
+
 Folders folders_of(const std::string &proc) {
   Folders found;
-  for (const Mount &mount : mounts_of(proc)) {
+  for (const Mount &mount : mounts_with(our_sources, proc)) {
     const bool store = mount.type == "tmpfs" && mount.source == store_source;
     const bool folder = mount.type == "overlay" && mount.source.starts_with(folder_source);
     if ((!store && !folder) || !is_on_top(proc, mount)) continue;

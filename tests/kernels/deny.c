@@ -6,7 +6,7 @@
  *   old-container  the same of 2019: EPERM for whatever was not known then (but for clone3, without which the C library
  *                  can make no threads)
  *   namespaces     user namespaces alone
- * or sock_diag: EPERM for sockets of the family AF_NETLINK.
+ * or sock_diag: EPERM for sockets of the family AF_NETLINK; or procmap_query: ENOTTY for that ioctl, as before Linux 6.11.
  * Clones with namespaces are refused with the flags of clone(2); all other calls whatever their arguments. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -129,7 +129,7 @@ static void refuse(const char *what) {
   }
   fprintf(stderr,
           "deny: '%s': expected CALL=ENOSYS or CALL=EPERM of a known call, or container, old-container, "
-          "namespaces, sock_diag\n",
+          "namespaces, sock_diag, procmap_query\n",
           what);
   exit(2);
 }
@@ -144,19 +144,17 @@ static void refuse_cloned_namespaces(void) {
   load(offsetof(struct seccomp_data, nr));
 }
 
-static void refuse_netlink(void) {
-  emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 4, SYS_socket);
-  load(offsetof(struct seccomp_data, args[0]));
-  emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, AF_NETLINK);
-  emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM);
+static void refuse_with_argument(unsigned call, int index, unsigned value, unsigned error) {
+  emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 4, call);
+  load(offsetof(struct seccomp_data, args) + (size_t)index * sizeof(__u64));
+  emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, value);
+  emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | error);
   load(offsetof(struct seccomp_data, nr));
 }
 
 static void add(const char *what) {
-  if (strcmp(what, "sock_diag") == 0) {
-    refuse_netlink();
-    return;
-  }
+  if (strcmp(what, "sock_diag") == 0) return refuse_with_argument(SYS_socket, 0, AF_NETLINK, EPERM);
+  if (strcmp(what, "procmap_query") == 0) return refuse_with_argument(SYS_ioctl, 1, 0xc0686611, ENOTTY);
   for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) {
     if (strcmp(profiles[i].name, what) != 0) continue;
     for (const char *const *one = profiles[i].refused; *one; one++) refuse(*one);
