@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, cluster, host, installing, java, peers, qemu, tree
+from . import chat, cloning, cluster, host, installing, java, peers, qemu, stages, tree
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -17,6 +17,7 @@ def table() -> dict[str, Row]:
         "barrier": host.barrier,
         "fake": host.fake,
         "one": cloning.one,
+        "stages": stages.stages_of_one,
         "pause": cloning.pause,
         "prepared": cloning.prepared,
         "node61": cloning.node61,
