@@ -8,6 +8,7 @@ nobody else what a VM may need. It is counted and not enforced; QEMU takes no mo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,15 +70,15 @@ class Tickets:
         held = self._held.get(ticket)
         if held is None:
             self.look()
-            many = min(most, self._books.most(vm))
-            if many >= least:
-                held = await self._try(ticket, vm, many)
-            if held is None:  # somebody else has a part of the cluster
-                many = min(most, self._books.most(vm, _reported()))
-                if many >= least:
-                    held = await self._try(ticket, vm, many)
-            if held is None:
-                held = self._ask(ticket, vm, least)
+            room = min(most, self._books.most(vm))
+            held = self._ask(ticket, vm, max(least, room))
+            if room >= least and not await self._at_once(ticket, held):
+                # Somebody else has a part of the cluster, or Ray has not taken back yet what was released. What would be asked
+                # for again is waited for: Ray frees a group that is given up no sooner than what it waits for.
+                held = self._at_most(ticket, held, max(least, min(most, self._books.most(vm, _reported()))))
+                if not await self._at_once(ticket, held):
+                    held = self._at_most(ticket, held, least)
+            if not held.ready.done():
                 self._watch(ticket, held)
         return held.ready.result() if held.ready.done() else []
 
@@ -107,15 +108,26 @@ class Tickets:
         held = self._held[ticket] = _Held(group, vm, many, asyncio.get_running_loop().create_future())
         return held
 
+    def _at_most(self, ticket: str, held: _Held, many: int) -> _Held:
+        """One of no more VMs, in the place of one that is pending."""
+        if held.many <= many:
+            return held
+        self.release(ticket)
+        return self._ask(ticket, held.vm, many)
+
+    async def _at_once(self, ticket: str, held: _Held) -> bool:
+        """Is it granted in the time that Ray needs where there is room?"""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._granted(ticket, held), AT_ONCE_S)
+        return held.ready.done()
+
     async def _try(self, ticket: str, vm: Size, many: int, besides: dict[str, float] | None = None) -> _Held | None:
         """Nothing, when it is not granted at once."""
         held = self._ask(ticket, vm, many, besides)
-        try:
-            await asyncio.wait_for(self._granted(ticket, held), AT_ONCE_S)
-        except asyncio.TimeoutError:
-            self.release(ticket)
-            return None
-        return held
+        if await self._at_once(ticket, held):
+            return held
+        self.release(ticket)
+        return None
 
     async def wait(self, ticket: str, vm: Size) -> str:
         """For one VM that stands in no line: this computer where it has room, or else any, as soon as there is room."""
