@@ -29,7 +29,9 @@ def qemu_full(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """VMs across two computers, which are network namespaces with a Ray node each. As root; installs Ray (300 MB). Minutes."""
+    """VMs across two computers, which are network namespaces with a Ray node each: the tests of a cluster and the driver
+    contract. As root; installs Ray (300 MB). Minutes; GC_KILLS=20 kills a computer as often."""
     needs(session, "dev", "python")
     run(session, PYTHON, "-m", "pip", "install", "--quiet", RAY)
     pytest(session, "tests/cluster", "--timeout=900")
+    pytest(session, "tests/hypervisors/test_contract.py", "-k", "ray", "--timeout=900")

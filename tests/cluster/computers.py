@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,17 @@ class Computer:
 
     def run(self, *words: object) -> str:
         return sh(*self.inside(*words))
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread is in its network, and so are the threads that it starts meanwhile, for as long as they live."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open("/proc/thread-self/ns/net") as here, open(f"/proc/{self.holder.pid}/ns/net") as there:  # noqa: PTH123
+            for network in (there, here):
+                if libc.setns(network.fileno(), 0) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+                if network is there:
+                    yield
 
     def start_ray(self, *options: str) -> None:
         # Else Ray's workers, and the VMs with them, come after all that runs beside the tests.

@@ -15,7 +15,7 @@ from runner.hosts import REAL_HOSTS, VM_HOSTS, Host, wait_until
 from runner.languages import make_actor
 from runner.play import MakeActor
 from runner.unbuilt import Missing, without
-from runner.vms import VmActor, VmHost, close_nursery
+from runner.vms import VmActor, VmHost, close_nurseries
 
 
 class Hosts:
@@ -27,7 +27,7 @@ class Hosts:
     def get(self, kind: str, language: str) -> Union[Host, VmHost]:
         known = self._hosts.get((kind, language))
         if known is None:
-            host = VmHost(language) if kind in VM_HOSTS else Host(kind)
+            host = VmHost(kind, language) if kind in VM_HOSTS else Host(kind)
             self._hosts[kind, language] = (host, host.descriptors())
             return host
         return known[0]
@@ -64,7 +64,7 @@ def hosts() -> Iterator[Hosts]:
     made = Hosts()
     yield made
     made.stop()
-    close_nursery()
+    close_nurseries()
 
 
 @pytest.fixture

@@ -8,4 +8,4 @@ import sys
 def pytest_unconfigure() -> None:
     machines = sys.modules.get("runner.vms")
     if machines is not None:
-        machines.close_nursery()
+        machines.close_nurseries()

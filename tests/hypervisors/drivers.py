@@ -20,7 +20,7 @@ from runner.actors import Actor
 from runner.hosts import Host, gc_binary
 from runner.languages import c_program, make_actor
 from runner.wire import HANG_GUARD_S, Refused
-from vm_driver import Vm
+from vm_driver import OnCluster, Vm
 
 
 class Domain(Protocol):
@@ -242,4 +242,4 @@ class Process:
             shutil.rmtree(self.folder)
 
 
-DRIVERS = {"fake": Fake, "process": Process, "qemu": Vm}
+DRIVERS = {"fake": Fake, "process": Process, "qemu": Vm, "ray": OnCluster}

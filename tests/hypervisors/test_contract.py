@@ -21,7 +21,7 @@ from runner.wire import Connection, Refused
 Driver = Union[Fake, Process, Vm]
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.vms if name == "qemu" else ()) for name in DRIVERS])
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.vms if issubclass(DRIVERS[name], Vm) else ()) for name in DRIVERS])
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     try:
         made = DRIVERS[request.param]()

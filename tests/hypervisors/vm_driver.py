@@ -1,18 +1,15 @@
-"""The qemu hypervisor as a driver under test: its domains are VMs, each with the program of domain.c in it, which is told by
-its standard input. Each master is a copy of the machine that the conformance suite boots (runner/vms.py).
+"""The hypervisors of VMs, qemu and ray, as drivers under test: their domains are VMs, each with the program of domain.c in it,
+which is told by its standard input. Each master is a copy of the machine that the conformance suite boots (runner/vms.py).
 """
 
 from __future__ import annotations
 
 import functools
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 from runner.languages import c_program
-from runner.unbuilt import Missing
-from runner.vms import copy_of, descriptors, nursery
+from runner.vms import Nursery, nursery
 from runner.wire import Refused
 
 PROGRAM = "/root/domain"
@@ -100,7 +97,7 @@ class VmDomain:
         self.wait_gone()
 
     def vanish(self) -> None:
-        os.kill(self._family.domain(self.vmid).machine.process.pid, signal.SIGKILL)
+        self.driver.kill(self._family.domain(self.vmid))
         self.wait_gone()
 
     def wait_gone(self) -> None:
@@ -110,11 +107,9 @@ class VmDomain:
 class VmHost:
     """The part of hosts.Host that the contract's tests look at."""
 
-    def __init__(self, vms: Any) -> None:
-        self.socket = vms.host.socket
-
-    def descriptors(self) -> list[str]:
-        return descriptors()
+    def __init__(self, nursery: Nursery) -> None:
+        self.socket = nursery.vms.host.socket
+        self.descriptors = nursery.descriptors
 
 
 class Vm:
@@ -123,15 +118,9 @@ class Vm:
     mortal = False  # its host is this very process: tests/qemu kills one of its own
 
     def __init__(self) -> None:
-        import runner.vms  # puts the folder of vms.py on the path
-
-        assert runner.vms
-        from vms import what_is_missing
-
-        if reason := what_is_missing():
-            raise Missing(reason)
-        self._vms = nursery().vms
-        self.host = VmHost(self._vms)
+        self._nursery = nursery(self.name)
+        self._vms = self._nursery.vms
+        self.host = VmHost(self._nursery)
         self._program = Path(c_program("domain", Path(__file__).parent, library=LIBRARY))
         self._families: list[Any] = []
         self._undo: Any = None
@@ -143,13 +132,16 @@ class Vm:
         async def begin() -> None:
             family.registered = await self._vms.host.new_family(family, "domain", "")
             its = family.registered
-            family.master = await copy_of(self._vms.host.machines, nursery().base, its.key, its.family, its.address)
+            family.master = await self._nursery.copy_of(self._nursery.base, its.key, its.family, its.address)
 
         self._vms.call(begin())
         self._families.append(family)
         family.copy(self._program, PROGRAM)
         family.stream = family.start(PROGRAM, given=None).stream
         return VmDomain(self, family, 0)
+
+    def kill(self, domain: Any) -> None:
+        self._vms.call(self._nursery.kill(domain))
 
     def obstruct(self) -> None:
         """The second clone of the next cloning can't be made."""
@@ -170,5 +162,25 @@ class Vm:
         for family in self._families:
             for domain in [family.domain(0), *family.clones()]:
                 if domain is not None:
-                    domain.machine.process.kill()
+                    self.kill(domain)
             family.until(lambda family=family: len(family.codes) > len(family.born()))
+
+
+class OnCluster(Vm):
+    name = "ray"
+
+    def obstruct(self) -> None:
+        """The clones of the next cloning are there on one computer, and can't be made on the other."""
+        from gridcentric.hypervisors.ray.member import Member, MemberError
+
+        original, holds = Member.call, 0
+
+        async def call(member: Member, method: str, *arguments: Any) -> Any:
+            nonlocal holds
+            holds += method == "hold"
+            if method == "hold" and holds == 2:
+                raise MemberError("told to fail")
+            return await original(member, method, *arguments)
+
+        Member.call = call  # type: ignore[method-assign]
+        self._undo = functools.partial(setattr, Member, "call", original)

@@ -226,21 +226,22 @@ class Family:
 class Vms:
     """A host of VMs, on its own thread."""
 
-    def __init__(self, cpus: int = CPUS, control: bool = False) -> None:
+    def __init__(self, cpus: int = CPUS, control: bool = False, make: Callable[..., MachineHost] = MachineHost) -> None:
+        """make: makes the host."""
         self._folder = tempfile.TemporaryDirectory(prefix="gcq-")
         self.changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="machines")
         self._thread.start()
-        self.call(self._start(cpus, control))
+        self.call(self._start(cpus, control, make))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the loop's thread do it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(HANG_GUARD_S)
 
-    async def _start(self, cpus: int, control: bool) -> None:
+    async def _start(self, cpus: int, control: bool, make: Callable[..., MachineHost]) -> None:
         folder = Path(self._folder.name)
-        self.host = MachineHost(folder, f"{folder}/host.sock", cpus, control)
+        self.host = make(folder, f"{folder}/host.sock", cpus, control)
         await self.host.start()
         self.image = await self._loop.run_in_executor(None, images.ensure, IMAGE, print)
         images.hold(self.image)  # other tests, of another checkout too, may replace it meanwhile

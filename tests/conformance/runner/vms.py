@@ -1,4 +1,4 @@
-"""VMs as a host of the suite (the qemu hypervisor): a host of machines in this process.
+"""VMs as a host of the suite (the qemu hypervisor; cluster.py has what differs in ray): a host of machines in this process.
 
 Booting takes seconds, so one machine is booted; a copy of it starts the adapter of a language, and the master of each case
 is a copy of that, a separate VM and family. The adapter reads and writes its standard input and output, also in the
@@ -10,9 +10,8 @@ It must not know cases.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
-import select
+import signal
 import sys
 import threading
 import uuid
@@ -51,28 +50,21 @@ class Model:
 
     domain: Any  # gridcentric.hypervisors.qemu.machine_domain.MachineDomain
     stream: int = 0  # of the adapter that runs in it
-
-
-async def copy_of(machines: Any, model: Model, key: int, family: str, address: str) -> Any:
-    """A master that stands where the model stands: made as a clone is, but in its own family."""
-    from gridcentric.hypervisors.qemu.times import Times
-
-    as_parent = replace(model.domain, family=family)
-    [domain] = await machines._make(as_parent, [(key, 0, address)], Times())
-    if model.stream:
-        domain.channel.inherit(model.stream)
-    await machines._release(domain, -1, None)
-    machines._watch(domain)
-    return domain
+    start: Any = None  # what its copies start from, where that is kept
 
 
 class Nursery:
     """All VMs of the suite: the models, and the host of the cases."""
 
     def __init__(self) -> None:
-        from vms import Vms
+        self.vms = self._start()
+        try:
+            self._boot()
+        except BaseException:
+            self.close()
+            raise
 
-        self.vms = Vms(CPUS, control=True)
+    def _boot(self) -> None:
         self._last_key = 0  # models have negative ones, which the host gives to nobody
         own = [ADAPTERS / name for name in ("python_adapter.py", "node.js", "shell.sh")]
         files = {PLACE: [*own, Path(c_program("c", library="/usr/lib/python3/dist-packages/gridcentric/lib"))]}
@@ -111,37 +103,82 @@ class Nursery:
             if model is None:
                 family.master = await host.machines.boot(key, name, Shape(self.vms.image, MEMORY_MIB), address)
             else:
-                family.master = await copy_of(host.machines, model, key, name, address)
+                family.master = await self.copy_of(model, key, name, address)
 
         self.vms.call(begin())
         return family
 
+    # --- what another hypervisor of VMs does in another way -------------------------------------------------------------
 
-@functools.cache
-def nursery() -> Nursery:
-    return Nursery()
+    @staticmethod
+    def what_is_missing() -> str:
+        """Why it can't be here, or nothing."""
+        from vms import what_is_missing
+
+        return what_is_missing()
+
+    def _start(self) -> Any:
+        """The host."""
+        from vms import Vms
+
+        return Vms(CPUS, control=True)
+
+    def close(self) -> None:
+        self.vms.close()
+
+    async def copy_of(self, model: Model, key: int, family: str, address: str) -> Any:
+        """A master that stands where the model stands: made as a clone is, but in its own family."""
+        from gridcentric.hypervisors.qemu.times import Times
+
+        machines = self.vms.host.machines
+        as_parent = replace(model.domain, family=family)
+        [domain] = await machines._make(as_parent, [(key, 0, address)], Times())
+        if model.stream:
+            domain.channel.inherit(model.stream)
+        await machines._release(domain, -1, None)
+        machines._watch(domain)
+        return domain
+
+    async def kill(self, domain: Any) -> None:
+        """The machine is killed from outside."""
+        os.kill(domain.machine.process.pid, signal.SIGKILL)
+
+    def descriptors(self) -> list[str]:
+        """Memory and network devices that its machines have."""
+        from vms import held
+
+        return held("memfd:gridcentric", "/dev/net/tun")
 
 
-def close_nursery() -> None:
-    if nursery.cache_info().currsize:
-        nursery().vms.close()
-        nursery.cache_clear()
+_nurseries: dict[str, Nursery] = {}
 
 
-def descriptors() -> list[str]:
-    """Memory and network devices that machines of this process have."""
-    from vms import held
+def nursery(kind: str) -> Nursery:
+    """That of the hypervisor, begun with its first use."""
+    if kind not in _nurseries:
+        from .cluster import ClusterNursery
 
-    return held("memfd:gridcentric", "/dev/net/tun")
+        makes = {"qemu": Nursery, "ray": ClusterNursery}[kind]
+        if reason := makes.what_is_missing():
+            raise Missing(reason)
+        _nurseries[kind] = makes()
+    return _nurseries[kind]
+
+
+def close_nurseries() -> None:
+    while _nurseries:
+        _nurseries.popitem()[1].close()
 
 
 class CarriedFamily:
     """A family whose domains each have a connection to the runner. All methods but wait_end() belong to the host's loop."""
 
-    def __init__(self, host: Any, stream: int, path: str) -> None:
+    def __init__(self, nursery: Nursery, model: Model, path: str) -> None:
         """path: where the runner listens for the family's domains."""
-        self._host = host
-        self._stream = stream
+        self._nursery = nursery
+        self._host = nursery.vms.host
+        self._model = model
+        self._stream = model.stream
         self._path = path
         self._opened: dict[int, asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,11 +186,11 @@ class CarriedFamily:
         self.registered: Any
         self.code: int | None = None  # the program's, or the signal that has ended its machine as a negative one
 
-    async def begin(self, model: Model, name: str, on_exit: str) -> None:
+    async def begin(self, name: str, on_exit: str) -> None:
         self.registered = await self._host.new_family(self, name, on_exit)
         self._carry(self.registered.key, "null")
         registered = self.registered
-        await copy_of(self._host.machines, model, registered.key, registered.family, registered.address)
+        await self._nursery.copy_of(self._model, registered.key, registered.family, registered.address)
 
     def wait_end(self) -> bool:
         return self._over.wait(HANG_GUARD_S)
@@ -222,15 +259,11 @@ class CarriedFamily:
 class VmHost:
     """The face of hosts.Host, with machines behind it."""
 
-    kind = "qemu"
-
-    def __init__(self, language: str) -> None:
-        from vms import what_is_missing
-
-        if reason := what_is_missing():
-            raise Missing(reason)
-        self._vms = nursery().vms
-        self._model = nursery().model(language)
+    def __init__(self, kind: str, language: str) -> None:
+        self.kind = kind
+        self._nursery = nursery(kind)
+        self._vms = self._nursery.vms
+        self._model = self._nursery.model(language)
         self.socket = self._vms.host.socket
         self.folder = str(Path(self.socket).parent)
         self.guest_environment: dict[str, str] = {}
@@ -244,11 +277,11 @@ class VmHost:
         return False
 
     def descriptors(self) -> list[str]:
-        return descriptors()
+        return self._nursery.descriptors()
 
     def start(self, name: str, on_exit: str, path: str) -> CarriedFamily:
-        family = CarriedFamily(self._vms.host, self._model.stream, path)
-        self._vms.call(family.begin(self._model, name, on_exit))
+        family = CarriedFamily(self._nursery, self._model, path)
+        self._vms.call(family.begin(name, on_exit))
         return family
 
     def end_all_of(self, family: CarriedFamily) -> None:
@@ -262,9 +295,11 @@ class VmHost:
         self._vms.call(end())
         family.wait_end()
 
-    def pid_of(self, family: CarriedFamily) -> int:
+    def kill(self, family: CarriedFamily) -> None:
+        """The machine of its master."""
         domain = self._vms.host.machines.get(family.registered.key)
-        return -1 if domain is None else int(domain.machine.process.pid)
+        if domain is not None:
+            self._vms.call(self._nursery.kill(domain))
 
     def strike(self, family: str, vmid: int, number: int) -> None:
         """A signal for the adapter in this machine."""
@@ -300,10 +335,6 @@ class VmActor(Actor):
         self._host = host
         self._family = host.start(name, env.get("GRIDCENTRIC_ON_MASTER_EXIT", ""), env["CONFORMANCE_CHANNEL"])
 
-    @property
-    def pid(self) -> int:
-        return self._host.pid_of(self._family)
-
     def why(self) -> str:
         return ""
 
@@ -315,12 +346,7 @@ class VmActor(Actor):
 
     def kill(self, group: bool = True) -> None:
         """The machine of the master; its clones are the host's business."""
-        pid = self.pid
-        if pid > 0:
-            pidfd = os.pidfd_open(pid)
-            os.kill(pid, 9)
-            select.select([pidfd], [], [], HANG_GUARD_S)
-            os.close(pidfd)
+        self._host.kill(self._family)
         self._family.wait_end()
 
     def left_over(self) -> list[str]:
