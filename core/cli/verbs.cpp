@@ -231,7 +231,9 @@ std::vector<Verb> watching() {
       {"check",
        "PID",
        "check whether a process can be cloned, and if not, why",
-       "Exit code 0: it can; 1: it cannot. The process is not stopped.",
+       "Exit code 0: it can; 1: it cannot. The process is not stopped. Of a tree (gc run --tree) all "
+       "processes\n"
+       "are checked; PID may be any of them.",
        1,
        1,
        {json},

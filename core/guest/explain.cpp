@@ -1,10 +1,12 @@
-// explain(): the engine's preflight as a text for people, and which generators of random numbers repeat. `gc check PID` prints the same of another process.
+// explain(): the engine's preflight as a text for people, and which generators of random numbers repeat. `gc check PID` prints
+// the same of another process. In a tree that is cloned as a whole, both speak of all its processes.
 #include "core/guest/explain.hpp"
 
 #include <cstdlib>
 #include <string_view>
 
 #include "core/generators/findings.hpp"
+#include "core/guest/tree_root.hpp"
 
 namespace gridcentric::guest {
 
@@ -16,23 +18,55 @@ live_clone::Mode mode_here() {
   return live_clone::probe().mode;
 }
 
-Explanation readable(const live_clone::Preflight &preflight, live_clone::Mode mode,
-                     const std::vector<std::string> &repeats) {
+namespace {
+
+std::vector<std::string> what_repeats(const live_clone::Preflight &preflight,
+                                      const std::vector<generators::Repeating> &found_by_binding) {
+  std::vector<std::string> lines;
+  for (const auto &process : preflight.processes) {
+    const bool self = process.proc_pid == own_number();
+    const auto found =
+        self ? generators::what_repeats(0, found_by_binding) : generators::what_repeats(process.proc_pid);
+    for (const auto &line : found) lines.push_back(process.heading + line);
+  }
+  return lines;
+}
+
+}  // namespace
+
+Examination examine(int pid) {
+  const auto mode = mode_here();
+  const int root = root_of_tree(pid);
+  if (root == 0) return {0, mode, live_clone::preflight_of(pid, mode), generators::what_repeats(pid)};
+  auto preflight = live_clone::preflight_of_tree(root, mode, own_number());
+  auto repeats = what_repeats(preflight, {});
+  return {root, mode, std::move(preflight), std::move(repeats)};
+}
+
+Explanation readable(const Examination &examination) {
+  const auto &preflight = examination.preflight;
+  const std::string processes =
+      examination.root != 0 ? std::to_string(preflight.processes.size()) + " processes, " : "";
   Explanation result{preflight.can_clone, ""};
   result.report.append(preflight.can_clone ? "can be cloned" : "can not be cloned")
       .append(" (mode ")
-      .append(live_clone::mode_name(mode))
-      .append(", " + std::to_string(preflight.threads) + " threads, " +
+      .append(live_clone::mode_name(examination.mode))
+      .append(", " + processes + std::to_string(preflight.threads) + " threads, " +
               std::to_string(preflight.descriptors) + " descriptors)\n");
   for (const auto &refusal : preflight.refusals) result.report.append("refused: " + refusal.what + "\n");
   for (const auto &note : preflight.notes) result.report.append("note: " + note + "\n");
-  for (const auto &line : repeats) result.report.append("note: " + line + "\n");
+  for (const auto &line : examination.repeats) result.report.append("note: " + line + "\n");
   return result;
 }
 
 Explanation explain(const std::vector<generators::Repeating> &found_by_binding) {
   const auto mode = mode_here();
-  return readable(live_clone::preflight(mode), mode, generators::what_repeats(0, found_by_binding));
+  const int root = children_are_cloned() ? root_of_tree(own_number()) : 0;
+  if (root == 0)
+    return readable({0, mode, live_clone::preflight(mode), generators::what_repeats(0, found_by_binding)});
+  auto preflight = live_clone::preflight_of_tree(root, mode);
+  auto repeats = what_repeats(preflight, found_by_binding);
+  return readable({root, mode, std::move(preflight), std::move(repeats)});
 }
 
 }  // namespace gridcentric::guest

@@ -9,8 +9,17 @@
 namespace gridcentric::guest {
 
 live_clone::Mode mode_here();  // GRIDCENTRIC_CLONE_MODE, or what the probe says
-// repeats: of generators::what_repeats().
-Explanation readable(const live_clone::Preflight &preflight, live_clone::Mode mode,
-                     const std::vector<std::string> &repeats);
+
+// Of a process, or of the tree that it is cloned with.
+struct Examination {
+  int root;  // of the tree, as /proc names it; 0: it is cloned alone
+  live_clone::Mode mode;
+  live_clone::Preflight preflight;
+  std::vector<std::string> repeats;  // random numbers, a line for each generator
+};
+// Of another process, as /proc names it.
+Examination examine(int pid);
+
+Explanation readable(const Examination &examination);
 
 }  // namespace gridcentric::guest

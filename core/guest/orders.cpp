@@ -18,6 +18,7 @@
 #include "core/guest/library_thread.hpp"
 #include "core/guest/reply.hpp"
 #include "core/guest/ticket.hpp"
+#include "core/guest/tree_root.hpp"
 #include "core/live_clone/tree/family.hpp"
 #include "core/wire/orders.hpp"
 #include "core/wire/text.hpp"
@@ -136,7 +137,8 @@ void listen(std::shared_ptr<std::promise<void>> first) {
 using First = std::shared_ptr<std::promise<void>>;
 
 void *run_listener(void *given) {
-  ::pthread_setname_np(::pthread_self(), "gc-orders");
+  const bool for_tree = orders().in_preloaded && children_are_cloned();
+  ::pthread_setname_np(::pthread_self(), for_tree ? listener_of_tree : "gc-orders");
   const std::unique_ptr<First> first(static_cast<First *>(given));
   listen(std::move(*first));
   return nullptr;

@@ -20,6 +20,7 @@
 #include "file_locks.hpp"
 #include "libc_profile.hpp"
 #include "preflight.hpp"
+#include "tree/refused_processes.hpp"
 #include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
@@ -64,8 +65,7 @@ std::string check(const Order &order) {
     return "the lifeline, descriptor " + std::to_string(order.lifeline) + ", is not open";
   if (!order.answer_pipe.answers.empty() && order.answer_pipe.answers.size() != order.addresses.size())
     return "the answers in answer_pipe must be as many as the clones";
-  if (order.with_children && order.mode != Mode::pidns)
-    return "a program is cloned with its children in pidns mode only";
+  if (order.with_children && order.mode != Mode::pidns) return tree::pidns_mode_only;
   if (order.park_timeout_ms <= 0) return "park_timeout_ms must be positive";
   return "";
 }

@@ -42,13 +42,18 @@ struct Refusal {
   std::string what;
 };
 
-/// What would happen if the process were cloned now.
+/// What would happen if the process were cloned now, or a tree of processes.
 struct Preflight {
+  struct Process {
+    int proc_pid;         ///< as /proc names it
+    std::string heading;  ///< how a line about it begins; "" for the root, or a process alone
+  };
   bool can_clone = false;
   std::vector<Refusal> refusals;   ///< empty when can_clone
   std::vector<std::string> notes;  ///< what the clone would lack, one line for each
-  size_t threads = 0;
+  size_t threads = 0;              ///< of all its processes
   size_t descriptors = 0;
+  std::vector<Process> processes;  ///< of a tree: those that were examined, the root first
 };
 
 /// Examines the calling process without stopping anyone. Thread-safe; what it saw may have changed a moment
@@ -58,6 +63,10 @@ Preflight preflight(Mode mode);
 /// The same from outside, for `gc check PID`, as far as /proc/PID can be read. What cannot be read becomes a note; a process
 /// that does not exist or belongs to another user is a refusal (ESRCH, EACCES). Thread-safe.
 Preflight preflight_of(int pid, Mode mode);
+
+/// The same for a tree, whose root /proc names `root`, and which may be this process's. A process other than the root is named at the
+/// beginning of a line. `left_out`: a process of it that isn't cloned, as /proc names it: the one that asks. Thread-safe.
+Preflight preflight_of_tree(int root, Mode mode, int left_out = 0);
 
 /// A pipe that only others write to, by its device and inode: the program waits to read from it what a child process says, and in
 /// the clones there is no such child. Each clone reads its answer there, and then end-of-file.

@@ -62,6 +62,10 @@ bool pipe_stays_shared(int ends, int standard) { return standard && !(ends & ~st
 
 bool pipe_is_inside(int ends, int standard) { return !standard && ends == (reading_end | writing_end); }
 
+bool pipe_is_in_tree(int ends, int others) {
+  return others && (ends | others) == (reading_end | writing_end);
+}
+
 // All descriptors of one pipe are neighbours in `order`.
 void match_pipes(const int *order, size_t count) {
   auto &all = engine.plan.descriptors;
@@ -74,7 +78,7 @@ void match_pipes(const int *order, size_t count) {
       if (d.kind == Kind::pipe && is_standard(d.fd)) standard |= pipe_ends(d.flags);
     }
     const tree::PipeElsewhere others = tree::pipe_elsewhere(head.device, head.inode);
-    const bool in_tree = others.ends && (ends | others.ends) == (reading_end | writing_end);
+    const bool in_tree = pipe_is_in_tree(ends, others.ends);
     standard |= others.streams;
     Descriptor *last = nullptr;
     for (size_t i = first; ends && i < next; i++) {

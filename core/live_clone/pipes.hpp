@@ -12,6 +12,8 @@ int pipe_ends(int flags);
 bool pipe_stays_shared(int ends, int standard);
 /// `ends`: all ends of a pipe that the process has.
 bool pipe_is_inside(int ends, int standard);
+/// `others`: all ends that other processes of its tree have.
+bool pipe_is_in_tree(int ends, int others);
 
 /// Text for people: what happens to an end that is neither inside nor shared.
 inline constexpr const char *dead_pipe =

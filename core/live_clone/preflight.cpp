@@ -73,10 +73,6 @@ unsigned long long size_of(const std::string &range) {  // START-END
 constexpr double waiting_ms =
     3000;  // instead of passing_ms: a thread that waits for a processor cannot leave its state yet
 
-pid_t pid_of(const std::string &proc) {
-  return proc == "/proc/self" ? getpid() : atoi(proc.c_str() + strlen("/proc/"));
-}
-
 // Duplicates share one open file, which the plan reports once.
 class OpenFilesSeen {
  public:
@@ -97,14 +93,16 @@ class OpenFilesSeen {
 
 class Examination {
  public:
-  Examination(std::string proc, bool self, Mode mode)
-      : proc_(std::move(proc)),
-        self_(self),
+  Examination(const Examined &process, Mode mode, Surroundings around = {})
+      : proc_(process.proc),
+        pid_(process.pid),
+        self_(process.self),
         mode_(mode),
-        rings_(proc_, self),
-        sockets_(proc_, self),
+        around_(around),
+        rings_(pid_, self_),
+        sockets_(proc_, pid_, self_, around_),
         private_folders_(proc_),
-        files_(pid_of(proc_)) {}
+        files_(pid_) {}
 
   Preflight all() {
     engine_itself();
@@ -235,7 +233,9 @@ class Examination {
       const bool told = link.rfind("socket:", 0) == 0 || link == "anon_inode:[eventpoll]" ||
                         link == "anon_inode:inotify" || link == "anon_inode:[inotify]";
       if (!told) continue;  // there may be thousands of others
-      const bool first = files_.is_first(atoi(fd.c_str()), link), shared = atoi(fd.c_str()) <= 2 || !first;
+      const bool first = files_.is_first(atoi(fd.c_str()), link),
+                 shared = !first || around_.is_standard(proc_, atoi(fd.c_str())) ||
+                          around_.is_made_by_another(atoi(fd.c_str()));
       if (link.rfind("socket:", 0) == 0)
         sockets_.look_at(atoi(fd.c_str()), link, shared);
       else if (!shared)
@@ -245,7 +245,7 @@ class Examination {
     if (!closely) return;
     for (const Refusal &refusal : sockets_.refusals()) result_.refusals.push_back(refusal);
     for (const std::string &what : sockets_.notes()) note(what);
-    for (const std::string &what : notes_on_files(proc_)) note(what);
+    for (const std::string &what : notes_on_files(proc_, around_)) note(what);
   }
 
   // Work in flight in a ring is not reported, as it may be done in a moment: the plan checks it, with all threads stopped.
@@ -285,7 +285,7 @@ class Examination {
     for (const char *text = info.c_str(); (text = next_registration(text, &entry, &inode));) {
       struct stat st {};
       const bool open = stat((proc_ + "/fd/" + std::to_string(entry.fd)).c_str(), &st) == 0;
-      stale += !open || st.st_ino != inode || !still_registered(pid_of(proc_), fd, entry.fd);
+      stale += !open || st.st_ino != inode || !still_registered(pid_, fd, entry.fd);
     }
     return stale;
   }
@@ -314,8 +314,10 @@ class Examination {
   }
 
   const std::string proc_;
+  const int pid_;
   const bool self_;
   const Mode mode_;
+  const Surroundings around_;
   RingsSeen rings_;
   SocketsSeen sockets_;
   PrivateFoldersSeen private_folders_;
@@ -326,10 +328,14 @@ class Examination {
 }  // namespace
 
 std::vector<Refusal> urgent_refusals(const Order &order) {
-  return Examination("/proc/self", true, order.mode).urgent(order.private_descriptors);
+  return Examination(this_process(), order.mode).urgent(order.private_descriptors);
 }
 
-Preflight preflight(Mode mode) { return Examination("/proc/self", true, mode).all(); }
+Preflight examine(const Examined &process, Mode mode, const Surroundings &around) {
+  return Examination(process, mode, around).all();
+}
+
+Preflight preflight(Mode mode) { return examine(this_process(), mode, {}); }
 
 Preflight preflight_of(int pid, Mode mode) {
   const std::string proc = "/proc/" + std::to_string(pid);
@@ -347,7 +353,7 @@ Preflight preflight_of(int pid, Mode mode) {
                                         std::string(strerror(err)) + "): run this as its user"});
     return unseen;
   }
-  return Examination(proc, false, mode).all();
+  return examine({proc, pid, false}, mode, {});
 }
 
 }  // namespace gridcentric::live_clone

@@ -2,7 +2,6 @@
 // meanwhile.
 #include "preflight_files.hpp"
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -26,11 +25,12 @@ struct End {
 
 class Files {
  public:
-  explicit Files(std::string proc) : proc_(std::move(proc)), private_folders_(proc_) {}
+  Files(std::string proc, const Surroundings &around)
+      : proc_(std::move(proc)), around_(around), private_folders_(proc_) {}
 
   std::vector<std::string> all() {
-    for (int fd : numbers()) look_at(fd);
-    for (const auto &[pipe, ends] : pipes_) pipe_notes(ends);
+    for (int fd : descriptors_of(proc_)) look_at(fd);
+    for (const auto &[pipe, ends] : pipes_) pipe_notes(ends, around_.of_pipe(pipe.first, pipe.second));
     for (const auto &[number, fd] : pty_masters_)
       if (!pty_others_.count(number) || standard_ptys_.count(number)) note(fd, dead_pty);
     return std::move(notes_);
@@ -39,17 +39,6 @@ class Files {
  private:
   void note(int fd, const std::string &what) {
     notes_.push_back("descriptor " + std::to_string(fd) + ": " + what);
-  }
-
-  std::set<int> numbers() const {
-    std::set<int> found;
-    DIR *dir = opendir((proc_ + "/fd").c_str());
-    if (!dir) return found;
-    while (const dirent *e = readdir(dir))
-      if (e->d_name[0] != '.') found.insert(atoi(e->d_name));
-    if (proc_ == "/proc/self") found.erase(dirfd(dir));
-    closedir(dir);
-    return found;
   }
 
   std::string info(int fd) const {
@@ -76,18 +65,19 @@ class Files {
     if (flags & O_PATH) return;
     if (kind == S_IFIFO)
       pipes_[{st.st_dev, st.st_ino}].push_back({fd, pipe_ends(flags)});
-    else if (fd > 2 && !private_folders_.holds(text))
+    else if (!private_folders_.holds(text))
       lock_notes(fd, name, text);
   }
 
   void terminal(int fd, const struct stat &st) {
     const unsigned which = major(st.st_rdev), number = minor(st.st_rdev);
+    if (around_.is_made_by_another(fd)) return;
     if (which == 5 && number == 2) {
       const std::string text = info(fd);
       pty_masters_.emplace((unsigned)number_in(text, "tty-index:", 10), fd);
     } else if (which >= 136 && which <= 143) {
       pty_others_.insert((which - 136) * 256 + number);
-      if (fd <= 2) standard_ptys_.insert((which - 136) * 256 + number);
+      if (around_.is_standard(proc_, fd)) standard_ptys_.insert((which - 136) * 256 + number);
     }
   }
 
@@ -98,6 +88,7 @@ class Files {
     FileLock lock{};
     for (const char *at = text.c_str(); (at = next_lock(at, &lock));) {
       if (rule_of(lock) == LockRule::take_again) continue;
+      if (around_.is_standard(proc_, fd) || around_.is_made_by_another(fd)) return;
       char line[sizeof path + 256];
       Text told(line, sizeof line);
       tell(told, lock, fd, path);
@@ -105,13 +96,13 @@ class Files {
     }
   }
 
-  void pipe_notes(const std::vector<End> &descriptors) {
-    int all = 0, standard = 0, told = 0;
+  void pipe_notes(const std::vector<End> &descriptors, const Surroundings::Pipe &elsewhere) {
+    int all = 0, standard = elsewhere.streams, told = 0;
     for (const End &d : descriptors) {
       all |= d.ends;
-      if (d.fd <= 2) standard |= d.ends;
+      if (around_.is_root() && d.fd <= 2) standard |= d.ends;
     }
-    if (pipe_is_inside(all, standard)) return;
+    if (pipe_is_in_tree(all, elsewhere.ends) || pipe_is_inside(all, standard)) return;
     for (const End &d : descriptors) {
       if (pipe_stays_shared(d.ends, standard) || !(d.ends & ~told)) continue;
       told |= d.ends;
@@ -120,6 +111,7 @@ class Files {
   }
 
   const std::string proc_;
+  const Surroundings &around_;
   const PrivateFoldersSeen private_folders_;
   std::map<std::pair<dev_t, ino_t>, std::vector<End>> pipes_;
   std::map<unsigned, int> pty_masters_;
@@ -130,6 +122,8 @@ class Files {
 
 }  // namespace
 
-std::vector<std::string> notes_on_files(const std::string &proc) { return Files(proc).all(); }
+std::vector<std::string> notes_on_files(const std::string &proc, const Surroundings &around) {
+  return Files(proc, around).all();
+}
 
 }  // namespace gridcentric::live_clone

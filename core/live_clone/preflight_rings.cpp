@@ -11,7 +11,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "descriptor.hpp"
 
@@ -36,8 +35,8 @@ bool kernel_answers_at_once() {
 }
 
 // A copy of another process's descriptor, or -1.
-int copy_of(const std::string &proc, const std::string &fd) {
-  const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc.c_str() + strlen("/proc/")), 0);
+int copy_of(int pid, const std::string &fd) {
+  const int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
   if (pidfd < 0) return -1;
   const int copy = (int)syscall(SYS_pidfd_getfd, pidfd, atoi(fd.c_str()), 0);
   close(pidfd);
@@ -100,7 +99,7 @@ const char *RingsSeen::refusal_by_sizes(const Seen &ring) const {
 const char *RingsSeen::asked_of_the_kernel(const Seen &ring) const {
   if (!kernel_answers_at_once()) return nullptr;
   if (self_) return refused_by_kernel(atoi(ring.fd.c_str()));
-  const int copy = copy_of(proc_, ring.fd);
+  const int copy = copy_of(pid_, ring.fd);
   if (copy < 0) return nullptr;
   const char *why = refused_by_kernel(copy);
   close(copy);

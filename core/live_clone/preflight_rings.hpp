@@ -10,8 +10,8 @@ namespace gridcentric::live_clone {
 /// It refuses what the plan (io_uring.cpp) would refuse, with the same texts.
 class RingsSeen {
  public:
-  /// proc: the process's folder in /proc; self: is it this process, and would this thread clone?
-  RingsSeen(std::string proc, bool self) : proc_(std::move(proc)), self_(self) {}
+  /// pid: of the process, as this one has to call it; self: is it this process, and would this thread clone?
+  RingsSeen(int pid, bool self) : pid_(pid), self_(self) {}
 
   void descriptor(const std::string &fd, const std::string &fdinfo);
   void mapping(const std::string &inode, unsigned long long offset, unsigned long long size);
@@ -37,7 +37,7 @@ class RingsSeen {
   const char *refusal_by_sizes(const Seen &ring) const;
   const char *asked_of_the_kernel(const Seen &ring) const;
 
-  const std::string proc_;
+  const int pid_;
   const bool self_;
   std::vector<Seen> rings_;
   std::vector<Mapped> mapped_;

@@ -16,7 +16,6 @@
 #include "preflight_text.hpp"
 
 namespace gridcentric::live_clone {
-namespace {}  // namespace
 
 void SocketsSeen::note(int fd, const std::string &what) {
   notes_.push_back("descriptor " + std::to_string(fd) + ": " + what);
@@ -25,7 +24,7 @@ void SocketsSeen::note(int fd, const std::string &what) {
 // A copy of the process's descriptor, which the caller closes unless the process is this one. -1: not permitted.
 int SocketsSeen::copy_of(int fd) const {
   if (self_) return fd;
-  const int pidfd = (int)syscall(SYS_pidfd_open, atoi(proc_.c_str() + strlen("/proc/")), 0);
+  const int pidfd = (int)syscall(SYS_pidfd_open, pid_, 0);
   const int own = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
   if (pidfd >= 0) close(pidfd);
   return own;
@@ -162,7 +161,8 @@ std::vector<std::string> SocketsSeen::notes() {
     uint32_t peer = 0;
     const bool told = diag >= 0 && unix_peer(diag, s.inode, &peer);
     // Of a connection to somebody else they are the master's.
-    if (!told || std::find(inodes_.begin(), inodes_.end(), peer) != inodes_.end())
+    if (!told || std::find(inodes_.begin(), inodes_.end(), peer) != inodes_.end() ||
+        around_.have_socket(peer))
       note(s.fd, descriptors_in_flight);
   }
   if (diag >= 0) close(diag);

@@ -8,14 +8,16 @@
 #include <vector>
 
 #include "live_clone.hpp"
+#include "preflight_open_files.hpp"
 #include "tcp_ends.hpp"
 
 namespace gridcentric::live_clone {
 
 class SocketsSeen {
  public:
-  /// Of the process of this folder of /proc.
-  SocketsSeen(std::string proc, bool self) : proc_(std::move(proc)), self_(self) {}
+  /// Of the process of this folder of /proc; `pid` as this process has to call it.
+  SocketsSeen(std::string proc, int pid, bool self, const Surroundings &around)
+      : proc_(std::move(proc)), pid_(pid), self_(self), around_(around) {}
 
   /// `inode`: of its link, "socket:[INODE]". Only refusals matter of one that is `shared` with the master or seen before.
   void look_at(int fd, const std::string &link, bool shared);
@@ -50,7 +52,9 @@ class SocketsSeen {
   void note(int fd, const std::string &what);
 
   const std::string proc_;
+  const int pid_;
   const bool self_;
+  const Surroundings &around_;
   size_t unseen_ = 0;
   std::vector<uint32_t> inodes_;
   std::vector<InFlight> in_flight_;

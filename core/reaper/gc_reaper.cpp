@@ -6,7 +6,8 @@
 // fraction of a millisecond to start.
 //   gc-reaper PID lifeline|free OFFSET    PID: the clone; lifeline: descriptor 0 is one; OFFSET: where the clone's part of
 //                                         descriptor 2 is (live_clone/tree/page.hpp), 0: it is a single process
-//   gc-reaper stand-in STATUS             ends with this wait status, if it is not negative; else as it is told by a signal
+//   gc-reaper stand-in STATUS PID         ends with this wait status, if it is not negative; else as it is told by a signal.
+//                                         PID: of the process that it stands for, to be read in /proc
 // The second is a real child of a clone of a tree, in the place of one that became gc-reaper's (live_clone/tree/children.cpp).
 // All signals have been blocked since before exec: the terminal's Ctrl-C goes to the clone, which decides.
 #include <poll.h>
@@ -183,7 +184,7 @@ void end_descendants() {
 
 extern "C" [[noreturn]] __attribute__((used)) void gc_reaper_main(long *stack) {
   char **argv = reinterpret_cast<char **>(stack + 1);
-  if (stack[0] == 3 && same_text(argv[1], "stand-in")) {
+  if (stack[0] == 4 && same_text(argv[1], "stand-in")) {
     const bool has_ended = argv[2][0] != '-';
     unsigned long status = 0;
     parse_dec(argv[2], &status);

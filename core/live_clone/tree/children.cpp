@@ -28,6 +28,7 @@ constexpr size_t stack_size = 16 * 1024;
 Clone &own() { return page().clone(own_clone()); }
 
 struct StandInTask {
+  int pid;     ///< that it stands for
   int status;  ///< of a child that has ended, -1: it has not
   int group;
   long error;
@@ -37,16 +38,17 @@ void be_stand_in(void *argument) {
   auto &task = *static_cast<StandInTask *>(argument);
   if (task.group) sys(SYS_setpgid, 0, task.group);
   close_all_but(&engine.prepared.reaper, 1);
-  char status[16];
+  char status[16], pid[16];
   Text(status, sizeof status) << task.status;
-  const char *argv[] = {"gc-reaper", "stand-in", status, nullptr}, *envp[] = {nullptr};
+  Text(pid, sizeof pid) << task.pid;
+  const char *argv[] = {"gc-reaper", "stand-in", status, pid, nullptr}, *envp[] = {nullptr};
   task.error = sys(SYS_execveat, engine.prepared.reaper, "", argv, envp, AT_EMPTY_PATH);
   task.error = sys(SYS_execve, Path("/proc/self/fd/", engine.prepared.reaper).text, argv, envp);
   for (;;) sys(SYS_exit_group, 1);
 }
 
 bool make_stand_in(int pid, int group, int status, char *stack_top) {
-  StandInTask task{status, group, 0};
+  StandInTask task{pid, status, group, 0};
   // Its exit signal is the one that the program expects of a child.
   const long r = arch::gc_task_clone(CLONE_VM | CLONE_VFORK | SIGCHLD, stack_top, nullptr, nullptr, 0,
                                      be_stand_in, &task);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "process_facts.hpp"
+#include "refused_processes.hpp"
 #include "signal.hpp"
 #include "tree.hpp"
 
@@ -37,7 +38,8 @@ bool is_known(int proc_pid) {
 }
 
 Text fail_process(int err, const Facts &facts) {
-  return fail(err) << "process " << facts.pid << " (" << facts.name << "), a child of the program: ";
+  Text text = fail(err);
+  return tell_child(text, facts);
 }
 
 siginfo_t order_for(int fd) {
@@ -140,30 +142,18 @@ bool add_process(int proc_pid, int parent, bool told, double deadline, double re
   Page &p = page();
   Facts facts;
   if (!look_at(proc_pid, &facts) || facts.state == 'X') return true;
-  if (facts.state == 'Z' && facts.threads > 1)
-    return fail_process(EOPNOTSUPP, facts) << "its main thread has ended (pthread_exit)", false;
-  if (facts.state == 'Z') return add_ended(facts, proc_pid, parent);
+  if (is_over(facts)) return add_ended(facts, proc_pid, parent);
   if (is_reaper(proc_pid)) return true;  // of a clone: that is a domain itself
-  if (facts.depth != depth_of_namespaces())
-    return fail_process(EOPNOTSUPP, facts) << "it is in a pid namespace of its own", false;
-  const bool too_late = now_ms() > ready_by;
-  if (!facts.handles_signal || !has_library(proc_pid)) {
-    if (!too_late) return pass->waiting = true;
-    return fail_process(EOPNOTSUPP, facts) << "it has not loaded " << library
-                                           << ", so it can't be cloned (it is linked statically or with "
-                                              "another C library, has other rights, "
-                                           << "or was started without LD_PRELOAD)",
-           false;
+  const bool too_late = now_ms() > ready_by, loaded = facts.handles_signal && has_library(proc_pid);
+  const Likeness root{depth_of_namespaces(), (unsigned)sys(SYS_getuid)};
+  if (!too_late && may_be_starting(facts, loaded, root)) return pass->waiting = true;
+  char why[text_size];
+  Text obstacle(why, sizeof why);
+  if (tell_obstacle(obstacle, facts, loaded, root)) return fail_process(EOPNOTSUPP, facts) << why, false;
+  if (p.count == most_processes) {
+    Text text = fail(E2BIG);
+    return tell_too_many(text), false;
   }
-  if (facts.user != (unsigned)sys(SYS_getuid))
-    return fail_process(EOPNOTSUPP, facts)
-               << "it runs as another user (uid " << facts.user
-               << "); all processes of a program that are cloned together must be of one user",
-           false;
-  if (facts.state == 'T')
-    return fail_process(EOPNOTSUPP, facts) << "it is stopped (SIGSTOP): let it go on with SIGCONT", false;
-  if (p.count == most_processes)
-    return fail(E2BIG) << "more than " << most_processes << " processes can't be cloned together", false;
   Process &slot = p.processes[p.count];
   slot.pid = facts.pid;
   slot.proc_pid = proc_pid;

@@ -33,26 +33,28 @@ void copy_name(char (&to)[16], const char *status) {
 
 }  // namespace
 
-bool look_at(int proc_pid, Facts *facts) {
-  char *text = text_of_process;
-  if (read_file(Path("/proc/", proc_pid, "/status"), text, sizeof text_of_process) <= 0) return false;
-  const char *state = field(text, "State:");
-  unsigned long caught = 0, user = 0, threads = 0;
-  if (const char *p = field(text, "SigCgt:")) parse_hex(p, &caught);
-  if (const char *p = field(text, "Uid:")) {
-    while (*p == '\t') p++;
-    parse_dec(p, &user);
-  }
+void read_facts(const char *status, Facts *facts) {
+  const auto number = [status](const char *key) {
+    unsigned long value = 0;
+    if (const char *p = field(status, key)) parse_dec(p, &value);
+    return value;
+  };
+  const char *state = field(status, "State:");
+  unsigned long caught = 0;
+  if (const char *p = field(status, "SigCgt:")) parse_hex(p, &caught);
   facts->state = state ? *state : 'X';
-  facts->pid = own_pid_of(text, &facts->depth);
-  if (const char *p = field(text, "Threads:")) {
-    while (*p == '\t') p++;
-    parse_dec(p, &threads);
-  }
-  facts->user = (unsigned)user;
-  facts->threads = (unsigned)threads;
+  facts->pid = own_pid_of(status, &facts->depth);
+  facts->user = (unsigned)number("Uid:");
+  facts->threads = (unsigned)number("Threads:");
+  facts->tracer = (int)number("TracerPid:");
   facts->handles_signal = caught >> (park_signal - 1) & 1;
-  copy_name(facts->name, text);
+  copy_name(facts->name, status);
+}
+
+bool look_at(int proc_pid, Facts *facts) {
+  if (read_file(Path("/proc/", proc_pid, "/status"), text_of_process, sizeof text_of_process) <= 0)
+    return false;
+  read_facts(text_of_process, facts);
   return true;
 }
 

@@ -11,10 +11,13 @@ struct Facts {
   int pid;     ///< in the innermost namespace that it is in
   int depth;   ///< how many namespaces it is in
   unsigned user, threads;
+  int tracer;           ///< as /proc names it; 0: nobody traces it
   bool handles_signal;  ///< has a handler for the parking signal
   char name[16];
 };
 
+/// By the text of its /proc/PID/status.
+void read_facts(const char *status, Facts *facts);
 /// False when there is no such process.
 bool look_at(int proc_pid, Facts *facts);
 int depth_of_namespaces();  // of this process

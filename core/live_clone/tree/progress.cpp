@@ -1,6 +1,7 @@
 // In the root: waits for the processes below it, and then for all copies, its own ones included. Nobody waits for one that has
 // ended: of a process in the master /proc knows it, of a copy its gc-reaper, of a gc-reaper its pidfd.
 #include "process_facts.hpp"
+#include "refused_processes.hpp"
 #include "tree.hpp"
 
 namespace gridcentric::live_clone::tree {
@@ -10,10 +11,10 @@ constexpr int look_again_ms = 5;
 
 bool fail_as(const Process &process) {
   engine.result.passes = process.passes;
-  return fail(process.failure.err ? process.failure.err : ECHILD)
-             << "process " << process.pid << " (" << process.name
-             << "): " << (process.failure.err ? process.failure.what : "it ended while it was cloned"),
-         false;
+  Text text = fail(process.failure.err ? process.failure.err : ECHILD);
+  tell_process(text, process.pid, process.name)
+      << (process.failure.err ? process.failure.what : "it ended while it was cloned");
+  return false;
 }
 
 bool has_died(const Process &process) {
@@ -29,7 +30,7 @@ bool fail_copy(int process, int clone, int err, const char *what) {
   const Process &p = page().processes[process];
   Text text = fail(err ? err : ECHILD);
   text << "clone " << (clone + 1) << " of " << engine.clones() << ": ";
-  if (process) text << "process " << p.pid << " (" << p.name << "): ";
+  if (process) tell_process(text, p.pid, p.name);
   text << what;
   return false;
 }
