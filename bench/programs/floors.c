@@ -1,5 +1,5 @@
 /* What the kernel alone takes for each step of a clone: the floors of the row `stages`. One line, JSON, medians in ms.
- *   floors THREADS DESCRIPTORS REAPER    of a program with so many threads and open files; REAPER: the binary gc-reaper
+ *   floors THREADS DESCRIPTORS REAPER    of a program with that many threads and open files; REAPER: the binary gc-reaper
  * It has next to no memory: what copying memory takes is a plain fork() of the server itself. */
 #define _GNU_SOURCE
 #include <dirent.h>
