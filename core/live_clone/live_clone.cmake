@@ -11,6 +11,10 @@ set(gc_parked_flags ${GC_SOURCES_flag} -fno-sanitize=all -Wall -Wextra -Werror)
 if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   list(APPEND gc_parked_flags ${GC_SOURCES_flagx})
 endif()
+# Without optimization, byte-order conversion is a call into the C library, which the check of symbols rejects.
+if(GC_SANITIZE)
+  list(APPEND gc_parked_flags -O1)
+endif()
 # A thread may be cancelled while it waits in parker.cpp's signal handler: the unwinder must be able to pass through it.
 target_compile_options(gc_parked PRIVATE ${gc_parked_flags} -fasynchronous-unwind-tables)
 
