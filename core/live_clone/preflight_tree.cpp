@@ -37,11 +37,14 @@ std::vector<int> children_of(int proc_pid) {
   return found;
 }
 
+// Nothing of a process that has ended, or is about to: the kernel takes its memory away before all else.
 std::optional<Facts> look_at(int proc_pid) {
   const std::string status = read_text(folder_of(proc_pid) + "/status");
+  if (status.empty()) return std::nullopt;
   Facts facts{};
-  if (!status.empty()) tree::read_facts(status.c_str(), &facts);
-  return status.empty() || tree::is_over(facts) ? std::nullopt : std::optional(facts);
+  tree::read_facts(status.c_str(), &facts);
+  const bool ending = facts.state != 'Z' && !field(status.c_str(), "VmSize:");
+  return ending || tree::is_over(facts) ? std::nullopt : std::optional(facts);
 }
 
 bool has_library(int proc_pid) {
@@ -182,6 +185,7 @@ Preflight preflight_of_tree(int root, Mode mode, int left_out) {
   for (size_t i = 0; i < examined.size(); i++) {
     const std::string &heading = all.processes[i].heading;
     const Preflight one = examine(examined[i], mode, Surroundings(open_files, i));
+    if (!look_at(all.processes[i].proc_pid)) continue;  // it ended meanwhile: what was seen of it is not true
     for (const Refusal &refusal : one.refusals) all.refusals.push_back({refusal.err, heading + refusal.what});
     for (const std::string &note : one.notes) all.notes.push_back(heading + note);
     all.threads += one.threads;

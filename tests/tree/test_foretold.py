@@ -5,11 +5,14 @@ GC_REPEAT=N plays each N times.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +64,13 @@ def lines(report: str, kind: str) -> list[str]:
     return [line[len(kind) :] for line in report.splitlines() if line.startswith(kind)]
 
 
+def wait_for_end(pid: int) -> None:
+    """Of a process whose parent may never ask for its exit status."""
+    with contextlib.suppress(FileNotFoundError):
+        while "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+            time.sleep(0.001)
+
+
 @repeated
 def test_what_refuses_a_child_is_said_beforehand_in_the_same_words(tree: Any, repeat: int) -> None:
     root = tree.start(sys.executable, "-c", REFUSED)
@@ -84,6 +94,7 @@ def test_what_refuses_a_child_is_said_beforehand_in_the_same_words(tree: Any, re
         pid = next(pid for pid in pids if met[0].startswith(f"process {pid} (python"))
         assert met[0].endswith(reasons[pids.index(pid)])
         os.kill(pid, signal.SIGKILL)
+        wait_for_end(pid)
         left = [refusal for refusal in said["refusals"] if refusal != met[0]]
         said = check(tree, root.pid)
         assert said["refusals"] == left
