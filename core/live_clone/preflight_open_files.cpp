@@ -81,7 +81,7 @@ Surroundings::Pipe Surroundings::of_pipe(dev_t device, ino_t inode) const {
     const auto &ends = all_->tables_[i].pipe_ends;
     if (const auto at = ends.find({device, inode}); at != ends.end()) found.ends |= at->second;
   }
-  if (place_ == 0) return found;
+  if (!all_ || place_ == 0) return found;
   if (const auto at = all_->stream_ends_.find({device, inode}); at != all_->stream_ends_.end())
     found.streams = at->second;
   return found;
