@@ -35,6 +35,14 @@ std::set<int> descriptors_of(const std::string &proc) {
   return found;
 }
 
+int copy_of_descriptor(int pid, int fd) {
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (pidfd < 0) return -1;
+  const int copy = static_cast<int>(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+  close(pidfd);
+  return copy;
+}
+
 void OpenFiles::add(const std::string &proc, int pid) {
   Table table{proc, pid, {}, {}};
   for (const int fd : descriptors_of(proc)) {

@@ -62,4 +62,7 @@ class Surroundings {
 /// The numbers of a process's descriptors, without the one that reads them.
 std::set<int> descriptors_of(const std::string &proc);
 
+/// A copy of another process's descriptor, which the caller closes; -1: there is none, or it is not permitted.
+int copy_of_descriptor(int pid, int fd);
+
 }  // namespace gridcentric::live_clone

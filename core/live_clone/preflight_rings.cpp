@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "descriptor.hpp"
+#include "preflight_open_files.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -32,15 +33,6 @@ bool kernel_answers_at_once() {
   int major = 0, minor = 0;
   return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
          (major > 5 || (major == 5 && minor >= 18));
-}
-
-// A copy of another process's descriptor, or -1.
-int copy_of(int pid, const std::string &fd) {
-  const int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-  if (pidfd < 0) return -1;
-  const int copy = (int)syscall(SYS_pidfd_getfd, pidfd, atoi(fd.c_str()), 0);
-  close(pidfd);
-  return copy;
 }
 
 }  // namespace
@@ -99,7 +91,7 @@ const char *RingsSeen::refusal_by_sizes(const Seen &ring) const {
 const char *RingsSeen::asked_of_the_kernel(const Seen &ring) const {
   if (!kernel_answers_at_once()) return nullptr;
   if (self_) return refused_by_kernel(atoi(ring.fd.c_str()));
-  const int copy = copy_of(pid_, ring.fd);
+  const int copy = copy_of_descriptor(pid_, atoi(ring.fd.c_str()));
   if (copy < 0) return nullptr;
   const char *why = refused_by_kernel(copy);
   close(copy);

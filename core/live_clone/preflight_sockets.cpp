@@ -22,13 +22,7 @@ void SocketsSeen::note(int fd, const std::string &what) {
 }
 
 // A copy of the process's descriptor, which the caller closes unless the process is this one. -1: not permitted.
-int SocketsSeen::copy_of(int fd) const {
-  if (self_) return fd;
-  const int pidfd = (int)syscall(SYS_pidfd_open, pid_, 0);
-  const int own = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-  if (pidfd >= 0) close(pidfd);
-  return own;
-}
+int SocketsSeen::copy_of(int fd) const { return self_ ? fd : copy_of_descriptor(pid_, fd); }
 
 void SocketsSeen::look_at(int fd, const std::string &link, bool shared) {
   const auto inode = (uint32_t)strtoul(link.c_str() + strlen("socket:["), nullptr, 10);
