@@ -111,7 +111,15 @@ def private_files(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Shared behaviour: host x language x case. Java's are in session java."""
+    """Shared behaviour: host x language x case, but only some cases for second forms of a language (asyncio, callbacks). Java's
+    are in session java."""
+    needs(session, "dev", "python", "node")
+    pytest(session, "tests/conformance", "-m", "not vms and not java and not full", *SIDE_BY_SIDE)
+
+
+@nox.session(name="conformance-full")
+def conformance_full(session: nox.Session) -> None:
+    """The same with all cases of all forms on all hosts."""
     needs(session, "dev", "python", "node")
     pytest(session, "tests/conformance", "-m", "not vms and not java", *SIDE_BY_SIDE)
 

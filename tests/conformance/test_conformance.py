@@ -5,8 +5,10 @@ Start reading at README.md; what is right stands in cases/.
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from runner.cases import CLONABLE, LANGUAGES, ONCE_A_LANGUAGE, Case, load
+from runner.cases import CLONABLE, LANGUAGES, ONCE_A_LANGUAGE, SECOND_FORMS, Case, load, one_of_each
 from runner.hosts import HOSTS, REAL_HOSTS, VM_HOSTS, Host
 from runner.play import MakeActor, Play
 from runner.real import RealPlay
@@ -15,27 +17,32 @@ from runner.vms import VmPlay
 CASES = load()
 
 
-def marks(kind: str, language: str, case: Case) -> list[pytest.MarkDecorator]:
-    """vms: boots a VM; full: for those who have time; java: needs a JDK, and starts many JVMs."""
-    if kind not in VM_HOSTS:
-        if language != "java":
-            return []
-        short = kind == "process-pidns" or case.representative
-        return [pytest.mark.java] if short else [pytest.mark.java, pytest.mark.full]
-    short = case.representative and language in ONCE_A_LANGUAGE
-    return [pytest.mark.vms] if short else [pytest.mark.vms, pytest.mark.full]
+def marks(kind: str, language: str, case: Case, is_new: bool) -> list[pytest.MarkDecorator]:
+    """vms: boots a VM; java: needs a JDK, and starts many JVMs; full: for those who have time. is_new: the case has an outcome
+    of a call that no case before it has."""
+    needed = []
+    if kind in VM_HOSTS:
+        needed, short = [pytest.mark.vms], case.representative and language in ONCE_A_LANGUAGE
+    elif language == "java":
+        needed, short = [pytest.mark.java], kind == "process-pidns" or case.representative
+    else:  # a second form of a language calls the same client
+        short = language not in SECOND_FORMS or (is_new and kind in ("core", "process-pidns"))
+    return needed if short else [*needed, pytest.mark.full]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Sorted by host and language, so that each pair's host serves its cases one after the other."""
     if "case" in metafunc.fixturenames:
-        chosen = [
-            pytest.param(kind, language, case, id=f"{kind}-{language}-{case.id}", marks=marks(kind, language, case))
-            for kind in HOSTS
-            for language in LANGUAGES
-            for case in CASES
-            if case.applies_on(kind, language)
-        ]
+        chosen = []
+        for kind, language in itertools.product(HOSTS, LANGUAGES):
+            cases = [case for case in CASES if case.applies_on(kind, language)]
+            new = one_of_each(cases)
+            chosen += [
+                pytest.param(
+                    kind, language, case, id=f"{kind}-{language}-{case.id}", marks=marks(kind, language, case, case in new)
+                )
+                for case in cases
+            ]
         metafunc.parametrize(["host_kind", "language", "case"], chosen)
 
 

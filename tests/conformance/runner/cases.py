@@ -20,6 +20,7 @@ FOLDER = Path(__file__).resolve().parents[1]
 LANGUAGES = ("wire", "c", "python", "aio", "node", "node_callback", "java", "shell")
 # Where a program clones itself, and its clones come to the runner.
 CLONABLE = ("c", "python", "aio", "node", "node_callback", "java")
+SECOND_FORMS = ("aio", "node_callback")  # of a language
 ONCE_A_LANGUAGE = ("c", "python", "node", "java", "shell")
 NOT_IN_VMS = ("wire", "java")  # the machine that is booted has no JVM
 DOERS = ("control", "finish", "abandon", "cancel", "kill", "exit", "crash", "gone", "host")  # besides actors
@@ -88,6 +89,15 @@ class Case:
         return any(value[0] in ("clone", "clone_of") for step in steps for word, value in step.items() if is_actor(word))
 
     @property
+    def outcomes(self) -> set[tuple[str, str]]:
+        """Each call it makes, with the error that is expected or ""."""
+        started = {
+            step["start"]: value[0] for step in self.steps if "start" in step for word, value in step.items() if is_actor(word)
+        }
+        made = {(value[0], step.get("error", "")) for step in self.steps for word, value in step.items() if is_actor(word)}
+        return made | {(started[step["finish"]], step.get("error", "")) for step in self.steps if "finish" in step}
+
+    @property
     def actors(self) -> list[str]:
         """All who do something, in the order of their first step; masters first, as clones need a family."""
         names = {word: None for step in self.steps for word in step if is_actor(word)}
@@ -96,6 +106,18 @@ class Case:
         if any(name.startswith("other_clone") for name in names):
             names = names | {"other": None}
         return sorted(names, key=lambda name: "clone" in name)
+
+
+def one_of_each(cases: list[Case]) -> list[Case]:
+    """Of these cases, enough to see each call with each outcome: a value, or an error of one kind."""
+    seen: set[tuple[str, str]] = set()
+    chosen = []
+    for case in cases:
+        more = case.outcomes - seen
+        if more:
+            seen |= more
+            chosen.append(case)
+    return chosen
 
 
 def load(folder: str = "cases") -> list[Case]:
