@@ -12,8 +12,8 @@
   "target_defaults": {
     "include_dirs": ["<(root)", "<(root)/core/include"],
     "defines": ["GC_VERSION=\"<(version)\""],
-    "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
-    "cflags!": ["-fno-omit-frame-pointer"],
+    "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden", "-pthread", "-O2"],
+    "cflags!": ["-fno-omit-frame-pointer", "-O3"],
     "cflags_cc": ["-std=c++20", "-fvisibility-inlines-hidden", "-fexceptions", "-frtti"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti"],
     "ldflags": ["-pthread", "-Wl,-z,now"],
@@ -131,7 +131,7 @@
       "type": "executable",
       "sources": ["<!@(node scripts/sources.js reaper)"],
       "cflags": ["<@(parked_flags)", "-fno-asynchronous-unwind-tables", "-Os", "-ffreestanding", "-fno-builtin", "-fno-pie", "-fno-tree-loop-distribute-patterns"],
-      "cflags!": ["-fPIC", "-pthread", "-O3"],
+      "cflags!": ["-fPIC", "-pthread", "-O2"],
       "cflags_cc!": ["-fexceptions", "-frtti"],
       "ldflags": ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-s"],
       "ldflags!": ["-pthread", "-rdynamic"]

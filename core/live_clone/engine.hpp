@@ -20,6 +20,9 @@
 
 namespace gridcentric::live_clone {
 
+/// The stack of a process or thread that makes system calls and little else.
+inline constexpr size_t helper_stack_size = 16 * 1024;
+
 /// Memory mapped before anybody is parked. Nothing is ever freed; when it is used up the call ends with
 /// ENOBUFS and clone() tries again with a larger one, so it is the only limit there is to counts of threads,
 /// descriptors and so on.
@@ -37,7 +40,8 @@ struct Arena {
   bool holds(uint64_t address) const { return address - (uint64_t)base < size; }
 };
 
-/// A growing array in the arena. Nothing else may be taken from the arena while it grows; builds with tests check it (GC_CHECKED).
+/// A growing array in the arena. Nothing else may be taken from the arena while it grows. A mistake ends the process, before it can
+/// write where somebody's memory is.
 template <typename T>
 struct Table {
   T *items = nullptr;
@@ -48,18 +52,14 @@ struct Table {
       items = static_cast<T *>(arena.take(sizeof(T)));
       if (!items) return nullptr;
     } else {
-#ifdef GC_CHECKED
       if (reinterpret_cast<char *>(items + count) != arena.base + arena.used) __builtin_trap();
-#endif
       if (arena.size - arena.used < sizeof(T)) return nullptr;
       arena.used += sizeof(T);
     }
     return &items[count++];
   }
   T &operator[](size_t i) {
-#ifdef GC_CHECKED
     if (i >= count) __builtin_trap();
-#endif
     return items[i];
   }
   T *begin() { return items; }

@@ -29,7 +29,6 @@ const char *const hidden_private_folders =
 
 namespace {
 
-constexpr size_t longest_path = 4096;
 constexpr const char *real = "real", *work = "work";  // core/private_files/folders.hpp
 
 bool is_same(const struct stat &a, const struct stat &b) {

@@ -11,6 +11,8 @@ namespace gridcentric::live_clone {
 /// What was changed in private folders is copied for each clone while the master stands still.
 inline constexpr int copying_timeout_ms = 60'000;
 
+inline constexpr size_t longest_path = 4096;
+
 /// The folder that holds an open file, or null.
 const PrivateFolder *private_folder_of(int fd);
 

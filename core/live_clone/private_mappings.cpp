@@ -20,8 +20,6 @@ struct PrivateMapping {
 
 namespace {
 
-constexpr size_t longest_path = 4096;
-
 // By a path up to the end of a line: in the folder, not the folder itself.
 const PrivateFolder *folder_of_path(const char *path) {
   const Prepared &p = engine.prepared;

@@ -8,8 +8,7 @@
 namespace gridcentric::live_clone {
 namespace {
 
-constexpr size_t stack_size = 16 * 1024;
-alignas(16) char stacks[2][stack_size];
+alignas(16) char stacks[2][helper_stack_size];
 NamespaceTrial trial;
 
 void leave(void *) {
@@ -21,7 +20,7 @@ void first_process(void *) {
   CloneArguments a{};
   a.flags = CLONE_VM | CLONE_VFORK;
   a.stack = (uint64_t)stacks[1];
-  a.stack_size = stack_size;
+  a.stack_size = helper_stack_size;
   a.set_tid = (uint64_t)&tid;
   a.set_tid_size = 1;
   const long r = arch::gc_task_clone3(&a, sizeof a, leave, nullptr);
@@ -35,8 +34,9 @@ NamespaceTrial try_namespaces() {
   trial = {ECHILD, "the first process of a pid namespace"};
   unsigned long all = ~0ul, before = 0;
   sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
-  const long r = arch::gc_task_clone(CLONE_VM | CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWPID,
-                                     stacks[0] + stack_size, nullptr, nullptr, 0, first_process, nullptr);
+  const long r =
+      arch::gc_task_clone(CLONE_VM | CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWPID,
+                          stacks[0] + helper_stack_size, nullptr, nullptr, 0, first_process, nullptr);
   if (r < 0) {
     trial = {(int)-r, "a user and pid namespace"};
   } else {

@@ -26,8 +26,6 @@
 
 namespace gridcentric::live_clone {
 
-constexpr size_t helper_stack_size = 16 * 1024;
-
 /// What starter, reaper and caller know about clone k.
 struct Spawned {
   std::atomic<int>

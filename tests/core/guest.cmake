@@ -2,7 +2,7 @@
 add_executable(guest_tests tests/core/guest_main.cpp tests/core/guest_client.cpp tests/core/guest_process.cpp
                            tests/core/guest_programs.cpp)
 target_compile_definitions(guest_tests PRIVATE GC_BINARY="$<TARGET_FILE:gc>")
-target_link_libraries(guest_tests PRIVATE gridcentric_static gc_test_warnings)
+target_link_libraries(guest_tests PRIVATE gridcentric_static gc_tests)
 add_dependencies(guest_tests gc)
 add_test(NAME guest COMMAND guest_tests)
 
@@ -41,7 +41,7 @@ endforeach()
 # The real clone path.
 foreach(program live prepare)
   add_executable(guest_${program}_test tests/core/guest_${program}.cpp)
-  target_link_libraries(guest_${program}_test PRIVATE gridcentric_static gc_test_warnings)
+  target_link_libraries(guest_${program}_test PRIVATE gridcentric_static gc_tests)
   add_dependencies(guest_${program}_test gc gc-reaper)
 endforeach()
 

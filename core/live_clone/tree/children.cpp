@@ -23,8 +23,6 @@ void use_family(Family *other) { family_in_use = other; }
 namespace tree {
 namespace {
 
-constexpr size_t stack_size = 16 * 1024;
-
 Clone &own() { return page().clone(own_clone()); }
 
 struct StandInTask {
@@ -126,7 +124,7 @@ bool rebuild_family() {
   tell_ports();
   family().count = 0;
   family().parent = me.parent >= 0 ? p.processes[me.parent].pid : 0;
-  auto *stack = static_cast<char *>(engine.arena.take(stack_size));
+  auto *stack = static_cast<char *>(engine.arena.take(helper_stack_size));
   if (!stack) return fail_arena();
   for (int i = 1; i < p.count; i++) {
     const Process &other = p.processes[i];
@@ -135,13 +133,13 @@ bool rebuild_family() {
       continue;
     }
     const int before = family().count;
-    if (!make_stand_in(other.pid, other.group == other.pid ? 0 : other.group, -1, stack + stack_size))
+    if (!make_stand_in(other.pid, other.group == other.pid ? 0 : other.group, -1, stack + helper_stack_size))
       return false;
     renew_pidfds(other.pid, family().children[before].real);
   }
   for (int i = 0; i < p.ended_count; i++)
     if (p.ended[i].parent == index &&
-        !make_stand_in(p.ended[i].pid, 0, p.ended[i].status, stack + stack_size))
+        !make_stand_in(p.ended[i].pid, 0, p.ended[i].status, stack + helper_stack_size))
       return false;
   return true;
 }

@@ -15,7 +15,6 @@
 namespace gridcentric::live_clone::tree {
 namespace {
 
-constexpr int look_again_ms = 5;
 constexpr double starting_ms = 500;  // for a process to load the library, or to finish a vfork
 
 char list_of_children[65536];
@@ -252,7 +251,7 @@ bool gather() {
                      : (fail(ETIMEDOUT) << "child processes start and end faster than they can be stopped ("
                                         << engine.order->park_timeout_ms << " ms); try again",
                         false);
-    futex_wait(p.progress, progress, missing ? look_again_ms : 1);
+    futex_wait(p.progress, progress, missing ? look_soon_ms : 1);
   }
 }
 

@@ -11,9 +11,6 @@
 namespace gridcentric::live_clone::tree {
 namespace {
 
-constexpr size_t stack_size = 16 * 1024;
-constexpr int look_again_ms = 20;
-
 struct Joining {
   int clone;  ///< from 0 on
   char *inner_stack_top;
@@ -75,7 +72,7 @@ void let_join(int clone, int reaper) {
 }
 
 bool join_clones() {
-  auto *stacks = static_cast<char *>(engine.arena.take(2 * stack_size));
+  auto *stacks = static_cast<char *>(engine.arena.take(2 * helper_stack_size));
   if (!stacks) return fail_arena();
   for (int k = 0; k < engine.clones(); k++) {
     const std::atomic<int> &reaper = page().clone(k).reaper;
@@ -83,9 +80,10 @@ bool join_clones() {
       if (has_root_gone()) return fail(ECANCELED) << "the program gave up cloning", false;
       futex_wait(reaper, 0, look_again_ms);
     }
-    Joining joining{k, stacks + stack_size, 0, ""};
-    const long helper = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, stacks + 2 * stack_size,
-                                            nullptr, nullptr, 0, enter_and_fork, &joining);
+    Joining joining{k, stacks + helper_stack_size, 0, ""};
+    const long helper =
+        arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, stacks + 2 * helper_stack_size, nullptr,
+                            nullptr, 0, enter_and_fork, &joining);
     if (helper < 0)
       return fail((int)-helper) << "can't start a process (error " << -helper << ")"
                                 << why_no_process((int)-helper),

@@ -21,7 +21,6 @@ void (*repair_of_member)();
 namespace {
 
 constexpr size_t arena_size = size_t(1) << 30;  // address space only: pages appear as they are used
-constexpr int look_again_ms = 50;
 
 // In a copy that has not been repaired yet, because its main thread was busy: looks again after a while.
 bool owed;

@@ -17,8 +17,6 @@
 namespace gridcentric::live_clone::tree {
 namespace {
 
-constexpr int look_again_ms = 20;
-
 Copy &own_copy() { return page().copy(engine.prepared.process, own_clone()); }
 
 void describe_socket(const Descriptor &d, OpenFile *file) {

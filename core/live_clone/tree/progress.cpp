@@ -7,8 +7,6 @@
 namespace gridcentric::live_clone::tree {
 namespace {
 
-constexpr int look_again_ms = 5;
-
 bool fail_as(const Process &process) {
   engine.result.passes = process.passes;
   Text text = fail(process.failure.err ? process.failure.err : ECHILD);
@@ -92,7 +90,7 @@ bool wait_for_others(ProcessState state, double deadline) {
                                << ") was not ready within " << engine.order->park_timeout_ms
                                << " ms, while the program was stopped",
                false;
-    futex_wait(page().progress, progress, look_again_ms);
+    futex_wait(page().progress, progress, look_soon_ms);
   }
 }
 
@@ -115,7 +113,7 @@ bool wait_for_copies(CloneState wanted, int timeout_ms) {
       return fail(ETIMEDOUT) << "the copies of the program's processes were not ready within " << timeout_ms
                              << " ms",
              false;
-    futex_wait(page().progress, progress, look_again_ms);
+    futex_wait(page().progress, progress, look_soon_ms);
   }
 }
 

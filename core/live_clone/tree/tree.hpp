@@ -22,6 +22,9 @@ struct Descriptor;
 
 namespace gridcentric::live_clone::tree {
 
+/// A wait for another process looks now and then whether it has died: sooner where the program stands still meanwhile.
+inline constexpr int look_again_ms = 20, look_soon_ms = 5;
+
 /// Is a tree cloned, or one process?
 inline bool whole() { return engine.prepared.tree != nullptr; }
 inline bool is_member() { return whole() && engine.prepared.process > 0; }
