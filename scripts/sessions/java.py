@@ -1,6 +1,7 @@
 """The Java binding: its jar, with the native library in it, and its tests.
 
-The jar is made by javac and jar alone, so that it needs no plugin of Maven's; bindings-java/pom.xml is for what is published.
+The jar is made by javac and jar alone, so that it needs no plugin of Maven's; bindings-java/pom.xml is for what is published
+(tests/packages/test_maven.py).
 """
 
 from __future__ import annotations

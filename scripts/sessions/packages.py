@@ -228,12 +228,12 @@ def prebuilds(session: nox.Session) -> None:
 
 @nox.session
 def jar(session: nox.Session) -> None:
-    """Builds the jar in dist/, for every Linux with glibc 2.31 or newer, and tests it on the oldest (as root)."""
+    """Builds the jar in dist/, for every Linux with glibc 2.31 or newer, and tests it there (as root) and beside Maven's."""
     needs(session, "dev", "python")
     DIST.mkdir(exist_ok=True)
     made = make_jar(session, DIST)
     java.needs_runtime(session)
-    pytest(session, "tests/packages/test_jar.py", env={"GC_JAR": str(made)})
+    pytest(session, "tests/packages/test_jar.py", "tests/packages/test_maven.py", env={"GC_JAR": str(made)})
 
 
 @nox.session
