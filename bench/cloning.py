@@ -15,7 +15,7 @@ from typing import Any
 
 from . import report
 from .report import Figure
-from .servers import PROGRAMS, Server, ask, clone_and_ask, clones_of, pss_mib, start_many
+from .servers import PROGRAMS, Server, ask, clone_and_ask, length_of, start_many
 
 MODES = ("pidns", "plain")
 
@@ -168,25 +168,6 @@ def cornering() -> list[Figure]:
     return [Figure("cornering", "A to 100, end, B to 100, all answered", ms, "ms", bar="below 3,000 ms", met=ms < 3000)]
 
 
-def memory() -> list[Figure]:
-    """PSS of an answered Node clone after 10 s and how it grows; beside a started node"""
-    with Server("server.js") as server:
-        asyncio.run(clone_and_ask(server, 20))
-        pids = clones_of(server.process.pid)
-        points = []
-        start = time.perf_counter()
-        for at in (0, 2, 5, 10, 20, 30):
-            time.sleep(max(0.0, start + at - time.perf_counter()))
-            points.append((float(at), statistics.mean(pss_mib(pids).values())))
-        server.ask("/end")
-    with Server("server.js") as first, Server("server.js") as second:
-        fresh = statistics.mean(pss_mib([first.process.pid, second.process.pid]).values())
-    report.plot("memory", "PSS of an answered, idle Node clone", "s after its answer", "MiB", {"mean of 20 clones": points})
-    at10 = dict(points)[10.0]
-    return [Figure("memory", "PSS of an answered Node clone after 10 s", at10, "MiB", "a started node server", fresh,
-                   "below 6 MiB", at10 < 6, {"mib_at_s": points})]  # fmt: skip
-
-
 def heap() -> list[Figure]:
     """the cost of one clone by heap size: 0, 125, 250, 500 and 2000 MB of Python objects"""
     series: dict[str, list[tuple[float, float]]] = {"plain fork()": []}
@@ -225,9 +206,7 @@ async def _clients(server: Server, n: int, stop: asyncio.Event) -> list[float]:
         while not stop.is_set():
             t0 = time.perf_counter()
             writer.write(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length"))
-            body = await reader.readexactly(length)
+            body = await reader.readexactly(length_of(await reader.readuntil(b"\r\n\r\n")) or 0)
             if b'"vmid":0,' not in body.replace(b" ", b""):
                 raise RuntimeError(f"a client of the master was answered by {body!r}")
             times.append((time.perf_counter() - t0) * 1e3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import chat, cloning, cluster, host, installing, java, peers, qemu, stages, tree
+from . import chat, cloning, cluster, host, installing, java, memory, peers, qemu, stages, tree
 from .report import Figure
 
 Row = Callable[[], "list[Figure]"]
@@ -26,7 +26,8 @@ def table() -> dict[str, Row]:
         "tree": tree.tree,
         "peers": peers.peers,
         "cornering": cloning.cornering,
-        "memory": cloning.memory,
+        "memory": memory.memory,
+        "memoryways": memory.memory_ways,
         "heap": cloning.heap,
         "keepalive": cloning.keepalive,
         "chat": chat.chat,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -33,11 +34,12 @@ def java_classes(program: str) -> str:
     return folder
 
 
-def command_of(program: str) -> list[str]:
+def command_of(program: str, flags: Iterable[str] = ()) -> list[str]:
+    """flags are those of Node, Python or the JVM."""
     if program.endswith(".java"):
-        return ["java", "-cp", f"{JAR}:{java_classes(program)}", Path(program).stem]
+        return ["java", *flags, "-cp", f"{JAR}:{java_classes(program)}", Path(program).stem]
     runner = "node" if program.endswith(".js") else str(ROOT / ".venv" / "bin" / "python")
-    return [runner, str(PROGRAMS / program)]
+    return [runner, *flags, str(PROGRAMS / program)]
 
 
 def free_port() -> int:
@@ -52,9 +54,9 @@ class Server:
     It leads a process group, which includes its clones.
     """
 
-    def __init__(self, program: str, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, program: str, *args: str, flags: Iterable[str] = (), env: dict[str, str] | None = None) -> None:
         self._port: int | None = None
-        command = [*command_of(program), *args]
+        command = [*command_of(program, flags), *args]
         full = os.environ | {"NODE_PATH": str(ROOT / "node_modules")} | (env or {})
         self.started = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=full, start_new_session=True)
@@ -82,14 +84,17 @@ class Server:
         return asyncio.run(ask("127.0.0.1", self.port, path, timeout))
 
 
+def length_of(head: bytes) -> int | None:
+    lines = (line.lower() for line in head.split(b"\r\n"))
+    return next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), None)
+
+
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> dict[str, Any]:
     """One request and its answer; the connection is closed."""
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), None
-        )
+        length = length_of(head)
         body = await (reader.readexactly(length) if length is not None else reader.read())
         if b"chunked" in head.lower():
             body = body.split(b"\r\n")[1]
@@ -106,6 +111,15 @@ async def ask(host: str, port: int, path: str = "/", timeout: float = 120) -> di
         return await talk(*await asyncio.open_connection(host, port), path)
 
     return await asyncio.wait_for(all_of_it(), timeout)
+
+
+async def send(host: str, port: int, requests: int) -> None:
+    """That many requests, one after the other on one connection."""
+    reader, writer = await asyncio.open_connection(host, port)
+    for _ in range(requests):
+        writer.write(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+        await reader.readexactly(length_of(await reader.readuntil(b"\r\n\r\n")) or 0)
+    writer.close()
 
 
 async def _until(host: str, port: int, vmid: int | None, deadline: float) -> dict[str, Any]:
@@ -157,15 +171,17 @@ def start_many(program: str, n: int) -> float:
             s.process.wait()
 
 
+def rollup_mib(pid: int) -> dict[str, float]:
+    """The sums over all mappings of a process, by their names in /proc/PID/smaps_rollup."""
+    rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(value.split()[0]) / 1024 for name, _, value in (row.partition(":") for row in rows)}
+
+
 def pss_mib(pids: Iterable[int]) -> dict[int, float]:
     result = {}
     for pid in pids:
-        try:
-            for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if row.startswith("Pss:"):
-                    result[pid] = int(row.split()[1]) / 1024
-        except (OSError, ProcessLookupError):
-            continue
+        with contextlib.suppress(OSError):  # it has ended
+            result[pid] = rollup_mib(pid)["Pss"]
     return result
 
 

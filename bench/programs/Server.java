@@ -1,4 +1,4 @@
-// The Java server that is cloned and measured; the same requests as server.js.
+// The Java server that is cloned and measured; the same arguments and requests as server.js, but 200,000 strings if none are given.
 import ca.gridcentric.guest.API;
 import ca.gridcentric.guest.Domain;
 import com.sun.net.httpserver.HttpExchange;
@@ -8,6 +8,7 @@ import java.net.InetSocketAddress;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 
 public final class Server {
@@ -15,9 +16,12 @@ public final class Server {
     private static final String STATE = "state-" + ProcessHandle.current().pid();
     private static final List<String> HEAP = new ArrayList<>();
     private static final List<API.Uuid> TICKETS = new ArrayList<>();
+    private static final AtomicInteger REQUESTS = new AtomicInteger();
 
     public static void main(String[] args) throws IOException {
-        for (int at = 0; at < 200_000; ++at) HEAP.add("entry " + at);
+        int objects = args.length > 1 ? Integer.parseInt(args[1]) : 200_000;
+        for (int at = 0; at < objects; ++at) HEAP.add("entry " + at);
+        System.setProperty("sun.net.httpserver.nodelay", "true");  // else each answer on a kept connection takes 40 ms
         HttpServer server = HttpServer.create(new InetSocketAddress("0.0.0.0", 0), 128);
         server.createContext("/", Server::answer);
         server.setExecutor(Executors.newFixedThreadPool(4));
@@ -41,6 +45,9 @@ public final class Server {
         switch (exchange.getRequestURI().getPath()) {
             case "/clone":
                 return clone(Integer.parseInt(exchange.getRequestURI().getQuery().substring("n=".length())));
+            case "/tidy":
+                System.gc();
+                return "\"collected\":true";
             case "/end":
                 long begin = System.nanoTime();
                 for (Domain domain : GUEST.listDomains()) if (domain.vmid() > 0) GUEST.kill(domain.vmid());
@@ -48,7 +55,9 @@ public final class Server {
                 TICKETS.clear();
                 return "\"ms\":" + (System.nanoTime() - begin) / 1e6;
             default:
-                return String.format("\"vmid\":%d,\"ip\":\"%s\",\"state\":\"%s\",\"heap\":%d", GUEST.vmid(), GUEST.myIp(), STATE, HEAP.size());
+                String entry = HEAP.get((int) (REQUESTS.incrementAndGet() * 7919L % HEAP.size()));
+                return String.format("\"vmid\":%d,\"ip\":\"%s\",\"state\":\"%s\",\"heap\":%d,\"entry\":\"%s\"",
+                        GUEST.vmid(), GUEST.myIp(), STATE, HEAP.size(), entry);
         }
     }
 

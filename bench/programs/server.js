@@ -1,7 +1,9 @@
 // The Node server that is cloned and measured: state in its heap, threads in its pool, an HTTP port for all.
+// Arguments: megabytes of strings, and a number of objects, of which each request looks one up.
 // GET /            {vmid, ip, state}: who answers, with state inherited from the master
 // GET /clone?n=N   make N clones; answers in the master with the time the call took
 // GET /fork        a plain fork() of this process (the addon given as PLAIN_FORK), ms
+// GET /tidy        collect all garbage (with --expose-gc)
 // GET /end         end all clones and wait for them
 'use strict';
 const http = require('node:http');
@@ -16,7 +18,12 @@ for (let i = 0; i < megabytes; i++) {
   for (let j = 0; j < 1024; j++) chunk.push(`${i}/${j} `.padEnd(1000, 'x').split('').reverse().join(''));
   heap.push(chunk);
 }
+const objects = Array.from({ length: Number(process.argv[3] || 0) }, (_, id) => ({ id, name: `entry ${id}`, tags: [id % 7] }));
+let requests = 0;
 const tickets = [];
+
+/** Another object for each request, far from the last one. */
+const lookUp = () => objects[(++requests * 7919) % objects.length]?.name;
 
 async function answer(url) {
   switch (url.pathname) {
@@ -33,6 +40,8 @@ async function answer(url) {
     }
     case '/fork':
       return { ms: require(process.env.PLAIN_FORK).fork() };
+    case '/tidy':
+      return { collected: globalThis.gc() ?? true };
     case '/end': {
       const t0 = performance.now();
       for (const d of await gridcentric.list_domains()) if (d.vmid > 0) await gridcentric.kill(d.vmid);
@@ -40,7 +49,7 @@ async function answer(url) {
       return { ms: performance.now() - t0 };
     }
     default:
-      return { vmid: gridcentric.vmid(), ip: gridcentric.my_ip(), state, heap: heap.length };
+      return { vmid: gridcentric.vmid(), ip: gridcentric.my_ip(), state, heap: heap.length, entry: lookUp() };
   }
 }
 

@@ -1,6 +1,8 @@
-"""The Python server that is cloned and measured; the same requests as server.js."""
+"""The Python server that is cloned and measured; the same arguments and requests as server.js, and /tidy?how=collect,freeze."""
 
 import asyncio
+import gc
+import itertools
 import json
 import os
 import sys
@@ -11,7 +13,14 @@ from gridcentric import aio, guest
 
 STATE = f"state-{os.getpid()}"
 HEAP = [[f"{i}/{j} ".ljust(1000, "x") for j in range(1024)] for i in range(int(sys.argv[1]) if len(sys.argv) > 1 else 0)]
+OBJECTS = [{"id": i, "name": f"entry {i}", "tags": [i % 7]} for i in range(int(sys.argv[2]) if len(sys.argv) > 2 else 0)]
 TICKETS = []
+REQUESTS = itertools.count(1)
+
+
+def look_up() -> str:
+    """Another object for each request, far from the last one."""
+    return OBJECTS[next(REQUESTS) * 7919 % len(OBJECTS)]["name"] if OBJECTS else ""
 
 
 async def answer(target: str) -> dict:
@@ -31,6 +40,10 @@ async def answer(target: str) -> dict:
     if url.path == "/prepare":
         t0 = time.perf_counter()
         return {"mib": await aio.prepare(), "ms": (time.perf_counter() - t0) * 1e3}
+    if url.path == "/tidy":
+        for how in parse_qs(url.query).get("how", ["collect"])[0].split(","):
+            getattr(gc, how)()
+        return {"frozen": gc.get_freeze_count()}
     if url.path == "/fork":
         t0 = time.perf_counter()
         pid = os.fork()
@@ -47,7 +60,7 @@ async def answer(target: str) -> dict:
         while TICKETS:
             await aio.wait(TICKETS.pop(), -1)
         return {"ms": (time.perf_counter() - t0) * 1e3}
-    return {"vmid": guest.vmid(), "ip": guest.my_ip(), "state": STATE, "heap": len(HEAP)}
+    return {"vmid": guest.vmid(), "ip": guest.my_ip(), "state": STATE, "heap": len(HEAP), "entry": look_up()}
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
