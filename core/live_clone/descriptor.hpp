@@ -31,6 +31,8 @@ enum class Kind : int {
   pipe_joined,  ///< of a tree: a process before this one makes the pipe anew
   pipe_dead,    ///< the other end is somebody else's
   pty,          ///< both sides are ours
+  pty_across,   ///< of a tree: a master whose other side other processes have, too
+  pty_joined,   ///< of a tree: another side of one that a process of it makes anew
   pty_dead,     ///< a master whose other side is somebody else's
   event,
   timer,
@@ -46,6 +48,7 @@ enum class Kind : int {
 };
 
 struct Ring;
+struct PtyState;
 
 /// What is known of one. Which member of the union holds depends on the kind; changing the kind within a group (pipe to
 /// pipe_dead, say) keeps it.
@@ -90,6 +93,8 @@ struct Descriptor {
     int next;    ///< index of the next open file of the same pseudo-terminal, -1: none
     bool leads;  ///< the master side that rebuilds the others
     unsigned number;
+    int maker;        ///< pty_joined: the process that makes it
+    PtyState *state;  ///< pty_across
   };
   struct Event {
     uint64_t count;
@@ -128,7 +133,7 @@ struct Descriptor {
   union {
     Socket socket;      ///< tcp_*, listener, udp, unix_*, netlink
     Pipe pipe;          ///< pipe, pipe_dead
-    Terminal terminal;  ///< pty, pty_dead
+    Terminal terminal;  ///< pty*
     Event event;
     Timer timer;
     uint64_t signal_mask;  ///< signals
@@ -229,6 +234,13 @@ bool plan_pty(Descriptor &d);
 bool rebuild_pty(Descriptor &d);
 bool plan_pty_dead(Descriptor &d);
 bool rebuild_pty_dead(Descriptor &d);
+
+/// The pseudo-terminal of which the device is the other side than the master's; -1: of none.
+int number_of_pty(uint64_t device);
+/// In a clone: a master side in the same file system as d's; or -errno.
+long fresh_master(const Descriptor &d);
+/// Opens the other side of a master; or -errno.
+long other_side(int master, int flags);
 
 // ---- files.cpp
 int reopening_flags(const Descriptor &d);

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "descriptor.hpp"
+#include "pty_state.hpp"
 #include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
@@ -122,6 +123,9 @@ constexpr Handler handlers[] = {
     {Kind::pipe_joined, "a pipe between processes", plan_joined_pipe, nullptr, rebuild_joined_pipe},
     {Kind::pipe_dead, "a pipe to the outside", plan_pipe_dead, let_go, rebuild_pipe_dead},
     {Kind::pty, "a pseudo-terminal", plan_pty, nullptr, rebuild_pty},
+    {Kind::pty_across, "a pseudo-terminal between processes", read_pty_state, nullptr,
+     tree::rebuild_pty_across},
+    {Kind::pty_joined, "a pseudo-terminal between processes", nullptr, nullptr, tree::rebuild_pty_joined},
     {Kind::pty_dead, "a pseudo-terminal to the outside", plan_pty_dead, nullptr, rebuild_pty_dead},
     {Kind::event, "an eventfd", plan_event, let_go, rebuild_event},
     {Kind::timer, "a timerfd", plan_timer, let_go, rebuild_timer},
@@ -203,7 +207,7 @@ bool rebuild_descriptors() {
   // A lock goes when any descriptor of its file is closed: from here on none is.
   if (!rebuild_file_locks()) return false;
   tree::descriptors_are_in_place();
-  return true;
+  return tree::settle_controlling_terminal();
 }
 
 bool complete_descriptors() {

@@ -20,5 +20,7 @@ inline constexpr const char *dead_pipe =
     "a pipe to the outside stays the master's; in clones reads give end-of-file, writes EPIPE";
 inline constexpr const char *dead_pty =
     "a pseudo-terminal to the outside stays the master's; in clones reads give end-of-file, writes EIO";
+inline constexpr const char *left_terminal =
+    "its controlling terminal is made anew in clones, where only the leader of the session has it";
 
 }  // namespace gridcentric::live_clone

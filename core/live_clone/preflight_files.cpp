@@ -3,18 +3,20 @@
 #include "preflight_files.hpp"
 
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
 
+#include "descriptor.hpp"
 #include "file_locks.hpp"
 #include "pipes.hpp"
 #include "preflight_private.hpp"
+#include "preflight_text.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -32,7 +34,9 @@ class Files {
     for (int fd : descriptors_of(proc_)) look_at(fd);
     for (const auto &[pipe, ends] : pipes_) pipe_notes(ends, around_.of_pipe(pipe.first, pipe.second));
     for (const auto &[number, fd] : pty_masters_)
-      if (!pty_others_.count(number) || standard_ptys_.count(number)) note(fd, dead_pty);
+      if (!around_.have_pty(number) && (!pty_others_.count(number) || standard_ptys_.count(number)))
+        note(fd, dead_pty);
+    controlling_terminal();
     return std::move(notes_);
   }
 
@@ -70,15 +74,23 @@ class Files {
   }
 
   void terminal(int fd, const struct stat &st) {
-    const unsigned which = major(st.st_rdev), number = minor(st.st_rdev);
     if (around_.is_made_by_another(fd)) return;
-    if (which == 5 && number == 2) {
-      const std::string text = info(fd);
-      pty_masters_.emplace((unsigned)number_in(text, "tty-index:", 10), fd);
-    } else if (which >= 136 && which <= 143) {
-      pty_others_.insert((which - 136) * 256 + number);
-      if (around_.is_standard(proc_, fd)) standard_ptys_.insert((which - 136) * 256 + number);
+    if (const int number = pty_mastered(st.st_rdev, info(fd)); number >= 0) pty_masters_.emplace(number, fd);
+    if (const int number = number_of_pty(st.st_rdev); number >= 0) {
+      pty_others_.insert(number);
+      if (around_.is_standard(proc_, fd)) standard_ptys_.insert(number);
     }
+  }
+
+  void controlling_terminal() {
+    const std::string text = read_text(proc_ + "/stat");
+    std::istringstream after_name(text.substr(std::min(text.size(), text.rfind(')') + 1)));
+    std::string state;
+    long parent = 0, group = 0, session = 0;
+    uint64_t device = 0;
+    after_name >> state >> parent >> group >> session >> device;
+    if (around_.have_pty(number_of_pty(device)) && (around_.is_root() || session != atol(text.c_str())))
+      notes_.emplace_back(left_terminal);
   }
 
   void lock_notes(int fd, const std::string &name, const std::string &text) {
@@ -114,8 +126,8 @@ class Files {
   const Surroundings &around_;
   const PrivateFoldersSeen private_folders_;
   std::map<std::pair<dev_t, ino_t>, std::vector<End>> pipes_;
-  std::map<unsigned, int> pty_masters_;
-  std::set<unsigned> pty_others_, standard_ptys_;
+  std::map<int, int> pty_masters_;
+  std::set<int> pty_others_, standard_ptys_;
   std::set<std::string> said_;
   std::vector<std::string> notes_;
 };

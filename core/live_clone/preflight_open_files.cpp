@@ -3,11 +3,13 @@
 #include <dirent.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 
+#include "descriptor.hpp"
 #include "pipes.hpp"
 #include "preflight_text.hpp"
 
@@ -23,6 +25,11 @@ int pipe_ends_of(const std::string &proc, int fd) {
 }
 
 }  // namespace
+
+int pty_mastered(dev_t device, const std::string &fdinfo) {
+  const char *number = device == makedev(5, 2) ? field(fdinfo.c_str(), "tty-index:") : nullptr;
+  return number ? atoi(number) : -1;
+}
 
 std::set<int> descriptors_of(const std::string &proc) {
   std::set<int> found;
@@ -52,6 +59,10 @@ void OpenFiles::add(const std::string &proc, int pid) {
     table.descriptors[file].push_back(fd);
     const int ends = S_ISFIFO(st.st_mode) ? pipe_ends_of(proc, fd) : 0;
     if (ends) table.pipe_ends[file] |= ends;
+    if (S_ISCHR(st.st_mode)) {
+      pty_masters_.insert(pty_mastered(st.st_rdev, read_text(proc + "/fdinfo/" + std::to_string(fd))));
+      pty_sides_.insert({number_of_pty(st.st_rdev), file});
+    }
     if (S_ISSOCK(st.st_mode)) sockets_.insert(static_cast<uint32_t>(st.st_ino));
     if (!tables_.empty() || fd > 2) continue;
     streams_.insert(file);
@@ -80,6 +91,13 @@ bool Surroundings::is_made_by_another(int fd) const {
       return true;
   }
   return false;
+}
+
+bool Surroundings::have_pty(int number) const {
+  return all_ && number >= 0 && all_->pty_masters_.contains(number) &&
+         std::ranges::any_of(all_->pty_sides_, [&](const auto &side) {
+           return side.first == number && !all_->streams_.contains(side.second);
+         });
 }
 
 Surroundings::Pipe Surroundings::of_pipe(dev_t device, ino_t inode) const {

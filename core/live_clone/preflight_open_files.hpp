@@ -31,6 +31,8 @@ class OpenFiles {
   std::set<File> streams_;  ///< standard streams of the root
   std::map<File, int> stream_ends_;
   std::set<uint32_t> sockets_;
+  std::set<int> pty_masters_;                 ///< numbers
+  std::set<std::pair<int, File>> pty_sides_;  ///< the other sides
 };
 
 /// Of one process: where it stands among them. One that is cloned alone has none.
@@ -51,6 +53,8 @@ class Surroundings {
     int streams = 0;  ///< those that are the root's standard streams
   };
   Pipe of_pipe(dev_t device, ino_t inode) const;
+  /// Have any of them both sides of this pseudo-terminal? Then it is made anew.
+  bool have_pty(int number) const;
   /// Has any of them this socket?
   bool have_socket(uint32_t inode) const { return all_ && all_->sockets_.contains(inode); }
 
@@ -58,6 +62,9 @@ class Surroundings {
   const OpenFiles *all_ = nullptr;
   size_t place_ = 0;
 };
+
+/// The pseudo-terminal of which this is the master side, by its device and fdinfo; -1: of none.
+int pty_mastered(dev_t device, const std::string &fdinfo);
 
 /// The numbers of a process's descriptors, without the one that reads them.
 std::set<int> descriptors_of(const std::string &proc);

@@ -12,23 +12,28 @@
 namespace gridcentric::live_clone {
 namespace {
 
-constexpr unsigned master_major = 5, master_minor = 2, first_slave_major = 136, last_slave_major = 143;
+constexpr uint64_t controlling_terminal = 5 << 8, any_master = 5 << 8 | 2;  // /dev/tty, /dev/ptmx
+constexpr unsigned first_slave_major = 136, last_slave_major = 143;
 
 Descriptor *next_side(const Descriptor &d) {
   return d.terminal.next >= 0 ? &engine.plan.descriptors[(size_t)d.terminal.next] : nullptr;
 }
 
-// Opens a master side in the same file system as d's; the old one is still open, so its settings can be read.
-long fresh_master(const Descriptor &d) {
-  const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", d.fd).text,
-                      O_RDWR | O_NOCTTY | O_CLOEXEC | (d.flags & O_NONBLOCK), 0);
-  if (fd < 0) return fd;
-  const int unlocked = 0;
-  sys(SYS_ioctl, fd, TIOCSPTLCK, &unlocked);
+// The settings of the old one, which is still open.
+void take_settings(int fd, const Descriptor &d) {
   struct winsize size {};
   struct termios settings {};
   if (sys(SYS_ioctl, d.fd, TIOCGWINSZ, &size) == 0) sys(SYS_ioctl, fd, TIOCSWINSZ, &size);
   if (sys(SYS_ioctl, d.fd, TCGETS, &settings) == 0) sys(SYS_ioctl, fd, TCSETS, &settings);
+}
+
+}  // namespace
+
+long fresh_master(const Descriptor &d) {
+  const long fd = sys(SYS_openat, AT_FDCWD, Path("/proc/self/fd/", d.fd).text,
+                      O_RDWR | O_NOCTTY | O_CLOEXEC | (d.flags & O_NONBLOCK), 0);
+  const int unlocked = 0;
+  if (fd >= 0) sys(SYS_ioctl, fd, TIOCSPTLCK, &unlocked);
   return fd;
 }
 
@@ -36,20 +41,25 @@ long other_side(int master, int flags) {
   return sys(SYS_ioctl, master, TIOCGPTPEER, (flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY | O_CLOEXEC);
 }
 
-}  // namespace
+int number_of_pty(uint64_t device) {
+  const unsigned which = major(device);
+  return which < first_slave_major || which > last_slave_major
+             ? -1
+             : int((which - first_slave_major) * 256 + minor(device));
+}
 
-bool classify_pty(Descriptor &d, uint64_t device_number) {
-  const unsigned which = major(device_number);
-  if (which == master_major && minor(device_number) == master_minor) {
-    unsigned number = 0;
+bool classify_pty(Descriptor &d, uint64_t device) {
+  unsigned number = 0, terminal = 0;
+  if (device == any_master) {
     if (sys(SYS_ioctl, d.fd, TIOCGPTN, &number) < 0) return false;
     d.kind = Kind::pty_dead;
-    d.terminal = {-1, false, number};
+    d.terminal = {-1, false, number, -1, nullptr};
     return true;
   }
-  if (which < first_slave_major || which > last_slave_major) return false;
+  if (device == controlling_terminal && sys(SYS_ioctl, d.fd, TIOCGDEV, &terminal) == 0) device = terminal;
+  if (number_of_pty(device) < 0) return false;
   d.kind = Kind::pty;
-  d.terminal = {-1, false, (which - first_slave_major) * 256 + minor(device_number)};
+  d.terminal = {-1, false, (unsigned)number_of_pty(device), -1, nullptr};
   return true;
 }
 
@@ -93,7 +103,9 @@ bool plan_pty_dead(Descriptor &d) {
 
 bool rebuild_pty(Descriptor &master) {
   if (!master.terminal.leads) return true;
-  if (!place_with_duplicates((int)fresh_master(master), master)) return false;
+  const long fresh = fresh_master(master);
+  if (fresh >= 0) take_settings((int)fresh, master);
+  if (!place_with_duplicates((int)fresh, master)) return false;
   for (Descriptor *d = next_side(master); d; d = next_side(*d))
     if (!place_with_duplicates((int)other_side(master.fd, d->flags), *d)) return false;
   return true;
@@ -104,6 +116,7 @@ bool rebuild_pty(Descriptor &master) {
 bool rebuild_pty_dead(Descriptor &d) {
   const long master = fresh_master(d);
   if (master < 0) return place((int)master, d);
+  take_settings((int)master, d);
   const long other = other_side((int)master, d.flags);
   sys(SYS_close, master);
   return place_with_duplicates((int)other, d);

@@ -66,17 +66,32 @@ bool make_stand_in(int pid, int group, int status, char *stack_top) {
   return true;
 }
 
-// Groups of processes are made anew, but for the root's, which stays in the master's: the terminal's signals reach it there.
-void join_group(const Process &me) {
-  for (int i = 1; i < page().count; i++)
-    if (page().processes[i].pid == me.group && me.pid != me.group) sys(SYS_setpgid, 0, me.group);
+// A session can't be entered, and all of a group are in one: so a session of several processes stays the master's. If its
+// terminal is made anew, its leader begins a new one nevertheless, and leaves the others behind.
+bool begins_session(const Process &process) {
+  int inside = 0;
+  for (int i = 0; i < page().count; i++) inside += page().processes[i].session == process.session;
+  return process.session == process.pid && (inside == 1 || has_own_terminal(process));
 }
 
-// A session can't be entered, and all of a group are in one: so a session of several processes stays the master's.
-bool is_alone_in_session() {
-  int inside = 0;
-  for (int i = 0; i < page().count; i++) inside += page().processes[i].session == self().session;
-  return inside == 1;
+// Groups of processes are made anew, but for the root's, which stays in the master's: the terminal's signals reach it there.
+// Returns whom the process follows into a group; 0: it stays in the one it is in. Of one whose leader is not there any more it
+// is the first.
+int leader_of_group(const Process &process) {
+  int first = 0;
+  if (process.group == page().processes[0].group) return 0;
+  for (int i = 1; i < page().count; i++) {
+    const Process &other = page().processes[i];
+    if (other.group != process.group || begins_session(other)) continue;
+    if (other.pid == other.group) return other.pid;
+    if (!first) first = other.pid;
+  }
+  return first;
+}
+
+void join_group(const Process &me) {
+  const int leader = leader_of_group(me);
+  if (leader && leader != me.pid && !begins_session(me)) sys(SYS_setpgid, 0, leader);
 }
 
 bool has_pidfd_of(const Descriptor &d, int pid) { return d.kind == Kind::process && d.process.pid == pid; }
@@ -110,9 +125,9 @@ bool wait_until_whole() {
 void begin_group() {
   if (!is_member()) return;
   const Process &me = self();
-  if (me.session == me.pid && is_alone_in_session())
+  if (begins_session(me))
     sys(SYS_setsid);
-  else if (me.group == me.pid)
+  else if (leader_of_group(me) == me.pid)
     sys(SYS_setpgid, 0, 0);
 }
 

@@ -51,6 +51,7 @@ bool publish() {
     file[files].fd = d.fd;
     file[files].kind = (int)d.kind;
     file[files].flags = d.flags;
+    file[files].terminal = d.kind == Kind::pty || d.kind == Kind::pty_dead ? (int)d.terminal.number : -1;
     file[files].stream = !me && is_standard(d.fd);
     describe_socket(d, &file[files++]);
     if (d.kind == Kind::shared_memory) fits = fits && add_mapping(d.file.map_device, d.inode, true);
@@ -114,8 +115,7 @@ long fetch(int process, int fd) {
 }
 
 bool exchange() {
-  self().group = (int)sys(SYS_getpgid, 0);
-  self().session = (int)sys(SYS_getsid, 0);
+  tell_session(self());
   if (!publish()) return false;
   if (is_member()) {
     report(tabled);
@@ -131,6 +131,7 @@ bool exchange() {
       d.kind = Kind::kept;
     else if (d.kind != Kind::kept && !is_matched_by_inode(d.kind))
       find_owner(d);
+    match_terminal(d);
     if (!plan_across(d, place++)) return false;
   }
   return true;

@@ -39,6 +39,7 @@ struct Process {
   int pid, proc_pid;  ///< in the root's namespace; as /proc names it
   int parent;         ///< index of its parent, -1: outside
   int group, session;
+  int terminal;  ///< the number of the pseudo-terminal that controls its session, -1: none does
   std::atomic<int> state;
   Wait wait;  ///< what its main thread waited in
   char name[16];
@@ -68,6 +69,7 @@ struct OpenFile {
   uint64_t device, inode;
   int fd, kind, flags;
   bool stream;          ///< one of the root's standard streams
+  int terminal;         ///< of a pseudo-terminal's side: its number; -1: it is none
   int family;           ///< of an internet socket; 0: it is none
   uint16_t port;        ///< its own
   bool loops;           ///< it is on all addresses, or on one of those that only this computer has

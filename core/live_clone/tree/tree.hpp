@@ -109,6 +109,18 @@ bool copy_datagrams(Descriptor &d);
 /// In a copy: sends it again, from the copies of those sockets.
 bool send_datagrams();
 
+// ---- terminals.cpp
+/// Its group, session and controlling terminal.
+void tell_session(Process &self);
+/// Is its controlling terminal made anew in clones?
+bool has_own_terminal(const Process &process);
+/// Is `d` a side of a pseudo-terminal of which processes of the tree have both? Then it becomes pty_across or pty_joined.
+void match_terminal(Descriptor &d);
+bool rebuild_pty_across(Descriptor &d);
+bool rebuild_pty_joined(Descriptor &d);
+/// In a copy, when it has its descriptors: the leader of a session gets it; others must not keep the master's.
+bool settle_controlling_terminal();
+
 // ---- objects.cpp
 /// In a copy: holds descriptors ready for the others, until close_offers(). Takes them over.
 bool offer(uint64_t device, uint64_t inode, bool memory, int first, int second = -1);
