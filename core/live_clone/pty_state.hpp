@@ -18,7 +18,7 @@ struct PtyState {
   size_t lines;
 };
 
-/// Of a master side. False, with a failure, when it can't be had wholly; all is as it was.
+/// Of a master side. False, with a failure, if not all of it can be read; then nothing has changed.
 bool read_pty_state(Descriptor &master);
 /// Nothing may wait there. False: it did not arrive.
 bool give_pty_state(int master, int slave, const PtyState &state);
