@@ -117,7 +117,10 @@ def make_python(session: nox.Session) -> None:
 
 
 def make_node(session: nox.Session) -> None:
-    env = {} if not Path("/usr/include/node/node_api.h").exists() else {"npm_config_nodedir": "/usr"}
+    # node-gyp's paths are relative in the checkout and absolute elsewhere, so ccache finds the objects for any checkout.
+    env = {"CCACHE_BASEDIR": str(ROOT)}
+    if Path("/usr/include/node/node_api.h").exists():
+        env["npm_config_nodedir"] = "/usr"
     run(session, "npm", "install", "--no-audit", "--no-fund", "--foreground-scripts", "--loglevel=error", env=env)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from vms import Family
 
 from gridcentric.hypervisors.qemu.channel import MAX_CONNECTIONS
@@ -37,6 +38,7 @@ def test_as_many_as_there_may_be(family: Family) -> None:
     ]
 
 
+@pytest.mark.full
 def test_more_than_there_may_be(family: Family) -> None:
     program = family.start("python3", "-c", HOG, "3000")
     family.until(lambda: program.master.code is not None)

@@ -91,7 +91,7 @@ def test_the_helper_ends_with_its_host_and_without_a_word(capfd: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("vms")
-@pytest.mark.parametrize("network", ["bridge", "switch"])
+@pytest.mark.parametrize("network", [pytest.param("bridge", marks=pytest.mark.full), "switch"])
 def test_published_ports_and_addresses_of_clones(gc: Any, network: str) -> None:
     if network == "switch":
         gc.prefix = under_limit("net", 0)

@@ -46,6 +46,7 @@ def test_python_and_a_worker_that_never_cloned(family: Family) -> None:
     assert maker.lines == ["my clone joined"]
 
 
+@pytest.mark.full
 def test_node_and_a_worker_that_never_cloned(family: Family) -> None:
     for name in ("family.js", "worker.js"):
         family.copy(PROGRAMS / name, f"/root/{name}")
@@ -70,6 +71,7 @@ def test_node_and_a_worker_that_never_cloned(family: Family) -> None:
     assert len(set(drawn)) == 4 * 8
 
 
+@pytest.mark.full
 def test_programs_with_an_environment_of_their_own(family: Family) -> None:
     """What su, cron or sshd start knows the machine it is in as well as what was started from outside."""
     asks = {
