@@ -13,7 +13,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
-from sessions import fresh, java, kernels, languages, matrix, packages, quality, suites, vms, zoo
+from sessions import fresh, java, kernels, lanes, languages, matrix, packages, quality, suites, vms, zoo
 
 # A shell that starts us in the background ignores SIGINT, and every program below us would inherit that, but tests send
 # SIGINT to programs.
@@ -24,10 +24,6 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = [
-    "lint", "build", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files",
-    "conformance", "java", "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "demos", "soak-ci", "readme",
-    "packaging", "matrix-ci", "fresh", "qemu",
-]  # fmt: skip
+nox.options.sessions = [*lanes.FIRST, "others"]
 
-__all__ = ["fresh", "java", "kernels", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]
+__all__ = ["fresh", "java", "kernels", "lanes", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]

@@ -130,7 +130,7 @@ def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None) 
 
 
 # For tests that wait more than they work, each with its own hosts, folders and ports.
-SIDE_BY_SIDE = ("-n", "3")
+SIDE_BY_SIDE = ("-n", "2")
 
 
 def make_core_tests(session: nox.Session, name: str, options: Iterable[str] = (), targets: Iterable[str] = ()) -> str:

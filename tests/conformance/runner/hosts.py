@@ -64,7 +64,8 @@ class Host:
         self.kind = kind
         self.control: Connection = None  # type: ignore[assignment]  # until it listens
         self.has_clock = control
-        self.folder = tempfile.mkdtemp(prefix="gridcentric-test-")
+        # Not a name that `gc ps` looks for: nobody else's is to ask a host whose replies are scripted.
+        self.folder = tempfile.mkdtemp(prefix="conformance-")
         self.socket = f"{self.folder}/host.sock"
         self.address = f"unix:{self.socket}"
         self.guest_environment = {"GRIDCENTRIC_HOST": self.address}
