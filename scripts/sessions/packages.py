@@ -221,9 +221,11 @@ def wheels(session: nox.Session) -> None:
 
 @nox.session
 def prebuilds(session: nox.Session) -> None:
-    """Builds the npm package with prebuilt binaries in dist/."""
-    needs(session)
-    make_tarball(session, DIST)
+    """Builds the npm package with prebuilt binaries in dist/, and tests that it can be built from source."""
+    needs(session, "dev", "python", "node")
+    env = {"GC_TARBALL": str(make_tarball(session, DIST)), "GC_FROM_SOURCE": "1"}
+    test = ["--test-timeout=600000", "--test-name-pattern=the tarball", "tests/node/packaging.test.js"]
+    run(session, "node", "--test", *test, env=env)
 
 
 @nox.session
