@@ -47,7 +47,9 @@ class Autoscaler {
       admits: options.dashboard, trusted: options.trustProxy, clock: options.clock,
       snapshot: () => this.state(), me: (request) => this.#me(request),
     });
-    this.server = http.createServer({ headersTimeout: 15000, requestTimeout: 120000, connectionsCheckingInterval: 2000 });
+    // Node's own five seconds would often close a connection on which a user is just sending the next request.
+    const patience = { headersTimeout: 15000, keepAliveTimeout: 15000, requestTimeout: 120000, connectionsCheckingInterval: 2000 };
+    this.server = http.createServer(patience);
     this.server.maxConnections = options.maxConnections;
     this.server.on('request', (request, response) => this.#request(request, response));
     this.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
