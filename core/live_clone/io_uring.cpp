@@ -249,14 +249,9 @@ bool map_over(long fd, const Descriptor &d) {
 // PF_IO_WORKER in field 9 of stat.
 bool works_for_a_ring(int proc_tid) {
   char text[512];
-  const long n = read_file(Path("/proc/self/task/", proc_tid, "/stat"), text, sizeof text);
-  const char *p = nullptr;
-  for (long i = 0; i < n; i++)
-    if (text[i] == ')') p = text + i;  // end of the name, which may hold anything
-  for (int field = 2; p && field < 9; field++)
-    if ((p = find_in_line(p, " "))) p++;
   unsigned long flags = 0;
-  if (p) parse_dec(p, &flags);
+  if (read_file(Path("/proc/self/task/", proc_tid, "/stat"), text, sizeof text) > 0)
+    if (const char *p = stat_field(text, 9)) parse_dec(p, &flags);
   return flags & 0x10;
 }
 

@@ -40,11 +40,7 @@ bool read_start(const char *path, char *buffer, size_t size) {
 // Field 39 of stat.
 int last_processor(int proc_tid, char *space) {
   if (!read_start(Path("/proc/self/task/", proc_tid, "/stat"), space, sched_size)) return -1;
-  const char *p = nullptr;
-  for (const char *at = space; *at; at++)
-    if (*at == ')') p = at;  // end of the name, which may hold anything
-  for (int number = 2; p && number < 39; number++)
-    if ((p = find_in_line(p, " "))) p++;
+  const char *p = stat_field(space, 39);
   unsigned long v = 0;
   if (!p || *p < '0' || *p > '9') return -1;
   parse_dec(p, &v);

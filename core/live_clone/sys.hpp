@@ -164,6 +164,16 @@ inline const char *next_line(const char *p) {
   return *p ? p + 1 : p;
 }
 
+/// Where the field of this number, from 3 on, begins in the text of a /proc/PID/stat (proc(5) numbers them); null: it has none.
+inline const char *stat_field(const char *text, int number) {
+  const char *p = nullptr;
+  for (const char *at = text; *at; at++)
+    if (*at == ')') p = at;  // end of the name, which may hold anything
+  for (int k = 2; p && k < number; k++)
+    if ((p = find_in_line(p, " "))) p++;
+  return p;
+}
+
 /// The value of a "key: value" line, leading blanks skipped, or null.
 inline const char *field(const char *text, const char *key) {
   for (; *text; text = next_line(text))

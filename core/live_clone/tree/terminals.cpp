@@ -57,13 +57,8 @@ void tell_session(Process &self) {
   self.terminal = -1;
   char text[1024];
   if (read_file("/proc/self/stat", text, sizeof text) <= 0) return;
-  const char *p = text;
-  for (const char *c = text; *c; c++)
-    if (*c == ')') p = c + 1;
-  constexpr int fields_before = 5;  // each after a blank: state, parent, group, session, and this one
-  for (int blanks = 0; *p && blanks < fields_before; p++) blanks += *p == ' ';
   unsigned long device = 0;
-  parse_dec(p, &device);
+  if (const char *p = stat_field(text, 7)) parse_dec(p, &device);
   self.terminal = number_of_pty(device);
 }
 
