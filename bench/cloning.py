@@ -115,11 +115,16 @@ def prepared() -> list[Figure]:
     return figures
 
 
-def sixty_one(name: str, program: str, required: float, mode: str, answered: int = 1) -> tuple[list[Figure], float]:
+def clone_sixty_one(program: str, mode: str, answered: int = 1) -> dict[str, Any]:
+    """Clones a server that has answered this many requests, like one at work."""
     with Server(program, env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
-        for _ in range(answered):  # like a server at work
+        for _ in range(answered):
             server.ask("/")
-        clone = asyncio.run(clone_and_ask(server, 61))
+        return asyncio.run(clone_and_ask(server, 61))
+
+
+def sixty_one(name: str, program: str, required: float, mode: str, answered: int = 1) -> tuple[list[Figure], float]:
+    clone = clone_sixty_one(program, mode, answered)
     ms = float(clone["all_answered_ms"])
     start = start_many(program, 61)
     what = f"1 -> 61 {name} servers, all answered, {mode}" + (f"; {answered} requests before" if answered > 1 else "")

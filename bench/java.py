@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import statistics
 
-from .cloning import MODES, sixty_one
+from .cloning import MODES, clone_sixty_one, sixty_one
 from .report import Figure
-from .servers import JAR, Server, clone_and_ask, clones_of, pss_mib
+from .servers import Server, clone_and_ask, clones_of, has_java, pss_mib
 
 
 def java61() -> list[Figure]:
     """1 -> 61 JVMs with an HTTP server, all answered, beside starting 61; PSS of a clone beside that of a started JVM"""
-    if not shutil.which("javac") or not JAR.exists():
-        print(f"  left out: there is no JDK, or no {JAR} (run `make build`)")
+    if not has_java():
         return []
     figures = []
     for mode in MODES:
         # What a JVM has not run before its clones load and compile, each for itself: so a server at work is measured, and below
         # it one that has just started.
         (at_work,), _ = sixty_one("Java", "Server.java", 20, mode, answered=20)
-        with Server("Server.java", env={"GRIDCENTRIC_CLONE_MODE": mode}) as server:
-            server.ask("/")
-            just_started = float(asyncio.run(clone_and_ask(server, 61))["all_answered_ms"])
+        just_started = float(clone_sixty_one("Server.java", mode)["all_answered_ms"])
         what = f"1 -> 61 Java servers, all answered, {mode}; one request before"
         figures += [at_work, Figure("java61", what, just_started, "ms", at_work.beside, at_work.beside_value)]
     with Server("Server.java") as server:

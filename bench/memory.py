@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -20,7 +19,7 @@ from typing import TypeVar
 
 from . import report
 from .report import Figure
-from .servers import JAR, Server, ask, clone_and_ask, clones_of, rollup_mib, send
+from .servers import Server, ask, clone_and_ask, clones_of, has_java, rollup_mib, send
 
 PROGRAMS = {"Node": "server.js", "Python": "server.py", "Java": "Server.java"}
 FLAGS = {"Node": ("--expose-gc",)}  # its server needs it to collect when it is told to
@@ -164,8 +163,7 @@ T = TypeVar("T")
 
 
 def side_by_side(ways: list[Way], measure: Callable[[Way], T]) -> list[tuple[Way, T]]:
-    if not (shutil.which("javac") and JAR.exists()):
-        print(f"  Java is left out: there is no JDK, or no {JAR} (run `make build`)")
+    if not has_java():
         ways = [way for way in ways if way.language != "Java"]
     with ThreadPoolExecutor(len(ways)) as pool:
         return list(zip(ways, pool.map(measure, ways)))

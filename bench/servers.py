@@ -25,6 +25,14 @@ PROGRAMS = Path(__file__).resolve().parent / "programs"
 JAR = ROOT / ".venv" / "share" / "gridcentric" / "gridcentric.jar"
 
 
+def has_java() -> bool:
+    """Says so if not."""
+    if shutil.which("javac") and JAR.exists():
+        return True
+    print(f"  Java is left out: there is no JDK, or no {JAR} (run `make build`)")
+    return False
+
+
 @functools.cache
 def java_classes(program: str) -> str:
     """The folder with the compiled program, so that starting it compiles nothing."""

@@ -49,6 +49,8 @@ class Lane(threading.Thread):
                 self._running = subprocess.Popen(
                     [PYTHON, "-m", "nox", "-s", name], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
                 )
+                if self._ended:  # meanwhile
+                    self.end()
                 code = self._running.wait()
             with self.printing:
                 print(log.read_text(errors="replace"), flush=True)
