@@ -202,6 +202,7 @@ void the_thread_ends_with_the_ticket() {
 
 void clones_are_made_while_another_thread_prepares() {
   Memory memory;
+  memory.fill();  // a clone may be made before the other thread has begun
   std::atomic<bool> over{false};
   std::thread other([&] {
     while (!over) {
