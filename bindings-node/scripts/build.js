@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const os = require('node:os');
 const dependencies = require('./dependencies.js');
-const { home, root } = require('./sources.js');
+const { built, home, root } = require('./sources.js');
 
 /** The prefix whose include/node matches the running Node exactly; undefined if there is none, and node-gyp fetches the headers. */
 function headers() {
@@ -77,6 +77,8 @@ async function build() {
   dependencies.ensure();
   const missing = missingTools();
   if (missing.length) fail(`the addon can't be built: no ${missing.join(', no ')} on PATH (Debian: apt-get install g++ make python3)`);
+  // make does not know of the library that was built elsewhere: the addon is always linked with it anew.
+  if (built()) fs.rmSync(path.join(home, 'build', 'Release', 'gridcentric.node'), { force: true });
   const program = nodeGyp();
   const prefix = process.env.npm_config_nodedir ? undefined : headers();
   const options = [...python(program), ...(prefix ? [`--nodedir=${prefix}`] : [])];

@@ -1,5 +1,5 @@
 'use strict';
-// Tells binding.gyp which files to compile: `sources.js root|version|drivers|flags|GROUP|together GROUP [FOLDER]`. GROUP is a group
+// Tells binding.gyp which files to compile: `sources.js root|version|built|drivers|flags|GROUP|together GROUP [FOLDER]`. GROUP is a group
 // of core/sources.txt, whose paths are printed relative to this package; FOLDER limits it to the files below core/FOLDER. The group
 // "driver" is compiled with "core"; `drivers` prints the macros that list them for core/hypervisors/drivers.cpp, `flags` those of
 // the group "parked"; `together` writes files that include about ten sources each, as CMake's unity build does, and prints their
@@ -25,6 +25,21 @@ function root() {
 /** The version of the whole project. */
 function version() {
   return fs.readFileSync(path.join(root(), 'VERSION'), 'utf8').trim();
+}
+
+/** When a file, or one of those in a folder, was last changed: in ms since 1970. */
+function changed(file) {
+  const stat = fs.statSync(file);
+  const inside = stat.isDirectory() ? fs.readdirSync(file).map((name) => changed(path.join(file, name))) : [];
+  return Math.max(stat.mtimeMs, ...inside);
+}
+
+/** The folder where `make build` has built the core for Python, "" if there is none, or if a source has changed since. */
+function built() {
+  const folder = path.join(home, '..', 'build', 'python');
+  const library = path.join(folder, 'libgridcentric_static.a');
+  if (root() === home || !fs.existsSync(library)) return '';
+  return fs.statSync(library).mtimeMs > changed(path.join(root(), 'core')) ? folder : '';
 }
 
 /** The paths of one group, as listed in core/sources.txt. */
@@ -79,10 +94,11 @@ if (require.main === module) {
   const what = process.argv[2];
   if (what === 'root') console.log(path.relative(home, root()) || '.');
   else if (what === 'version') console.log(version());
+  else if (what === 'built') console.log(built());
   else if (what === 'drivers') console.log(drivers());
   else if (what === 'flags') console.log(flags().join('\n'));
   else if (what === 'together') console.log(together(process.argv[3], process.argv[4]).join('\n'));
   else console.log(sources(what, process.argv[3]).join('\n'));
 }
 
-module.exports = { root, version, sources, home };
+module.exports = { root, version, built, sources, home };

@@ -117,6 +117,7 @@ def make_python(session: nox.Session) -> None:
 
 
 def make_node(session: nox.Session) -> None:
+    needs(session, "python")  # the addon is linked with the core that was built there
     # node-gyp's paths are relative in the checkout and absolute elsewhere, so ccache finds the objects for any checkout.
     env = {"CCACHE_BASEDIR": str(ROOT)}
     if Path("/usr/include/node/node_api.h").exists():

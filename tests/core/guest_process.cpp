@@ -168,7 +168,8 @@ TEST_CASE("a hook's exit status arrives in a program that reaps all children") {
                "#!/bin/sh\necho $GC_VMID $GC_IP $GC_TICKET $GC_ROLE > " + folder.path + "/said\n");
   CHECK(guest::run_hook("pre-clone", context).status == 0);
   CHECK(folder.read("said") == "3 127.77.0.3 8a1f0f0e-6d0e-4c36-8df0-9b7a0f6a2f11 clone\n");
-  for (int round = 0; round < 20; ++round) CHECK(guest::run_hook("post-clone", context).status == 7);
+  constexpr int rounds = GC_SANITIZED ? 2 : 20;
+  for (int round = 0; round < rounds; ++round) CHECK(guest::run_hook("post-clone", context).status == 7);
   CHECK(guest::run_hook("post-clone", context).text.find(folder.path + "/post-clone") != std::string::npos);
   folder.write("post-clone", "#!/bin/sh\nkill -9 $$\n");
   CHECK(guest::run_hook("post-clone", context).status == 128 + 9);

@@ -26,7 +26,8 @@ class Guest {
   Guest(Guest &&other) noexcept
       : greeting(std::move(other.greeting)),
         fd_(std::exchange(other.fd_, -1)),
-        buffer_(std::move(other.buffer_)) {}
+        buffer_(std::move(other.buffer_)),
+        read_(std::exchange(other.read_, 0)) {}
   ~Guest() { hang_up(); }
 
   void hang_up() {
@@ -67,12 +68,13 @@ class Guest {
   // The next line; "<closed>" when the host has closed.
   std::string read() {
     for (;;) {
-      const std::size_t end = buffer_.find('\n');
+      const std::size_t end = buffer_.find('\n', read_);
       if (end != std::string::npos) {
-        std::string line = buffer_.substr(0, end);
-        buffer_.erase(0, end + 1);
+        std::string line = buffer_.substr(read_, end - read_);
+        read_ = end + 1;
         return line;
       }
+      buffer_.erase(0, std::exchange(read_, 0));
       char bytes[65536];
       const ssize_t size = recv(fd_, bytes, sizeof bytes, 0);
       if (size <= 0) return "<closed>";
@@ -97,6 +99,7 @@ class Guest {
  private:
   int fd_ = -1;
   std::string buffer_;
+  std::size_t read_ = 0;  // bytes of it
 };
 
 inline std::string word_of(const std::string &line, int index) {
