@@ -37,7 +37,8 @@ class Service:
     def __init__(self, scale: Scale, folder: Path, program: str, *words: str, settings: str = "") -> None:
         """words: for gc scale, but --deaf, which is for the program. settings: more lines of its file."""
         file = folder / "scale.toml"
-        file.write_text(f'interval = "100ms"\n{settings}')
+        at_once = "" if "end_limit" in settings else 'end_limit = "0s"\n'
+        file.write_text(f'interval = "100ms"\n{at_once}{settings}')
         self.listen, self.app, self.admin = free_ports(3)
         admin = ["--admin", str(self.admin)] if "tcp" in words else []
         own, deaf = [word for word in words if word != "--deaf"], ["deaf"] if "--deaf" in words else []

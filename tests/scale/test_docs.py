@@ -42,6 +42,8 @@ def test_redis(scale: Any, tmp_path: Path) -> None:
         assert client.ask(f"RPUSH notes {number}") == ":1"  # each has its own
     assert len({clone["ip"] for clone in state(admin)["clones"]}) == 3
     assert metrics(admin)['gridcentric_bytes_total{to="clients"}'] == 12
+    for client in clients:
+        client.close()
     assert scaled.end(signal.SIGINT) == 0
     assert "Ready to accept connections" in scaled.out
 

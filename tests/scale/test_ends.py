@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scaled import CALM, GC, HERE, PROGRAMS, Client, free_ports, read, until
+from scaled import CALM, GC, HERE, PROGRAMS, Client, free_ports, metrics, read, until
 
 from gridcentric import _paths
 
@@ -28,6 +29,55 @@ def test_a_signal_ends_everything(service: Any, number: int) -> None:
     assert client.ask("visit") == "1"
     assert made.scaled.end(number) == 0
     assert client.line() == ""
+
+
+def test_requests_under_way_are_answered(service: Any, tmp_path: Path) -> None:
+    made = service("web.py", "--per-clone", "5", settings='end_limit = "1h"\n')
+    made.scaled.ready()
+    client = http.client.HTTPConnection(HERE, made.listen, timeout=100)
+    client.request("GET", f"/until{tmp_path}/now")
+    until(lambda: metrics(made.listen)["gridcentric_users"], "the request")
+    made.scaled.note_processes()
+    made.scaled.process.send_signal(signal.SIGTERM)
+    made.scaled.said("gc scale: 1 request under way may take up to 3600 s more; a second signal cuts them off\n")
+    with pytest.raises(ConnectionRefusedError):
+        Client(made.listen)
+    (tmp_path / "now").touch()
+    answer = client.getresponse()
+    assert (answer.status, answer.getheader("Connection")) == (200, "close")
+    assert made.scaled.ended() == 0
+    assert "cut off\n" not in made.scaled.err
+
+
+def test_connections_may_end_by_themselves(service: Any) -> None:
+    made = service("lines.py", *TCP, settings='end_limit = "1h"\n')
+    made.scaled.ready()
+    client, other = Client(made.listen), Client(made.listen)
+    assert (client.ask("visit"), other.ask("visit")) == ("1", "1")
+    made.scaled.note_processes()
+    made.scaled.process.send_signal(signal.SIGTERM)
+    made.scaled.said("gc scale: 2 connections under way may take up to 3600 s more")
+    client.close()
+    assert other.ask("visit") == "2"
+    other.close()
+    assert made.scaled.ended() == 0
+
+
+@pytest.mark.parametrize("limit", ["100ms", "1h"])
+def test_connections_are_cut_off_in_the_end(service: Any, limit: str) -> None:
+    """When the time has passed, or at a second signal."""
+    made = service("lines.py", *TCP, settings=f'end_limit = "{limit}"\n')
+    made.scaled.ready()
+    client = Client(made.listen)
+    assert client.ask("visit") == "1"
+    made.scaled.note_processes()
+    made.scaled.process.send_signal(signal.SIGTERM)
+    made.scaled.said("gc scale: 1 connection under way may take")
+    if limit == "1h":
+        made.scaled.process.send_signal(signal.SIGINT)
+    assert client.line() == ""
+    assert made.scaled.ended() == 0
+    assert "gc scale: 1 connection under way cut off\n" in made.scaled.err
 
 
 def test_a_second_signal_does_not_wait_for_the_program(service: Any) -> None:

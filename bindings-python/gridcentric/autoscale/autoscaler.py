@@ -328,11 +328,7 @@ class Autoscaler:
             self._loop_task.cancel()
         if self._round:
             await asyncio.wait([self._round])  # a cloning that is under way ends first
-        for _, place in self._held:
-            if not place.done():
-                place.set_exception(Refused("the service is being shut down"))
-        if self._listener:
-            self._listener.close()
+        self._accept_no_more()
         try:
             await self._end_clones()
         except Error as error:
@@ -340,6 +336,13 @@ class Autoscaler:
         self.dashboard.close()
         await self.proxy.close()
         await self._front.close()
+
+    def _accept_no_more(self) -> None:
+        for _, place in self._held:
+            if not place.done():
+                place.set_exception(Refused("the service is being shut down"))
+        if self._listener:
+            self._listener.close()
 
     async def _end_clones(self) -> None:
         clones = await self.family.living()

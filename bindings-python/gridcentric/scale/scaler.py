@@ -28,6 +28,7 @@ from gridcentric.scale.tcp import TcpFront
 
 ADMIN_HOST = "127.0.0.1"
 ADMIN_CONNECTIONS = 100
+LOOK_EVERY_S = 0.02  # at what is still under way
 # Of the task of a request: when it came, until the clone's answer begins.
 _came: ContextVar[Optional[list[float]]] = ContextVar("came", default=None)
 
@@ -49,6 +50,8 @@ class Scaler(Autoscaler):
         self._durations = Histogram()
         self._answers: dict[str, int] = {}
         self._made = self._ended = self._failures = 0
+        self._requests_open = 0
+        self._finishing = False
         self._tcp: Optional[TcpFront] = None
         self._admin: Optional[Front] = None
         self._admin_listener: Optional[asyncio.Server] = None
@@ -59,6 +62,20 @@ class Scaler(Autoscaler):
                 lives=family.lives, lost=self._lost, answered=self._answered,
             )  # fmt: skip
             self._admin = Front(self._administer, ADMIN_CONNECTIONS)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that have not been answered to the end, WebSockets too; for TCP, connections."""
+        return self._tcp.connections if self._tcp else self._requests_open
+
+    def finish(self) -> None:
+        """Accept nothing new; a kept connection ends with its next answer."""
+        self._finishing = True
+        self._accept_no_more()
+
+    async def nothing_under_way(self) -> None:
+        while self.under_way:
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def apply(self, settings: Settings) -> list[str]:
         """Go on with these settings; returns the names of those that differ. Raises Wrong for one that needs a restart."""
@@ -164,7 +181,13 @@ class Scaler(Autoscaler):
         now = self._now()
         self._requests.arrived(now)
         _came.set([now])
-        response = await self.proxy.handle(request)
+        self._requests_open += 1
+        try:
+            response = await self.proxy.handle(request)
+        finally:
+            self._requests_open -= 1
+        if self._finishing:
+            response.force_close()
         kind = f"{response.status // 100}xx"
         self._answers[kind] = self._answers.get(kind, 0) + 1
         return response
@@ -180,7 +203,7 @@ class Scaler(Autoscaler):
     # -- TCP
 
     def _connected(self) -> User:
-        if self._closing:
+        if self._closing or self._finishing:
             raise Refused("the service is being shut down")
         user = self.policy.enter(None, None, self._now())
         self.dashboard.changed()

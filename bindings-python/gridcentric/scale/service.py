@@ -37,6 +37,7 @@ class Service:
         self._name = f"'{settings.command[0]}'"
         self.scaler: Optional[Scaler] = None
         self.lines: Optional[Lines] = None
+        self._finishing: Optional[asyncio.Future[None]] = None
 
     async def run(self) -> int:
         """The exit code."""
@@ -121,6 +122,7 @@ class Service:
             await self._first_of(self._asked, self.program.ended, scaler.lost_host, hang_up, timeout=left)
             hang_up.cancel()
             if self._asked.done():
+                await self._finish(scaler)
                 return 0
             if self.program.ended.done():
                 code = self.program.ended.result()
@@ -135,6 +137,22 @@ class Service:
                 self._read_again(scaler)
             if loop.time() >= look:
                 look = loop.time() + LOOK_EVERY_S
+
+    async def _finish(self, scaler: Scaler) -> None:
+        """What is under way may end by itself, for a while."""
+        limit = self.settings.end_limit / 1000
+        scaler.finish()
+        if scaler.under_way and limit:
+            say(f"{self._under_way(scaler)} may take up to {limit:g} s more; a second signal cuts them off")
+            self._finishing = asyncio.ensure_future(scaler.nothing_under_way())
+            await self._first_of(self._finishing, self.program.ended, scaler.lost_host, timeout=limit)
+            self._finishing.cancel()
+        if scaler.under_way:
+            say(f"{self._under_way(scaler)} cut off")
+
+    def _under_way(self, scaler: Scaler) -> str:
+        count, what = scaler.under_way, "connection" if self.settings.protocol == "tcp" else "request"
+        return f"{count} {what}{'s' * (count > 1)} under way"
 
     def _read_again(self, scaler: Scaler) -> None:
         if self.source.file is None:
@@ -165,11 +183,13 @@ class Service:
             await asyncio.get_running_loop().run_in_executor(None, self.lines.end)
 
     def _end_asked(self) -> None:
-        """The second time it is meant at once."""
-        if self._asked.done():
-            self.program.kill()
-        else:
+        """Once more: what is under way is not waited for. And again: nor is the program."""
+        if not self._asked.done():
             self._asked.set_result(None)
+        elif self._finishing and not self._finishing.done():
+            self._finishing.cancel()
+        else:
+            self.program.kill()
 
     @staticmethod
     async def _first_of(*awaited: asyncio.Future[Any], timeout: Optional[float] = None) -> None:

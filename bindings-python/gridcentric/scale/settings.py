@@ -63,6 +63,7 @@ _TABLE: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "health": (values.path, None),
     "warm_up": (values.time, "0s"),
     "start_limit": (values.time, "60s"),
+    "end_limit": (values.time, "5s"),
     "stop_limit": (values.time, "10s"),
     "logs": (partial(values.one_of, ("marked", "plain")), "marked"),
 }
@@ -106,6 +107,7 @@ class Settings:
     health: Optional[str]
     warm_up: int
     start_limit: int
+    end_limit: int
     stop_limit: int
     logs: str
 

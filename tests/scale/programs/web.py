@@ -1,11 +1,12 @@
 """An HTTP server that knows nothing of gridcentric: PORT. It answers with the address that was asked.
 
-/slow takes 300 ms, /busy half a second of CPU, /broken is an error.
+/slow takes 300 ms, /busy half a second of CPU, /broken is an error, /until/FILE waits for that file.
 """
 
 import http.server
 import sys
 import time
+from pathlib import Path
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -14,6 +15,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/slow":
             time.sleep(0.3)
+        while self.path.startswith("/until/") and not Path(self.path[len("/until") :]).exists():
+            time.sleep(0.01)
         if self.path == "/busy":
             until = time.process_time() + 0.5
             while time.process_time() < until:
