@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/guest/orders.hpp"
 #include "isolates.hpp"
 
 namespace gridcentric::node {
@@ -43,6 +44,7 @@ Environment::Environment(Napi::Env env)
   static std::once_flag once;
   std::call_once(once, [] {
     guest::on_clone(on_clone);
+    guest::repair_children_with(on_copy_of_child);
     guest::no_locks_in_chunks(256 * 1024);  // MemoryChunk of V8
     guest::around_copy(
         [] {
@@ -207,6 +209,14 @@ void Environment::on_clone(int) {
                  call_of_thread_ ? call_of_thread_->environment->isolate_ : nullptr);
   for (Environment *environment : environments)
     environment->post([](Napi::Env) {});  // wakes it: notice_clone()
+}
+
+// In the main thread, in the middle of a wait: the lock is not waited for, as it may be the one that this thread holds.
+void Environment::on_copy_of_child() {
+  std::set<void *> isolates{current_isolate()};
+  if (const std::unique_lock lock(environments_mutex, std::try_to_lock); lock)
+    for (const Environment *environment : environments) isolates.insert(environment->isolate_);
+  for (void *const isolate : isolates) renew_isolate(isolate);
 }
 
 void Environment::notice_clone(Napi::Env) {

@@ -75,6 +75,7 @@ class Environment {
 
   static void on_message(napi_env env, napi_value, void *context, void *data);
   static void on_clone(int vmid);
+  static void on_copy_of_child();
   bool post(Message message);  // from any thread
   void deliver(Napi::Env env, unsigned id, const Answer &answer, const guest::Error *error);
   void stand_still(Napi::Env env, Hold &hold);

@@ -233,4 +233,8 @@ void renew_isolates(const std::vector<std::uintptr_t> &thread_pointers, const st
   }
 }
 
+void renew_isolate(void *isolate) {
+  if (v8().request_interrupt && isolate) v8().request_interrupt(isolate, renew, &learned);
+}
+
 }  // namespace gridcentric::node

@@ -28,4 +28,7 @@ std::vector<std::uintptr_t> contexts_of(void *isolate);
 void renew_isolates(const std::vector<std::uintptr_t> &thread_pointers, const std::vector<void *> &known,
                     void *left_out);
 
+// The same for one isolate, that of a thread which runs no JavaScript at the moment.
+void renew_isolate(void *isolate);
+
 }  // namespace gridcentric::node

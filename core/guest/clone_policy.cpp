@@ -7,13 +7,14 @@
 #include "core/guest/attach.hpp"
 #include "core/guest/client.hpp"
 #include "core/guest/connection_pool.hpp"
+#include "core/guest/explain.hpp"
 #include "core/guest/spawn.hpp"
 
 namespace gridcentric::guest {
 
 void refuse_what_repeats(const std::vector<generators::Repeating> &found_by_binding) {
   if (!generators::strict()) return;
-  const auto lines = generators::what_repeats(0, found_by_binding);
+  const auto lines = what_repeats_here(found_by_binding);
   if (lines.empty()) return;
   std::string text = "GRIDCENTRIC_STRICT is set, and " + lines[0];
   if (lines.size() > 1) text += "; and " + std::to_string(lines.size() - 1) + " more, see explain()";

@@ -32,7 +32,16 @@ std::vector<std::string> what_repeats(const live_clone::Preflight &preflight,
   return lines;
 }
 
+// Of which this process is a part, and which is cloned as a whole; 0: it is cloned alone.
+int own_tree() { return children_are_cloned() ? root_of_tree(own_number()) : 0; }
+
 }  // namespace
+
+std::vector<std::string> what_repeats_here(const std::vector<generators::Repeating> &found_by_binding) {
+  const int root = own_tree();
+  if (root == 0) return generators::what_repeats(0, found_by_binding);
+  return what_repeats(live_clone::preflight_of_tree(root, mode_here()), found_by_binding);
+}
 
 Examination examine(int pid) {
   const auto mode = mode_here();
@@ -61,7 +70,7 @@ Explanation readable(const Examination &examination) {
 
 Explanation explain(const std::vector<generators::Repeating> &found_by_binding) {
   const auto mode = mode_here();
-  const int root = children_are_cloned() ? root_of_tree(own_number()) : 0;
+  const int root = own_tree();
   if (root == 0)
     return readable({0, mode, live_clone::preflight(mode), generators::what_repeats(0, found_by_binding)});
   auto preflight = live_clone::preflight_of_tree(root, mode);

@@ -1,4 +1,4 @@
-// The engine's preflight as a text for people.
+// The engine's preflight as a text for people, and which random numbers repeat.
 #pragma once
 #include <string>
 #include <vector>
@@ -19,6 +19,9 @@ struct Examination {
 };
 // Of another process, as /proc names it.
 Examination examine(int pid);
+
+// The same lines for this process or, where its children are cloned with it, for its tree.
+std::vector<std::string> what_repeats_here(const std::vector<generators::Repeating> &found_by_binding);
 
 Explanation readable(const Examination &examination);
 

@@ -31,7 +31,7 @@ def look_alike(row: _generators.Generator, folder: Path) -> Path:
         wanted = row.evidence.partition("!")[0].split("|")[-1]
         path = Path(f"{folder}/lib{wanted}so" if wanted.endswith(".") else f"{folder}/lib{wanted}")
     else:
-        text = row.evidence.replace("#", "3").replace("_", "  ").replace("?", "a").encode()
+        text = row.evidence.partition("!")[0].replace("#", "3").replace("_", "  ").replace("?", "a").encode()
     path.parent.mkdir(parents=True)
     shutil.copy(an_extension(), path)
     with path.open("ab") as file:

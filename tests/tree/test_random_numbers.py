@@ -71,3 +71,22 @@ def test_a_child_that_computes(tree: Any, repeat: int) -> None:
     (tree.folder / "busy.py").write_text(BUSY)
     said = tree.lines(sys.executable, "busy.py")
     assert len(set(said)) == 3, said
+
+
+def test_strict_is_strict_with_children_too(tree: Any) -> None:
+    """A child that has something whose random numbers repeat."""
+    tree.environment["GRIDCENTRIC_STRICT"] = "1"
+    file = tree.folder / "script"
+    file.write_text("""
+exec 3< <(exec node -e 'console.log("ready"); setInterval(() => {}, 1000)')
+child=$!
+read -u 3
+ticket=$(gc rt 1 1 1 5000 | awk '{print $2}')
+gc clone $ticket
+echo "exit code $?"
+kill $child
+""")
+    said = tree.run("bash", str(file))
+    assert said.stdout == "exit code 24\n", said
+    assert "GRIDCENTRIC_STRICT is set, and process " in said.stderr
+    assert "random numbers of Node (" in said.stderr

@@ -51,6 +51,10 @@ def ruby(port: int, folder: Path) -> list[str]:
     return ["ruby", str(FOLDER / "notes.rb"), str(port)]
 
 
+def node(port: int, folder: Path) -> list[str]:
+    return ["node", str(FOLDER / "notes.js"), str(port)]
+
+
 def php(port: int, folder: Path) -> list[str]:
     return ["php", "-S", f"127.0.0.1:{port}", str(FOLDER / "notes.php")]
 
@@ -152,6 +156,7 @@ SERVICES = {
     "nginx": Service(nginx, "nginx", ("nginx",), requests_of_nginx),
     "java": Service(java, "java", ("default-jdk-headless",)),
     "ruby": Service(ruby, "ruby", ("ruby",)),
+    "node": Service(node, "node", ("nodejs",), quick=True),
     "php": Service(php, "php", ("php-cli", "php-sqlite3")),
     "go": Service(go, "go", ("golang-go", "gcc", "libc6-dev")),
 }
