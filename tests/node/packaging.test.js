@@ -98,10 +98,19 @@ test('the tarball built from source where it is asked for', { skip: skipBuild },
   works(where);
 });
 
+/** The core as `make build` has made it here, newer than the sources there: `nox -s fresh` compiles it. */
+function bringCore(to) {
+  for (const file of ['libgridcentric_static.a', 'gc', 'gc-reaper', 'libgridcentric-run.so']) {
+    const made = path.join('build', 'python', file);
+    fs.cpSync(path.join(root, made), path.join(to, made));
+  }
+}
+
 // They link a folder, without its dependencies, and run its scripts in place.
 for (const npm of ['10.9.4', '11.6.2']) {
   test(`the folder of a fresh checkout, by npm ${npm}`, () => {
     const source = checkout(`checkout-${npm}`);
+    bringCore(source);
     const tools = project(`npm-${npm}`);
     run(tools, 'npm', ...install, `npm@${npm}`);
     const where = project(`linked-by-${npm}`);

@@ -4,6 +4,7 @@ processes, numpy, uvloop, a database in a file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -149,7 +150,9 @@ def loops_at_work(folder: str = "") -> list[Any]:
         )
 
     def text_of(info: Path) -> str:
-        return info.read_text() if info.exists() else ""
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            return info.read_text()
+        return ""
 
     async def serve() -> asyncio.Server:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
