@@ -1,21 +1,20 @@
 'use strict';
 // Loaded into Node programs by `gc run` of this package (bin/gc), so that their random numbers are their own in clones: the
-// gridcentric that the program would find itself, otherwise this one. The program never fails by it.
+// gridcentric that the program itself would find, otherwise this one. The program never fails by it.
+const path = require('node:path');
 const { isMainThread } = require('node:worker_threads');
 
-function load(...options) {
-  try {
-    require(require.resolve('gridcentric', ...options));
-    return true;
-  } catch {
-    return false;
-  }
-}
+const [, program] = process.argv;
+const places = [
+  () => require.resolve('gridcentric', { paths: [path.dirname(program)] }),
+  () => path.join(__dirname, 'index.js'),
+];
 
-if (isMainThread && !load({ paths: [process.cwd()] })) {
+for (const place of isMainThread ? places : []) {
   try {
-    require('./index.js');
+    require(place());
+    break;
   } catch {
-    // Addons are not allowed (--no-addons, --permission): gc check says what repeats then.
+    // There is none, or addons are not allowed (--no-addons, --permission): then gc check says what repeats.
   }
 }
