@@ -116,16 +116,18 @@ long our_number(unsigned long proc_pid) {
   return p ? (long)number : -1;
 }
 
-bool is_stand_in(long number) {
-  const tree::Clone *all = family();
-  for (int i = 0; all && i < all->stand_in_count; i++)
-    if (all->stand_ins[i].stand_in == number) return true;
-  return false;
+/// By its command line: one whose process was killed just after it had made it is not in the page.
+bool is_stand_in(unsigned long proc_pid) {
+  static char line[64];
+  if (read_file(Path("/proc/", (long)proc_pid, "/cmdline"), line, sizeof line) <= 0) return false;
+  const char *p = line;
+  while (*p) p++;
+  return same_text(p + 1, "stand-in");
 }
 
 /// Is it another reaper, beside a clone that our clone has made?
 bool is_reaper(unsigned long proc_pid) {
-  if (offset_of_clone && is_stand_in(our_number(proc_pid))) return false;
+  if (is_stand_in(proc_pid)) return false;
   struct stat ours = {};
   struct stat its = {};
   return sys(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &ours, 0) == 0 &&

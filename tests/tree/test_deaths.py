@@ -7,12 +7,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from interception import Interception
 from runner.hosts import gc_binary
+
+from gridcentric import _paths
 
 NOTICED_S = 15  # the engine's own limits are 20 s and more
 POINTS = int(os.environ.get("GC_POINTS", "0"))
@@ -68,6 +71,30 @@ def clone_while_killing(tree: Any, call: str, nth: int) -> bool:
     os.killpg(master.pid, signal.SIGKILL)
     master.wait()
     return bool(killer.killed)
+
+
+# Becomes the gc-reaper of a clone that soon ends. The other child is a stand-in that no page names.
+WITH_STAND_IN = """
+import os, signal, sys
+reaper = sys.argv[1]
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+stand_in = os.fork()
+if stand_in == 0:
+    os.execv(reaper, ["gc-reaper", "stand-in", "-1", "1"])
+clone = os.fork()
+if clone == 0:
+    while not os.path.samefile(f"/proc/{stand_in}/exe", reaper):
+        pass
+    os._exit(7)
+os.execv(reaper, ["gc-reaper", str(clone), "free", "0"])
+"""
+
+
+def test_a_stand_in_does_not_keep_its_clone_from_ending() -> None:
+    reaper = Path(_paths.GC).with_name("gc-reaper")
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    command = [*alone, sys.executable, "-c", WITH_STAND_IN, str(reaper)]
+    assert subprocess.run(command, check=False, timeout=NOTICED_S).returncode == 7
 
 
 @pytest.mark.parametrize("call", CALLS)
