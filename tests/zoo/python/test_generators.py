@@ -306,6 +306,7 @@ def test_a_jvm_is_named() -> None:
 
 
 def test_every_row_for_python_is_tried_here() -> None:
-    """But those of which no library of today is known: tests/python tries them with one that looks like it."""
+    """But those of Java (above) and Node (tests/node/run.test.js), and those of which no library of today is known:
+    tests/python tries them with one that looks like it."""
     rows = {row.name for row in _generators.ALL if row.found_as not in ("NODE", "PACKAGE")}
-    assert rows - {*DRAWN, *NAMED} == {"Java", "gridcentric.jar", "LibreSSL", "Rust's fastrand"}
+    assert rows - {*DRAWN, *NAMED} == {"Java", "gridcentric.jar", "Node", "LibreSSL", "Rust's fastrand"}
