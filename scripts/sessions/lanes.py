@@ -16,11 +16,12 @@ import nox
 from sessions.building import BUILD, PYTHON, ROOT
 
 FIRST = ["lint", "build"]
-# Those with packages, whole systems and VMs bring what they test; the others test what `build` has made.
+# Those with packages, whole systems and VMs bring what they test; the others test what `build` has made. `demos` are where they
+# make both lanes equally long.
 LANES = [
     ["core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files", "conformance", "java",
-     "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "demos", "soak-ci", "readme"],
-    ["packaging", "matrix-ci", "fresh", "qemu"],
+     "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "soak-ci", "readme"],
+    ["packaging", "matrix-ci", "fresh", "qemu", "demos"],
 ]  # fmt: skip
 LOGS = BUILD / "logs"
 
