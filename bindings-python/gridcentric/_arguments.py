@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import re
-import uuid
+import sys
 from typing import Optional
 
 from gridcentric._native import InvalidArgument
@@ -70,7 +70,8 @@ def timeout_of(value: object) -> int:
 
 def ticket_of(value: object) -> str:
     """A ticket in the protocol's form: the text of a UUID in lower case. Also accepts a uuid.UUID."""
-    if isinstance(value, uuid.UUID):
+    uuid = sys.modules.get("uuid")  # slow to import, and whoever has a UUID has imported it
+    if uuid is not None and isinstance(value, uuid.UUID):
         return str(value)
     expected = "ticket must be what request_ticket() returned (the text of a UUID in lower case, or a uuid.UUID)"
     if not isinstance(value, str):

@@ -108,7 +108,7 @@ void folders(py::handle children, py::handle pool) {
     py::dict own, cleanups;
     for (auto [context, folder] : py::dict(manager.attr("_cached_temp_folders"))) {
       own[context] = py::str(py::cast<std::string>(folder) + "_" + std::to_string(number));
-      const py::object remove = partial(children.attr("shutil").attr("rmtree"), own[context], true);
+      const py::object remove = partial(children.attr("remove_folder"), own[context]);
       cleanups[context] = atexit.attr("register")(remove);
     }
     manager.attr("_cached_temp_folders") = own;
