@@ -6,36 +6,47 @@ more of a session than its name.
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import itertools
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 
 import nox
 
 from sessions.building import BUILD, PYTHON, ROOT
 
 FIRST = ["lint", "build"]
-# Those with packages, whole systems and VMs bring what they test; the others test what `build` has made. `demos` are where they
-# make both lanes equally long.
+# Those with packages, whole systems and VMs bring what they test; the others test what `build` has made.
 LANES = [
     ["core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files", "conformance", "java",
-     "hypervisors", "live_clone", "denied", "zoo-ci", "autoscale", "soak-ci", "readme"],
-    ["packaging", "matrix-ci", "fresh", "qemu", "demos"],
+     "hypervisors", "live_clone", "denied"],
+    ["packaging", "matrix-ci", "fresh", "qemu"],
 ]  # fmt: skip
+LAST = ["autoscale", "zoo-ci", "demos", "soak-ci", "readme"]  # each for the lane that is free first: longest first
 LOGS = BUILD / "logs"
 
 
+def taken(names: collections.deque[str]) -> Iterator[str]:
+    """Each of the names once, whichever lane asks."""
+    with contextlib.suppress(IndexError):  # nothing is left
+        while True:
+            yield names.popleft()
+
+
 class Lane(threading.Thread):
-    """Plays its sessions one after the other, also if one fails."""
+    """Plays its sessions one after the other, then those of `last` that no lane has taken, also if one fails."""
 
     printing = threading.Lock()
 
-    def __init__(self, session: nox.Session, names: list[str]) -> None:
+    def __init__(self, session: nox.Session, names: list[str], last: collections.deque[str]) -> None:
         super().__init__()
         self.failed: list[str] = []
         self._session = session
-        self._names = names
+        self._names = itertools.chain(names, taken(last))
         self._running: subprocess.Popen[bytes] | None = None
         self._ended = False
 
@@ -70,7 +81,8 @@ class Lane(threading.Thread):
 def others(session: nox.Session) -> None:
     """The sessions of `make test` after lint and build, two at a time."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    lanes = [Lane(session, names) for names in LANES]
+    last = collections.deque(LAST)
+    lanes = [Lane(session, names, last) for names in LANES]
     try:
         for lane in lanes:
             lane.start()
