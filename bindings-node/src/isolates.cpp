@@ -171,10 +171,10 @@ void learn_contexts(const OwnMemory &memory, Address isolate, const std::functio
 }
 
 // In an isolate's thread, when it runs JavaScript again. V8 has opened a scope for handles.
-void renew(void *isolate, void *run_script) {
+void renew(void *isolate, void *with_script) {
   reseed_math_random(isolate);
   const V8 &v = v8();
-  if (run_script == nullptr || learned.renewal.empty() || !v.new_string || !v.compile || !v.run) return;
+  if (with_script == nullptr || learned.renewal.empty() || !v.new_string || !v.compile || !v.run) return;
   Address *context = v.current_context(isolate);
   if (context == nullptr) return;
   // The handle is ours alone: it may be changed to refer to another context, that of Node itself.
@@ -183,6 +183,10 @@ void renew(void *isolate, void *run_script) {
       v.new_string(isolate, learned.renewal.data(), 0, static_cast<int>(learned.renewal.size()));
   void *const script = text ? v.compile(context, text, nullptr) : nullptr;
   if (script) v.run(script, context);
+}
+
+void request_renewal(void *isolate, bool with_script) {
+  v8().request_interrupt(isolate, renew, with_script ? &learned : nullptr);
 }
 
 }  // namespace
@@ -224,8 +228,7 @@ void renew_isolates(const std::vector<std::uintptr_t> &thread_pointers, const st
     seen[isolate] = true;
     void *const there = reinterpret_cast<void *>(isolate);
     if (there == left_out || !is_isolate(memory, isolate)) return;
-    const bool run_script = std::ranges::find(known, there) == known.end();
-    v8().request_interrupt(there, renew, run_script ? &learned : nullptr);
+    request_renewal(there, std::ranges::find(known, there) == known.end());
   };
   for (const Address pointer : thread_pointers) {
     for (const auto &object : learned.thread_locals) look_at(generators::address_in(memory, pointer, object));
@@ -234,7 +237,7 @@ void renew_isolates(const std::vector<std::uintptr_t> &thread_pointers, const st
 }
 
 void renew_isolate(void *isolate) {
-  if (v8().request_interrupt && isolate) v8().request_interrupt(isolate, renew, &learned);
+  if (v8().request_interrupt && isolate) request_renewal(isolate, true);
 }
 
 }  // namespace gridcentric::node

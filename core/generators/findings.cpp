@@ -30,13 +30,12 @@ bool declared(std::string_view name) {
   return false;
 }
 
-// By another library that is loaded, as the row says.
+// By another library that is loaded.
 bool reseeded(const Known &row, const std::vector<std::string> &paths) {
-  const auto mark = row.evidence.find('!');
-  if (mark == std::string_view::npos) return false;
-  const std::string_view by = row.evidence.substr(mark + 1);
-  return std::ranges::any_of(paths,
-                             [&](const std::string &path) { return path.find(by) != std::string::npos; });
+  const auto does_it = [&](const std::string &path) {
+    return path.find(row.reseeded_by) != std::string::npos;
+  };
+  return !row.reseeded_by.empty() && std::ranges::any_of(paths, does_it);
 }
 
 void add(std::vector<std::string> &lines, const Known &row, std::string_view where) {

@@ -12,7 +12,8 @@ enum class InClone { RESEEDED, REPEATS };
 struct Known {
   std::string_view name;
   FoundAs found_as;
-  std::string_view evidence;
+  std::string_view evidence;     ///< as generators.def explains it
+  std::string_view reseeded_by;  ///< part of the path of a library that reseeds it; empty: none does
   InClone outcome;
   std::string_view tried;
   std::string_view what;

@@ -60,14 +60,11 @@ bool names(std::string_view evidence, std::string_view path) {
   }
 }
 
-// Without what reseeds it.
-std::string_view own_evidence(const Known &row) { return row.evidence.substr(0, row.evidence.find('!')); }
-
 std::vector<const Known *> found_in(std::string_view bytes) {
   std::vector<const Known *> found;
   const ElfImage image(bytes);
   for (const Known &row : known()) {
-    if (row.found_as == FoundAs::TEXT && contains(bytes, own_evidence(row))) found.push_back(&row);
+    if (row.found_as == FoundAs::TEXT && contains(bytes, row.evidence)) found.push_back(&row);
   }
   // It is the shared OpenSSL itself, or is linked with it and merely contains its version.
   const bool reached = image.exported_function("RAND_seed") != 0 || image.needs("libcrypto");
@@ -98,7 +95,7 @@ std::vector<std::string> loaded_objects(int pid) {
 
 std::optional<std::vector<const Known *>> repeating(const std::string &root, const std::string &path) {
   for (const Known &row : known()) {
-    if (row.found_as != FoundAs::OBJECT || !names(own_evidence(row), path)) continue;
+    if (row.found_as != FoundAs::OBJECT || !names(row.evidence, path)) continue;
     if (row.outcome == InClone::RESEEDED) return std::vector<const Known *>{};
     return std::vector<const Known *>{&row};
   }

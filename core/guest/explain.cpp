@@ -20,10 +20,10 @@ live_clone::Mode mode_here() {
 
 namespace {
 
-std::vector<std::string> what_repeats(const live_clone::Preflight &preflight,
+std::vector<std::string> what_repeats(const std::vector<live_clone::Preflight::Process> &processes,
                                       const std::vector<generators::Repeating> &found_by_binding) {
   std::vector<std::string> lines;
-  for (const auto &process : preflight.processes) {
+  for (const auto &process : processes) {
     const bool self = process.proc_pid == own_number();
     const auto found =
         self ? generators::what_repeats(0, found_by_binding) : generators::what_repeats(process.proc_pid);
@@ -40,7 +40,7 @@ int own_tree() { return children_are_cloned() ? root_of_tree(own_number()) : 0; 
 std::vector<std::string> what_repeats_here(const std::vector<generators::Repeating> &found_by_binding) {
   const int root = own_tree();
   if (root == 0) return generators::what_repeats(0, found_by_binding);
-  return what_repeats(live_clone::preflight_of_tree(root, mode_here()), found_by_binding);
+  return what_repeats(live_clone::processes_of_tree(root), found_by_binding);
 }
 
 Examination examine(int pid) {
@@ -48,7 +48,7 @@ Examination examine(int pid) {
   const int root = root_of_tree(pid);
   if (root == 0) return {0, mode, live_clone::preflight_of(pid, mode), generators::what_repeats(pid)};
   auto preflight = live_clone::preflight_of_tree(root, mode, own_number());
-  auto repeats = what_repeats(preflight, {});
+  auto repeats = what_repeats(preflight.processes, {});
   return {root, mode, std::move(preflight), std::move(repeats)};
 }
 
@@ -74,7 +74,7 @@ Explanation explain(const std::vector<generators::Repeating> &found_by_binding) 
   if (root == 0)
     return readable({0, mode, live_clone::preflight(mode), generators::what_repeats(0, found_by_binding)});
   auto preflight = live_clone::preflight_of_tree(root, mode);
-  auto repeats = what_repeats(preflight, found_by_binding);
+  auto repeats = what_repeats(preflight.processes, found_by_binding);
   return readable({root, mode, std::move(preflight), std::move(repeats)});
 }
 

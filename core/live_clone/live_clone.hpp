@@ -68,6 +68,9 @@ Preflight preflight_of(int pid, Mode mode);
 /// beginning of a line. `left_out`: a process of it that isn't cloned, as /proc names it: the one that asks. Thread-safe.
 Preflight preflight_of_tree(int root, Mode mode, int left_out = 0);
 
+/// Only which processes would be examined: quick. Thread-safe.
+std::vector<Preflight::Process> processes_of_tree(int root);
+
 /// A pipe that only others write to, by its device and inode: the program waits to read from it what a child process says, and in
 /// the clones there is no such child. Each clone reads its answer there, and then end-of-file.
 struct AnswerPipe {

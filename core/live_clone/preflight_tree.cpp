@@ -158,7 +158,20 @@ class Finder {
   std::set<int> known_;
 };
 
+Preflight::Process named(const Member &member, int root) {
+  return {member.proc_pid, said([&](Text &text) {
+            if (member.proc_pid != root) tree::tell_process(text, member.facts.pid, member.facts.name);
+          })};
+}
+
 }  // namespace
+
+std::vector<Preflight::Process> processes_of_tree(int root) {
+  std::vector<Preflight::Process> processes;
+  for (const Member &member : Finder(root, 0).all())
+    if (!member.refusal) processes.push_back(named(member, root));
+  return processes;
+}
 
 Preflight preflight_of_tree(int root, Mode mode, int left_out) {
   const auto members = Finder(root, left_out).all();
@@ -177,10 +190,7 @@ Preflight preflight_of_tree(int root, Mode mode, int left_out) {
     const bool self = pid == getpid();
     examined.push_back({self ? "/proc/self" : folder_of(member.proc_pid), pid, self});
     open_files.add(examined.back().proc, pid);
-    all.processes.push_back({member.proc_pid, said([&](Text &text) {
-                               if (member.proc_pid != root)
-                                 tree::tell_process(text, member.facts.pid, member.facts.name);
-                             })});
+    all.processes.push_back(named(member, root));
   }
   for (size_t i = 0; i < examined.size(); i++) {
     const std::string &heading = all.processes[i].heading;
