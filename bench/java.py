@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from .cloning import MODES, clone_sixty_one, sixty_one
+from .cloning import MODES, Many
 from .report import Figure
 from .servers import Server, clone_and_ask, clones_of, has_java, pss_mib
 
@@ -18,8 +18,8 @@ def java61() -> list[Figure]:
     for mode in MODES:
         # What a JVM has not run before its clones load and compile, each for itself: so a server at work is measured, and below
         # it one that has just started.
-        (at_work,), _ = sixty_one("Java", "Server.java", 20, mode, answered=20)
-        just_started = float(clone_sixty_one("Server.java", mode)["all_answered_ms"])
+        at_work = Many("Java", "Server.java", faster=20, answered=20).beside_starting(mode)
+        just_started = float(Many("Java", "Server.java").clone(mode)["all_answered_ms"])
         what = f"1 -> 61 Java servers, all answered, {mode}; one request before"
         figures += [at_work, Figure("java61", what, just_started, "ms", at_work.beside, at_work.beside_value)]
     with Server("Server.java") as server:

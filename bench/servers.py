@@ -156,10 +156,10 @@ async def clone_and_ask(server: Server, n: int, first_vmid: int = 1) -> dict[str
     return call
 
 
-def start_many(program: str, n: int) -> float:
+def start_many(n: int, program: str, *arguments: str) -> float:
     """ms until n freshly started servers have all answered."""
     start = time.perf_counter()
-    servers = [Server(program) for _ in range(n)]
+    servers = [Server(program, *arguments) for _ in range(n)]
     try:
         with ThreadPoolExecutor(n) as waiting:  # each is queried as soon as it listens
 

@@ -186,7 +186,7 @@ struct Result {
   char *notes;                       ///< lines of text
   size_t notes_used;
   size_t notes_lost;
-  double park_ms, plan_ms, dofork_ms, descriptors_ms, locks_ms, fork_ms, pause_ms;
+  double park_ms, plan_ms, dofork_ms, descriptors_ms, fork_ms, pause_ms;
   /// 0 in the master, k in clone k: set before the caller resumes.
   int index;
 };
@@ -299,7 +299,8 @@ bool plan_timers();
 bool rebuild_timers();
 
 // ---- lock_owners.cpp
-bool find_lock_owners();
+/// In plain mode, in the copy of the program that the master waits for no more: searches all memory, whose threads have the master's ids.
+bool find_lock_owners(CloneStatus &status);
 bool patch_lock_owners();
 
 // ---- frozen_copy.cpp

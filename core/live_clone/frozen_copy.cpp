@@ -89,7 +89,7 @@ bool be_the_copy(int socket) {
   int begun = state_forking;
   if (!s.state.compare_exchange_strong(begun, state_detached) || !say(socket, detached)) return false;
   begin_rebuilding_anew();
-  if (!spawn_clones() || !wait_for_clones(state_detached, -1)) return false;
+  if (!find_lock_owners(s) || !spawn_clones() || !wait_for_clones(state_detached, -1)) return false;
   wait_for_helpers();  // whoever is given a clone finds its gc-reaper
   return hand_over(socket);
 }

@@ -195,7 +195,7 @@ void report(Outcome &o, double start) {
   o.times.plan_ms = e.result.plan_ms;
   o.times.dofork_ms = e.result.dofork_ms;
   o.times.descriptors_ms = e.result.descriptors_ms;
-  o.times.locks_ms = e.result.locks_ms;
+  o.times.locks_ms = e.prepared.status->copy.locks_ms;
   o.times.fork_ms = e.result.fork_ms;
   o.times.pause_ms = e.result.pause_ms;
   o.times.ready_ms = now_ms() - start;
@@ -203,6 +203,7 @@ void report(Outcome &o, double start) {
     const CloneStatus &s = e.prepared.status->clones[k];
     o.times.clone_memory_ms = std::max(o.times.clone_memory_ms, s.memory_ms);
     o.times.clone_descriptors_ms = std::max(o.times.clone_descriptors_ms, s.descriptors_ms);
+    o.times.locks_ms = std::max(o.times.locks_ms, s.locks_ms);
     o.times.clone_threads_ms = std::max(o.times.clone_threads_ms, s.threads_ms);
   }
   for (size_t i = 0; i < e.plan.thread_count; i++) o.threads += e.plan.threads[i].state == thread_parked;

@@ -124,7 +124,7 @@ struct StageTimes {
   double plan_ms = 0;         ///< mappings, descriptors, timers read
   double dofork_ms = 0;       ///< MADV_DOFORK sweep
   double descriptors_ms = 0;  ///< the part of plan_ms for descriptors
-  double locks_ms = 0;        ///< plain only: search for locks that hold a thread id
+  double locks_ms = 0;        ///< plain only, after the pause: search for locks that hold a thread id
   double fork_ms = 0;         ///< N reapers and clones forked
   double pause_ms = 0;  ///< first thread stopped -> threads released: what the program in the master notices
   double ready_ms = 0;  ///< call -> all clones held at the gate

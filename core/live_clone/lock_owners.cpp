@@ -1,8 +1,9 @@
 // Locks of the C library that store their owner's thread id. In plain mode a clone's threads have new ids, so a lock held
 // while cloning could never be released (a recursive mutex returns EPERM, a write lock takes the wrong path and hangs every
-// later user). So writable memory is searched for such locks while threads are parked, and each clone patches what was
-// found. In pidns mode ids do not change and none of this is needed. Layouts: glibc 2.25 and later, 64 bit. Threads parked
-// inside the lock functions may have an id in a register: those are patched as well.
+// later user). So writable memory is searched for such locks, and each clone patches what was found. The copy of the program
+// is searched, once, not the program itself, which runs again meanwhile: it takes as long as there is memory. In pidns mode
+// ids do not change and none of this is needed. Layouts: glibc 2.25 and later, 64 bit. Threads parked inside the lock
+// functions may have an id in a register: those are patched as well.
 #include "engine.hpp"
 #include "program_memory.hpp"
 
@@ -279,8 +280,10 @@ void patch_frame(Thread &t, uint64_t frame, const ProgramMemory &memory) {
 
 }  // namespace
 
-bool find_lock_owners() {
+bool find_lock_owners(CloneStatus &status) {
   Engine &e = engine;
+  if (e.pidns()) return true;
+  const double start = now_ms();
   const PageMap pages;
   const ProgramMemory memory;
   if (const int err = pages.error() ? pages.error() : memory.error(); err)
@@ -310,6 +313,7 @@ bool find_lock_owners() {
     parse_dec(parse_hex(parse_hex(device, &ignored) + 1, &ignored) + 1, &inode);
     ok = search.mapping(begin, end, inode == 0);
   }
+  status.locks_ms = now_ms() - start;
   return ok;
 }
 

@@ -175,13 +175,15 @@ void rebuild_clone(int index, int parent) {
   s.memory_ms = memory - start;
   s.descriptors_ms = descriptors - memory;
   tell(s, state_detached);
+  if (e.from_the_master() && !find_lock_owners(s)) give_up(s);
+  const double searched = now_ms();
   if (!restore_kernel_state(*e.plan.leader) || !make_threads() || !complete_descriptors() ||
       !rebuild_timers() || !(e.pidns() || patch_lock_owners()) ||
       (tree::whole() && (!tree::wait_until_whole() || !tree::rebuild_family())))
     give_up(s);
   tree::shut_connections();
   tree::close_offers();
-  s.threads_ms = now_ms() - descriptors;
+  s.threads_ms = now_ms() - searched;
   tell(s, state_ready);
   wait_at_gate();
   close_engine_descriptors();

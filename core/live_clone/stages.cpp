@@ -3,7 +3,7 @@
 //   preflight    (live_clone.cpp)  nothing is open or running that cannot be cloned, as far as that shows from outside
 //   park         (parker.cpp)      every thread is stopped at a point from which it can go on, here and in a clone
 //   gather       (tree/)           of a tree: so is every process below, which does the same for itself from here on
-//   plan         (thread_words, memory, descriptors, timers, lock_owners)
+//   plan         (thread_words, memory, descriptors, timers)
 //                                  everything that a fork copies not at all, too little or too much is recorded; the
 //                                  master is unchanged except for SO_REUSEPORT on its listeners, MADV_DOFORK on its memory,
 //                                  and receive buffers that had to be made larger
@@ -11,6 +11,7 @@
 //                                  the program has private folders (private_files.cpp)
 //                (frozen_copy.cpp) of several: the copy exists and needs the master no more
 //   release      (parker.cpp)      the master's threads run again; this is the end of the pause
+//   search       (lock_owners.cpp) plain mode: the copy, or the one clone, knows which locks its threads hold
 //   receive      (frozen_copy.cpp) of several: the copy has made the clones and has ended
 //   ready        (rebuild.cpp)     every clone has its threads, epoll sets, timers and locks, and waits at the gate
 //
@@ -104,8 +105,7 @@ bool run_parked_stages() {
   bool ok = stage(&e.result.park_ms, park_threads);
   settle_deadlines();  // also for threads that are released because others could not be stopped
   ok = ok && (!tree::whole() || tree::gather()) && stage(&e.result.plan_ms, plan_process) &&
-       stage(&e.result.dofork_ms, allow_fork_everywhere) &&
-       (e.pidns() || stage(&e.result.locks_ms, find_lock_owners)) && others_are(tree::planned);
+       stage(&e.result.dofork_ms, allow_fork_everywhere) && others_are(tree::planned);
   // A clone starts from here too: in it, the caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.plan.threads[0].context) != 0) return true;
   ok = ok && stage(&e.result.fork_ms, copy);

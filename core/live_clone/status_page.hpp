@@ -27,7 +27,7 @@ struct FailureText {
 struct CloneStatus {
   std::atomic<int> state;
   FailureText failure;
-  double memory_ms, descriptors_ms, threads_ms;
+  double memory_ms, descriptors_ms, locks_ms, threads_ms;
 };
 
 struct StatusPage {

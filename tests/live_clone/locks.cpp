@@ -2,6 +2,7 @@
 // clones.
 #include <pthread.h>
 #include <semaphore.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,6 +119,17 @@ TESTEE(lock_free_chunks) {
   clone_here(chunks);
   CHECK_EQ(inside->native_handle()->__data.__owner, master);
   CHECK_EQ(outside->native_handle()->__data.__owner, gettid());
+}
+
+// In plain mode all memory is searched for locks, which takes long: the master runs meanwhile.
+TESTEE(the_search_for_locks_stops_nobody) {
+  constexpr size_t size = size_t{64} << 20;
+  void *memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  memset(memory, 1, size);
+  clone_here();
+  const live_clone::StageTimes &times = outcome().times;
+  if (outcome().index == 0) CHECK(times.pause_ms + times.locks_ms <= times.ready_ms);
 }
 
 // Small numbers, like thread ids in a container: data that looks like a held lock must not change.
