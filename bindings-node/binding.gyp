@@ -48,7 +48,11 @@
           {
             "target_name": "gridcentric_core",
             "type": "none",
-            "link_settings": { "libraries": ["<(built)/libgridcentric_static.a"] },
+            # gyp does not link again for a library that has changed, but for a flag that has.
+            "link_settings": {
+              "libraries": ["<(built)/libgridcentric_static.a"],
+              "ldflags": ["-Wl,--build-id=0x<!(node scripts/sources.js digest)"]
+            },
             "copies": [
               {
                 "destination": "<(PRODUCT_DIR)",

@@ -1,9 +1,10 @@
 'use strict';
-// Tells binding.gyp which files to compile: `sources.js root|version|built|drivers|flags|GROUP|together GROUP [FOLDER]`. GROUP is a group
+// Tells binding.gyp which files to compile: `sources.js root|version|built|digest|drivers|flags|GROUP|together GROUP [FOLDER]`. GROUP is a group
 // of core/sources.txt, whose paths are printed relative to this package; FOLDER limits it to the files below core/FOLDER. The group
 // "driver" is compiled with "core"; `drivers` prints the macros that list them for core/hypervisors/drivers.cpp, `flags` those of
 // the group "parked"; `together` writes files that include about ten sources each, as CMake's unity build does, and prints their
 // paths: they compile four times as fast. It must not know what the files are for.
+const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 
@@ -40,6 +41,14 @@ function built() {
   const library = path.join(folder, 'libgridcentric_static.a');
   if (root() === home || !fs.existsSync(library)) return '';
   return fs.statSync(library).mtimeMs > changed(path.join(root(), 'core')) ? folder : '';
+}
+
+/** Of what the addon is made of, if the core is taken from there. */
+function digest() {
+  const hash = crypto.createHash('sha1').update(fs.readFileSync(path.join(built(), 'libgridcentric_static.a')));
+  const own = path.join(home, 'src');
+  for (const name of fs.readdirSync(own).sort()) hash.update(fs.readFileSync(path.join(own, name)));
+  return hash.digest('hex');
 }
 
 /** The paths of one group, as listed in core/sources.txt. */
@@ -95,6 +104,7 @@ if (require.main === module) {
   if (what === 'root') console.log(path.relative(home, root()) || '.');
   else if (what === 'version') console.log(version());
   else if (what === 'built') console.log(built());
+  else if (what === 'digest') console.log(digest());
   else if (what === 'drivers') console.log(drivers());
   else if (what === 'flags') console.log(flags().join('\n'));
   else if (what === 'together') console.log(together(process.argv[3], process.argv[4]).join('\n'));

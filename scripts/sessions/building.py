@@ -118,6 +118,9 @@ def make_python(session: nox.Session) -> None:
 
 def make_node(session: nox.Session) -> None:
     needs(session, "python")  # the addon is linked with the core that was built there
+    core = BUILD / "python" / "libgridcentric_static.a"
+    if core.exists():
+        core.touch()  # it is made of these sources, though git may have written some of them again
     # node-gyp's paths are relative in the checkout and absolute elsewhere, so ccache finds the objects for any checkout.
     env = {"CCACHE_BASEDIR": str(ROOT)}
     if Path("/usr/include/node/node_api.h").exists():
