@@ -39,8 +39,8 @@ struct ThreadRegisters {
 inline void read_thread_registers(ThreadRegisters *r) { asm volatile("mrs %0, tpidr_el0" : "=r"(r->tls)); }
 inline void write_thread_registers(const ThreadRegisters &) {}
 
-inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls) {
-  return syscall6(SYS_clone, (long)flags, 0, 0, (long)tls, (long)child_tid,
+inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls, int *parent_tid = nullptr) {
+  return syscall6(SYS_clone, (long)flags, 0, (long)parent_tid, (long)tls, (long)child_tid,
                   0);  // tls comes before child_tid here
 }
 

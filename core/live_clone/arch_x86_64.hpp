@@ -50,8 +50,8 @@ inline void write_thread_registers(const ThreadRegisters &r) {
 }
 
 /// clone(2) whose child goes on with the same stack: only without CLONE_VM.
-inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls) {
-  return syscall6(SYS_clone, (long)flags, 0, 0, (long)child_tid, (long)tls, 0);
+inline long raw_fork(unsigned long flags, int *child_tid, uint64_t tls, int *parent_tid = nullptr) {
+  return syscall6(SYS_clone, (long)flags, 0, (long)parent_tid, (long)child_tid, (long)tls, 0);
 }
 
 /// A system call that a thread waits in, as /proc/self/task/T/syscall shows it.

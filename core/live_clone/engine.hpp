@@ -178,12 +178,17 @@ struct Result {
   FailureText failure;
   bool passes;         ///< what keeps the process from being cloned is over in a moment, when its threads run
   int locked_fd = -1;  ///< it is a transaction on this descriptor; -1: none
+  int first, last;     ///< of the clones, those that this process makes: all, or the share of a frozen copy
   Spawned *spawned;    ///< [clones]
   int *pidfds;         ///< [clones], -1: not made
-  int copy_pid;        ///< of the frozen copy, 0: there is none
-  int copy_pidfd = -1;               ///< in the copy and its clones
-  int to_copy = -1, to_master = -1;  ///< the ends of a socket pair: the master's and the copy's
-  char *notes;                       ///< lines of text
+  int copies;          ///< there are to be: 0, or as many as links
+  int copy;            ///< in a copy and its clones: which one
+  int copy_pidfd = -1,
+      copy_progress = -1;  ///< the same: of the copy; what wakes it up when a clone has got on
+  struct {
+    int to_copy = -1, to_master = -1;  ///< the ends of a socket pair: the master's and the copy's
+  } links[most_copies];
+  char *notes;  ///< lines of text
   size_t notes_used;
   size_t notes_lost;
   double park_ms, plan_ms, dofork_ms, descriptors_ms, fork_ms, pause_ms;
@@ -306,18 +311,21 @@ bool patch_lock_owners();
 // ---- frozen_copy.cpp
 /// Copies the process, which then makes the clones while the master goes on. Returns when it has detached from the master.
 bool make_frozen_copy();
-/// Waits until it has made the clones and they have detached, too; then they are ours.
+/// Waits until it and its copies have made the clones and they have detached, too; then they are ours.
 bool receive_clones();
 
 // ---- spawner.cpp
+/// This process's share of them.
 bool spawn_clones();
+/// In a helper or a clone: wakes up those who wait for clones.
+void tell_progress();
 /// Has the pidfd's process ended? A negative one's has.
 bool has_ended(int pidfd);
 /// Room for the clones' pidfds, of which there are none yet.
 bool take_pidfds();
 /// For people: what keeps the kernel from making a process, or "".
 const char *why_no_process(int err);
-/// Waits until all clones are at least in `state`; false with a failure when one failed or died. Negative: no
+/// Waits until its clones are at least in `state`; false with a failure when one failed or died. Negative: no
 /// limit.
 bool wait_for_clones(CloneState state, int timeout_ms);
 /// Kills what was made and waits for it.

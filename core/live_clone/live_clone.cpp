@@ -195,7 +195,7 @@ void report(Outcome &o, double start) {
   o.times.plan_ms = e.result.plan_ms;
   o.times.dofork_ms = e.result.dofork_ms;
   o.times.descriptors_ms = e.result.descriptors_ms;
-  o.times.locks_ms = e.prepared.status->copy.locks_ms;
+  o.times.locks_ms = e.prepared.status->copies[0].locks_ms;
   o.times.fork_ms = e.result.fork_ms;
   o.times.pause_ms = e.result.pause_ms;
   o.times.ready_ms = now_ms() - start;

@@ -29,8 +29,7 @@ void tell(CloneStatus &s, CloneState state) {
   while (before != state_failed && !s.state.compare_exchange_weak(before, state)) {
   }
   if (before == state_failed) end();
-  const uint64_t one = 1;
-  if (engine.prepared.progress >= 0) sys(SYS_write, engine.prepared.progress, &one, 8);
+  tell_progress();
   if (!tree::whole()) return;
   tree::page().progress++;
   futex_wake(tree::page().progress);
@@ -115,8 +114,15 @@ bool make_threads() {
   return true;
 }
 
-// Opened by commit(), or never: then the master has died or called abort(), and so does the clone. If the frozen copy dies
-// before it has handed the clone over, the master does not know the clone.
+// The frozen copy has ended: had the master taken over its clones? If not, from here on it will not.
+bool is_the_masters() {
+  int state = state_detached;
+  return !engine.prepared.status->copies[engine.result.copy].state.compare_exchange_strong(state,
+                                                                                           state_failed) &&
+         state == state_ready;
+}
+
+// Opened by commit(), or never: then the master has died or called abort(), and so does the clone.
 void wait_at_gate() {
   if (tree::is_member()) return tree::wait_for_commit();
   const StatusPage &status = *engine.prepared.status;
@@ -125,7 +131,7 @@ void wait_at_gate() {
                  {engine.result.copy_pidfd, POLLIN, 0}};
   while (!status.committed) {
     if (sys(SYS_ppoll, p, 3, nullptr, nullptr, 8) <= 0 || status.committed) continue;
-    if (p[1].revents || (p[2].revents && status.copy.state != state_ready)) end();
+    if (p[1].revents || (p[2].revents && !is_the_masters())) end();
     if (p[2].revents) p[2].fd = -1;
   }
   if (tree::whole()) tree::open_gate();
@@ -133,9 +139,9 @@ void wait_at_gate() {
 
 void close_engine_descriptors() {
   const Engine &e = engine;
-  const int own[] = {e.prepared.gate,    e.prepared.progress,  e.prepared.master_pidfd,
-                     e.prepared.reaper,  e.result.copy_pidfd,  e.order->lifeline,
-                     e.prepared.tree_fd, e.prepared.root_pidfd};
+  const int own[] = {e.prepared.gate,   e.prepared.progress, e.prepared.master_pidfd,
+                     e.prepared.reaper, e.result.copy_pidfd, e.result.copy_progress,
+                     e.order->lifeline, e.prepared.tree_fd,  e.prepared.root_pidfd};
   for (int fd : own)
     if (fd >= 0) sys(SYS_close, fd);
   for (const int fd : e.order->private_descriptors)
@@ -157,7 +163,7 @@ void rebuild_clone(int index, int parent) {
   // Of all clones' reapers that there were when this process was copied, also of later clones: the starter goes on meanwhile.
   for (int k = 0; e.result.pidfds && k < e.clones(); k++)
     if (e.result.pidfds[k] >= 0) sys(SYS_close, e.result.pidfds[k]);
-  if (e.result.to_master >= 0) sys(SYS_close, e.result.to_master);
+  if (const int socket = e.result.links[e.result.copy].to_master; socket >= 0) sys(SYS_close, socket);
   if (e.order->fail_at == index) {
     fail(ECANCELED) << "told to fail by the test";
     give_up(s);

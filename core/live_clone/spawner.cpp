@@ -46,11 +46,6 @@ enum Mapping : int { map_unknown = 0, map_asked, map_written, map_refused };
 
 CloneStatus &status_of(size_t k) { return engine.prepared.status->clones[k]; }
 
-void tell_progress() {
-  const uint64_t one = 1;
-  sys(SYS_write, engine.prepared.progress, &one, 8);
-}
-
 // For a helper, which shares the caller's memory but must not race for engine.result.failure: records it in its clone's status.
 void fail_spawn(size_t k, int err, const char *what) {
   CloneStatus &s = status_of(k);
@@ -237,7 +232,7 @@ void starter_task(void *) {
   unsigned long flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
   if (shares_descriptors) flags |= CLONE_FILES;
   if (e.pidns()) flags |= CLONE_NEWUSER | CLONE_NEWPID;
-  for (int k = 0; k < e.clones(); k++) {
+  for (int k = e.result.first; k < e.result.last; k++) {
     Spawned &s = e.result.spawned[k];
     s.in_our_memory = 1;
     const long r = arch::gc_task_clone(flags, s.stack_top, &e.result.pidfds[k],
@@ -278,6 +273,12 @@ bool copy_failure(int k) {
 
 }  // namespace
 
+void tell_progress() {
+  const uint64_t one = 1;
+  for (const int fd : {engine.prepared.progress, engine.result.copy_progress})
+    if (fd >= 0) sys(SYS_write, fd, &one, 8);
+}
+
 bool has_ended(int pidfd) {
   pollfd p{pidfd, POLLIN, 0};
   const timespec now{};
@@ -308,6 +309,7 @@ bool take_pidfds() {
   r.pidfds = static_cast<int *>(engine.arena.take((size_t)engine.clones() * sizeof(int)));
   if (!r.pidfds) return fail_arena();
   for (int k = 0; k < engine.clones(); k++) r.pidfds[k] = -1;
+  r.last = engine.clones();
   return true;
 }
 
@@ -320,7 +322,7 @@ bool spawn_clones() {
   int status = 0;
   while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
   }
-  for (int k = 0; k < engine.clones(); k++)
+  for (int k = engine.result.first; k < engine.result.last; k++)
     if (status_of((size_t)k).state == state_failed) return copy_failure(k);
   if (!WIFEXITED(status)) return fail(ECHILD) << "the process that starts the clones was killed", false;
   return true;
@@ -329,19 +331,20 @@ bool spawn_clones() {
 bool wait_for_clones(CloneState wanted, int timeout_ms) {
   Engine &e = engine;
   const double deadline = now_ms() + timeout_ms;
-  const size_t count = (size_t)e.clones() + 1;
+  const int first = e.result.first, last = e.result.last;
   // The scratch memory is free by now: what was read into it has been used.
   auto *polled = reinterpret_cast<pollfd *>(e.scratch);
+  pollfd &progress = polled[last - first];
   for (;;) {
     size_t missing = 0;
-    for (int k = 0; k < e.clones(); k++) {
+    for (int k = first; k < last; k++) {
       const int state = status_of((size_t)k).state;
       if (state == state_failed) return copy_failure(k);
       missing += state < wanted;
-      polled[k] = {e.result.pidfds[k], POLLIN, 0};
+      polled[k - first] = {e.result.pidfds[k], POLLIN, 0};
     }
     if (!missing) return true;
-    polled[count - 1] = {e.prepared.progress, POLLIN, 0};
+    progress = {e.result.copy_progress >= 0 ? e.result.copy_progress : e.prepared.progress, POLLIN, 0};
     const double left = deadline - now_ms();
     if (timeout_ms >= 0 && left <= 0)
       return fail(ETIMEDOUT) << missing << " of " << e.clones()
@@ -349,12 +352,12 @@ bool wait_for_clones(CloneState wanted, int timeout_ms) {
                              << " ms while the program was stopped",
              false;
     timespec t{(time_t)(left / 1000), (long)(left * 1e6) % 1000000000L};
-    const long r = sys(SYS_ppoll, polled, count, timeout_ms < 0 ? nullptr : &t, nullptr, 8);
+    const long r = sys(SYS_ppoll, polled, last - first + 1, timeout_ms < 0 ? nullptr : &t, nullptr, 8);
     if (r < 0 && r != -EINTR) return fail((int)-r) << "waiting for the clones failed", false;
     uint64_t events;
-    if (polled[count - 1].revents) sys(SYS_read, e.prepared.progress, &events, 8);
-    for (int k = 0; k < e.clones(); k++) {
-      if (!(polled[k].revents & POLLIN) || status_of((size_t)k).state == state_failed) continue;
+    if (progress.revents) sys(SYS_read, progress.fd, &events, 8);
+    for (int k = first; k < last; k++) {
+      if (!(polled[k - first].revents & POLLIN) || status_of((size_t)k).state == state_failed) continue;
       return fail(ECHILD) << "clone " << (k + 1) << " of " << e.clones() << " died while it was rebuilt",
              false;
     }

@@ -30,10 +30,14 @@ struct CloneStatus {
   double memory_ms, descriptors_ms, locks_ms, threads_ms;
 };
 
+/// Of one program, frozen to make clones of it side by side (frozen_copy.cpp).
+inline constexpr int most_copies = 8;
+
 struct StatusPage {
-  std::atomic<int> committed;  ///< 1: the gate is open, held clones go on
-  CloneStatus copy;            ///< of the frozen copy
-  CloneStatus clones[];        ///< [k - 1] is clone k
+  std::atomic<int> committed;       ///< 1: the gate is open, held clones go on
+  int copy_pids[most_copies];       ///< of the frozen copies; 0: there is none
+  CloneStatus copies[most_copies];  ///< ready: the master has all clones, and needs no copy more
+  CloneStatus clones[];             ///< [k - 1] is clone k
 
   static size_t size_for(size_t clones) {
     return (sizeof(StatusPage) + clones * sizeof(CloneStatus) + 4095) & ~size_t(4095);

@@ -9,9 +9,11 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <fstream>
+#include <vector>
 
 #include "testee.hpp"
 
@@ -48,11 +50,11 @@ bool lock(int fd, short type) {
   return fcntl(fd, F_SETLK, &range) == 0;
 }
 
-/// Children of the calling thread: of them, those that are copies of this program and no clones.
-pid_t copy_of_this() {
+/// Copies of this program, not clones: they are children of the calling thread.
+std::vector<pid_t> copies_of_this() {
   std::ifstream children("/proc/thread-self/children");
-  pid_t found = 0;
-  for (pid_t pid; children >> pid;) found = pid;
+  std::vector<pid_t> found;
+  for (pid_t pid; children >> pid;) found.push_back(pid);
   return found;
 }
 
@@ -145,12 +147,16 @@ TESTEE(read_locks_hold_until_all_clones_have_them) {
   CHECK(checked >= 0 && unlink(name) == 0 && close(checked) == 0);
 }
 
+// At any moment, and whichever: the first one makes more of them if there are many clones.
 TESTEE(copy_killed) {
+  static int round = 0;
   live_clone::Order killed = with([] {
-    const pid_t copy = copy_of_this();
-    if (copy) kill(copy, SIGKILL);
+    const timespec moment{0, round * 1'000'000L};
+    nanosleep(&moment, nullptr);
+    const auto copies = copies_of_this();
+    if (!copies.empty()) kill(copies[static_cast<size_t>(round) % copies.size()], SIGKILL);
   });
-  for (int round = 0; round < 20; round++) {
+  for (round = 0; round < 20; round++) {
     const size_t descriptors = count_descriptors(), mappings = count_mappings();
     const auto result = live_clone::clone(killed);
     if (result.index > 0) _exit(0);
@@ -158,6 +164,7 @@ TESTEE(copy_killed) {
       live_clone::abort();
       continue;
     }
+    CHECK(copies_of_this().empty());
     CHECK_EQ(result.err, ECHILD);
     CHECK(result.message.find("has died") != std::string::npos);
     CHECK_EQ(count_descriptors(), descriptors);

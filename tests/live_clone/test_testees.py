@@ -164,6 +164,18 @@ def test_testee(name, mode, where, repeat):
     run(name, mode, where)
 
 
+# Many clones, so that there are several frozen copies, where there are several processors.
+SEVERAL_COPIES = ["changes_after_release_stay_the_masters", "copy_killed", "failure_at_the_kth_undoes_all",
+                  "master_dies_with_held_clones", "read_locks_hold_until_all_clones_have_them", "reaper_killed_ends_clone",
+                  "what_the_master_closes_is_closed"]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["pidns", "plain"])
+@pytest.mark.parametrize("name", SEVERAL_COPIES)
+def test_several_copies(name, mode):
+    run(name, mode, "main", clones=20)
+
+
 @pytest.mark.parametrize("mode", ["pidns", "plain"])
 def test_sixty_one_clones(mode):
     run("recursive_mutex", mode, "main", clones=61)
