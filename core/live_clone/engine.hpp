@@ -181,7 +181,7 @@ struct Result {
   int first, last;     ///< of the clones, those that this process makes: all, or the share of a frozen copy
   Spawned *spawned;    ///< [clones]
   int *pidfds;         ///< [clones], -1: not made
-  int copies;          ///< there are to be: 0, or as many as links
+  int copies;          ///< how many frozen copies there are, or will be; 0: none
   int copy;            ///< in a copy and its clones: which one
   int copy_pidfd = -1,
       copy_progress = -1;  ///< the same: of the copy; what wakes it up when a clone has got on

@@ -179,6 +179,7 @@ Preflight preflight_of_tree(int root, Mode mode, int left_out) {
   const auto own = pids_of("/proc/self");
   OpenFiles open_files;
   std::vector<Examined> examined;
+  std::vector<Preflight::Process> processes;
   Preflight all;
   if (mode != Mode::pidns) all.refusals.push_back({EINVAL, tree::pidns_mode_only});
   for (const Member &member : members) {
@@ -190,12 +191,13 @@ Preflight preflight_of_tree(int root, Mode mode, int left_out) {
     const bool self = pid == getpid();
     examined.push_back({self ? "/proc/self" : folder_of(member.proc_pid), pid, self});
     open_files.add(examined.back().proc, pid);
-    all.processes.push_back(named(member, root));
+    processes.push_back(named(member, root));
   }
   for (size_t i = 0; i < examined.size(); i++) {
-    const std::string &heading = all.processes[i].heading;
+    const std::string &heading = processes[i].heading;
     const Preflight one = examine(examined[i], mode, Surroundings(open_files, i));
-    if (!look_at(all.processes[i].proc_pid)) continue;  // it ended meanwhile: what was seen of it is not true
+    if (!look_at(processes[i].proc_pid)) continue;  // it ended meanwhile: what was seen of it is not true
+    all.processes.push_back(processes[i]);
     for (const Refusal &refusal : one.refusals) all.refusals.push_back({refusal.err, heading + refusal.what});
     for (const std::string &note : one.notes) all.notes.push_back(heading + note);
     all.threads += one.threads;
