@@ -54,6 +54,8 @@ export interface Options {
   maxHeld?: number;
   /** how long a clone may be silent before a request is answered 504; default 60000 */
   requestTimeout?: number;
+  /** how long requests and WebSockets under way may take once close() is called; then they are cut off; default 5000 */
+  endLimit?: number;
   /** simultaneous connections; any further one is closed at once; default 10000 */
   maxConnections?: number;
   /**
@@ -70,7 +72,7 @@ export interface Options {
    * Authorization: Bearer); a function: requests for which it returns true; false: nobody; default true
    */
   dashboard?: boolean | { token: string } | ((request: IncomingRequest) => boolean);
-  /** on SIGINT and SIGTERM end all clones first; default true */
+  /** on SIGINT and SIGTERM close() first; a second signal is cutOff(); default true */
   signals?: boolean;
   /** called after each event */
   onScale?: (event: ScaleEvent) => void;
@@ -89,8 +91,13 @@ export interface Autoscaler {
   tick(): Promise<void>;
   /** The state that the dashboard shows: docs/autoscale.md, "The feed". */
   state(): Record<string, unknown>;
-  /** End all clones, close all connections and the proxy. The app in this process keeps running. */
+  /**
+   * Accept nothing new, let what is under way end by itself (for endLimit at most), then end all clones. Resolves when all has
+   * ended. The app in this process keeps running.
+   */
   close(): Promise<void>;
+  /** While close() waits for what is under way: cut it off. Returns whether there was something to wait for. */
+  cutOff(): boolean;
 }
 
 /**

@@ -24,6 +24,7 @@ from typing import Any, Optional
 import aiohttp
 from aiohttp import web
 from clone_answers import CUT, SAID
+from host_wire import Wire
 
 HERE = Path(__file__).parent
 DRIVERS = {"node": ["node", str(HERE / "driver.js")], "python": [sys.executable, str(HERE / "driver.py")]}
@@ -41,39 +42,6 @@ def free_port() -> int:
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("", port))
             return port
-
-
-class Wire:
-    """A connection to the host that speaks the guest protocol, as `control` or as a domain."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self._lock = asyncio.Lock()
-
-    @classmethod
-    async def connect(cls, path: str, hello: str) -> Wire:
-        wire = cls(*await asyncio.open_unix_connection(path))
-        wire._writer.write(f"gridcentric/1 {hello}\n".encode())
-        answer = await wire._reader.readline()
-        assert answer.startswith(b"gridcentric/1 ok"), answer
-        return wire
-
-    async def ask(self, request: str) -> list[list[str]]:
-        """The fields of the items, those of the `ok` last."""
-        async with self._lock:
-            self._writer.write(f"1 {request}\n".encode())
-            rows: list[list[str]] = []
-            while True:
-                _, kind, *fields = (await self._reader.readline()).decode().split()
-                assert kind in ("item", "ok"), f"{request}: {kind} {' '.join(fields)}"
-                rows.append(fields)
-                if kind == "ok":
-                    return rows
-
-    async def close(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
 
 
 class HangingUp(asyncio.Protocol):
@@ -210,6 +178,8 @@ class World:
                 await response.write(bytes(1 << 20))
             return response
         if request.path == "/events":
+            if request.query_string == "later":
+                await self.release.wait()
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await response.prepare(request)
             await response.write(b"data: first\n\n")
@@ -304,11 +274,12 @@ class Program:
         self._lock = asyncio.Lock()
         self.log: list[str] = []
         self.events: list[dict[str, Any]] = []
+        self._signals: set[int] = set()
 
     @classmethod
     async def start(cls, language: str, world: World, options: dict[str, Any], chances: list[float], stderr: Path) -> Program:
-        # By default users are identified by name: they count from their first request on.
-        options = {"users": {"header": "X-User"}, **options}
+        # By default users are identified by name: they count from their first request on. The end waits for nobody.
+        options = {"users": {"header": "X-User"}, "endLimit": 0, **options}
         given = {"listenPort": world.listen_port, "appPort": world.app_port, "options": options, "chances": chances}
         environment = {**os.environ, "GRIDCENTRIC_HOST": f"unix:{world.socket}", "GRIDCENTRIC_AUTOSCALE": ""}
         with stderr.open("wb") as errors:
@@ -341,6 +312,14 @@ class Program:
         self.events += state.pop("events")
         return state
 
+    async def said(self, text: str) -> None:
+        while text not in self.log:
+            await self.do("state")
+
+    def signal(self, number: int) -> None:
+        self._signals.add(number)
+        self.process.send_signal(number)
+
     def resident(self) -> int:
         """Its memory, in KB."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -350,7 +329,9 @@ class Program:
         if self.process.returncode is None:
             await self.do("close")
         await self.process.wait()
-        assert self.process.returncode == 0, f"the program ended with {self.process.returncode}: {self._stderr.read_text()}"
+        # aiohttp.web.GracefulExit is 1, Node is ended by the signal again.
+        well = {1, *(-number for number in self._signals)} if self._signals else {0}
+        assert self.process.returncode in well, f"the program ended with {self.process.returncode}: {self._stderr.read_text()}"
         # Whatever its clients do, it prints nothing: no traceback, no warning.
         assert self._stderr.read_text() == ""
 

@@ -8,6 +8,7 @@ const { setup } = require('gridcentric/autoscale');
 
 const { listenPort, appPort, options, chances } = JSON.parse(process.argv[2]);
 let now = 0;
+let closed = false;
 const log = [];
 const events = [];
 
@@ -31,13 +32,17 @@ async function main() {
     clock: () => now, random: () => chances.shift() ?? 0,
     log: (text) => log.push(text), onScale: (event) => events.push(event),
   });
+  const close = () => scaler.close().then(() => { closed = true; });
   const does = {
     state: () => {},
     tick: () => scaler.tick(),
     advance: ({ ms }) => { now += ms; },
-    close: () => scaler.close().then(() => app.close()),
+    start_close: () => { close(); },
+    close: () => close().then(() => app.close()),
   };
-  const say = () => process.stdout.write(`${JSON.stringify({ ...scaler.state(), log: log.splice(0), events: events.splice(0) })}\n`);
+  const say = () => {
+    process.stdout.write(`${JSON.stringify({ ...scaler.state(), closed, log: log.splice(0), events: events.splice(0) })}\n`);
+  };
   await scaler.ready;
   say();
   for await (const line of readline.createInterface({ input: process.stdin })) {

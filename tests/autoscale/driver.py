@@ -56,8 +56,11 @@ async def main():
         clock=lambda: now, random=lambda: next(chances, 0), log=log.append, on_scale=events.append,
     )  # fmt: skip
 
+    closing = None
+
     def say():
-        print(json.dumps({**scaler.state(), "log": log, "events": events}), flush=True)
+        closed = bool(closing and closing.done())
+        print(json.dumps({**scaler.state(), "closed": closed, "log": log, "events": events}), flush=True)
         log.clear()
         events.clear()
 
@@ -71,6 +74,8 @@ async def main():
             await scaler.tick()
         elif command["do"] == "advance":
             now += command["ms"]
+        elif command["do"] == "start_close":
+            closing = scaler.close()
         elif command["do"] == "close":
             await scaler.close()
         say()

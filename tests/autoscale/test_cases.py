@@ -2,7 +2,8 @@
 
 The steps of a case:
   user, users  a request of each, one after the other; `is` gives the outcome of each: `clone 1`, `held`, `open` (a clone has it
-               and has not answered), `any` of these, or an error's status and text, with * as a wildcard.
+               and has not answered), `any` of these, or an error's status and text, with * as a wildcard; `refused`: nobody
+               listens; `cut off`: the connection ended without an answer.
                `path` and `post` (a body) of the request
   tick         a round of the autoscaler, and what must hold after it: existing `clones`, `cloned` in this round (how many in
                each operation), `ended`, `drained`, `failed` events, `logged` lines of failure, active `users`, `load` (users
@@ -14,15 +15,20 @@ The steps of a case:
   joined       these clones have been asked to join, and (unless deaf) have ended
   fault        a fault of the fake hypervisor, see docs/protocol.md
   release      /slow answers; vanish: a user disconnects; bodies: the bodies sent to the clones so far; kill_host
+  close        close() is called, signal: the program gets it; `said` waits for a line of the log
+  closed       close() has come to its end, ended: so has the program; `said` as before
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Awaitable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+import aiohttp
 import pytest
 import yaml
 from autoscale_harness import HANG_GUARD_S, Program, User, World, running
@@ -32,6 +38,15 @@ CASES = [
     for path in sorted((Path(__file__).parent / "cases").glob("*.yaml"))
     for case in yaml.safe_load(path.read_text())
 ]
+
+
+async def outcome(asked: Awaitable[str]) -> str:
+    try:
+        return await asked
+    except aiohttp.ClientConnectorError:
+        return "refused"
+    except aiohttp.ClientConnectionError:
+        return "cut off"
 
 
 class Play:
@@ -44,7 +59,7 @@ class Play:
 
     async def step(self, step: dict[str, Any]) -> None:
         words = {**step}
-        expected = {key: words.pop(key) for key in ("is", "path", "post", "answered") if key in words}
+        expected = {key: words.pop(key) for key in ("is", "path", "post", "answered", "said") if key in words}
         ((what, value),) = words.items()
         await getattr(self, f"do_{what}")(value, **{("expected" if k == "is" else k): v for k, v in expected.items()})
 
@@ -52,7 +67,7 @@ class Play:
         user = self.user(name)
         assert user.open is None, f"{name} has a request open"
         held = (await self.program.do("state"))["held"]
-        user.open = asyncio.ensure_future(user.get(path, method="POST" if post else "GET", data=post or None))
+        user.open = asyncio.ensure_future(outcome(user.get(path, method="POST" if post else "GET", data=post or None)))
         state = None
         impatient = not expected.startswith("503 no clone came within")
         while not user.open.done():
@@ -138,6 +153,31 @@ class Play:
     async def do_release(self, _: bool, answered: dict[str, str]) -> None:
         self.world.release.set()
         await self.answers(answered)
+
+    async def do_close(self, _: bool, said: str = "", answered: Optional[dict[str, str]] = None) -> None:
+        await self.program.do("start_close")
+        await self.ending(said, answered)
+
+    async def do_signal(self, name: str, said: str = "", answered: Optional[dict[str, str]] = None) -> None:
+        self.program.signal(signal.Signals[name])
+        await self.ending(said, answered)
+
+    async def do_closed(self, _: bool, said: str = "") -> None:
+        while not (await self.program.do("state"))["closed"]:
+            await asyncio.sleep(0.002)
+        await self.ending(said)
+
+    async def do_ended(self, _: bool) -> None:
+        await self.program.process.wait()
+
+    async def ending(self, said: str, answered: Optional[dict[str, str]] = None) -> None:
+        if said:
+            await self.program.said(said)
+        for name, text in (answered or {}).items():
+            user = self.user(name)
+            assert user.open
+            got, user.open = await user.open, None
+            assert fnmatchcase(got, text), f"{name} got {got!r}, expected {text!r}"
 
     async def do_vanish(self, name: str) -> None:
         user = self.user(name)

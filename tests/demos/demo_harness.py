@@ -60,8 +60,8 @@ class Demo:
             )  # fmt: skip
 
     async def start_chat(self, language: str, options: str = "") -> None:
-        """The chat server; options: more of GRIDCENTRIC_AUTOSCALE, as '"maxClones": 3'."""
-        more = f", {options}" if options else ""
+        """The chat server; options: more of GRIDCENTRIC_AUTOSCALE, as '"maxClones": 3'. Its end waits for nobody."""
+        more = f', "endLimit": 0{", " if options else ""}{options}'
         await self.start(
             SERVERS[language], CHAT_PORT=str(self.app_port), GRIDCENTRIC_AUTOSCALE=f'{{"listenPort": {self.port}{more}}}'
         )

@@ -38,7 +38,7 @@ def test_requests_under_way_are_answered(service: Any, tmp_path: Path) -> None:
     until(lambda: metrics(made.listen)["gridcentric_users"], "the request")
     made.scaled.note_processes()
     made.scaled.process.send_signal(signal.SIGTERM)
-    made.scaled.said("gc scale: 1 request under way may take up to 3600 s more; a second signal cuts them off\n")
+    made.scaled.said("gc scale: 1 request under way may take up to 3600 s more; a second signal ends the wait\n")
     with pytest.raises(ConnectionRefusedError):
         Client(made.listen)
     (tmp_path / "now").touch()

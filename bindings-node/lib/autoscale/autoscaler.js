@@ -2,10 +2,10 @@
 // The loop: every interval list the family, plan, clone or drain, let the held requests go, check the clones' health.
 // Start here to read autoscale. The rules are in policy.js, the clones in family.js, the traffic in proxy.js.
 
-const http = require('node:http');
 const guest = require('..');
 const { Policy, Refused } = require('./policy');
 const { Family } = require('./family');
+const { Front } = require('./front');
 const { Proxy } = require('./proxy');
 const { Users } = require('./users');
 const { Dashboard } = require('./dashboard');
@@ -13,7 +13,8 @@ const cloneSide = require('./clone_side');
 
 const UNHEALTHY_AFTER = 3; // health checks failed in a row
 const DRAIN_GRACE_MS = 5000; // a clone that was asked to join and still lives is killed
-const CLOSE_GRACE_MS = 2000;
+const SIGNALS = ['SIGINT', 'SIGTERM'];
+const CLOSING = 'the service is being shut down';
 
 const isHostsEnd = (error) => error.code === 'host_unreachable';
 /** Why there is no clone, for the world: where the host's socket is concerns nobody there. */
@@ -47,17 +48,12 @@ class Autoscaler {
       admits: options.dashboard, trusted: options.trustProxy, clock: options.clock,
       snapshot: () => this.state(), me: (request) => this.#me(request),
     });
-    // Node's own five seconds would often close a connection on which a user is just sending the next request.
-    const patience = { headersTimeout: 15000, keepAliveTimeout: 15000, requestTimeout: 120000, connectionsCheckingInterval: 2000 };
-    this.server = http.createServer(patience);
-    this.server.maxConnections = options.maxConnections;
-    this.server.on('request', (request, response) => this.#request(request, response));
-    this.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    this.server.on('connect', (request, socket) => { // no tunnels
-      socket.on('error', () => {});
-      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
-      socket.destroySoon();
+    this.front = new Front({
+      maxConnections: options.maxConnections,
+      request: (request, response) => this.#request(request, response),
+      upgrade: (request, socket, head) => this.#upgrade(request, socket, head),
     });
+    this.signalled = false; // by Ctrl-C or SIGTERM
     this.onSignal = (signal) => this.#signal(signal);
     /** Resolves once the proxy listens; rejects when it can't. */
     this.ready = this.#start();
@@ -83,28 +79,36 @@ class Autoscaler {
     };
   }
 
-  /** End all clones, close all connections and the proxy. The app in this process goes on. */
+  /**
+   * Accept nothing new; end all clones once what is under way has ended, or been cut off after `endLimit` ms. The app in this
+   * process goes on.
+   */
   close() {
     this.closing ??= this.#close();
     return this.closing;
   }
 
+  /** What is under way when this closes is waited for no longer. Returns whether it was waited for. */
+  cutOff() { return this.front.cutOff(); }
+
   async #start() {
     const { signals, host, listenPort } = this.options;
     this.family.isClone(); // the first call: from here on who we are is known from memory
-    if (signals) for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, this.onSignal);
-    await new Promise((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen({ port: listenPort, host }, resolve);
-    });
+    if (signals) for (const signal of SIGNALS) process.on(signal, this.onSignal);
+    await this.front.listen({ port: listenPort, host });
     this.#schedule();
   }
 
   #schedule() {
     this.timer = setTimeout(async () => {
       await this.tick();
-      if (!this.closing && !this.family.isClone()) this.#schedule();
+      if (this.timer) this.#schedule();
     }, this.options.interval);
+  }
+
+  #noMoreRounds() {
+    clearTimeout(this.timer);
+    this.timer = null;
   }
 
   async #round() {
@@ -119,7 +123,9 @@ class Autoscaler {
       this.lastReason = null;
     } catch (error) {
       failure = toUsers(error);
-      if (error.message !== this.lastReason) this.#tell('failed', `no clone could be made: ${error.message}`, { reason: error.message });
+      if (!this.closing && error.message !== this.lastReason) {
+        this.#tell('failed', `no clone could be made: ${error.message}`, { reason: error.message });
+      }
       this.lastReason = error.message;
     }
     this.#settle(failure);
@@ -159,11 +165,11 @@ class Autoscaler {
 
   /** From here on this process is a plain app: the proxy's timers, connections and held requests are the master's. */
   #becomeClone() {
-    clearTimeout(this.timer);
+    this.#noMoreRounds();
     for (const { refuse } of [...this.held.values()]) refuse(new Refused('this is a clone'));
     this.dashboard.close();
     this.proxy.close();
-    this.server.closeAllConnections();
+    this.front.close();
   }
 
   #drain(vmid) {
@@ -201,7 +207,7 @@ class Autoscaler {
   }
 
   #enter(request) {
-    if (this.closing) throw new Refused('the service is being shut down');
+    if (this.closing) throw new Refused(CLOSING);
     const user = this.policy.enter(this.users.of(request), this.#now());
     this.dashboard.changed();
     return user;
@@ -211,6 +217,7 @@ class Autoscaler {
   #place(user, stream) {
     const clone = this.policy.place(user, this.#now());
     if (clone) return clone;
+    if (this.closing) throw new Refused(CLOSING);
     if (this.held.size >= this.options.maxHeld) throw new Refused(`${this.held.size} requests are waiting for a clone already`);
     return new Promise((resolve, reject) => {
       const done = (settle) => (value) => {
@@ -271,7 +278,7 @@ class Autoscaler {
 
   #upgrade(request, socket, head) {
     if (this.family.isClone()) return socket.destroy();
-    this.proxy.upgrade(this.server, request, socket, head).catch((error) => this.#broken(error, socket));
+    this.proxy.upgrade(this.front.server, request, socket, head).catch((error) => this.#broken(error, socket));
   }
 
   /** A defect of ours costs this one client its connection, nobody else anything. */
@@ -281,35 +288,27 @@ class Autoscaler {
   }
 
   async #close() {
-    clearTimeout(this.timer);
-    for (const signal of ['SIGINT', 'SIGTERM']) process.removeListener(signal, this.onSignal);
-    await this.round; // a cloning that is under way ends first
-    for (const { refuse } of [...this.held.values()]) refuse(new Refused('the service is being shut down'));
-    const closed = new Promise((resolve) => { this.server.close(resolve); });
-    await this.#endClones().catch((error) => this.options.log(`the clones could not be ended: ${error.message}`));
+    await this.ready.catch(() => {});
+    for (const { refuse } of [...this.held.values()]) refuse(new Refused(CLOSING));
     this.dashboard.close();
+    await this.front.end(this.options.endLimit, this.options.log, this.signalled ? '; a second signal ends the wait' : '');
+    if (this.family.isClone()) return; // made in the meantime: its master ends it
+    for (const signal of SIGNALS) process.removeListener(signal, this.onSignal);
+    this.#noMoreRounds();
+    await this.round; // a cloning that is under way ends first
+    await this.family.endAll().catch((error) => this.options.log(`the clones could not be ended: ${error.message}`));
     this.proxy.close();
-    this.server.closeAllConnections();
-    await closed;
   }
 
-  async #endClones() {
-    const clones = [...(await this.family.living())];
-    await Promise.allSettled(clones.map((clone) => this.family.drain(clone)));
-    const until = performance.now() + CLOSE_GRACE_MS;
-    let left = await this.family.living();
-    while (left.length && performance.now() < until) {
-      await new Promise((resolve) => { setTimeout(resolve, 20); });
-      left = await this.family.living();
-    }
-    await Promise.all(left.map((clone) => this.family.kill(clone.vmid)));
-  }
-
-  /** Ctrl-C or SIGTERM: the family ends, then the signal does what it would have done. */
+  /** Ctrl-C or SIGTERM: the family ends, then the signal does what it would have done. A second time: at once. */
   async #signal(signal) {
-    if (this.family.isClone()) return void guest.join('stopped');
+    const again = this.signalled;
+    this.signalled = true;
+    if (this.family.isClone()) return cloneSide.stop(again ? 0 : this.options.endLimit);
+    if (this.closing) this.cutOff();
+    if (again) return;
     await this.close();
-    if (!process.listenerCount(signal)) process.kill(process.pid, signal);
+    if (!this.family.isClone() && !process.listenerCount(signal)) process.kill(process.pid, signal);
   }
 
   #tell(kind, text, more) {

@@ -25,9 +25,17 @@ function answer(request, response, token) {
   return say(421, { error: `this is clone ${vmid}; the service is at the master's address` });
 }
 
+/**
+ * A signal has come. The master has probably got it too (Ctrl-C) and ends this clone when nobody needs it any more; it
+ * ends by itself after `limit` ms.
+ */
+function stop(limit) {
+  setTimeout(() => guest.join('stopped'), limit);
+}
+
 function knows(given, token) {
   const text = Buffer.from(given ?? '');
   return text.length === token.length && timingSafeEqual(text, Buffer.from(token));
 }
 
-module.exports = { answer, CONTROL_PATH, TOKEN_HEADER };
+module.exports = { answer, stop, CONTROL_PATH, TOKEN_HEADER };

@@ -4,10 +4,12 @@
 
 const http = require('node:http');
 const { randomBytes } = require('node:crypto');
+const { setTimeout } = require('node:timers/promises');
 const guest = require('..');
 const { CONTROL_PATH, TOKEN_HEADER } = require('./clone_side');
 
 const CONTROL_TIMEOUT_MS = 2000;
+const END_GRACE_MS = 2000; // clones that were drained and still live are killed
 
 class Family {
   constructor(listenPort) {
@@ -69,6 +71,18 @@ class Family {
     await guest.kill(vmid).catch((error) => {
       if (error.code !== 'no_such_domain') throw error; // it has ended in the meantime
     });
+  }
+
+  /** Resolves when no clone is left. */
+  async endAll() {
+    await Promise.all((await this.living()).map((clone) => this.drain(clone).catch(() => this.kill(clone.vmid))));
+    const until = performance.now() + END_GRACE_MS;
+    let left = await this.living();
+    while (left.length && performance.now() < until) {
+      await setTimeout(20);
+      left = await this.living();
+    }
+    await Promise.all(left.map((clone) => this.kill(clone.vmid)));
   }
 
   async ledger() { return guest.list_tickets(); }

@@ -10,7 +10,7 @@ const { Autoscaler } = require('./autoscaler');
  * @param {number} listenPort the port for clients
  * @param {number} appPort the port on which the app in this process already listens
  * @param {object} [options] see docs/autoscale.md
- * @returns {Autoscaler} with `ready` (a promise: the proxy listens), `state()` and `close()`
+ * @returns {Autoscaler} with `ready` (a promise: the proxy listens), `state()`, `close()` and `cutOff()`
  * @throws {TypeError} naming the invalid argument
  */
 function setup(listenPort, appPort, options) {

@@ -27,10 +27,7 @@ class Proxy {
     this.upstreams = new Map(); // vmid -> Upstream
   }
 
-  handle(request, response) {
-    closeWithClient(request.socket, response);
-    return this.#serve(request, response, response);
-  }
+  handle(request, response) { return this.#serve(request, response, response); }
 
   /** An `upgrade` of the server's. What is no WebSocket is read again as a request that has not asked for anything. */
   async upgrade(server, request, socket, head) {
@@ -141,25 +138,6 @@ class Proxy {
     response.writeHead(status, STATUS_CODES[status], headers);
     response.end(`${text}\n`);
   }
-}
-
-const unfinished = new WeakMap(); // socket -> its responses
-
-/** An answer that waits behind another on the client's connection is told when that closes: node:http tells only the first. */
-function closeWithClient(socket, response) {
-  let all = unfinished.get(socket);
-  if (!all) {
-    unfinished.set(socket, (all = new Set()));
-    socket.once('close', () => {
-      for (const waiting of all) {
-        if (waiting.socket || waiting.writableFinished) continue;
-        waiting.destroy();
-        waiting.emit('close');
-      }
-    });
-  }
-  all.add(response);
-  response.once('close', () => all.delete(response));
 }
 
 /** The body, when it is small enough to be sent again; undefined: it is a stream. */

@@ -29,7 +29,7 @@ def setup(listen_port: int, app_port: int, **options: Any) -> Autoscaler:
 
     Call it in the thread of the running event loop. docs/autoscale.md describes the options. Raises ValueError naming the
     invalid argument, and RuntimeError if no event loop is running. Returns at once; await .ready for the proxy to listen,
-    .close() to end it.
+    .close() to end it when what is under way has ended, at most `end_limit` ms later.
     """
     given = {"listen_port": listen_port, "app_port": app_port, **options, **from_environment()}
     read = read_options(given.pop("listen_port"), given.pop("app_port"), given)

@@ -19,7 +19,7 @@ from gridcentric import Error, HostUnreachable, aio
 from gridcentric.autoscale import clone_side
 from gridcentric.autoscale.dashboard import Dashboard
 from gridcentric.autoscale.family import Family, OwnFamily
-from gridcentric.autoscale.front import Front
+from gridcentric.autoscale.front import Front, HttpFront
 from gridcentric.autoscale.options import Options
 from gridcentric.autoscale.policy import Clone, Plan, Policy, Refused, User
 from gridcentric.autoscale.proxy import Proxy
@@ -28,7 +28,7 @@ from gridcentric.results import TicketInfo
 
 UNHEALTHY_AFTER = 3  # health checks failed in a row
 DRAIN_GRACE_MS = 5000  # a clone that was asked to join and still lives is killed
-CLOSE_GRACE_S = 2.0
+CLOSING = "the service is being shut down"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -50,6 +50,7 @@ class Autoscaler:
     """Made by setup(). `ready` is done once the proxy listens, or failed with the reason."""
 
     _drained_text = "has joined"
+    _signalled = False  # by Ctrl-C or SIGTERM
 
     def __init__(self, options: Options, policy: Optional[Policy] = None, family: Optional[Family] = None) -> None:
         """policy, family: for one who does not scale this process by its users (gridcentric.scale)."""
@@ -80,7 +81,7 @@ class Autoscaler:
             answered=self._answered,
             cookie=self.users.cookie,
         )
-        self._front = Front(self._request, options.max_connections)
+        self._front: Front = HttpFront(self._request, options.max_connections)
         self.ready = asyncio.ensure_future(self._start())
         self.ready.add_done_callback(self._started)
 
@@ -115,10 +116,17 @@ class Autoscaler:
         }  # fmt: skip
 
     def close(self) -> asyncio.Task[None]:
-        """End all clones, close all connections and the proxy. The app in this process goes on."""
+        """Accept nothing new; end all clones once what is under way has ended, or been cut off after `end_limit` ms.
+
+        The app in this process goes on.
+        """
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
         return self._closing
+
+    def cut_off(self) -> bool:
+        """What is under way when this closes is waited for no longer. Whether it was waited for."""
+        return self._front.cut_off()
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -138,9 +146,9 @@ class Autoscaler:
             self.options.log(f"autoscale did not start: {ready.exception()}")
 
     async def _run(self) -> None:
-        while not self._closing and not self.family.is_clone():
+        while not self.family.is_clone():
             await asyncio.sleep(self.options.interval / 1000)
-            await self.tick()
+            await asyncio.shield(self.tick())
 
     async def _one_round(self) -> None:
         failure = None
@@ -156,7 +164,7 @@ class Autoscaler:
             self._problem = None
         except Error as error:
             failure = _to_users(error)
-            if str(error) != self._problem:
+            if not self._closing and str(error) != self._problem:
                 self._tell("failed", f"no clone could be made: {error}", reason=str(error))
             self._problem = str(error)
         self._settle(failure)
@@ -251,7 +259,7 @@ class Autoscaler:
 
     def _enter(self, request: web.BaseRequest) -> User:
         if self._closing:
-            raise Refused("the service is being shut down")
+            raise Refused(CLOSING)
         user = self.policy.enter(*self.users.of(request), self._now())
         self.dashboard.changed()
         return user
@@ -261,6 +269,8 @@ class Autoscaler:
         clone = self.policy.place(user, self._now())
         if clone:
             return clone
+        if self._closing:
+            raise Refused(CLOSING)
         if len(self._held) >= self.options.max_held:
             raise Refused(f"{len(self._held)} requests are waiting for a clone already")
         place: asyncio.Future[Clone] = asyncio.get_running_loop().create_future()
@@ -321,43 +331,42 @@ class Autoscaler:
         return await self.proxy.handle(request)
 
     async def _close(self) -> None:
-        loop = asyncio.get_running_loop()
+        await asyncio.wait([self.ready])
+        if self._listener:
+            self._listener.close()
+        for _, place in self._held:
+            if not place.done():
+                place.set_exception(Refused(CLOSING))
+        self.dashboard.close()
+        ends_wait = "; a second signal ends the wait" if self._signalled else ""
+        await self._front.end(self.options.end_limit, self.options.log, ends_wait)
+        if self.family.is_clone():
+            return  # made in the meantime: its master ends it
         for number in _SIGNALS if self.options.signals else ():
-            loop.remove_signal_handler(number)
+            asyncio.get_running_loop().remove_signal_handler(number)
         if self._loop_task:
             self._loop_task.cancel()
         if self._round:
             await asyncio.wait([self._round])  # a cloning that is under way ends first
-        self._accept_no_more()
-        try:
-            await self._end_clones()
-        except Error as error:
-            self.options.log(f"the clones could not be ended: {error}")
-        self.dashboard.close()
+        await self._end_clones()
         await self.proxy.close()
-        await self._front.close()
-
-    def _accept_no_more(self) -> None:
-        for _, place in self._held:
-            if not place.done():
-                place.set_exception(Refused("the service is being shut down"))
-        if self._listener:
-            self._listener.close()
 
     async def _end_clones(self) -> None:
-        clones = await self.family.living()
-        await asyncio.gather(*(self.family.drain(clone) for clone in clones), return_exceptions=True)
-        until = time.monotonic() + CLOSE_GRACE_S
-        while (left := await self.family.living()) and time.monotonic() < until:
-            await asyncio.sleep(0.02)
-        await asyncio.gather(*(self.family.kill(clone.vmid) for clone in left))
+        try:
+            await self.family.end_all()
+        except Error as error:
+            self.options.log(f"the clones could not be ended: {error}")
 
     def _signal(self) -> None:
-        """Ctrl-C or SIGTERM: the family ends, then this process does, as aiohttp's own servers do."""
+        """Ctrl-C or SIGTERM: the family ends, then this process does, as aiohttp's own servers do. A second time: at once."""
+        again, self._signalled = self._signalled, True
         if self.family.is_clone():
-            clone_side.end("stopped")
+            clone_side.stop(0 if again else self.options.end_limit)
             return
-        self.close().add_done_callback(lambda _: asyncio.get_running_loop().call_soon(_exit))
+        if self._closing:
+            self.cut_off()
+        if not again:
+            self.close().add_done_callback(lambda _: self.family.is_clone() or asyncio.get_running_loop().call_soon(_exit))
 
     def _tell(self, kind: str, text: str, **more: Any) -> None:
         self.options.log(text)

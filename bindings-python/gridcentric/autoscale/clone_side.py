@@ -26,6 +26,12 @@ def end(report: str) -> None:
     _ending.add(asyncio.ensure_future(aio.join(report)))
 
 
+def stop(limit: int) -> None:
+    """A signal has come. The master has probably got it too (Ctrl-C) and ends this clone when nobody needs it any
+    more; it ends by itself after `limit` ms."""
+    asyncio.get_running_loop().call_later(limit / 1000, end, "stopped")
+
+
 async def answer(request: web.BaseRequest, token: str) -> web.StreamResponse:
     """Answer a request on a clone's control port."""
     vmid = guest.vmid()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import time
 from abc import ABC, abstractmethod
 from typing import Any, Optional, Union
 
@@ -22,6 +23,7 @@ from gridcentric.autoscale.policy import Clone
 from gridcentric.results import Domain, TicketInfo
 
 CONTROL_TIMEOUT_S = 2.0
+END_GRACE_S = 2.0  # clones that were drained and still live are killed
 
 
 class Family(ABC):
@@ -81,6 +83,16 @@ class Family(ABC):
     @abstractmethod
     async def kill(self, vmid: int) -> None:
         """End a clone; nothing if it has ended already."""
+
+    async def end_all(self) -> None:
+        """Done when no clone is left."""
+        clones = await self.living()
+        drained = await asyncio.gather(*(self.drain(clone) for clone in clones), return_exceptions=True)
+        await asyncio.gather(*(self.kill(clone.vmid) for clone, error in zip(clones, drained) if error))
+        until = time.monotonic() + END_GRACE_S
+        while (left := await self.living()) and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        await asyncio.gather(*(self.kill(clone.vmid) for clone in left))
 
     @abstractmethod
     async def ledger(self) -> list[TicketInfo]:

@@ -93,6 +93,7 @@ class Options:
     hold_timeout: int
     max_held: int
     request_timeout: int
+    end_limit: int
     max_connections: int
     users: Union[str, dict[str, str], Callable[[Any], Any]]
     trust_proxy: bool

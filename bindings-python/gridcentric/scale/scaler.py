@@ -16,7 +16,7 @@ from aiohttp import web
 from gridcentric import HostUnreachable
 from gridcentric.autoscale.autoscaler import Autoscaler
 from gridcentric.autoscale.dashboard import Dashboard
-from gridcentric.autoscale.front import Front
+from gridcentric.autoscale.front import HttpFront
 from gridcentric.autoscale.policy import Clone, Plan, Refused, User
 from gridcentric.scale import processes, schedule
 from gridcentric.scale.family import OrderedFamily
@@ -28,7 +28,6 @@ from gridcentric.scale.tcp import TcpFront
 
 ADMIN_HOST = "127.0.0.1"
 ADMIN_CONNECTIONS = 100
-LOOK_EVERY_S = 0.02  # at what is still under way
 # Of the task of a request: when it came, until the clone's answer begins.
 _came: ContextVar[Optional[list[float]]] = ContextVar("came", default=None)
 
@@ -37,6 +36,7 @@ class Scaler(Autoscaler):
     """`lost_host` is done when the host has ended, and with it all clones."""
 
     _drained_text = "has been drained"
+    _signalled = True  # service.py hears the signals
     policy: Rules
     family: OrderedFamily
 
@@ -50,10 +50,8 @@ class Scaler(Autoscaler):
         self._durations = Histogram()
         self._answers: dict[str, int] = {}
         self._made = self._ended = self._failures = 0
-        self._requests_open = 0
-        self._finishing = False
         self._tcp: Optional[TcpFront] = None
-        self._admin: Optional[Front] = None
+        self._admin: Optional[HttpFront] = None
         self._admin_listener: Optional[asyncio.Server] = None
         self.lost_host: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if settings.protocol == "tcp":
@@ -61,21 +59,7 @@ class Scaler(Autoscaler):
                 settings.app, settings.max_connections, enter=self._connected, exit=self._disconnected, place=self._place,
                 lives=family.lives, lost=self._lost, answered=self._answered,
             )  # fmt: skip
-            self._admin = Front(self._administer, ADMIN_CONNECTIONS)
-
-    @property
-    def under_way(self) -> int:
-        """Requests that have not been answered to the end, WebSockets too; for TCP, connections."""
-        return self._tcp.connections if self._tcp else self._requests_open
-
-    def finish(self) -> None:
-        """Accept nothing new; a kept connection ends with its next answer."""
-        self._finishing = True
-        self._accept_no_more()
-
-    async def nothing_under_way(self) -> None:
-        while self.under_way:
-            await asyncio.sleep(LOOK_EVERY_S)
+            self._admin = HttpFront(self._administer, ADMIN_CONNECTIONS)
 
     def apply(self, settings: Settings) -> list[str]:
         """Go on with these settings; returns the names of those that differ. Raises Wrong for one that needs a restart."""
@@ -109,7 +93,7 @@ class Scaler(Autoscaler):
 
     async def _start(self) -> None:
         if self._tcp:
-            self._front = self._tcp  # type: ignore[assignment]
+            self._front = self._tcp
         await super()._start()
         self._later(self._watch_host())
         await self.tick()
@@ -134,7 +118,7 @@ class Scaler(Autoscaler):
         self.policy.minimum = schedule.minimum(self.settings.schedule, self.settings.min, datetime.datetime.now())
         self._cpu.note(now, {vmid: self._cpu_ms[vmid] for vmid in self.policy.clones if vmid in self._cpu_ms})
         self.policy.load = Load(
-            connections=self._tcp.connections if self._tcp else self._front.connections,
+            connections=self._front.connections,
             requests=self._requests.rate(now),
             cpu=self._cpu.average(),
             latency=self._requests.p95(now),
@@ -181,13 +165,7 @@ class Scaler(Autoscaler):
         now = self._now()
         self._requests.arrived(now)
         _came.set([now])
-        self._requests_open += 1
-        try:
-            response = await self.proxy.handle(request)
-        finally:
-            self._requests_open -= 1
-        if self._finishing:
-            response.force_close()
+        response = await self.proxy.handle(request)
         kind = f"{response.status // 100}xx"
         self._answers[kind] = self._answers.get(kind, 0) + 1
         return response
@@ -203,7 +181,7 @@ class Scaler(Autoscaler):
     # -- TCP
 
     def _connected(self) -> User:
-        if self._closing or self._finishing:
+        if self._closing:
             raise Refused("the service is being shut down")
         user = self.policy.enter(None, None, self._now())
         self.dashboard.changed()
@@ -219,9 +197,9 @@ class Scaler(Autoscaler):
         return web.Response(status=404, text="there is /_gridcentric, the dashboard, and /_gridcentric/metrics\n")
 
     async def _close(self) -> None:
+        await super()._close()
         if self._admin_listener:
             self._admin_listener.close()
-        await super()._close()
         if self._admin:
             await self._admin.close()
 

@@ -18,8 +18,8 @@ from gridcentric.scale.scaler import ADMIN_HOST, Scaler
 from gridcentric.scale.settings import Settings, Wrong
 from gridcentric.scale.source import Source
 
-# So often the file is looked at.
-LOOK_EVERY_S = 0.5
+# How often the settings' file is looked at.
+FILE_EVERY_S = 0.5
 FAILED = 1
 
 
@@ -37,7 +37,6 @@ class Service:
         self._name = f"'{settings.command[0]}'"
         self.scaler: Optional[Scaler] = None
         self.lines: Optional[Lines] = None
-        self._finishing: Optional[asyncio.Future[None]] = None
 
     async def run(self) -> int:
         """The exit code."""
@@ -115,14 +114,14 @@ class Service:
     async def _watch(self, scaler: Scaler) -> int:
         """Until something ends."""
         loop = asyncio.get_running_loop()
-        look = loop.time() + LOOK_EVERY_S
+        look = loop.time() + FILE_EVERY_S
         while True:
             hang_up = asyncio.ensure_future(self._hang_up.wait())
             left = max(0.0, look - loop.time())
             await self._first_of(self._asked, self.program.ended, scaler.lost_host, hang_up, timeout=left)
             hang_up.cancel()
             if self._asked.done():
-                await self._finish(scaler)
+                await self._first_of(scaler.close(), self.program.ended, scaler.lost_host)
                 return 0
             if self.program.ended.done():
                 code = self.program.ended.result()
@@ -136,23 +135,7 @@ class Service:
                 self._hang_up.clear()
                 self._read_again(scaler)
             if loop.time() >= look:
-                look = loop.time() + LOOK_EVERY_S
-
-    async def _finish(self, scaler: Scaler) -> None:
-        """What is under way may end by itself, for a while."""
-        limit = self.settings.end_limit / 1000
-        scaler.finish()
-        if scaler.under_way and limit:
-            say(f"{self._under_way(scaler)} may take up to {limit:g} s more; a second signal cuts them off")
-            self._finishing = asyncio.ensure_future(scaler.nothing_under_way())
-            await self._first_of(self._finishing, self.program.ended, scaler.lost_host, timeout=limit)
-            self._finishing.cancel()
-        if scaler.under_way:
-            say(f"{self._under_way(scaler)} cut off")
-
-    def _under_way(self, scaler: Scaler) -> str:
-        count, what = scaler.under_way, "connection" if self.settings.protocol == "tcp" else "request"
-        return f"{count} {what}{'s' * (count > 1)} under way"
+                look = loop.time() + FILE_EVERY_S
 
     def _read_again(self, scaler: Scaler) -> None:
         if self.source.file is None:
@@ -170,6 +153,7 @@ class Service:
         """Nothing is left: no clone, no program, no private host."""
         try:
             if self.scaler:
+                self.scaler.cut_off()
                 await self.scaler.close()
             await self.family.close()
             await self.program.end(self.settings.stop_limit)
@@ -186,9 +170,7 @@ class Service:
         """Once more: what is under way is not waited for. And again: nor is the program."""
         if not self._asked.done():
             self._asked.set_result(None)
-        elif self._finishing and not self._finishing.done():
-            self._finishing.cancel()
-        else:
+        elif not (self.scaler and self.scaler.cut_off()):
             self.program.kill()
 
     @staticmethod

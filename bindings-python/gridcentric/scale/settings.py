@@ -119,8 +119,8 @@ class Settings:
             "min_clones": self.min, "max_clones": self.max, "interval": self.interval, "strategy": self.strategy,
             "cooldown": self.cooldown, "drain": False if self.drain is None else self.drain,
             "user_timeout": self.user_timeout, "hold_timeout": self.hold_timeout, "max_held": self.max_held,
-            "request_timeout": self.request_timeout, "max_connections": self.max_connections, "users": self.users,
-            "trust_proxy": self.trust_proxy, "dashboard": self.dashboard, "signals": False, **more,
+            "request_timeout": self.request_timeout, "end_limit": self.end_limit, "max_connections": self.max_connections,
+            "users": self.users, "trust_proxy": self.trust_proxy, "dashboard": self.dashboard, "signals": False, **more,
         })  # fmt: skip
 
 

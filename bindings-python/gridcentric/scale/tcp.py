@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable
 from typing import Any, Callable, Optional
 
-from gridcentric.autoscale.front import Full, limited
+from gridcentric.autoscale.front import Front, Full, limited
 from gridcentric.autoscale.policy import Clone, Refused, User
 from gridcentric.autoscale.proxy import ATTEMPTS, PAUSE_S
 from gridcentric.autoscale.upstream import CONNECT_TIMEOUT_S
@@ -97,10 +97,12 @@ class _Side(asyncio.Protocol):
             self._other.transport.write_eof()
 
 
-class TcpFront:
+class TcpFront(Front):
     """enter() -> a new connection, as a user; exit(user): it has ended; await place(user) -> its clone, or Refused; await
     lives(vmid): asked once the clone has been reached; await lost(): it could not be, what lives is to be looked up;
     answered(clone): bytes have come from it."""
+
+    carries = "connection"
 
     def __init__(
         self,
@@ -126,8 +128,11 @@ class TcpFront:
     def connections(self) -> int:
         return len(self._clients)
 
+    @property
+    def under_way(self) -> int:
+        return len(self._clients)
+
     def accept(self) -> asyncio.Protocol:
-        """The protocol of a new connection. Connections above the limit are closed at once."""
         if self.connections >= self._most:
             self.refused += 1
             return Full()
@@ -149,6 +154,9 @@ class TcpFront:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _close_unused(self) -> None:
+        """All are in use."""
 
     async def _serve(self, client: _Side) -> None:
         user: Optional[User] = None
