@@ -68,7 +68,7 @@ class Workers:
         arguments = [*self._arguments, prefix]
         if self._machines:
             program = ["bash", f"{FOLDER}/classic.sh"] if self._form == "classic" else ["python3", f"{FOLDER}/worker.py"]
-            return await self._machines.start(HERE, *program, *arguments, packages=[PIKA])
+            return await self._machines.start(HERE, *program, *arguments, folders=[PIKA])
         if self._form == "classic":
             command = [str(_paths.GC), "run", "--", "bash", str(HERE / "classic.sh"), *arguments]
         else:

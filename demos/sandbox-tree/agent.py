@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 import shlex
-import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,12 +54,25 @@ def title(change: Path) -> str:
     return change.read_text().splitlines()[0].removeprefix("# ")
 
 
+async def patched(text: str, patch: Path) -> str:
+    """What a patch makes of the text of the file that it changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "file")
+        file.write_text(text)
+        command = ["patch", "-s", "-i", str(patch), str(file)]
+        pipe, to = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=to)
+        said, _ = await process.communicate()
+        if process.returncode:
+            raise Failed(f"{patch.name} cannot be applied: {said.decode().strip()}")
+        return file.read_text()
+
+
 class Agent:
     """`changed` is called whenever there is news."""
 
     def __init__(self, root: Session, project: Path, changed: Callable[[], None]) -> None:
-        self._project, self._changed = project, changed
-        self._original = (project / "suggest.py").read_text()
+        self._changed, self._original = changed, (project / "suggest.py").read_text()
         self.root = Node(root, "The session")
         self.nodes = [self.root]
 
@@ -100,8 +112,10 @@ class Agent:
         node.state = "trying"
         self._changed()
         try:
-            command = "bash" if change.suffix == ".sh" else "patch -s -p1 -i"
-            await node.session.output(f"{command} {shlex.quote(str(change))}")
+            if change.suffix == ".sh":
+                await node.session.script(change.read_text())
+            else:
+                await node.session.write("suggest.py", await patched(self._before(node)["suggest.py"], change))
             await self._test(node)
             await self._compare(node)
         except Failed as failed:
@@ -118,28 +132,33 @@ class Agent:
                 self._changed()
 
         node.tests = []
-        await node.session.run(f"{shlex.quote(sys.executable)} check.py {node.session.url}", said)
+        await node.session.run('"$python" check.py "http://$address:$port"', said)
 
     async def _compare(self, node: Node) -> None:
-        """What its files are, by gc diff, and how their texts differ from its parent's."""
-        assert node.parent is not None
-        for change in json.loads(await node.session.output('gc diff --json "$me"')):
-            path = Path(change["path"])
-            node.files.append({"kind": change["kind"], "path": str(path.relative_to(self._project))})
+        """What it has changed, and how the texts differ from its parent's."""
+        node.files = await node.session.changed()
         for file in node.files:
             if file["kind"] != "D":
                 name = shlex.quote(file["path"])
                 status, text = await node.session.run(f"(($(wc -c < {name}) <= {MOST_BYTES})) && cat {name}")
                 if status == 0:
                     node.texts[file["path"]] = text
-        before = {"suggest.py": self._original, **node.parent.texts}
+        before = self._before(node)
         for path, text in node.texts.items():
             lines = (before.get(path, "").splitlines(), text.splitlines())
             node.diff += difflib.unified_diff(*lines, f"before/{path}", f"after/{path}", lineterm="")
 
+    def _before(self, node: Node) -> dict[str, str]:
+        """The texts that its parent had."""
+        assert node.parent is not None
+        return {"suggest.py": self._original, **node.parent.texts}
+
     async def keep(self, node: Node, folder: Path) -> list[str]:
-        """Copies the session's files out of its private folder; returns their names."""
-        await node.session.output(f"cp -a . {shlex.quote(str(folder))}")
+        """Copies the session's files to a folder outside; returns their names."""
+        names = await node.session.files()
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(await node.session.read(name))
         node.state = "kept"
         self._changed()
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        return names

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent import Agent, Node, changes
+from agent import Agent, Node
 from stage.page import Page
 from stage.performance import Options, Refused, perform
 from stage.programs import Programs, programs, required
@@ -23,10 +23,6 @@ HERE = Path(__file__).resolve().parent
 DESCRIPTION = """a shell session with a server and files is forked ten ways; each branch tries another change and runs the tests
 against its own server, with its own files. The best branch is forked again, and its files are kept. The agent is a script: it
 needs no key and no model."""
-NO_VMS = (
-    "it does not run in VMs: gc diff knows private folders only, and the agent, which is outside, cannot reach clones of a VM. "
-    "Such clones have processes and files apart anyway: docs/qemu.md"
-)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +30,7 @@ def main(arguments: list[str]) -> int:
     options.number("ways", 10, "how many changes are tried at once, at most", high=10)
     options.number("megabytes", 12, "size of the text whose words the session's server counts when it starts", high=1000)
     options.text("keep", "FOLDER", "where the best branch's files go (default: a new folder)")
-    options.choice("hypervisor", ("process", "qemu"), "what makes the clones; qemu is refused, with the reason")
+    options.choice("hypervisor", ("process", "qemu"), "what makes the clones")
     options.flag("once", "end when the files are kept, with exit code 1 if a test fails with them")
     given = options.parse(arguments)
     return perform(lambda: run(given))
@@ -57,6 +53,17 @@ async def project(started: Programs, megabytes: int) -> Path:
     return folder
 
 
+def place(given: str) -> Path:
+    """The folder for the files that are kept, where they can be written."""
+    folder = Path(given).resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise Refused(f"--keep {given}: no files can be written there: {error}") from None
+    return folder
+
+
 class Show:
     """One agent's climbs, on the page and in the terminal."""
 
@@ -64,7 +71,7 @@ class Show:
         self._page, self._given, self._folder = page, given, folder
         self._before = digest(folder)
         self._agent: Agent = agent_of(self._changed)
-        self._keep = Path(given.keep).resolve() if given.keep else None
+        self._keep: Path | None = given.keep
         self.again = asyncio.Event()
 
     def _changed(self) -> None:
@@ -86,7 +93,6 @@ class Show:
         self._say(best, best.title)
         if self._keep is None:
             self._keep = Path(tempfile.mkdtemp(prefix="gridcentric-sandbox-tree-"))
-        self._keep.mkdir(parents=True, exist_ok=True)
         files = await self._agent.keep(best, self._keep)
         unchanged = digest(self._folder) == self._before
         real = "unchanged" if unchanged else "CHANGED"
@@ -106,9 +112,8 @@ class Show:
 
 
 async def run(given: argparse.Namespace) -> int:
-    if given.hypervisor != "process":
-        raise Refused(NO_VMS)
     required("patch", "patch")
+    given.keep = place(given.keep) if given.keep else None
     started_at = time.perf_counter()
 
     async def again() -> dict[str, Any]:
@@ -120,9 +125,9 @@ async def run(given: argparse.Namespace) -> int:
     async with (
         programs() as started,
         Page(HERE / "page.html", given.port, {"again": again}) as page,
-        Desk(started) as desk,
+        Desk(started, given.hypervisor) as desk,
     ):
-        page.show(nodes=[], running=True, kept=None, most=len(changes(1, given.ways)))
+        page.show(nodes=[], running=True, kept=None, hypervisor=given.hypervisor)
         print(f"the page: {page.url}", flush=True)
         folder = await project(started, given.megabytes)
         started_at = time.perf_counter()

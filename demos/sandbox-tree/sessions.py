@@ -1,25 +1,29 @@
 """The shell session and its clones, as the agent sees them: it sends command lines, and gets what they write. Knows no
-changes, no tests and no page. session.sh is the other side."""
+changes, no tests and no page. session.sh is the other side, in a process or in a VM."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
 import json
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 from stage.performance import Failed, Refused
 from stage.programs import Programs, free_port
+from stage.vms import FOLDER, Machines
 
 from gridcentric import _paths
 
 HERE = Path(__file__).resolve().parent
-PATIENCE_S = 120  # for a command: a session that takes longer is given up
+PATIENCE_S = {"process": 120, "qemu": 900}  # for a command: a session that takes longer is given up
+LIMIT_S = {"process": 0.3, "qemu": 3}  # of the processor's time, for a request to a session's server; VMs may be emulated
+LINE = 60_000  # what asyncio reads as one is a little longer
 
 
 class Session:
@@ -27,16 +31,16 @@ class Session:
 
     def __init__(self, desk: Desk, vmid: int, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._desk, self._reader, self._writer = desk, reader, writer
-        self.vmid, self.url = vmid, f"http://{address}:{desk.server_port}"
+        self.vmid, self.url = vmid, None if desk.machines else f"http://{address}:{desk.server_port}"
 
     async def run(self, command: str, said: Optional[Callable[[str], None]] = None) -> tuple[int, str]:
         """Carries out a command line; returns its status and what it has written. `said` gets each line at once."""
         try:
             self._writer.write(f"{command}\n".encode())
-            return await asyncio.wait_for(self._end_of_command(said), PATIENCE_S)
+            return await asyncio.wait_for(self._end_of_command(said), self._desk.patience_s)
         except (ConnectionError, asyncio.TimeoutError) as error:
             raise Failed(
-                f"session {self.vmid} did not finish '{command}': {error or f'it took more than {PATIENCE_S} s'}"
+                f"session {self.vmid} did not finish '{command}': {error or f'it took more than {self._desk.patience_s} s'}"
             ) from None
 
     async def _end_of_command(self, said: Optional[Callable[[str], None]] = None) -> tuple[int, str]:
@@ -68,32 +72,44 @@ class Session:
         started = time.perf_counter()
         micros = await self.output(f"fork {ways}")
         clones = await self._desk.arrived(ways)
-        answers = await asyncio.gather(*(clone._ask() for clone in clones))
+        answers = await asyncio.gather(*(clone._first_answer() for clone in clones))
         answered = (time.perf_counter() - started) * 1e3
         if any(answer != wanted for answer in answers):
             raise Failed(f"the servers of {ways} clones of session {self.vmid} said {answers}, expected {wanted} from each")
-        for clone in clones:
-            await asyncio.wait_for(clone._end_of_command(), PATIENCE_S)  # of "fork", which ends in each of them
         return clones, {"clone_ms": int(micros) / 1e3, "answered_ms": answered}
 
+    async def _first_answer(self) -> dict[str, Any]:
+        await asyncio.wait_for(self._end_of_command(), self._desk.patience_s)  # of "fork", which ends in each of them
+        return await self._ask()
+
     async def _ask(self) -> dict[str, Any]:
-        """What the server says about itself: only a clone of it can know the same number."""
-        host, port = self.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
-            writer.write(b"GET / HTTP/1.0\r\n\r\n")
-            said: dict[str, Any] = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
-            return said
-        finally:
-            writer.close()
+        """What the server says about itself: only a clone of it can know the same number. The session asks it, because a VM
+        cannot be reached from here."""
+        said: dict[str, Any] = json.loads(await self.output("ask"))
+        return said
 
     async def answers(self) -> None:
         """Returns when the server answers."""
-        while True:
-            with contextlib.suppress(ConnectionError):
-                await self._ask()
-                return
+        while (await self.run("ask"))[0]:
             await asyncio.sleep(0.02)
+
+    async def script(self, text: str) -> None:
+        """Carries out a whole script, in a separate shell."""
+        await self.output(f"base64 -d <<< {base64.b64encode(text.encode()).decode()} | bash")
+
+    async def write(self, name: str, text: str) -> None:
+        await self.output(f"base64 -d <<< {base64.b64encode(text.encode()).decode()} > {shlex.quote(name)}")
+
+    async def read(self, name: str) -> bytes:
+        return base64.b64decode(await self.output(f"base64 -w {LINE} {shlex.quote(name)}"))
+
+    async def files(self) -> list[str]:
+        return sorted((await self.output(r"find . -type f -printf '%P\n'")).splitlines())
+
+    async def changed(self) -> list[dict[str, str]]:
+        """What its files are, compared with those of the first session at its start: "A", "C" or "D", and a path."""
+        listed = json.loads(await self.output(self._desk.compare))
+        return [{"kind": one["kind"], "path": str(Path(one["path"]).relative_to(self._desk.folder))} for one in listed]
 
     def end(self) -> None:
         """The session ends when its connection does, with its server and its files."""
@@ -103,16 +119,23 @@ class Session:
 class Desk:
     """Where sessions report to, on 127.0.0.1."""
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, hypervisor: str) -> None:
         self._programs, self._arrivals = programs, asyncio.Queue[Session]()
+        self._hypervisor, self.patience_s = hypervisor, PATIENCE_S[hypervisor]
         self.token, self.server_port = secrets.token_hex(8), free_port()
+        self.machines: Optional[Machines] = None
 
     async def __aenter__(self) -> Desk:
         self._server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        if self._hypervisor == "qemu":
+            self.machines = Machines(self._programs, [self._port])
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._server.close()
+        if self.machines:
+            self.machines.close()
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         words = (await reader.readline()).decode(errors="replace").split()
@@ -123,25 +146,36 @@ class Desk:
 
     async def arrived(self, count: int) -> list[Session]:
         try:
-            found = [await asyncio.wait_for(self._arrivals.get(), PATIENCE_S) for _ in range(count)]
+            found = [await asyncio.wait_for(self._arrivals.get(), self.patience_s) for _ in range(count)]
         except asyncio.TimeoutError:
-            raise Failed(f"expected {count} sessions, but not all have connected within {PATIENCE_S} s") from None
+            raise Failed(f"expected {count} sessions, but not all have connected within {self.patience_s} s") from None
         return sorted(found, key=lambda session: session.vmid)
 
     async def start(self, project: Path) -> Session:
-        """The first session, in that folder."""
-        port = self._server.sockets[0].getsockname()[1]
-        words = [str(HERE / "session.sh"), sys.executable, str(port), str(self.server_port), self.token]
-        command = [str(_paths.GC), "run", "--tree", "--private-files", "--", "bash", *words]
+        """The first session, in that folder; that of a VM is in a copy of it."""
+        words = [str(self._port), str(self.server_port), self.token, str(LIMIT_S[self._hypervisor])]
         log = self._programs.folder / "session.log"
         with log.open("wb") as output:
-            env = {"PYTHONDONTWRITEBYTECODE": "1"}
-            process = await self._programs.start(*command, env=env, cwd=project, stdout=output, stderr=output)
-        first = asyncio.create_task(self.arrived(1))
+            process = await (self._boot(project, words) if self.machines else self._run(project, words, output))
+        first = asyncio.create_task(self._arrivals.get())
         ended = asyncio.create_task(process.wait())
         await asyncio.wait([first, ended], return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not first.done():
             first.cancel()
-            raise Refused(f"the session did not start: {log.read_text().strip()}")
-        return first.result()[0]
+            raise Refused(f"the session did not start: {log.read_text().strip() or f'exit code {process.returncode}'}")
+        if self.machines:
+            await first.result().output("cp -a . ../before")
+        return first.result()
+
+    async def _run(self, project: Path, words: list[str], output: IO[bytes]) -> asyncio.subprocess.Process:
+        self.folder, self.compare = project, 'gc diff --json "$me"'
+        run = [str(_paths.GC), "run", "--tree", "--private-files", "--", "bash", str(HERE / "session.sh"), sys.executable]
+        env = {"PYTHONDONTWRITEBYTECODE": "1"}
+        return await self._programs.start(*run, *words, env=env, cwd=project, stdout=output, stderr=output)
+
+    async def _boot(self, project: Path, words: list[str]) -> asyncio.subprocess.Process:
+        assert self.machines is not None
+        self.folder, self.compare = Path(FOLDER, project.name), '"$python" ../changed.py ../before "$PWD"'
+        run = ["env", f"--chdir={self.folder}", "PYTHONDONTWRITEBYTECODE=1", "bash", f"{FOLDER}/session.sh", "python3"]
+        return await self.machines.start(HERE, *run, *words, folders=[project])

@@ -25,12 +25,12 @@ class Machines:
         self._lent: set[asyncio.Task[None]] = set()
 
     async def start(
-        self, folder: Path, *command: str, packages: Iterable[Path] = (), **more: object
+        self, folder: Path, *command: str, folders: Iterable[Path] = (), **more: object
     ) -> asyncio.subprocess.Process:
-        """Boots a VM and runs a command there, with a copy of the folder as FOLDER, and these packages of Python in it."""
+        """Boots a VM and runs a command there, with a copy of the folder as FOLDER, and of these in it."""
         tunnel = free_port()
         copied = [f"--copy={RELAY}:/root/relay.py", f"--copy={folder}:{FOLDER}"]
-        copied += [f"--copy={package}:{FOLDER}/{package.name}" for package in packages]
+        copied += [f"--copy={one}:{FOLDER}/{one.name}" for one in folders]
         inside = ["python3", "/root/relay.py", *map(str, (tunnel, *sorted(self._ports))), "--", *command]
         run = [str(_paths.GC), "run", "--hypervisor", "qemu", *copied, f"--publish={tunnel}:{tunnel}"]
         process = await self._programs.start(*run, "--", *inside, **more)

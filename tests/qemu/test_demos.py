@@ -16,6 +16,8 @@ from playing import START
 HITS = ["--clones", "2", "--shells", "1", "--rate", "1", "--target", "6", "--seconds", "2"]
 JOBS = ["--jobs", "30", "--rate", "2", "--length", "1000", "--backlog", "2"]
 ALL_DONE = "30 jobs: 30 done, 0 waiting, 0 lost, 0 done twice"
+TREE = ["--once", "--ways", "4", "--megabytes", "1"]
+BEST = "session 7, Both of these: 9 of 9 tests pass"
 MORE_S = 600  # for booting VMs, without KVM, beside other tests
 
 
@@ -28,9 +30,10 @@ MORE_S = 600  # for booting VMs, without KVM, beside other tests
         ("mapreduce", ["--once", "--workers", "2", "--runs", "1", "--megabytes", "1"], ["2 of 2 results as the plain count"]),
         ("producer-consumer", [*JOBS, "--form", "handler"], [ALL_DONE, "to its first job, by clone: "]),
         ("producer-consumer", [*JOBS, "--form", "classic"], [ALL_DONE, "to its first job, by clone: "]),
+        ("sandbox-tree", TREE, ["session 0 forked 4 ways: ", "session 4 forked 4 ways: ", BEST]),
         ("test-track", ["--once", "--accelerate", "2", "--corner", "2"], ["1 → 2 machines: ", "A on 2, all ended, B on 2: "]),
     ],
-    ids=["hit-counter", "mapreduce", "producer-consumer", "classic", "test-track"],
+    ids=["hit-counter", "mapreduce", "producer-consumer", "classic", "sandbox-tree", "test-track"],
 )
 def test_a_demo_in_vms(name: str, options: list[str], said: list[str]) -> None:
     async def main(folder: Path) -> None:

@@ -14,7 +14,7 @@ START, LIMIT, MOST = "na", 8, 4000
 
 
 def ask(path, **given):
-    connection = http.client.HTTPConnection(SERVER, timeout=60)
+    connection = http.client.HTTPConnection(SERVER, timeout=300)
     try:
         connection.request("GET", f"/{path}?{urlencode(given)}")
         answer = connection.getresponse()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 class Index:
     def __init__(self, file):
-        counts = Counter(Path(file).read_text().lower().split())
+        with Path(file).open() as lines:
+            counts = Counter(word for line in lines for word in line.lower().split())
         self._words = sorted(counts)
         self._counts = counts
         self.looked = 0

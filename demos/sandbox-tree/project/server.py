@@ -1,6 +1,6 @@
 """Serves suggestions. It counts the words of text.txt when it starts, which takes a while; suggest.py can be loaded again.
 
-    server.py PORT
+    server.py PORT LIMIT_S
 
 GET /suggest?start=LETTERS&limit=N   {words, looked}: how many words it looked at for that
 GET /words?start=LETTERS             {word: count} of all that begin so, to check with
@@ -19,12 +19,12 @@ from urllib.parse import parse_qs, urlsplit
 import suggest
 from index import Index
 
-LIMIT_S = 0.3  # of the processor's time, for a request
+LIMIT_S = float(sys.argv[2])  # of the processor's time, for a request
 STARTED = secrets.token_hex(8)
 
 
 def too_long(number, frame):
-    raise TimeoutError(f"took more than {LIMIT_S} s of the processor's time")
+    raise TimeoutError(f"took more than {LIMIT_S:g} s of the processor's time")
 
 
 def answer(index, path, given):
