@@ -70,16 +70,20 @@ class Broker:
         return True
 
     def _environment(self) -> dict[str, str]:
-        folder = self._folder
+        folder, node = self._folder, f"gridcentric-demo-{os.getpid()}@localhost"
+        # With these, Erlang opens the distribution port once, as it starts. RabbitMQ would open and close it twice before, to
+        # see whether port and name are free; a port that Erlang closes can stay in use for a moment ("nodistribution").
+        ports = f"inet_dist_listen_min {self._distribution} inet_dist_listen_max {self._distribution}"
+        arguments = f"-sname {node} -kernel inet_dist_use_interface {{127,0,0,1}} {ports}"
         return {
             "HOME": str(folder),
             "ERL_CRASH_DUMP": str(folder / "crash"),  # not into the working folder
             "ERL_EPMD_PORT": str(self._names),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
-            "RABBITMQ_NODENAME": f"gridcentric-demo-{os.getpid()}@localhost",
+            "RABBITMQ_NODENAME": node,
             "RABBITMQ_DIST_PORT": str(self._distribution),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": arguments,
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
