@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from pathlib import Path
 from typing import Optional
 
@@ -41,10 +42,14 @@ class Broker:
             await self._start_names()
         with (self._folder / "output").open("ab") as output:
             self._process = await self._programs.start(str(SERVER), env=self._environment(), stdout=output, stderr=output)
-        while not await asyncio.to_thread(self._accepts):
-            if self._process.returncode is not None:
-                raise Failed(f"RabbitMQ did not start:\n{(self._folder / 'output').read_text()[:2000]}")
-            await asyncio.sleep(0.1)
+        try:
+            while not await asyncio.to_thread(self._accepts):
+                if self._process.returncode is not None:
+                    raise Failed(f"RabbitMQ did not start:\n{(self._folder / 'output').read_text()[:2000]}")
+                await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            await self._programs.end(self._process, signal.SIGKILL)  # while it starts, it forgets a SIGTERM
+            raise
 
     async def _start_names(self) -> None:
         """Erlang's name server. A broker that did not find it would start another, which stays behind and takes its port."""

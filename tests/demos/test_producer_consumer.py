@@ -145,6 +145,21 @@ def test_a_slow_name_server(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_ctrl_c_while_the_broker_starts(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with demo(tmp_path) as played:
+            await played.start([*START, "producer-consumer", "--port", str(played.port), *SMALL])
+            await answers(played)
+            while not list(played.runtime.glob("*/rabbitmq/output")):
+                await asyncio.sleep(0.01)
+            os.killpg(played.process.pid, signal.SIGINT)
+            async with asyncio.timeout(15):  # RabbitMQ is not waited for, which would take 20 s
+                await played.nothing_left()
+            assert played.process.returncode == 128 + signal.SIGINT
+
+    asyncio.run(main())
+
+
 def test_workers_are_shown_by_number() -> None:
     """In whatever order they took their first jobs."""
     from django.conf import settings

@@ -61,6 +61,10 @@ def test_wrong_names_and_options() -> None:
     assert code == 2 and text.startswith("gridcentric-demo: there is no demo 'nix', expected one of: chat, ")
     code, text = said(*COMMAND, "test-track", "--port", "x")
     assert code == 2 and "argument --port: 'x', expected a number from 1 to 65535" in text
+    code, text = said("make", "--no-print-directory", "-C", str(ROOT), "demo", "DEMO=nix")
+    assert code == 2 and text.startswith("there is no demo 'nix': make demos lists the names\n"), "before anything is built"
+    code, text = said(*START, "sandbox-tree", "--keep", "/proc/nix")
+    assert code == 2 and "demos/start sandbox-tree: --keep /proc/nix: no files can be written there: " in text
     code, text = said(*START, "test-track", HYPERVISOR="xen")
     assert code == 2 and "HYPERVISOR is 'xen', expected process or qemu" in text
     code, text = said(*COMMAND, "chat", "--port", "x")
@@ -104,6 +108,20 @@ def test_a_signal_ends_all(number: str, command: list[str], tmp_path: Path) -> N
                 for folder in played.runtime.glob("gridcentric-demo-*"):
                     folder.rmdir()
             await played.nothing_left()
+
+    asyncio.run(main())
+
+
+def test_ctrl_c_while_modules_are_loaded(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with demo(tmp_path) as played:
+            await played.start([sys.executable, "-X", "importtime", *START[1:], "test-track", "--port", str(played.port)])
+            while "stage.performance" not in played.log.read_text():
+                await asyncio.sleep(0.005)
+            send(played, signal.SIGINT)
+            await played.nothing_left()
+            assert played.process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+            assert "Traceback" not in played.log.read_text()
 
     asyncio.run(main())
 
