@@ -208,6 +208,9 @@ class World:
             return await self._say(request, request.path.split("/")[2].replace("-", " "))
         if request.path.startswith("/cut/"):
             return await self._cut(request, *request.path.split("/")[2:])
+        if request.path == "/socket.io/" and "sid" not in request.query:
+            packet = f'0{{"sid":"{secrets.token_urlsafe(15)}","upgrades":["websocket"],"pingInterval":25000}}'
+            return web.Response(text=f"{len(packet)}:{packet}" if request.query["EIO"] == "3" else packet)
         if request.path == "/hops":
             own = [("X-Hop", "1"), ("Connection", "keep-alive, X-Hop"), ("Proxy-Authenticate", "Basic"), ("Upgrade", "h2c")]
             own += [("X-Gridcentric-Vmid", "99"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]

@@ -40,6 +40,7 @@ class Autoscaler {
       place: (user, stream) => this.#place(user, stream),
       lost: () => this.#lost(),
       cookie: (user) => this.users.cookie(user),
+      listener: (request, user) => this.users.listener(request, user),
       requestTimeout: options.requestTimeout,
       trustProxy: options.trustProxy,
       answered: (clone) => this.#answered(clone),

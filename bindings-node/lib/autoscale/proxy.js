@@ -20,10 +20,11 @@ class Proxy {
    * @param lost async (): a clone could not be reached; what lives is to be looked up
    * @param answered (clone): its answer begins
    * @param cookie (user) => the Set-Cookie of an answer to it, or undefined
+   * @param listener (request, user) => what is called with the beginning of the answer's body, or undefined
    * @param requestTimeout, trustProxy: the options
    */
-  constructor({ appPort, family, enter, exit, place, lost, answered, cookie, retryAfter, requestTimeout, trustProxy }) {
-    Object.assign(this, { appPort, family, enter, exit, place, lost, answered, cookie, retryAfter, requestTimeout, trustProxy });
+  constructor({ appPort, family, enter, exit, place, lost, answered, cookie, listener, retryAfter, requestTimeout, trustProxy }) {
+    Object.assign(this, { appPort, family, enter, exit, place, lost, answered, cookie, listener, retryAfter, requestTimeout, trustProxy });
     this.upstreams = new Map(); // vmid -> Upstream
   }
 
@@ -88,7 +89,7 @@ class Proxy {
       if (met && met !== clone) return this.#say(response, user, 502, `clone ${met.vmid} has ended`);
       const options = {
         body, timeout: this.requestTimeout, trusted: this.trustProxy, fresh: !harmless || attempt > 1,
-        mark: (headers) => this.#mark(headers, user, clone),
+        mark: (headers) => this.#mark(headers, user, clone), listener: this.listener(request, user),
       };
       const upstream = this.#upstream(clone);
       const error = await (head ? upstream.upgrade(request, response, stream, head, options) : upstream.send(request, response, options));

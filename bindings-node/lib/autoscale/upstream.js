@@ -83,8 +83,9 @@ class Upstream {
    * which the app may have closed at that moment; `late`: the clone said nothing for `timeout` ms.
    * @param body a Buffer, or undefined: the request itself is passed on as it comes
    * @param mark (headers) what is added to the answer's headers
+   * @param listener (chunk), or undefined: is called with the beginning of the answer's body
    */
-  async send(request, response, { body, timeout, trusted, fresh, mark }) {
+  async send(request, response, { body, timeout, trusted, fresh, mark, listener }) {
     // What the clone's end did to kept connections may have come together with this request, but is told after it.
     if (!fresh) await new Promise(setImmediate);
     if (response.destroyed) return;
@@ -95,7 +96,10 @@ class Upstream {
     if (request.headers.host === undefined) headers.push('Host', `${this.clone.ip}:${this.port}`); // HTTP/1.0 may come without
     if (!body && request.headers['content-length'] === undefined) headers.push('Transfer-Encoding', 'chunked');
     return this.#ask(request, response, headers, fresh ? this.fresh : this.kept, timeout, (outgoing, begun, resolve) => {
-      outgoing.on('response', (answer) => { if (passOn(answer, response, mark)) begun(); });
+      outgoing.on('response', (answer) => {
+        if (listener) answer.once('data', listener);
+        if (passOn(answer, response, mark)) begun();
+      });
       response.once('close', () => {
         request.unpipe().resume(); // what the app did not want of the body makes way for the next request
         if (!response.writableFinished) outgoing.destroy();

@@ -80,6 +80,7 @@ class Autoscaler:
             lost=self._lost,
             answered=self._answered,
             cookie=self.users.cookie,
+            listener=self.users.listener,
         )
         self._front: Front = HttpFront(self._request, options.max_connections)
         self.ready = asyncio.ensure_future(self._start())

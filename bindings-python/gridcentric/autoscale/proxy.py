@@ -41,7 +41,8 @@ class Proxy:
     """enter(request) -> user: a request begins; exit(user): it has ended; await place(user) -> clone, or Refused;
 
     await lost(): a clone could not be reached, what lives is to be looked up; answered(clone): its answer begins;
-    cookie(user): the Set-Cookie of an answer to it, or None. request_timeout, trust_proxy: the options.
+    cookie(user): the Set-Cookie of an answer to it, or None; listener(request, user): what is called with the beginning of the
+    answer's body, or None. request_timeout, trust_proxy: the options.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class Proxy:
         lost: Callable[[], Awaitable[None]],
         answered: Callable[[Clone], None],
         cookie: Callable[[User], Optional[str]],
+        listener: Callable[[web.BaseRequest, User], Optional[Callable[[bytes], None]]],
     ) -> None:
         self._app_port, self._family, self._retry_after = app_port, family, retry_after
         self._timeout, self._trusted = request_timeout / 1000, trust_proxy
         self._enter, self._exit, self._place, self._lost = enter, exit, place, lost
-        self._answered, self._cookie = answered, cookie
+        self._answered, self._cookie, self._listener = answered, cookie, listener
         self._upstreams: dict[int, Upstream] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -152,11 +154,13 @@ class Proxy:
 
     async def _answer(self, request: web.BaseRequest, answer: Answer, user: User, upstream: Upstream) -> web.StreamResponse:
         headers, content = towards_client(answer.headers), answer.content
+        listen = self._listener(request, user)
         if content.is_eof() and request.method != "HEAD" and "Content-Length" in headers:
             # All of it is there: head and body go out at once.
-            response: web.StreamResponse = _Whole(
-                status=answer.status, reason=answer.reason, headers=headers, body=content.read_nowait()
-            )
+            body = content.read_nowait()
+            if listen:
+                listen(body)
+            response: web.StreamResponse = _Whole(status=answer.status, reason=answer.reason, headers=headers, body=body)
             self._mark(response, user, upstream.clone)
             return response
         response = _AsItCame(status=answer.status, reason=answer.reason, headers=headers)
@@ -165,6 +169,9 @@ class Proxy:
             await response.prepare(request)
             async for chunk in content.iter_any():
                 upstream.heard(len(chunk))
+                if listen:
+                    listen(chunk)
+                    listen = None
                 await response.write(chunk)
             await response.write_eof()
         except BROKEN:  # the clone, or the client, ended in mid-answer: so does the answer
