@@ -278,6 +278,8 @@ bool plan_threads();
 bool plan_memory();
 bool allow_fork_everywhere();
 bool rebuild_memory();
+/// By the plan: will copies fill memory? That takes as long as there is of it.
+bool copies_shared_memory();
 /// In the frozen copy: its clones rebuild their memory again.
 void begin_rebuilding_anew();
 
@@ -351,6 +353,8 @@ NamespaceTrial try_namespaces();
 // ---- stages.cpp
 /// Records what the copies are made by. Threads are parked.
 bool plan_process();
+/// How long the parked master waits until its copies have their own memory and descriptors.
+int copying_limit_ms();
 /// The sequence, from parking to release: then the program goes on. False with the result's failure when nothing was cloned.
 /// True: the result's index says where; a clone is complete.
 bool run_parked_stages();

@@ -255,7 +255,7 @@ void close_copies_ends() {
 
 // Returns when it needs the parked threads no more.
 bool wait_until_detached() {
-  const int socket = engine.result.links[0].to_copy, limit_ms = engine.order->park_timeout_ms;
+  const int socket = engine.result.links[0].to_copy, limit_ms = copying_limit_ms();
   int begun = state_forking;
   if (has_said(socket, limit_ms) || !status_of(0).state.compare_exchange_strong(begun, state_failed))
     return hear(socket, detached) || fail_as_copy(0);

@@ -270,6 +270,12 @@ bool allow_fork_everywhere() {
   return true;
 }
 
+bool copies_shared_memory() {
+  for (const SharedMapping &m : engine.plan.shared)
+    if (!m.stays && !m.ring) return true;
+  return false;
+}
+
 void begin_rebuilding_anew() {
   for (SharedMapping &m : engine.plan.shared) m.done = false;
   for (Descriptor &d : engine.plan.descriptors)

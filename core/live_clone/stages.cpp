@@ -75,10 +75,8 @@ bool wait_for_all(CloneState state, int limit_ms) {
 bool copy() {
   if (!take_pidfds()) return false;
   if (!engine.from_the_master()) return make_frozen_copy();
-  const int limit_ms =
-      engine.prepared.private_folder_count ? copying_timeout_ms : engine.order->park_timeout_ms;
   if (tree::whole()) tree::begin(tree::joining);  // each clone as soon as it has namespaces
-  return spawn_clones() && others_are(tree::joined) && wait_for_all(state_detached, limit_ms);
+  return spawn_clones() && others_are(tree::joined) && wait_for_all(state_detached, copying_limit_ms());
 }
 
 std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
@@ -97,6 +95,11 @@ void leave_engine() { busy_pid = 0; }
 bool plan_process() {
   return plan_threads() && plan_memory() && plan_private_files() &&
          stage(&engine.result.descriptors_ms, plan_descriptors) && plan_timers();
+}
+
+int copying_limit_ms() {
+  const bool much = engine.prepared.private_folder_count || copies_shared_memory();
+  return much ? copying_timeout_ms : engine.order->park_timeout_ms;
 }
 
 bool run_parked_stages() {
