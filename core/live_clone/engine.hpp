@@ -262,8 +262,6 @@ void settle_deadlines();
 // ---- waits.cpp
 /// What the thread waits in and how long: before it gets the signal.
 void look_at_wait(Thread &thread);
-/// The limit of a wait whose call is known.
-void look_at_limit(Wait *wait);
 /// In the handler: what the signal has interrupted. `wait` is what was seen before, or empty.
 void note_interruption(Wait &wait, ucontext_t *frame);
 /// In the handler: does the thread wait for something, and not for a moment only? Then it holds no lock of the C library's.

@@ -281,16 +281,15 @@ void go_on_for_the_rest(const Wait &w, ucontext_t *frame) {
 
 }  // namespace
 
-void look_at_limit(Wait *w) {
-  w->limit = w->asleep_since = -1;
-  if (w->call.known) w->limit = limit_of(w->call, rule_of(w->call));
-}
-
+// The thread runs on meanwhile: what is read of its limit counts only if it has slept since before.
 void look_at_wait(Thread &t) {
   Wait &w = t.wait;
+  const auto limit = [&w] { return w.call.known ? limit_of(w.call, rule_of(w.call)) : -1; };
+  w.asleep_since = -1;
   look_at_call(t);
-  look_at_limit(&w);
-  if (w.limit >= 0) look_at_sleep(t);
+  if (limit() < 0) return;
+  look_at_sleep(t);
+  w.limit = limit();
 }
 
 void note_interruption(Wait &w, ucontext_t *frame) {
@@ -307,7 +306,6 @@ void note_interruption(Wait &w, ucontext_t *frame) {
       return;
     w.interrupted = arch::decode_call(frame, code, &w.call);
     if (!w.interrupted) return;
-    w.limit = limit_of(w.call, rule_of(w.call));
     w.asleep_since = -1;
   }
   const Rule rule = rule_of(w.call);
@@ -315,14 +313,16 @@ void note_interruption(Wait &w, ucontext_t *frame) {
     w.interrupted = false;
     return;
   }
+  rusage usage{};
+  sys(SYS_getrusage, RUSAGE_THREAD, &usage);
+  if (usage.ru_nvcsw != w.sleeps) w.asleep_since = -1;
+  const timespec *rest = rest_of_sleep(w.call);  // it may have been written over the limit
+  if (!rest || w.asleep_since < 0) w.limit = limit_of(w.call, rule);
   if (w.limit < 0) {
     w.made_again = true;
     return arch::restart(frame, w.call);
   }
-  rusage usage{};
-  sys(SYS_getrusage, RUSAGE_THREAD, &usage);
-  if (usage.ru_nvcsw != w.sleeps) w.asleep_since = -1;
-  if (const timespec *rest = rest_of_sleep(w.call)) {
+  if (rest) {
     w.original = w.limit;
     w.limit = nanoseconds(*rest);
     w.rest_is_told = true;

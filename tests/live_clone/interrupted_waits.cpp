@@ -239,6 +239,40 @@ TESTEE(short_waits_are_not_interrupted) {
   if (strverscmp(gnu_get_libc_version(), "2.41") < 0) CHECK_EQ(interrupted.load(), 0L);
 }
 
+// Between two waits the memory that holds their limit often holds something else: the thread is examined while it runs.
+TESTEE(the_limit_of_a_wait_is_its_own) {
+  std::atomic<bool> stop{false};
+  std::atomic<long> rounds[4] = {};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; i++)
+    threads.emplace_back([&stop, &counter = rounds[i], told = i % 2] {
+      timespec limit{};
+      while (!stop) {
+        limit = {0, 1000};
+        nanosleep(&limit, told ? &limit : nullptr);
+        limit = {10 * far_ms, 0};
+        for (int spin = 0; spin < 3000; spin++) std::atomic_signal_fence(std::memory_order_seq_cst);
+        counter++;
+      }
+    });
+  const auto all_go_on = [&] {
+    for (auto &counter : rounds) {
+      const long before = counter;
+      until([&] { return counter > before; });
+    }
+  };
+  auto failing = order();
+  failing.fail_at = 1;
+  for (int i = 0; i < 200; i++) {
+    CHECK(live_clone::clone(failing).index < 0);
+    all_go_on();
+  }
+  clone_here();
+  all_go_on();
+  stop = true;
+  for (auto &t : threads) t.join();
+}
+
 // The next clone may begin before a thread has resumed its wait.
 TESTEE(waits_go_on_through_clones_back_to_back) {
   std::atomic<int> asleep{0}, interrupted{0};

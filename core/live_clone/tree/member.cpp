@@ -216,7 +216,7 @@ bool on_signal(const siginfo_t *info, ucontext_t *frame) {
   tell_children(shared->processes[place]);
   root_pidfd = (int)sys(SYS_pidfd_open, info->si_pid, 0);
   Wait wait = shared->processes[place].wait;
-  look_at_limit(&wait);
+  wait.asleep_since = -1;
   note_interruption(wait, frame);
   const bool ready = lay_out_engine(*shared, place);
   if (ready) {
