@@ -7,7 +7,8 @@
 // program may keep copies of them (liburing does), and a thread stopped between reading and writing one has it in a
 // register, so the clone's ring catches up by no-ops. For a libuv loop that has made hundreds of thousands of requests
 // this would take too long. But libuv keeps no copies: if nothing is in flight in its ring and no thread has a count in
-// a register, the clone's begins at 0.
+// a register, the clone's begins near 0, at a count by which the next request and answer have the same places as before:
+// a thread may have been stopped while it writes the one or reads the other.
 //
 // The flags that a ring was set up with cannot be read back. The new ring has a table of indexes if its memory has room
 // for one: a program that expects none works too, because each entry is its own index. The new ring has no hints
@@ -148,10 +149,11 @@ bool view_ring(const Descriptor &d, View *view, bool *polled) {
   return requests <= whole_pages(view->sqes_size) || refuse_ring(d, ring_with_large_requests);
 }
 
-// libuv's ring for epoll_ctl: it makes no other requests, and user_data holds operation, index and descriptor.
+// libuv's ring for epoll_ctl: it makes no other requests, and user_data holds operation, index and descriptor. A thread may be
+// writing the next request, over the oldest one.
 bool is_libuvs(View &view, uint32_t taken, uint32_t unsent) {
   if (view.at.sq_entries != 256 || view.at.cq_entries != 512) return false;
-  const uint32_t all = taken + unsent, known = taken > 256 - unsent ? 256 : all;
+  const uint32_t all = taken + unsent, known = all < 255 ? all : 255;
   for (uint32_t i = all - known; i != all; i++) {
     const uint32_t slot = i & 255;
     const io_uring_sqe &s = view.requests()[slot];
@@ -297,7 +299,7 @@ bool plan_ring(Descriptor &d) {
     if (taken > most_no_ops) return refuse_ring(d, ring_with_many_requests);
   } else if (taken > many_no_ops) {
     if (!r.unsent && !r.unread && !counted_in_registers(taken))
-      r.start = 0;
+      r.start = taken & (r.cq_entries - 1);
     else if (taken > most_no_ops) {
       engine.result.passes = true;
       return fail(EAGAIN)

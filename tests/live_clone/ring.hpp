@@ -126,15 +126,18 @@ struct Ring {
       CHECK_EQ(next_answer().user_data, (unsigned long long)i);
     }
   }
-  // As libuv does: adds the descriptor to the set through the ring.
+  // As libuv does: adds the descriptor to the set through the ring. The request is complete before the tail moves.
   void add_to(int set, int target, epoll_event *event) {
     const unsigned slot = sq_tail() & sq_mask();
-    io_uring_sqe &s = place(IORING_OP_EPOLL_CTL);
+    complete(write_down(IORING_OP_EPOLL_CTL), slot, set, target, event);
+  }
+  void complete(io_uring_sqe &s, unsigned slot, int set, int target, epoll_event *event) {
     s.addr = (unsigned long long)event;
     s.fd = set;
     s.len = EPOLL_CTL_ADD;
     s.off = (unsigned long long)target;
     s.user_data = EPOLL_CTL_ADD | slot << 2 | (unsigned long long)target << 32;
+    __atomic_store_n(&sq_tail(), sq_tail() + 1, __ATOMIC_RELEASE);
   }
   int flush() {  // all answers must be successes
     const unsigned n = sq_tail() - sq_head();
