@@ -105,10 +105,17 @@ bool make_descriptors() {
          put(sys(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK), &engine.result.copy_progress, "eventfd");
 }
 
+void take_share(int copy) {
+  Result &r = engine.result;
+  r.copy = copy;
+  r.first = first_of_share(copy);
+  r.last = first_of_share(copy + 1);
+}
+
 // Copies this copy, and says in each what its share is.
 bool make_more_copies() {
   Result &r = engine.result;
-  r.last = first_of_share(1);
+  take_share(0);
   for (int copy = 1; copy < r.copies; copy++) {
     const long made =
         arch::raw_fork(CLONE_PARENT | CLONE_PARENT_SETTID, nullptr, engine.plan.threads[0].registers.tls,
@@ -117,9 +124,7 @@ bool make_more_copies() {
       return fail((int)-made) << "can't copy the copy (error " << -made << ")" << why_no_process((int)-made),
              false;
     if (made == 0) {
-      r.copy = copy;
-      r.first = first_of_share(copy);
-      r.last = first_of_share(copy + 1);
+      take_share(copy);
       for (int other = 0; other < r.copies; other++)
         if (other != copy) close_end(&r.links[other].to_master);
       status_of(copy).state = state_detached;
@@ -249,6 +254,16 @@ bool make_links() {
   return true;
 }
 
+bool fork_copy() {
+  const long copy = arch::raw_fork(0, nullptr, engine.plan.threads[0].registers.tls);
+  if (copy == 0) run_copy();
+  if (copy < 0)
+    return fail((int)-copy) << "can't copy the program (error " << -copy << ")" << why_no_process((int)-copy),
+           false;
+  engine.prepared.status->copy_pids[0] = (int)copy;
+  return true;
+}
+
 void close_copies_ends() {
   for (auto &link : engine.result.links) close_end(&link.to_master);
 }
@@ -268,19 +283,9 @@ bool wait_until_detached() {
 }  // namespace
 
 bool make_frozen_copy() {
-  if (!make_links()) {
-    close_copies_ends();
-    end_copies();
-    return false;
-  }
-  const long copy = arch::raw_fork(0, nullptr, engine.plan.threads[0].registers.tls);
-  if (copy == 0) run_copy();
+  const bool made = make_links() && fork_copy();
   close_copies_ends();
-  if (copy < 0)
-    fail((int)-copy) << "can't copy the program (error " << -copy << ")" << why_no_process((int)-copy);
-  else
-    engine.prepared.status->copy_pids[0] = (int)copy;
-  if (copy > 0 && wait_until_detached()) return true;
+  if (made && wait_until_detached()) return true;
   end_copies();
   return false;
 }
