@@ -3,8 +3,8 @@
 # list (core/sources.txt): see scripts/sources.js, which also knows where the core is (the checkout's, or the copy inside the packed
 # package). Flags mirror the CMake build.
 #
-# About ten sources are compiled at once, except those of the group "parked" (core/live_clone/live_clone.cmake says why). Each
-# folder of the core is a library: Debian 12's gyp rejects a target with two sources of the same name.
+# About ten sources are compiled at once. Each folder of the core is a library: Debian 12's gyp rejects a target with two sources of
+# the same name.
 {
   "variables": {
     "root": "<!(node scripts/sources.js root)",
@@ -117,7 +117,7 @@
             # Runs while all threads are parked: with flags of its own, and without symbols that allocate, lock or throw.
             "target_name": "gridcentric_parked",
             "type": "static_library",
-            "sources": ["<!@(node scripts/sources.js parked)"],
+            "sources": ["<!@(node scripts/sources.js together parked)"],
             # Not cflags_cc: the defaults above remove -fno-exceptions and -fno-rtti from there.
             "cflags": ["<@(parked_flags)", "-fasynchronous-unwind-tables"],
             "cflags_cc!": ["-fexceptions", "-frtti"]

@@ -1,11 +1,6 @@
 # Builds the group `parked` (code that runs while all threads of the process are parked, with its own flags and a check of its
 # symbols) and gc-reaper. Sets GC_PARKED_OBJECTS.
 add_library(gc_parked OBJECT ${GC_SOURCES_parked})
-# Each source alone: the symbols are checked for each, and no function grows a larger stack by what others inline. With a sanitizer
-# no program clones itself, and compiling all at once costs a sixth.
-if(NOT GC_SANITIZE)
-  set_target_properties(gc_parked PROPERTIES UNITY_BUILD OFF)
-endif()
 target_include_directories(gc_parked PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/core/include)
 set(gc_parked_flags ${GC_SOURCES_flag} -fno-sanitize=all -Wall -Wextra -Werror)
 if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
