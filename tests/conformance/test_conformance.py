@@ -25,8 +25,10 @@ def marks(kind: str, language: str, case: Case, is_new: bool) -> list[pytest.Mar
         needed, short = [pytest.mark.vms], case.representative and language in ONCE_A_LANGUAGE
     elif language == "java":
         needed, short = [pytest.mark.java], kind == "process-pidns" or case.representative
-    else:  # a second form of a language calls the same client
-        short = language not in SECOND_FORMS or (is_new and kind in ("core", "process-pidns"))
+    elif language in SECOND_FORMS:  # calls the same client
+        short = is_new and kind in ("core", "process-pidns")
+    else:  # what the reference answers to any client, the wire and Python have shown
+        short = is_new or kind != "reference" or language in ("wire", "python")
     return needed if short else [*needed, pytest.mark.full]
 
 
