@@ -24,6 +24,6 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = [*lanes.FIRST, "others"]
+nox.options.sessions = ["build", "others"]
 
 __all__ = ["fresh", "java", "kernels", "lanes", "languages", "matrix", "packages", "quality", "suites", "vms", "zoo"]

@@ -1,4 +1,4 @@
-"""`make test` after lint and build: the other sessions in two lanes, side by side, as most of them wait half of the time.
+"""`make test` after the build: the other sessions in two lanes, side by side, as most of them wait half of the time.
 
 What a session says is shown when it has ended, so that the lanes' lines don't mix; until then it is in build/logs. It knows no
 more of a session than its name.
@@ -19,11 +19,10 @@ import nox
 
 from sessions.building import BUILD, PYTHON, ROOT
 
-FIRST = ["lint", "build"]
 # Those with packages, whole systems and VMs bring what they test; the others test what `build` has made.
 LANES = [
-    ["core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files", "conformance", "java",
-     "hypervisors", "live_clone", "denied"],
+    ["lint", "core", "asan", "tsan", "fuzz", "reference", "python", "node", "shell", "tree", "private_files", "conformance",
+     "java", "hypervisors", "live_clone", "denied"],
     ["packaging", "matrix-ci", "fresh", "qemu"],
 ]  # fmt: skip
 LAST = ["autoscale", "zoo-ci", "demos", "soak-ci", "readme"]  # each for the lane that is free first: longest first
@@ -79,7 +78,7 @@ class Lane(threading.Thread):
 
 @nox.session
 def others(session: nox.Session) -> None:
-    """The sessions of `make test` after lint and build, two at a time."""
+    """The sessions of `make test` after the build, two at a time."""
     LOGS.mkdir(parents=True, exist_ok=True)
     last = collections.deque(LAST)
     lanes = [Lane(session, names, last) for names in LANES]
