@@ -65,7 +65,10 @@ class Nursery:
             raise
 
     def _boot(self) -> None:
-        self._last_key = 0  # models have negative ones, which the host gives to nobody
+        self._last_key = 0  # models have negative ones, which the host gives to nobody, and of whose ends it must not hear
+        driver: Any = self.vms.host._driver
+        tell = driver.machine_ended
+        driver.machine_ended = lambda key, code: tell(key, code) if key >= 0 else None
         own = [ADAPTERS / name for name in ("python_adapter.py", "node.js", "shell.sh")]
         files = {PLACE: [*own, Path(c_program("c", library="/usr/lib/python3/dist-packages/gridcentric/lib"))]}
         files["/suite/core/include/gridcentric"] = [ROOT / "core" / "include" / "gridcentric" / "errors.def"]
