@@ -1,4 +1,4 @@
-"""`make test` after the build: the other sessions in two lanes, side by side, as most of them wait half of the time.
+"""`make test` after the build: the other sessions in two lanes, side by side: together they keep two processors busy.
 
 What a session says is shown when it has ended, so that the lanes' lines don't mix; until then it is in build/logs. It knows no
 more of a session than its name.

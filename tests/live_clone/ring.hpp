@@ -79,10 +79,8 @@ struct Ring {
 
   // Writes one request without submitting it; reads the tail from the ring, as libuv does.
   io_uring_sqe &place(unsigned char opcode) {
-    io_uring_sqe &s = sqes[sq_tail() & sq_mask()];
-    memset(&s, 0, sizeof s);
-    s.opcode = opcode;
-    __atomic_store_n(&sq_tail(), sq_tail() + 1, __ATOMIC_RELEASE);
+    io_uring_sqe &s = write_down(opcode);
+    move_tail();
     return s;
   }
   int enter(unsigned submit, unsigned wait) {
@@ -104,9 +102,10 @@ struct Ring {
     return s;
   }
   void publish() {
-    __atomic_store_n(&sq_tail(), sq_tail() + 1, __ATOMIC_SEQ_CST);
+    move_tail();
     wake();
   }
+  void move_tail() { __atomic_store_n(&sq_tail(), sq_tail() + 1, __ATOMIC_SEQ_CST); }
   void wake() {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (asleep()) CHECK_EQ(syscall(SYS_io_uring_enter, fd, 0, 0, IORING_ENTER_SQ_WAKEUP, nullptr, 0), 0L);
@@ -137,7 +136,7 @@ struct Ring {
     s.len = EPOLL_CTL_ADD;
     s.off = (unsigned long long)target;
     s.user_data = EPOLL_CTL_ADD | slot << 2 | (unsigned long long)target << 32;
-    __atomic_store_n(&sq_tail(), sq_tail() + 1, __ATOMIC_RELEASE);
+    move_tail();
   }
   int flush() {  // all answers must be successes
     const unsigned n = sq_tail() - sq_head();

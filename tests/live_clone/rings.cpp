@@ -55,7 +55,9 @@ TESTEE(ring_of_libuv_long_in_use) {  // more than no-ops can catch up with
   clone_here();
   r.complete(begun, slot, set, counter, &event);
   r.flush();
-  CHECK_EQ(r.next_answer().user_data, begun.user_data);
+  const io_uring_cqe &answer = r.next_answer();
+  CHECK_EQ(answer.res, 0);
+  CHECK_EQ(answer.user_data, begun.user_data);
   CHECK_EQ(epoll_ctl(set, EPOLL_CTL_DEL, counter, &event), 0);
 }
 
