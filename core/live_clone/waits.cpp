@@ -289,7 +289,7 @@ void look_at_wait(Thread &t) {
   look_at_call(t);
   if (limit() < 0) return;
   look_at_sleep(t);
-  w.limit = limit();
+  w.original = limit();
 }
 
 void note_interruption(Wait &w, ucontext_t *frame) {
@@ -316,14 +316,13 @@ void note_interruption(Wait &w, ucontext_t *frame) {
   rusage usage{};
   sys(SYS_getrusage, RUSAGE_THREAD, &usage);
   if (usage.ru_nvcsw != w.sleeps) w.asleep_since = -1;
-  const timespec *rest = rest_of_sleep(w.call);  // it may have been written over the limit
-  if (!rest || w.asleep_since < 0) w.limit = limit_of(w.call, rule);
+  w.limit = limit_of(w.call, rule);
   if (w.limit < 0) {
     w.made_again = true;
     return arch::restart(frame, w.call);
   }
-  if (rest) {
-    w.original = w.limit;
+  if (const timespec *rest = rest_of_sleep(w.call)) {  // it may have been written over the limit
+    if (w.asleep_since < 0) w.original = w.limit;
     w.limit = nanoseconds(*rest);
     w.rest_is_told = true;
   }
