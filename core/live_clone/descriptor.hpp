@@ -47,6 +47,7 @@ enum class Kind : int {
   kept,     ///< stays shared with the master, as after fork()
 };
 
+struct Connection;
 struct Ring;
 struct PtyState;
 
@@ -78,7 +79,8 @@ struct Descriptor {
     sockaddr_in6 *to;     ///< udp: where it is connected to (also an IPv4 address), null: nowhere
     uint16_t to_own;      ///< udp, of a tree: it is connected to a process of it, at this port; 0: it is not
     int shut;             ///< tcp_pair, tcp_across: halves, see tcp_ends.hpp
-    InFlight waiting;     ///< to be read from it
+    const Connection *was;  ///< tcp_pair, tcp_across: its names; null: another process has ended it
+    InFlight waiting;       ///< to be read from it
   };
   struct Pipe {
     int next;    ///< index of the next open file of the same pipe, -1: none
@@ -306,6 +308,10 @@ void copy_option(int from, int to, const SocketOption &o);
 void copy_options(int from, int to, const Descriptor &d);
 
 // ---- tcp_pairs.cpp
+/// For the clones: the names that an end has now.
+bool remember_names(Descriptor &d);
+/// In the frozen copy: a socket with the same options, connected to nobody.
+bool freeze_connection(Descriptor &d);
 /// Finds which TCP sockets are the two ends of a connection, and reads what is under way in them.
 bool plan_tcp_pairs();
 bool rebuild_tcp_pair(Descriptor &d);
@@ -321,6 +327,8 @@ bool unix_peer(int diag, uint32_t inode, uint32_t *peer);
 bool plan_unix_sockets();
 bool rebuild_unix_listener(Descriptor &d);
 bool rebuild_unix_pair(Descriptor &d);
+/// In the frozen copy: a socket with the same options, connected to nobody.
+bool freeze_unix_across(Descriptor &d);
 bool rebuild_unix_across(Descriptor &d);
 bool freeze_unix_dead(Descriptor &d);
 bool rebuild_unix_dead(Descriptor &d);

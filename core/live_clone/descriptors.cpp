@@ -107,20 +107,22 @@ struct Handler {
 };
 
 constexpr Handler handlers[] = {
-    {Kind::tcp_pair, "a TCP connection to itself", nullptr, nullptr, rebuild_tcp_pair},
-    {Kind::tcp_across, "a TCP connection between processes", nullptr, nullptr, tree::rebuild_tcp_across},
+    {Kind::tcp_pair, "a TCP connection to itself", nullptr, freeze_connection, rebuild_tcp_pair},
+    {Kind::tcp_across, "a TCP connection between processes", nullptr, freeze_connection,
+     tree::rebuild_tcp_across},
     {Kind::listener, "a listening TCP socket", plan_listener, freeze_socket, rebuild_listener},
     {Kind::udp, "a UDP socket", plan_udp, freeze_udp, rebuild_udp},
     {Kind::tcp_idle, "a TCP socket", plan_tcp_idle, freeze_socket, rebuild_tcp_idle},
     {Kind::tcp_dead, "a TCP connection", nullptr, let_go, rebuild_tcp_dead},
     {Kind::unix_listener, "a listening Unix socket", nullptr, nullptr, rebuild_unix_listener},
     {Kind::unix_pair, "a Unix socket pair", nullptr, rebuild_unix_pair, rebuild_unix_pair},
-    {Kind::unix_across, "a Unix socket pair between processes", nullptr, nullptr, rebuild_unix_across},
+    {Kind::unix_across, "a Unix socket pair between processes", nullptr, freeze_unix_across,
+     rebuild_unix_across},
     {Kind::unix_dead, "a Unix connection", nullptr, freeze_unix_dead, rebuild_unix_dead},
     {Kind::unix_idle, "a Unix socket", nullptr, nullptr, rebuild_unix_idle},
     {Kind::netlink, "a netlink socket", nullptr, nullptr, rebuild_netlink},
     {Kind::pipe, "a pipe", plan_pipe, let_go, rebuild_pipe},
-    {Kind::pipe_joined, "a pipe between processes", plan_joined_pipe, nullptr, rebuild_joined_pipe},
+    {Kind::pipe_joined, "a pipe between processes", plan_joined_pipe, let_go, rebuild_joined_pipe},
     {Kind::pipe_dead, "a pipe to the outside", plan_pipe_dead, let_go, rebuild_pipe_dead},
     {Kind::pty, "a pseudo-terminal", plan_pty, nullptr, rebuild_pty},
     {Kind::pty_across, "a pseudo-terminal between processes", read_pty_state, nullptr,
@@ -136,7 +138,7 @@ constexpr Handler handlers[] = {
     {Kind::file, "a file", plan_file, freeze_file, rebuild_file},
     {Kind::shared_memory, "shared memory", plan_shared_memory, nullptr, nullptr},
     {Kind::epoll, "an epoll set", plan_epoll, let_go, rebuild_epoll},
-    {Kind::fetched, "shared with another process", nullptr, nullptr, tree::rebuild_fetched},
+    {Kind::fetched, "shared with another process", nullptr, let_go, tree::rebuild_fetched},
     {Kind::kept, "shared with the master", nullptr, nullptr, nullptr},
 };
 
@@ -194,7 +196,7 @@ bool plan_descriptors() {
 }
 
 bool let_go(Descriptor &d) {
-  return place_with_duplicates((int)sys(SYS_fcntl, engine.prepared.gate, F_DUPFD_CLOEXEC, 0), d);
+  return place_with_duplicates((int)sys(SYS_fcntl, engine.prepared.reaper, F_DUPFD_CLOEXEC, 0), d);
 }
 
 bool freeze_descriptors() { return each_open_file(&Handler::freeze) && rebuild_file_locks(); }

@@ -181,6 +181,7 @@ struct Result {
   int first, last;     ///< of the clones, those that this process makes: all, or the share of a frozen copy
   Spawned *spawned;    ///< [clones]
   int *pidfds;         ///< [clones], -1: not made
+  bool frozen;         ///< this is a frozen copy
   int copies;          ///< how many frozen copies there are, or will be; 0: none
   int copy;            ///< in a copy and its clones: which one
   int copy_pidfd = -1,
@@ -208,8 +209,8 @@ struct Engine {
 
   bool pidns() const { return order->mode == Mode::pidns; }
   int clones() const { return prepared.clones; }
-  /// One clone, a tree, or clones that look at the master's private folders while it stands still; others come from a frozen copy.
-  bool from_the_master() const { return clones() == 1 || prepared.private_folder_count || prepared.tree; }
+  /// One clone, or clones that look at the master's private folders while it stands still; others come from a frozen copy.
+  bool from_the_master() const { return clones() == 1 || prepared.private_folder_count; }
 };
 
 inline constexpr size_t notes_size = 32 * 1024;
@@ -351,6 +352,8 @@ NamespaceTrial try_namespaces();
 // ---- stages.cpp
 /// Records what the copies are made by. Threads are parked.
 bool plan_process();
+/// Waits until all copies are at least in this state, of a tree those of all processes. Negative: no limit.
+bool wait_for_all(CloneState state, int limit_ms);
 /// How long the parked master waits until its copies have their own memory and descriptors.
 int copying_limit_ms();
 /// The sequence, from parking to release: then the program goes on. False with the result's failure when nothing was cloned.

@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 
 #include "descriptor.hpp"
+#include "private_files.hpp"
+#include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
 namespace {
@@ -151,8 +153,16 @@ bool detach() {
   return find_lock_owners(s);
 }
 
+// Of a tree, whose other processes' frozen copies join the clones.
+bool others_joined() {
+  return !tree::whole() || tree::wait_for_others(tree::joined, now_ms() + copying_timeout_ms);
+}
+
 bool be_the_copy() {
-  if (!detach() || !make_more_copies() || !spawn_clones() || !wait_for_clones(state_detached, -1))
+  engine.result.frozen = true;
+  if (tree::whole()) tree::let_others_take();
+  if (!detach() || (tree::whole() && !tree::wait_until_all_are_frozen()) || !make_more_copies() ||
+      !spawn_clones() || !others_joined() || !wait_for_all(state_detached, -1))
     return false;
   wait_for_helpers();  // whoever is given a clone finds its gc-reaper
   return hand_over(engine.result.links[engine.result.copy].to_master);
@@ -230,6 +240,7 @@ void end_copies() {
 }
 
 int copies_that_pay() {
+  if (tree::whole()) return 1;  // its processes do that side by side
   unsigned long processors[16] = {};
   const long bytes = sys(SYS_sched_getaffinity, 0, sizeof processors, processors);
   int most = 0;
@@ -280,12 +291,17 @@ bool wait_until_detached() {
          false;
 }
 
+bool others_are_frozen() {
+  return !tree::whole() || tree::wait_for_others(tree::frozen, now_ms() + copying_limit_ms());
+}
+
 }  // namespace
 
 bool make_frozen_copy() {
   const bool made = make_links() && fork_copy();
   close_copies_ends();
-  if (made && wait_until_detached()) return true;
+  if (made && wait_until_detached() && others_are_frozen()) return true;
+  if (tree::whole()) tree::begin(tree::given_up);
   end_copies();
   return false;
 }

@@ -157,6 +157,7 @@ void rebuild_clone(int index, int parent) {
   const long bound = parent ? sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) : 0;
   if (parent && sys(SYS_getppid) != parent) end();  // it had died before
   e.result.index = index;
+  e.result.frozen = false;
   int before = state_forking;
   s.state.compare_exchange_strong(before, state_rebuilding);
   e.result.failure.err = 0;

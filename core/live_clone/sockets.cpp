@@ -234,9 +234,9 @@ bool plan_udp(Descriptor &d) {
 
 bool freeze_socket(Descriptor &d) { return place_with_duplicates((int)fresh_socket(d), d); }
 
-// The memberships of one in a group are looked at in the clones.
+// The clones look at the memberships of one in a group, and at the name of one that is connected to a process of its tree.
 bool freeze_udp(Descriptor &d) {
-  if (receives_a_group_alone(d.fd)) return true;
+  if (receives_a_group_alone(d.fd) || d.socket.to_own) return true;
   return freeze_socket(d);
 }
 

@@ -68,20 +68,20 @@ bool others_are(tree::ProcessState state) {
   return !tree::whole() || tree::wait_for_others(state, now_ms() + engine.order->park_timeout_ms);
 }
 
-bool wait_for_all(CloneState state, int limit_ms) {
-  return tree::whole() ? tree::wait_for_copies(state, limit_ms) : wait_for_clones(state, limit_ms);
-}
-
 bool copy() {
   if (!take_pidfds()) return false;
+  if (tree::whole()) tree::begin(tree::copying);  // each clone as soon as it has namespaces
   if (!engine.from_the_master()) return make_frozen_copy();
-  if (tree::whole()) tree::begin(tree::joining);  // each clone as soon as it has namespaces
   return spawn_clones() && others_are(tree::joined) && wait_for_all(state_detached, copying_limit_ms());
 }
 
 std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
 
 }  // namespace
+
+bool wait_for_all(CloneState state, int limit_ms) {
+  return tree::whole() ? tree::wait_for_copies(state, limit_ms) : wait_for_clones(state, limit_ms);
+}
 
 bool take_engine() {
   const int me = (int)sys(SYS_getpid);
@@ -98,7 +98,9 @@ bool plan_process() {
 }
 
 int copying_limit_ms() {
-  const bool much = engine.prepared.private_folder_count || copies_shared_memory();
+  bool much = engine.prepared.private_folder_count || copies_shared_memory();
+  for (int i = 0; tree::whole() && i < tree::page().count; i++)
+    much = much || tree::page().processes[i].mappings;
   return much ? copying_timeout_ms : engine.order->park_timeout_ms;
 }
 
@@ -122,6 +124,7 @@ bool run_parked_stages() {
 bool run_last_stages() {
   const bool ok = (engine.from_the_master() || receive_clones()) && wait_for_all(state_ready, -1);
   if (!ok) kill_clones();
+  if (!ok && tree::whole()) tree::begin(tree::given_up);
   return ok;
 }
 

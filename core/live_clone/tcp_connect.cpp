@@ -91,6 +91,10 @@ Endpoint at_clone(uint16_t port) {
   return e;
 }
 
+Connection names_of(const Descriptor &d) {
+  return d.socket.was ? *d.socket.was : Connection{at_clone(0), at_clone(0)};
+}
+
 long listen_like(int family, const Endpoint &old) {
   Endpoint nearest = is_v4_loopback(old) ? at_clone(old.port) : old;
   if (!is_v4_loopback(old)) nearest.port = 0;

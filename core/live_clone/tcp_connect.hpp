@@ -9,6 +9,8 @@ namespace gridcentric::live_clone {
 
 /// The clone's address, as ::ffff:a.b.c.d.
 Endpoint at_clone(uint16_t port);
+/// The names that an end had when it was planned, or some on the clone's address.
+Connection names_of(const Descriptor &d);
 
 // Each returns a descriptor, or -errno.
 /// Where the end `old` was accepted: as a listener, on the clone's address with the same port. An address of another kind is the

@@ -141,7 +141,7 @@ bool plan_pair(Descriptor &a, Descriptor &b, Settling *settling) {
   a.socket.shut = shut_halves(a.fd);
   b.socket.shut = shut_halves(b.fd);
   a.kind = b.kind = Kind::tcp_pair;
-  return copy_waiting(a, to_a) && copy_waiting(b, to_b);
+  return remember_names(a) && remember_names(b) && copy_waiting(a, to_a) && copy_waiting(b, to_b);
 }
 
 // ---- in a clone
@@ -164,6 +164,13 @@ const char *settle(int a, int b, Settling *settling, uint64_t *to_a, uint64_t *t
   if (settling->in_all + both > most_under_way_in_all) return too_much_under_way;
   settling->in_all += both;
   return nullptr;
+}
+
+bool remember_names(Descriptor &d) {
+  auto *was = static_cast<Connection *>(engine.arena.take(sizeof(Connection)));
+  if (!was) return fail_arena();
+  d.socket.was = connection_of(d.fd, was) ? was : nullptr;
+  return true;
 }
 
 bool copy_waiting(Descriptor &d, uint64_t waiting) {
@@ -198,11 +205,14 @@ bool plan_tcp_pairs() {
   return true;
 }
 
+bool freeze_connection(Descriptor &d) {
+  return take_place(sys(SYS_socket, d.socket.family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP), d);
+}
+
 bool rebuild_tcp_pair(Descriptor &first) {
   Descriptor &second = engine.plan.descriptors[(size_t)first.socket.peer];
   if (&second < &first) return true;  // made with the first end
-  Connection old{};
-  if (!connection_of(first.fd, &old)) old = {at_clone(0), at_clone(0)};  // another process has ended it
+  const Connection old = names_of(first);
   const bool accepted = is_of_listener(old.local);
   const Descriptor &server = accepted ? first : second, &client = accepted ? second : first;
   const double deadline = now_ms() + connecting_ms;

@@ -267,6 +267,15 @@ bool rebuild_unix_pair(Descriptor &d) {
   return place_with_duplicates(ends[0], d) && place_with_duplicates(ends[1], other);
 }
 
+bool freeze_unix_across(Descriptor &d) {
+  int ends[2] = {-1, -1};
+  const long r = sys(SYS_socketpair, AF_UNIX, d.socket.type | SOCK_CLOEXEC, 0, ends);
+  if (r < 0) return place((int)r, d);
+  equip(d, ends[0]);
+  sys(SYS_close, ends[1]);
+  return place_with_duplicates(ends[0], d);
+}
+
 bool rebuild_unix_across(Descriptor &d) {
   const int other = d.socket.peer_process;
   int mine = -1, theirs = -1;

@@ -28,9 +28,11 @@ echo ready
 while :; do sleep 0.1; done
 """
 
-# What processes do in the order in which they come: reapers are started, copies forked, joined, and rebuilt.
+# What processes do, more or less in the order in which they come: frozen copies begin, helpers end, reapers are started, copies
+# forked, joined, and rebuilt.
 CALLS = {
-    "clone3": 5, "setns": 4, "setsid": 2, "setpgid": 2, "pidfd_getfd": 4, "set_robust_list": 4, "rseq": 3, "execveat": 5,
+    "prctl": 4, "exit_group": 8, "clone3": 5, "setns": 4, "setsid": 2, "setpgid": 2, "pidfd_getfd": 4, "set_robust_list": 4,
+    "rseq": 3, "execveat": 5,
 }  # fmt: skip
 
 
@@ -52,7 +54,7 @@ class Killer:
             os.kill(pid, signal.SIGKILL)
 
 
-def clone_while_killing(tree: Any, call: str, nth: int) -> bool:
+def clone_while_killing(tree: Any, clones: int, call: str, nth: int) -> bool:
     """False: the call was not made that often."""
     killer = Killer(nth)
     (tree.folder / "script").write_text(SCRIPT)
@@ -61,10 +63,10 @@ def clone_while_killing(tree: Any, call: str, nth: int) -> bool:
     command = [gc_binary(), "clone", "--of", str(master.pid)]
     killer.armed = True
     said = subprocess.run(
-        [*command, "-n", "2"], env=tree.environment, capture_output=True, text=True, check=False, timeout=NOTICED_S
+        [*command, "-n", str(clones)], env=tree.environment, capture_output=True, text=True, check=False, timeout=NOTICED_S
     )
     assert said.returncode == 0 or said.stderr.startswith("gc clone: "), said
-    print(call, nth, killer.killed, said)
+    print(call, clones, nth, killer.killed, said)
     if master.poll() is None:
         again = subprocess.run(command, env=tree.environment, capture_output=True, text=True, check=False, timeout=NOTICED_S)
         assert again.returncode == 0 or again.stderr.startswith("gc clone: "), again
@@ -97,9 +99,10 @@ def test_a_stand_in_does_not_keep_its_clone_from_ending() -> None:
     assert subprocess.run(command, check=False, timeout=NOTICED_S).returncode == 7
 
 
+@pytest.mark.parametrize("clones", [1, 2])  # made from the program itself, and from frozen copies of it
 @pytest.mark.parametrize("call", CALLS)
-def test_a_process_is_killed_at_a_call(tree: Any, call: str) -> None:
+def test_a_process_is_killed_at_a_call(tree: Any, call: str, clones: int) -> None:
     for nth in range(POINTS) if POINTS else (CALLS[call] // 2,):
-        if not clone_while_killing(tree, call, nth):
+        if not clone_while_killing(tree, clones, call, nth):
             break
         tree.close()

@@ -82,9 +82,9 @@ def test_a_loop_in_the_background_goes_on_in_every_clone(tree: Any, repeat: int)
         done) &
         sleep 0.4
         """ + CLONE + """
-        sleep 0.6
+        until [ "$(grep -sc tick $0.ticks.$vmid)" -gt 3 ]; do sleep 0.1; done 2> /dev/null
         kill $!
-        [ $(grep -c tick $0.ticks.$vmid) -gt 3 ] && echo "$vmid ticks"
+        echo "$vmid ticks"
         """ + FINALLY)  # fmt: skip
     assert said == ["0 ticks", "1 ticks", "2 ticks"]
 

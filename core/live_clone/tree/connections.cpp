@@ -103,7 +103,7 @@ bool plan_across(Descriptor &d, int place) {
   d.socket.peer = across.other;
   d.socket.shut = across.shut;
   d.socket.other_end = -1;
-  return copy_waiting(d, across.waiting);
+  return remember_names(d) && copy_waiting(d, across.waiting);
 }
 
 void count_connections() {
@@ -165,8 +165,7 @@ namespace {
 
 // Of the end `mine`, which is the one of a listener if a process listens there.
 long make_ends(const Descriptor &d, int *mine, int *theirs) {
-  Connection old{};
-  if (!connection_of(d.fd, &old)) old = {at_clone(0), at_clone(0)};  // another process has ended it
+  const Connection old = names_of(d);
   const int other_family = file_at(d.socket.peer_process, d.socket.peer)->family;
   const bool accepted = is_listening(old.local.port);
   const double deadline = now_ms() + connecting_ms;

@@ -130,12 +130,6 @@ void forget_engine() {
   e.result.index = index;
 }
 
-void fail_to_root() {
-  self().failure = engine.result.failure;
-  self().passes = engine.result.passes;
-  report(failed);
-}
-
 // Returns twice: in the process, and in each copy, where the result's index says so.
 bool copy_this_process() {
   Engine &e = engine;
@@ -145,17 +139,20 @@ bool copy_this_process() {
   ok = ok && plan_process() && allow_fork_everywhere();
   if (ok && arch::gc_context_save(&e.plan.threads[0].context) != 0) return true;
   if (ok) report(planned);
-  ok = ok && wait_for_root(joining) && join_clones();
-  if (ok)
-    report(joined);
-  else if (page().phase != given_up)
-    fail_to_root();
+  ok = ok && wait_for_root(copying) && (e.from_the_master() ? join_clones() : make_frozen_member());
+  if (!ok && page().phase != given_up) fail_to_root();
   wait_for_root(released);
   release_threads();
   return ok;
 }
 
 }  // namespace
+
+void fail_to_root() {
+  self().failure = engine.result.failure;
+  self().passes = engine.result.passes;
+  report(failed);
+}
 
 void report(ProcessState state) {
   if (!is_member()) return;

@@ -107,7 +107,8 @@ bool wait_for_word(const std::atomic<int> &word, int value, double deadline) {
 }
 
 long fetch(int process, int fd) {
-  const long pidfd = sys(SYS_pidfd_open, page().processes[process].pid, 0);
+  const Process &other = page().processes[process];
+  const long pidfd = sys(SYS_pidfd_open, engine.result.frozen ? (int)other.frozen_pid : other.pid, 0);
   if (pidfd < 0) return pidfd;
   const long taken = sys(SYS_pidfd_getfd, pidfd, fd, 0);
   sys(SYS_close, pidfd);

@@ -19,13 +19,14 @@ inline constexpr int most_folders = 16;
 inline constexpr int most_told = 128;
 
 /// How far the root has come. The processes wait for it.
-enum Phase : int { gathering = 0, planning, joining, released, given_up };
+enum Phase : int { gathering = 0, planning, copying, released, given_up };
 
 /// How far a process has come. The root waits for it.
 enum ProcessState : int {
   called = 1,  ///< it has been sent the signal
   tabled,      ///< its threads are stopped, and it has said what it has open
   planned,
+  frozen,  ///< there is a frozen copy of it, which makes its copies
   joined,  ///< its copies exist
   failed,
 };
@@ -41,7 +42,8 @@ struct Process {
   int group, session;
   int terminal;  ///< the number of the pseudo-terminal that controls its session, -1: none does
   std::atomic<int> state;
-  Wait wait;  ///< what its main thread waited in
+  std::atomic<int> frozen_pid, frozen_proc_pid;  ///< of its frozen copy; 0: there is none
+  Wait wait;                                     ///< what its main thread waited in
   char name[16];
   FailureText failure;
   bool passes;                     ///< what failed is over in a moment, when its threads run
@@ -90,7 +92,7 @@ struct Offer {
   int ends[2];
 };
 
-/// Of one process's copy in one clone.
+/// Of one process's copy in one clone, or of its frozen copy.
 struct Copy {
   std::atomic<int> offers_made;  ///< futex
   std::atomic<int> in_place;     ///< 1: all its descriptors are under their numbers. Futex
@@ -104,7 +106,7 @@ struct Folder {
   uint64_t mount, device;
 };
 
-/// Of one clone.
+/// Of one clone, or of the frozen copies.
 struct Clone {
   std::atomic<int> reaper;     ///< pid of its pid 1 in the master's namespace, when it can be joined. Futex
   std::atomic<int> died;       ///< pid of the first of its processes that has ended; gc-reaper says so
@@ -116,11 +118,11 @@ struct Clone {
   StandIn stand_ins[most_processes];
 };
 
-inline constexpr uint64_t page_magic = 0x6763'7472'6565'0001;
+inline constexpr uint64_t page_magic = 0x6763'7472'6565'0002;
 
 struct Page {
   uint64_t magic, size;  ///< size of the file
-  int clones;
+  int clones;            ///< the frozen copies have the place behind the last one
   int root_proc_pid;
   int reaper;  ///< descriptor of the root for the gc-reaper binary
   int park_timeout_ms;
@@ -139,11 +141,11 @@ struct Page {
   static size_t rounded(size_t size) { return (size + 4095) & ~size_t(4095); }
   static size_t region_size(int clones) {
     return rounded(StatusPage::size_for((size_t)clones) + most_open_files * sizeof(OpenFile) +
-                   most_mappings * sizeof(Mapping) + (size_t)clones * sizeof(Copy));
+                   most_mappings * sizeof(Mapping) + (size_t)(clones + 1) * sizeof(Copy));
   }
   static size_t clones_at() { return rounded(sizeof(Page)); }
   static size_t clone_at(int k) { return clones_at() + (size_t)k * sizeof(Clone); }
-  static size_t regions_at(int clones) { return clones_at() + rounded((size_t)clones * sizeof(Clone)); }
+  static size_t regions_at(int clones) { return clones_at() + rounded((size_t)(clones + 1) * sizeof(Clone)); }
   static size_t size_for(int clones) { return regions_at(clones) + most_processes * region_size(clones); }
 
   char *region(int process) {

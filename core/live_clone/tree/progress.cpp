@@ -15,9 +15,11 @@ bool fail_as(const Process &process) {
   return false;
 }
 
+// One with a frozen copy needs only that.
 bool has_died(const Process &process) {
+  const int copy = process.frozen_proc_pid;
   Facts facts;
-  return !look_at(process.proc_pid, &facts) || facts.state == 'Z' || facts.state == 'X';
+  return !look_at(copy ? copy : process.proc_pid, &facts) || facts.state == 'Z' || facts.state == 'X';
 }
 
 CloneStatus &status_of(int process, int clone) {
@@ -72,7 +74,8 @@ bool others_live(ProcessState state, bool *missing) {
     const Process &process = page().processes[i];
     if (process.state == failed) return fail_as(process);
     if (process.state >= state) continue;
-    if (has_died(process)) return fail_as(process);
+    // A frozen copy ends when it has done all: then it has said so by now.
+    if (has_died(process) && process.state < state) return fail_as(process);
     *missing = true;
   }
   return true;

@@ -4,6 +4,7 @@
 //
 //   gather      (gather.cpp)    every process below the root is stopped, and so makes no new ones
 //   exchange    (objects.cpp)   each has told what it has open; each finds what it shares with others, and who makes it anew
+//   freeze      (frozen.cpp)    for several clones there is a frozen copy of each process, and the program goes on
 //   join        (join.cpp)      the copies of the others come into the namespaces that the root's spawner has made
 //   offers      (objects.cpp)   in a clone: one copy makes a shared object, the others take it from there
 //   children    (children.cpp)  in a clone: parents can wait for the copies of their children
@@ -30,8 +31,8 @@ inline bool whole() { return engine.prepared.tree != nullptr; }
 inline bool is_member() { return whole() && engine.prepared.process > 0; }
 inline Page &page() { return *engine.prepared.tree; }
 inline Process &self() { return page().processes[engine.prepared.process]; }
-/// In a copy: which clone it is part of, from 0 on.
-inline int own_clone() { return engine.result.index - 1; }
+/// In a copy: which clone it is part of, from 0 on; frozen copies are one, too.
+inline int own_clone() { return engine.result.frozen ? page().clones : engine.result.index - 1; }
 
 // ---- prepare.cpp, in the root
 /// What the processes share, anew for each try: some may still look at that of the one before. False: there is no room for it.
@@ -54,9 +55,19 @@ bool wait_for_copies(CloneState state, int timeout_ms);
 // ---- member.cpp
 /// Says how far this process has come, to the root. Nothing in the root.
 void report(ProcessState state);
+/// Says that it has failed, and why.
+void fail_to_root();
 /// Waits for the root. False when it has given up or died.
 bool wait_for_root(Phase phase);
 bool has_root_gone();
+
+// ---- frozen.cpp
+/// Below the root: makes the frozen copy. The root waits for it.
+bool make_frozen_member();
+/// In a frozen copy that has detached: waits until all have, and the program goes on. False: it has given up or died.
+bool wait_until_all_are_frozen();
+/// In a frozen copy: others may take from it what both share.
+void let_others_take();
 
 // ---- objects.cpp
 /// Tells the others what this process has open, and waits until all have. Then finds what others make anew.
@@ -79,7 +90,7 @@ inline constexpr double offer_timeout_ms = 20'000;
 /// In a copy: waits a moment for the word to change from `value`. False: it has taken too long, all is given up, or one of those
 /// that it may wait for has died.
 bool wait_for_word(const std::atomic<int> &word, int value, double deadline);
-/// A descriptor of another process, as one of this process's; or -errno.
+/// A descriptor of another process, in a copy of the other's copy, as one of this process's; or -errno.
 long fetch(int process, int fd);
 
 // ---- connections.cpp
