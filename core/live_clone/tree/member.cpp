@@ -56,7 +56,6 @@ void repair_if_at_rest(const Wait &wait, const ucontext_t *frame) {
 }
 
 PrivateFolder folders[most_folders];
-int root_pidfd = -1;  // while the engine runs
 
 // The page that the signal names; null if it does not fit this library.
 Page *map_page(const SignalValue &value) {
@@ -81,7 +80,7 @@ int own_place(Page &page) {
   return -1;
 }
 
-bool lay_out_engine(Page &page, int process) {
+bool lay_out_engine(Page &page, int process, int root_pid) {
   Engine &e = engine;
   e.prepared = {};
   e.arena = {};
@@ -93,6 +92,7 @@ bool lay_out_engine(Page &page, int process) {
   e.prepared.tree = &page;
   e.prepared.tree_size = page.size;
   e.prepared.process = process;
+  e.prepared.root_pidfd = (int)sys(SYS_pidfd_open, root_pid, 0);
   e.prepared.status = page.status(process);
   e.prepared.clones = page.clones;
   for (int i = 0; i < page.folder_count; i++)
@@ -119,7 +119,8 @@ bool lay_out_engine(Page &page, int process) {
 
 void forget_engine() {
   Engine &e = engine;
-  if (e.prepared.reaper >= 0 && e.result.index == 0) sys(SYS_close, e.prepared.reaper);
+  for (const int fd : {e.prepared.reaper, e.prepared.root_pidfd})
+    if (fd >= 0 && e.result.index == 0) sys(SYS_close, fd);  // a clone has closed them
   if (e.arena.base) sys(SYS_munmap, e.arena.base, e.arena.size);
   if (e.prepared.tree) sys(SYS_munmap, e.prepared.tree, e.prepared.tree_size);
   e.arena = {};
@@ -163,13 +164,13 @@ void report(ProcessState state) {
 
 bool wait_for_root(Phase phase) {
   for (int now = page().phase; now < phase; now = page().phase) {
-    if (has_ended(root_pidfd)) return false;
+    if (has_ended(engine.prepared.root_pidfd)) return false;
     futex_wait(page().phase, now, look_again_ms);
   }
   return page().phase != given_up;
 }
 
-bool has_root_gone() { return page().phase == given_up || has_ended(root_pidfd); }
+bool has_root_gone() { return page().phase == given_up || has_ended(engine.prepared.root_pidfd); }
 
 void open_gate() {
   page().committed = 1;
@@ -211,22 +212,16 @@ bool on_signal(const siginfo_t *info, ucontext_t *frame) {
     return true;
   }
   tell_children(shared->processes[place]);
-  root_pidfd = (int)sys(SYS_pidfd_open, info->si_pid, 0);
   Wait wait = shared->processes[place].wait;
   wait.asleep_since = -1;
   note_interruption(wait, frame);
-  const bool ready = lay_out_engine(*shared, place);
-  if (ready) {
-    engine.prepared.root_pidfd = root_pidfd;
+  if (lay_out_engine(*shared, place, info->si_pid))
     copy_this_process();
-  } else {
+  else
     fail_to_root();
-  }
   const bool in_clone = engine.result.index > 0;
   if (in_clone) wait_until_left();
   forget_engine();
-  if (!in_clone) sys(SYS_close, root_pidfd);
-  root_pidfd = -1;
   leave_engine();
   if (in_clone && repair_of_member) {
     owed = true;
