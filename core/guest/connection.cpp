@@ -49,6 +49,21 @@ bool is_roots(int fd) {
 
 std::atomic<int> lowest_descriptor{0};
 
+// Connections at a time. Of more, the program can close some.
+constexpr int most_kept = 64;
+std::atomic<int> kept[most_kept];  // 0: free
+
+void keep(int fd) {
+  if (lowest_descriptor == 0 || fd < lowest_descriptor) return;
+  for (auto &place : kept)
+    if (int free = 0; place.compare_exchange_strong(free, fd)) return;
+}
+
+void let_go_of(int fd) {
+  for (auto &place : kept)
+    if (int known = fd; fd > 0 && place.compare_exchange_strong(known, 0)) return;
+}
+
 // The same socket on a descriptor that the program does not choose by number; where there is none so high, as it is.
 int moved_out_of_the_way(int fd) {
   const int lowest = lowest_descriptor;
@@ -92,6 +107,14 @@ int connect_to(const std::string &path) {
 }  // namespace
 
 void keep_descriptors_from(int lowest) { lowest_descriptor = lowest; }
+
+unsigned next_kept_descriptor(unsigned first) noexcept {
+  unsigned next = ~0u;
+  if (lowest_descriptor == 0) return next;
+  for (const auto &place : kept)
+    if (const auto fd = static_cast<unsigned>(place); fd > 0 && fd >= first && fd < next) next = fd;
+  return next;
+}
 
 bool answers(const std::string &path, Call *call, int wait_ms) {
   try {
@@ -155,6 +178,7 @@ Connection::Connection(const std::string &path, std::string_view handshake, Call
     std::string line = receive(call, wait_ms);
     if (line.starts_with("gridcentric/1 ok ")) {
       greeting_ = line.substr(std::strlen("gridcentric/1 ok "));
+      keep(fd_);
       return;
     }
     constexpr std::string_view refusal = "gridcentric/1 error ";
@@ -181,7 +205,13 @@ Connection::Connection(const std::string &path, std::string_view handshake, Call
 }
 
 Connection::~Connection() {
+  let_go_of(fd_);
   if (fd_ >= 0) ::close(fd_);
+}
+
+void Connection::forget() {
+  let_go_of(fd_);
+  fd_ = -1;
 }
 
 // A signal that arrives just before poll() interrupts nothing: a hook is asked this often all the same.

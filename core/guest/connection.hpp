@@ -17,6 +17,10 @@ std::string system_text(int error);
 // Connections are made on descriptors from this one on, where the limit allows: the program uses others by number.
 void keep_descriptors_from(int lowest);
 
+// The lowest of the descriptors from `first` on that are connections' and kept out of the program's way; all ones: there is none.
+// Lock-free, for signal handlers and vforked children too.
+unsigned next_kept_descriptor(unsigned first) noexcept;
+
 // Does the host at this path greet a newcomer in time? Throws error_cancelled and what the hook of call throws.
 bool answers(const std::string &path, Call *call, int wait_ms);
 
@@ -41,7 +45,7 @@ class Connection {
   // What followed "gridcentric/1 ok " in the host's answer.
   const std::string &greeting() const { return greeting_; }
   int fd() const { return fd_; }
-  void forget() { fd_ = -1; }  // somebody else has closed the descriptor
+  void forget();  // somebody else has closed the descriptor
 
   // Sends a line (without its newline), with descriptors in the same message. A broken connection is noticed by receive().
   // Throws as receive() does while the host reads nothing; part of the line may be on its way then, so that nothing more can

@@ -171,6 +171,10 @@ Outcome clone(const Order &order);
 /// runs in its copies, on the main thread, as soon as that waits for something and so holds no lock; null: nothing does.
 void expect_signal(void (*repair)());
 
+/// Threads share an alternate signal stack: from the next clone on, the signal that stops them comes on their own stacks. Otherwise it
+/// comes on the alternate ones, as programs need it whose own stacks are small (Go, Erlang).
+void take_signal_on_own_stacks();
+
 /// Master: opens the gate. Does nothing if no clones are held.
 void commit();
 

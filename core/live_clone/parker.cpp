@@ -22,6 +22,7 @@ struct KernelAction {
 };
 
 KernelAction previous_action;         // of signal 33, for signals that are not ours
+std::atomic<bool> on_own_stacks;      // no alternate ones
 std::atomic<unsigned> generation{1};  // of park_threads(): tells late signals of an earlier one
 std::atomic<unsigned> released;       // the generation that was let go last
 std::atomic<int> parked;              // threads that have arrived
@@ -262,9 +263,11 @@ void describe_thread(Thread &t) {
   t.affinity_bytes = (int)sys(SYS_sched_getaffinity, 0, sizeof t.affinity, t.affinity);
 }
 
+void take_signal_on_own_stacks() { on_own_stacks = true; }
+
 void install_park_handler() {
-  KernelAction action{(void *)on_park_signal,
-                      SA_SIGINFO | SA_RESTART | SA_ONSTACK | 0x04000000 /* SA_RESTORER */,
+  const unsigned long where = on_own_stacks ? 0 : SA_ONSTACK;
+  KernelAction action{(void *)on_park_signal, SA_SIGINFO | SA_RESTART | where | 0x04000000 /* SA_RESTORER */,
                       (void *)arch::gc_signal_return, ~0UL};
   KernelAction old{};
   sys(SYS_rt_sigaction, park_signal, &action, &old, 8);

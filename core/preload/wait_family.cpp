@@ -45,8 +45,9 @@ pid_t wait_for(pid_t pid, int *status, int options, rusage *usage) {
   int own_status = 0;
   for (;;) {
     const int before = stand_ins_made();
-    const pid_t found = real_wait4(real_child(pid), &own_status, options, usage);
+    const pid_t real = real_child(pid), found = real_wait4(real, &own_status, options, usage);
     const bool none = found < 0 && errno == ECHILD;
+    if (none && real_child(pid) != real) continue;  // in a clone, whose parent had begun to wait for it
     if (none && wait_for_stand_in((options & WNOHANG) != 0)) {
       if ((options & WNOHANG) != 0) return 0;
       continue;
@@ -64,10 +65,11 @@ pid_t wait_for(pid_t pid, int *status, int options, rusage *usage) {
 int wait_for(idtype_t type, id_t id, siginfo_t *facts, int options) {
   for (;;) {
     const int before = stand_ins_made();
-    const id_t real = type == P_PID ? static_cast<id_t>(real_child(static_cast<pid_t>(id))) : id;
+    const pid_t child = type == P_PID ? static_cast<pid_t>(id) : 0, real = real_child(child);
     siginfo_t own{};
-    const int result = real_waitid(type, real, &own, options);
+    const int result = real_waitid(type, type == P_PID ? static_cast<id_t>(real) : id, &own, options);
     const bool none = result < 0 && errno == ECHILD;
+    if (none && real_child(child) != real) continue;
     if (none && wait_for_stand_in((options & WNOHANG) != 0)) {
       if ((options & WNOHANG) == 0) continue;
       if (facts != nullptr) *facts = siginfo_t{};

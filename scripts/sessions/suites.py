@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import nox
 
 from sessions import java as jars
 from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core_tests, needs, node_under_test, pytest, run
+
+SERVERS = ("apache2-bin", "haproxy", "lighttpd", "supervisor", "uwsgi-core", "uwsgi-plugin-python3", "varnish")
 
 
 @nox.session
@@ -96,9 +101,14 @@ def tree(session: nox.Session) -> None:
 
 @nox.session
 def tree_long(session: nox.Session) -> None:
-    """PostgreSQL with 100 MB, cloned with its processes, and kills at every point of a clone: not part of `make test`."""
+    """PostgreSQL with 100 MB and the servers of others, cloned with all processes, and kills at every point of a clone: not
+    part of `make test`. As root it installs the servers."""
     needs(session, "dev", "python")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        none_starts = {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
+        run(session, "apt-get", "install", "-y", "-q", "--no-install-recommends", *SERVERS, env=none_starts)
     pytest(session, "tests/tree/test_postgresql.py", env={"GC_LONG": "1"})
+    pytest(session, "tests/tree/test_servers.py")
     pytest(session, "tests/tree/test_deaths.py", env={"GC_POINTS": "100"})
 
 

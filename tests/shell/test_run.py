@@ -182,3 +182,16 @@ def test_what_else_is_preloaded_stays(tmp_path: Path) -> None:
     said = gc("run", "--", "sh", "-c", 'echo "$LD_PRELOAD"', LD_PRELOAD=str(other))
     assert said.stdout.strip().endswith(f"/libgridcentric-run.so:{other}")
     assert gc("run", "--", "sh", "-c", 'echo "$LD_PRELOAD"', GRIDCENTRIC_SERVE="0").stdout == "\n"
+
+
+# As daemons do when they start.
+CLOSES_ALL = "import ctypes, os, time; os.closerange(3, 1 << 16); print('ready', flush=True); time.sleep(100000)"
+CLOSES_EACH = CLOSES_ALL.replace("os.closerange(3, 1 << 16)", "[ctypes.CDLL(None).close(fd) for fd in range(3, 4096)]")
+
+
+@pytest.mark.parametrize("source", [CLOSES_ALL, CLOSES_EACH], ids=["a range", "one by one"])
+def test_a_program_that_closes_what_it_does_not_know_takes_the_first_order(source: str) -> None:
+    with running(sys.executable, "-c", source) as program:
+        said = gc("clone", "--of", str(program.pid), "-n", "2")
+        assert (said.returncode, said.stderr) == (0, "")
+        assert len(family(program.pid)) == 3

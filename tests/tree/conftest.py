@@ -53,9 +53,14 @@ class Tree:
         self._program: Optional[subprocess.Popen[str]] = None
 
     def start(
-        self, *command: str, options: tuple[str, ...] = ("--tree",), interception: Optional[Interception] = None
+        self,
+        *command: str,
+        options: tuple[str, ...] = ("--tree",),
+        interception: Optional[Interception] = None,
+        user: tuple[str, ...] = (),
     ) -> subprocess.Popen[str]:
-        whole = [gc_binary(), "run", *options, "--", *command]
+        """user: what starts a command as another one."""
+        whole = [*user, gc_binary(), "run", *options, "--", *command]
         self._program = subprocess.Popen(
             interception.command(*whole) if interception else whole,
             pass_fds=interception.descriptors() if interception else (),

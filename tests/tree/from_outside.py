@@ -32,10 +32,10 @@ def until(action: Callable[[], Any]) -> Any:
             time.sleep(0.02)
 
 
-def clone_of(pid: int, clones: int, environment: dict[str, str]) -> list[str]:
-    """Their addresses."""
+def clone_of(pid: int, clones: int, environment: dict[str, str], user: tuple[str, ...] = ()) -> list[str]:
+    """Their addresses. user: what starts a command as another one."""
     said = subprocess.run(
-        [gc_binary(), "clone", "--of", str(pid), "-n", str(clones)],
+        [*user, gc_binary(), "clone", "--of", str(pid), "-n", str(clones)],
         env=environment, capture_output=True, text=True, check=False, timeout=HANG_GUARD_S,
     )  # fmt: skip
     assert said.returncode == 0, said

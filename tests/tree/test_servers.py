@@ -1,0 +1,107 @@
+"""Servers of other people, with workers or threads of their own, cloned with all their processes while they answer. Those that
+are not installed are not tried; `nox -s tree-long` installs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from typing import Any
+
+import pytest
+from from_outside import HANG_GUARD_S, clone_of, get, until
+
+APACHE = """
+ServerRoot {folder}
+ServerName localhost
+Listen {port}
+PidFile {folder}/pid
+ErrorLog {folder}/errors
+DefaultRuntimeDir {folder}
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule dir_module /usr/lib/apache2/modules/mod_dir.so
+DocumentRoot {folder}/pages
+StartServers 2
+"""
+# Without the second line its worker may make no process, and so no clone.
+HAPROXY = """
+global
+  insecure-fork-wanted
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+frontend all
+  bind 127.0.0.1:{port}
+  http-request return status 200 content-type text/plain string hello
+"""
+LIGHTTPD = """
+server.bind = "127.0.0.1"
+server.port = {port}
+server.document-root = "{folder}/pages"
+server.max-worker = 2
+index-file.names = ("index.html")
+"""
+SUPERVISOR = """
+[supervisord]
+nodaemon=true
+logfile={folder}/log
+pidfile={folder}/pid
+[program:web]
+command=python3 -m http.server {port} --bind 127.0.0.1 --directory {folder}/pages
+[program:other]
+command=sh -c "while :; do sleep 1; done"
+"""
+UWSGI = """
+def application(environment, start):
+    start("200 OK", [])
+    return [b"hello"]
+"""
+VARNISH = """
+vcl 4.1;
+backend default none;
+sub vcl_recv { return (synth(200, "hello")); }
+"""
+# By name: the text of its file, and what starts it.
+SERVERS = {
+    "apache2": (APACHE, "apache2 -f {file} -DFOREGROUND"),
+    "haproxy": (HAPROXY, "haproxy -W -db -f {file}"),
+    "lighttpd": (LIGHTTPD, "lighttpd -D -f {file}"),
+    "supervisord": (SUPERVISOR, "supervisord -c {file}"),
+    "uwsgi": (
+        UWSGI,
+        "uwsgi --plugin python3 --http-socket 127.0.0.1:{port} --master --die-on-term --processes 2 --wsgi-file {file}",
+    ),
+    "varnishd": (VARNISH, "varnishd -F -a 127.0.0.1:{port} -f {file} -n {folder}/varnish -s malloc,16m"),
+}
+# An ordinary user: as root some of them refuse to serve, and others change their user, which a clone can't have.
+USER = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups") if os.geteuid() == 0 else ()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_server(new_tree: Any, name: str) -> None:
+    if not shutil.which(name):
+        pytest.skip(f"not tried: {name} is missing")
+    tree, port = new_tree(GRIDCENTRIC_ON_MASTER_EXIT="end"), free_port()
+    tree.environment["HOME"] = str(tree.folder)
+    text, command = SERVERS[name]
+    (tree.folder / "pages").mkdir()
+    (tree.folder / "pages" / "index.html").write_text("hello")
+    values = {"folder": tree.folder, "port": port, "file": tree.folder / "file"}
+    (tree.folder / "file").write_text(text if name in ("uwsgi", "varnishd") else text.format(**values))
+    for folder in [*tree.folder.parents][:3]:
+        folder.chmod(0o755)
+    tree.folder.chmod(0o777)
+    master = tree.start(*command.format(**values).split(), user=USER)
+    until(lambda: get("127.0.0.1", port))
+    addresses = clone_of(master.pid, 3, tree.environment, USER)
+    assert ["hello" in get(address, port) for address in ["127.0.0.1", *addresses]] == [True] * 4
+    master.terminate()
+    master.wait(HANG_GUARD_S)
