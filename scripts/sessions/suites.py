@@ -10,7 +10,16 @@ import nox
 from sessions import java as jars
 from sessions.building import BUILD, PYTHON, ROOT, SIDE_BY_SIDE, VENV, make_core_tests, needs, node_under_test, pytest, run
 
-SERVERS = ("apache2-bin", "haproxy", "lighttpd", "supervisor", "uwsgi-core", "uwsgi-plugin-python3", "varnish")
+SERVERS = (
+    "apache2-bin",
+    "haproxy",
+    "lighttpd",
+    "mariadb-server",
+    "supervisor",
+    "uwsgi-core",
+    "uwsgi-plugin-python3",
+    "varnish",
+)
 
 
 @nox.session

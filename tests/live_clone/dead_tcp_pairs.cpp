@@ -27,7 +27,8 @@ TESTEE(tcp_pair_whose_buffer_is_full_is_named) {
   ssize_t sent = 0;
   for (ssize_t n; (n = send(c.client, text.data() + sent, 1'000, 0)) > 0;) sent += n;
   const int index = clone_here();
-  is_dead_in_clones(c, index, "no room");
+  // Before Linux 5.14 the kernel does not tell that its size is set.
+  is_dead_in_clones(c, index, degraded("no room") ? "no room" : "does not arrive");
   if (!index) CHECK(receive(c.server, (size_t)sent) == text.substr(0, (size_t)sent));
 }
 
