@@ -55,6 +55,9 @@ class RayDriver(QemuDriver):
     def pid_of(self, domain: int) -> int:
         return -1  # no process of this computer, or of another
 
+    def domain_of(self, pid: int) -> int:
+        return 0
+
     def _room(self) -> None:
         self._listener.room()
 
