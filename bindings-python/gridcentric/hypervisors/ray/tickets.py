@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ STRATEGIES = ("PACK", "SPREAD")
 ROUND_S = 2  # Ray counts whole seconds
 MOST_WAITERS = 8  # the head of the line, and masters
 AT_ONCE_S = 0.5  # where there is room, Ray grants in a few milliseconds
+RETURN_S = 0.5  # every tenth of a second Ray's computers say what is free again
+LOOK_S = 0.01
 
 
 def alive() -> dict[str, dict[str, Any]]:
@@ -42,6 +45,8 @@ class _Held:
     vm: Size
     many: int
     ready: asyncio.Future[list[str]]  # the computer of each VM
+    in_line: bool = False  # it is waited for, and whoever asks is told when it is granted
+    hastened: bool = False
 
 
 class Tickets:
@@ -53,6 +58,7 @@ class Tickets:
         self._room = room
         self._books = Room()
         self._held: dict[str, _Held] = {}
+        self._returned_by = 0.0  # when Ray has certainly taken back what was released
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters = ThreadPoolExecutor(MOST_WAITERS, "gc-tickets")
 
@@ -71,10 +77,12 @@ class Tickets:
         if held is None:
             self.look()
             room = min(most, self._books.most(vm))
+            if room >= least:
+                await self._until_returned(vm, room)
             held = self._ask(ticket, vm, max(least, room))
             if room >= least and not await self._at_once(ticket, held):
-                # Somebody else has a part of the cluster, or Ray has not taken back yet what was released. What would be asked
-                # for again is waited for: Ray frees a group that is given up no sooner than what it waits for.
+                # Somebody else has a part of the cluster. What would be asked for again is waited for: Ray frees a group that
+                # is given up no sooner than what it waits for.
                 held = self._at_most(ticket, held, max(least, min(most, self._books.most(vm, _reported()))))
                 if not await self._at_once(ticket, held):
                     held = self._at_most(ticket, held, least)
@@ -91,9 +99,17 @@ class Tickets:
         """Also of one that is pending. May be called twice."""
         held = self._held.pop(ticket, None)
         self._books.give_back(ticket)
-        if held is not None:
-            held.ready.cancel()
-            remove_placement_group(held.group)
+        if held is None:
+            return
+        granted = held.ready.done()
+        held.ready.cancel()
+        remove_placement_group(held.group)
+        if granted:
+            self._returned_by = time.monotonic() + RETURN_S
+            for name, other in self._held.items():
+                if other.in_line and not other.hastened and self._pends(name, other):
+                    other.hastened = True
+                    self._spawn(self._hasten(name, other))
 
     def close(self) -> None:
         for ticket in list(self._held):
@@ -101,6 +117,33 @@ class Tickets:
         for task in self._tasks:
             task.cancel()
         self._waiters.shutdown(wait=False, cancel_futures=True)
+
+    async def _until_returned(self, vm: Size, many: int) -> None:
+        """Wait until Ray has taken back as much of what was released as so many VMs need. What it can't place at once, it tries
+        again only after a second."""
+        while time.monotonic() < self._returned_by and self._books.most(vm, _reported()) < many:
+            await asyncio.sleep(LOOK_S)
+
+    async def _hasten(self, ticket: str, held: _Held) -> None:
+        """What is pending gets what was released once Ray has it, by a second group; until then the first keeps its place."""
+        await self._until_returned(held.vm, held.many)
+        held.hastened = False
+        if not self._pends(ticket, held) or self._books.most(held.vm, _reported()) < held.many:
+            return
+        beside = f"{ticket} beside"
+        if await self._try(beside, held.vm, held.many) is None:
+            return
+        if not self._pends(ticket, held):
+            self.release(beside)
+            return
+        self.release(ticket)
+        granted = self._held[ticket] = self._held.pop(beside)
+        self._books.give_back(beside)
+        self._books.take(ticket, granted.vm, granted.ready.result())
+        self._room()
+
+    def _pends(self, ticket: str, held: _Held) -> bool:
+        return self._held.get(ticket) is held and not held.ready.done()
 
     def _ask(self, ticket: str, vm: Size, many: int, besides: dict[str, float] | None = None) -> _Held:
         bundle = {"memory": vm.memory} | ({"CPU": vm.cpus} if vm.cpus else {}) | (besides or {})
@@ -149,12 +192,17 @@ class Tickets:
             held.ready.set_result(places)
 
     def _watch(self, ticket: str, held: _Held) -> None:
+        held.in_line = True
+
         async def watch() -> None:
             await self._granted(ticket, held)
             if held.ready.done() and not held.ready.cancelled():
                 self._room()
 
-        task = asyncio.create_task(watch())
+        self._spawn(watch())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
 
