@@ -13,15 +13,15 @@ from computers import Cluster, what_is_missing
 
 
 @pytest.fixture(scope="session")
-def make_cluster() -> Callable[[], Cluster]:
-    """What makes one, which is to be closed."""
+def make_cluster() -> Callable[..., Cluster]:
+    """What makes one, of so many computers, which is to be closed."""
     if reason := what_is_missing():
         pytest.skip(reason)
     return Cluster
 
 
 @pytest.fixture(scope="session")
-def cluster(make_cluster: Callable[[], Cluster]) -> Iterator[Cluster]:
+def cluster(make_cluster: Callable[..., Cluster]) -> Iterator[Cluster]:
     cluster = make_cluster()
     yield cluster
     cluster.close()

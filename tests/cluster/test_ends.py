@@ -73,7 +73,7 @@ def test_a_trunk_that_is_cut_for_ten_seconds(cluster: Cluster) -> None:
     cluster.until_free()
 
 
-def test_a_head_that_dies(make_cluster: Callable[[], Cluster]) -> None:
+def test_a_head_that_dies(make_cluster: Callable[..., Cluster]) -> None:
     """Ray ends its cluster, and the host and all VMs end with it."""
     with contextlib.closing(make_cluster()) as cluster:
         family = Family(cluster, "family.py", 4, "lose")
