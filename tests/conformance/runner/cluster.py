@@ -1,4 +1,4 @@
-"""The ray hypervisor as a host, so far of the driver contract's tests alone: as the qemu hypervisor's (vms.py), with two
+"""The ray hypervisor as a host of the suite and of the driver contract's tests: as the qemu hypervisor's (vms.py), with two
 computers, which are network namespaces with a Ray node each (tests/cluster). The host is in this process, some of whose
 threads are on the first computer. Masters are on either, and clones on as many computers as there can be.
 """
@@ -64,6 +64,8 @@ class ClusterNursery(Nursery):
         domain = machines._domains[key] = RemoteDomain(key, 0, family, address, member, RemoteChannel(member, key))
         await member.call("receive", name, replace(origin, vmid=-1, family=family, call=None), _shaped(shape), start)
         await member.call("hold", name, [(key, 0, address)])
+        if model.stream:  # asked and not told: "go" comes another way, and might overtake it
+            await member.control.ask("inherit", key, model.stream)
         await member.call("go", name)
         await member.call("drop", name)
         return domain

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CPUS = 8  # what every host of the suite offers; the cases count on it
 FAKE_HOSTS = ("core", "reference")
 PROCESS_HOSTS = ("process-pidns", "process-plain")  # the process hypervisor, its clones made in that mode
-VM_HOSTS = ("qemu",)  # vms.py
+VM_HOSTS = ("qemu", "ray")  # vms.py, cluster.py
 REAL_HOSTS = PROCESS_HOSTS + VM_HOSTS
 HOSTS = FAKE_HOSTS + REAL_HOSTS
 
