@@ -10,7 +10,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from gridcentric.hypervisors.qemu import images, leftovers
@@ -80,19 +81,29 @@ class Vm:
         self.cloned += new
         return (time.perf_counter() - start) * 1e3
 
+    async def tickets(self, n: int, times: int) -> list[float]:
+        """ms of each request of a ticket for n, which was released before the next."""
+        answer = await self.ask(self.address, f"/tickets?n={n}&times={times}")
+        return [float(ms) for ms in answer["ms"]]
+
     def pss(self, vmids: list[int]) -> list[float]:
         pids = [d.machine.process.pid for d in self.host.machines.all() if d.family == self._family and d.vmid in vmids]
         return list(pss_mib(pids).values())
 
 
 @contextlib.asynccontextmanager
-async def vms(program: str = "server.js", count: int = 1, memory_mib: int = MEMORY_MIB) -> AsyncIterator[list[Vm]]:
-    """VMs of one host, booted one after the other."""
+async def vms(
+    program: str = "server.js",
+    count: int = 1,
+    memory_mib: int = MEMORY_MIB,
+    make: Callable[[Path, str, int], MachineHost] = MachineHost,
+) -> AsyncIterator[list[Vm]]:
+    """VMs of one host, booted one after the other. make: makes the host."""
     image = images.ensure(images.DEFAULT, lambda text: print(f"  {text}", file=sys.stderr))
     runner = "node" if program.endswith(".js") else "python3"
     wish = Wish([runner, f"/root/{program}"], image, memory_mib, copy=((PROGRAMS / program, f"/root/{program}"),))
     with leftovers.host_folder() as folder:
-        host = MachineHost(folder, f"{folder}/host.sock", 1000)
+        host = make(folder, f"{folder}/host.sock", 1000)
         await host.start()
         nothing = os.open("/dev/null", os.O_RDWR)
         runs, started, pipes = [], [], []

@@ -2,6 +2,7 @@
 // Arguments: megabytes of strings, and a number of objects, of which each request looks one up.
 // GET /            {vmid, ip, state}: who answers, with state inherited from the master
 // GET /clone?n=N   make N clones; answers in the master with the time the call took
+// GET /tickets?n=N&times=M   request and release a ticket for N, M times; answers with the time of each request
 // GET /fork        a plain fork() of this process (the addon given as PLAIN_FORK), ms
 // GET /tidy        collect all garbage (with --expose-gc)
 // GET /end         end all clones and wait for them
@@ -37,6 +38,17 @@ async function answer(url) {
       tickets.push(ticket);
       const clones = (await gridcentric.list_domains()).filter((d) => d.vmid > 0);
       return { vmid: 0, ticket_ms: t1 - t0, clone_ms, clones };
+    }
+    case '/tickets': {
+      const ms = [];
+      for (let left = Number(url.searchParams.get('times')); left > 0; left--) {
+        const t0 = performance.now();
+        const n = Number(url.searchParams.get('n'));
+        const ticket = await gridcentric.request_ticket(n, n, 1, 60000);
+        ms.push(performance.now() - t0);
+        await gridcentric.release_ticket(ticket);
+      }
+      return { ms };
     }
     case '/fork':
       return { ms: require(process.env.PLAIN_FORK).fork() };

@@ -14,7 +14,7 @@ from computers import Cluster, what_is_missing
 
 @pytest.fixture(scope="session")
 def make_cluster() -> Callable[..., Cluster]:
-    """What makes one, of so many computers, which is to be closed."""
+    """What makes one, of as many computers as it is told, which is to be closed."""
     if reason := what_is_missing():
         pytest.skip(reason)
     return Cluster

@@ -119,8 +119,8 @@ class Tickets:
         self._waiters.shutdown(wait=False, cancel_futures=True)
 
     async def _until_returned(self, vm: Size, many: int) -> None:
-        """Wait until Ray has taken back as much of what was released as so many VMs need. What it can't place at once, it tries
-        again only after a second."""
+        """Wait until Ray has taken back as much of what was released as that many VMs need. What it can't place at once it
+        tries again only after a second."""
         while time.monotonic() < self._returned_by and self._books.most(vm, _reported()) < many:
             await asyncio.sleep(LOOK_S)
 
