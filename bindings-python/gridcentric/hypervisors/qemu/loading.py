@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
 from gridcentric.hypervisors.qemu import ram
@@ -101,16 +101,16 @@ class Loading:
         try:
             if parent.disk is not None:
                 await parent.disk.prepare(parent)
-            if shared:
-                ram.populate(parent.ram.fd, memory, size)
-            async with still:
+            async with AsyncExitStack() as kept:
+                copy = kept.enter_context(ram.ready_to_copy(parent.ram.fd, memory, size)) if shared else None
+                await kept.enter_async_context(still)
                 if parent.disk is not None:  # before the state is saved: QEMU writes no disk after that
                     frozen = await parent.disk.freeze(parent)
                 with timed(times, "save"):
                     await parent.save(state, with_ram=not shared)
-                if shared:
+                if copy is not None:
                     with timed(times, "copy"):
-                        ram.copy(parent.ram.fd, memory, size)
+                        copy()
             if not shared:
                 with timed(times, "convert"):
                     state = await self._converted(parent, state, memory)
