@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 namespace gridcentric::guest {
 namespace {
@@ -49,19 +51,32 @@ bool is_roots(int fd) {
 
 std::atomic<int> lowest_descriptor{0};
 
-// Connections at a time. Of more, the program can close some.
+// Connections at a time. Of more, the program can close some. On a page that the kernel wipes in a copy of this process, which has
+// other connections or none.
 constexpr int most_kept = 64;
-std::atomic<int> kept[most_kept];  // 0: free
+struct Kept {
+  std::atomic<int> descriptors[most_kept];  // 0: free
+};
+std::atomic<Kept *> kept{nullptr};
+
+void begin_to_keep() {
+  void *page = ::mmap(nullptr, sizeof(Kept), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page != MAP_FAILED && ::madvise(page, sizeof(Kept), MADV_WIPEONFORK) == 0) kept = new (page) Kept{};
+}
+
+void exchange_kept(int from, int to) {
+  Kept *page = kept;
+  if (page == nullptr) return;
+  for (auto &place : page->descriptors)
+    if (int known = from; place.compare_exchange_strong(known, to)) return;
+}
 
 void keep(int fd) {
-  if (lowest_descriptor == 0 || fd < lowest_descriptor) return;
-  for (auto &place : kept)
-    if (int free = 0; place.compare_exchange_strong(free, fd)) return;
+  if (fd >= lowest_descriptor) exchange_kept(0, fd);
 }
 
 void let_go_of(int fd) {
-  for (auto &place : kept)
-    if (int known = fd; fd > 0 && place.compare_exchange_strong(known, 0)) return;
+  if (fd > 0) exchange_kept(fd, 0);
 }
 
 // The same socket on a descriptor that the program does not choose by number; where there is none so high, as it is.
@@ -106,12 +121,16 @@ int connect_to(const std::string &path) {
 
 }  // namespace
 
-void keep_descriptors_from(int lowest) { lowest_descriptor = lowest; }
+void keep_descriptors_from(int lowest) {
+  lowest_descriptor = lowest;
+  begin_to_keep();
+}
 
 unsigned next_kept_descriptor(unsigned first) noexcept {
   unsigned next = ~0u;
-  if (lowest_descriptor == 0) return next;
-  for (const auto &place : kept)
+  const Kept *page = kept;
+  if (page == nullptr) return next;
+  for (const auto &place : page->descriptors)
     if (const auto fd = static_cast<unsigned>(place); fd > 0 && fd >= first && fd < next) next = fd;
   return next;
 }

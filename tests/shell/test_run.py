@@ -195,3 +195,21 @@ def test_a_program_that_closes_what_it_does_not_know_takes_the_first_order(sourc
         said = gc("clone", "--of", str(program.pid), "-n", "2")
         assert (said.returncode, said.stderr) == (0, "")
         assert len(family(program.pid)) == 3
+
+
+# As HAProxy's master does; the child lives as long as its parent.
+LEAVES_A_CHILD = """
+import os, sys, time
+parent = os.getpid()
+if os.fork() == 0:
+    while os.getppid() == parent:
+        time.sleep(0.02)
+    os._exit(0)
+os.execv(sys.executable, [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(100000)"])
+"""
+
+
+def test_a_child_does_not_keep_the_orders_of_a_program_that_executes_another() -> None:
+    with running(sys.executable, "-c", LEAVES_A_CHILD) as program:
+        said = gc("clone", "--of", str(program.pid), "-n", "2")
+        assert (said.returncode, said.stderr) == (0, "")
