@@ -1,4 +1,4 @@
-"""Servers of other people, with workers or threads of their own, cloned with all their processes while they answer. Those that
+"""Servers of other people, with workers or threads, cloned with all their processes while they answer. Those that
 are not installed are not tried; `nox -s tree-long` installs them."""
 
 from __future__ import annotations
