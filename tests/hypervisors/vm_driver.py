@@ -160,7 +160,7 @@ class Vm:
     def stop(self) -> None:
         self.clear()
         for family in self._families:
-            for domain in [family.domain(0), *family.clones()]:
+            for domain in [*family.clones(), family.domain(0)]:  # the master's end would end the others meanwhile
                 if domain is not None:
                     self.kill(domain)
             family.until(lambda family=family: len(family.codes) > len(family.born()))
