@@ -222,9 +222,9 @@ def test_a_cluster_of_node(tree: Any, free_port: int, guest: str, scheduling: st
     (tree.folder / "cluster.js").write_text(CLUSTER)
     (tree.folder / "node_modules").symlink_to(ROOT / "node_modules")
     primary = tree.start("node", "cluster.js", str(free_port), guest, scheduling)
-    until(lambda: get("127.0.0.1", free_port))
-    before = [get("127.0.0.1", free_port).split() for _ in range(10)]
-    counts = {pid: int(count) for pid, count in before}
+    first = until(lambda: get("127.0.0.1", free_port))
+    before = [first, *(get("127.0.0.1", free_port) for _ in range(10))]
+    counts = {pid: int(count) for pid, count in map(str.split, before)}
     for address in ["127.0.0.1", *clone_of(primary.pid, 2, tree.environment)]:
         now = dict(counts)
         for _ in range(20):
