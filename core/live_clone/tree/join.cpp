@@ -1,7 +1,7 @@
 // Below the root: this process, or its frozen copy, copies itself into the namespaces of every clone, which the root's spawner
-// has made. By trial (setns(2), clone(2)): a helper that shares the memory but is a process of its own enters the clone's user namespace and then
-// its pid namespace, in which its children will be; its child, which shares the memory too, forks the copy with the pid that
-// this process has, and ends, so that the copy becomes a child of the clone's pid 1.
+// has made. By trial (setns(2), clone(2)): a helper that shares the memory but is a process of its own enters the clone's user
+// namespace and then its pid namespace, in which its children will be; its child, which shares the memory too, forks the copy
+// with the pid that this process has, and ends, so that the copy becomes a child of the clone's pid 1.
 #include <linux/sched.h>
 #include <sys/wait.h>
 
