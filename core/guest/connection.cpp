@@ -135,6 +135,12 @@ unsigned next_kept_descriptor(unsigned first) noexcept {
   return next;
 }
 
+// Most descriptors are lower than any that is kept: nothing else is looked at then.
+bool is_kept_descriptor(int fd) noexcept {
+  return fd >= lowest_descriptor && fd >= 0 &&
+         next_kept_descriptor(static_cast<unsigned>(fd)) == static_cast<unsigned>(fd);
+}
+
 bool answers(const std::string &path, Call *call, int wait_ms) {
   try {
     const Connection connection(path, "observe", call, wait_ms);

@@ -20,6 +20,7 @@ void keep_descriptors_from(int lowest);
 // The lowest of the descriptors from `first` on that are connections' and kept out of the program's way; all ones: there is none.
 // Lock-free, for signal handlers and vforked children too.
 unsigned next_kept_descriptor(unsigned first) noexcept;
+bool is_kept_descriptor(int fd) noexcept;
 
 // Does the host at this path greet a newcomer in time? Throws error_cancelled and what the hook of call throws.
 bool answers(const std::string &path, Call *call, int wait_ms);

@@ -153,16 +153,12 @@ bool detach() {
   return find_lock_owners(s);
 }
 
-// Of a tree, whose other processes' frozen copies join the clones.
-bool others_joined() {
-  return !tree::whole() || tree::wait_for_others(tree::joined, now_ms() + copying_timeout_ms);
-}
-
 bool be_the_copy() {
   engine.result.frozen = true;
   if (tree::whole()) tree::let_others_take();
   if (!detach() || (tree::whole() && !tree::wait_until_all_are_frozen()) || !make_more_copies() ||
-      !spawn_clones() || !others_joined() || !wait_for_all(state_detached, -1))
+      !spawn_clones() || !tree::others_are(tree::joined, copying_timeout_ms) ||
+      !wait_for_all(state_detached, -1))
     return false;
   wait_for_helpers();  // whoever is given a clone finds its gc-reaper
   return hand_over(engine.result.links[engine.result.copy].to_master);
@@ -291,16 +287,12 @@ bool wait_until_detached() {
          false;
 }
 
-bool others_are_frozen() {
-  return !tree::whole() || tree::wait_for_others(tree::frozen, now_ms() + copying_limit_ms());
-}
-
 }  // namespace
 
 bool make_frozen_copy() {
   const bool made = make_links() && fork_copy();
   close_copies_ends();
-  if (made && wait_until_detached() && others_are_frozen()) return true;
+  if (made && wait_until_detached() && tree::others_are(tree::frozen, copying_limit_ms())) return true;
   if (tree::whole()) tree::begin(tree::given_up);
   end_copies();
   return false;

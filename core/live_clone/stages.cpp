@@ -64,15 +64,12 @@ bool stage(double *ms, bool (*run)()) {
   return ok;
 }
 
-bool others_are(tree::ProcessState state) {
-  return !tree::whole() || tree::wait_for_others(state, now_ms() + engine.order->park_timeout_ms);
-}
-
 bool copy() {
   if (!take_pidfds()) return false;
   if (tree::whole()) tree::begin(tree::copying);  // each clone as soon as it has namespaces
   if (!engine.from_the_master()) return make_frozen_copy();
-  return spawn_clones() && others_are(tree::joined) && wait_for_all(state_detached, copying_limit_ms());
+  return spawn_clones() && tree::others_are(tree::joined, engine.order->park_timeout_ms) &&
+         wait_for_all(state_detached, copying_limit_ms());
 }
 
 std::atomic<int> busy_pid;  // the process in which a clone() runs or clones are held
@@ -110,7 +107,8 @@ bool run_parked_stages() {
   bool ok = stage(&e.result.park_ms, park_threads);
   settle_deadlines();  // also for threads that are released because others could not be stopped
   ok = ok && (!tree::whole() || tree::gather()) && stage(&e.result.plan_ms, plan_process) &&
-       stage(&e.result.dofork_ms, allow_fork_everywhere) && others_are(tree::planned);
+       stage(&e.result.dofork_ms, allow_fork_everywhere) &&
+       tree::others_are(tree::planned, e.order->park_timeout_ms);
   // A clone starts from here too: in it, the caller's thread returns from the save a second time.
   if (ok && arch::gc_context_save(&e.plan.threads[0].context) != 0) return true;
   ok = ok && stage(&e.result.fork_ms, copy);

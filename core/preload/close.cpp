@@ -40,10 +40,8 @@ int close_between(unsigned first, unsigned last, int flags) {
 extern "C" {
 
 __attribute__((visibility("default"))) int close(int fd) {
-  using namespace gridcentric;
-  if (fd >= 0 && guest::next_kept_descriptor(static_cast<unsigned>(fd)) == static_cast<unsigned>(fd))
-    return errno = EBADF, -1;
-  return preload::real_close(fd);
+  if (gridcentric::guest::is_kept_descriptor(fd)) return errno = EBADF, -1;
+  return gridcentric::preload::real_close(fd);
 }
 
 // Since glibc 2.34; what a program links against is unchanged by it.

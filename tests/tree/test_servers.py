@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from typing import Any
 
@@ -81,11 +80,6 @@ SERVERS = {
 USER = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups") if os.geteuid() == 0 else ()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def clone_once_it_listens(master: Any, environment: dict[str, str]) -> list[str]:
     """HAProxy's master executes itself anew when its worker answers already."""
     try:
@@ -97,10 +91,10 @@ def clone_once_it_listens(master: Any, environment: dict[str, str]) -> list[str]
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_server(new_tree: Any, name: str) -> None:
+def test_server(new_tree: Any, free_port: int, name: str) -> None:
     if not shutil.which(name):
         pytest.skip(f"not tried: {name} is missing")
-    tree, port = new_tree(GRIDCENTRIC_ON_MASTER_EXIT="end"), free_port()
+    tree, port = new_tree(GRIDCENTRIC_ON_MASTER_EXIT="end"), free_port
     tree.environment["HOME"] = str(tree.folder)
     text, command = SERVERS[name]
     (tree.folder / "pages").mkdir()
@@ -127,11 +121,11 @@ def sql(address: str, port: int, text: str) -> str:
     return done.stdout.strip()
 
 
-def test_mariadb(new_tree: Any) -> None:
+def test_mariadb(new_tree: Any, free_port: int) -> None:
     """With its data folder private: master and clones write apart."""
     if not shutil.which("mariadbd"):
         pytest.skip("not tried: mariadbd is missing")
-    tree, port = new_tree(GRIDCENTRIC_ON_MASTER_EXIT="end"), free_port()
+    tree, port = new_tree(GRIDCENTRIC_ON_MASTER_EXIT="end"), free_port
     data = tree.folder / "data"
     data.mkdir()
     command = [

@@ -48,6 +48,10 @@ bool gather();
 bool others_live(ProcessState state, bool *missing);
 /// Waits until all others are in this state. False when one has failed or died.
 bool wait_for_others(ProcessState state, double deadline);
+/// The same for at most `limit_ms`; true where one process is cloned, and no tree.
+inline bool others_are(ProcessState state, int limit_ms) {
+  return !whole() || wait_for_others(state, now_ms() + limit_ms);
+}
 void begin(Phase phase);
 /// Waits until all copies, also the root's, are at least in `state`. False when one has failed or died. Negative: no limit.
 bool wait_for_copies(CloneState state, int timeout_ms);
