@@ -22,6 +22,7 @@
 
 #include "close_descriptors.hpp"
 #include "engine.hpp"
+#include "task.hpp"
 #include "tree/tree.hpp"
 
 namespace gridcentric::live_clone {
@@ -315,13 +316,10 @@ bool take_pidfds() {
 
 bool spawn_clones() {
   if (!prepare()) return false;
-  const long r = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, starter_stack(), nullptr, nullptr,
-                                     0, starter_task, nullptr);
+  int status = 0;
+  const long r = run_task(starter_stack(), starter_task, nullptr, &status);
   if (r < 0)
     return fail((int)-r) << "can't start a process (error " << -r << ")" << why_no_process((int)-r), false;
-  int status = 0;
-  while (sys(SYS_wait4, r, &status, __WALL, nullptr) == -EINTR) {
-  }
   for (int k = engine.result.first; k < engine.result.last; k++)
     if (status_of((size_t)k).state == state_failed) return copy_failure(k);
   if (!WIFEXITED(status)) return fail(ECHILD) << "the process that starts the clones was killed", false;

@@ -2,9 +2,9 @@
 // does (../frozen_copy.cpp). What is shared between processes the frozen copies share, too: they make it anew among themselves as
 // those of a clone do (objects.cpp). None is a child of the program's, which so can't wait for it: the task that makes it ends.
 #include <sys/prctl.h>
-#include <sys/wait.h>
 
 #include "../descriptor.hpp"
+#include "../task.hpp"
 #include "process_facts.hpp"
 #include "tree.hpp"
 
@@ -52,10 +52,7 @@ bool make_frozen_member() {
   auto *stack = static_cast<char *>(engine.arena.take(helper_stack_size));
   if (!stack) return fail_arena();
   long pid = 0;
-  const long helper = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, stack + helper_stack_size,
-                                          nullptr, nullptr, 0, fork_frozen, &pid);
-  while (helper > 0 && sys(SYS_wait4, helper, nullptr, __WALL, nullptr) == -EINTR) {
-  }
+  const long helper = run_task(stack + helper_stack_size, fork_frozen, &pid);
   const long failed = helper < 0 ? helper : pid < 0 ? pid : 0;
   if (failed)
     return fail((int)-failed) << "can't copy it (error " << -failed << ")" << why_no_process((int)-failed),

@@ -3,9 +3,9 @@
 // namespace and then its pid namespace, in which its children will be; its child, which shares the memory too, forks the copy
 // with the pid that this process has, and ends, so that the copy becomes a child of the clone's pid 1.
 #include <linux/sched.h>
-#include <sys/wait.h>
 
 #include "../descriptor.hpp"
+#include "../task.hpp"
 #include "tree.hpp"
 
 namespace gridcentric::live_clone::tree {
@@ -55,11 +55,8 @@ void enter_and_fork(void *argument) {
   joining.pid = enter(joining);
   if (joining.pid == 0) {
     joining.step = "clone3 with its pid";
-    const long inner = arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, joining.inner_stack_top,
-                                           nullptr, nullptr, 0, fork_copy, &joining);
+    const long inner = run_task(joining.inner_stack_top, fork_copy, &joining);
     if (inner < 0) joining.pid = inner;
-    while (inner > 0 && sys(SYS_wait4, inner, nullptr, __WALL, nullptr) == -EINTR) {
-    }
   }
   for (;;) sys(SYS_exit_group, 0);
 }
@@ -81,15 +78,11 @@ bool join_clones() {
       futex_wait(reaper, 0, look_again_ms);
     }
     Joining joining{k, stacks + helper_stack_size, 0, ""};
-    const long helper =
-        arch::gc_task_clone(CLONE_VM | CLONE_FILES | CLONE_VFORK, stacks + 2 * helper_stack_size, nullptr,
-                            nullptr, 0, enter_and_fork, &joining);
+    const long helper = run_task(stacks + 2 * helper_stack_size, enter_and_fork, &joining);
     if (helper < 0)
       return fail((int)-helper) << "can't start a process (error " << -helper << ")"
                                 << why_no_process((int)-helper),
              false;
-    while (sys(SYS_wait4, helper, nullptr, __WALL, nullptr) == -EINTR) {
-    }
     if (!joining.pid) return fail(ECHILD) << "the process that copies it was killed", false;
     if (joining.pid < 0)
       return fail((int)-joining.pid) << "it can't be copied into clone " << (k + 1) << ": " << joining.step
